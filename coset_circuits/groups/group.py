@@ -1,0 +1,274 @@
+"""Finite groups as arrays: elements are ``0..order-1``, ``table[a, b]`` is ``a·b``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from coset_circuits.errors import CosetCircuitsError
+
+if TYPE_CHECKING:
+    from coset_circuits.groups.irreps import Irrep, RealBlock
+    from coset_circuits.groups.subgroups import Subgroup, SubgroupClass
+
+
+class FiniteGroup:
+    """A finite group given by its Cayley table.
+
+    Build one with :func:`coset_circuits.group`, a family such as
+    :func:`coset_circuits.groups.symmetric`, or :meth:`from_table`.
+
+    Attributes:
+        name: what the group is called in reports, such as ``"S5"``.
+        labels: one readable name an element, such as ``"(1 2)(3 4)"``.
+        permutations: one-line notation of each element (``(σ·τ)(i) = σ(τ(i))``) where the
+            group was made from permutations, else None.
+        identity: the index of the neutral element.
+    """
+
+    def __init__(
+        self,
+        table: np.ndarray,
+        name: str,
+        labels: Sequence[str] | None = None,
+        permutations: np.ndarray | None = None,
+    ) -> None:
+        self.name = name
+        self.array = np.ascontiguousarray(table, dtype=np.int64)
+        self.array.setflags(write=False)
+        self.labels = tuple(labels) if labels is not None else tuple(map(str, range(len(table))))
+        self.permutations = permutations
+        rows = np.flatnonzero((self.array == np.arange(len(table))).all(axis=1))
+        self.identity = int(rows[0])
+
+    @classmethod
+    def from_table(
+        cls,
+        table: Int[Tensor, "order order"] | np.ndarray | Sequence[Sequence[int]],
+        name: str = "group",
+        labels: Sequence[str] | None = None,
+    ) -> FiniteGroup:
+        """A group from anyone's Cayley table, after checking every axiom.
+
+        Closure, identity and inverses are read off the table; associativity is decided by Light's
+        test, which checks ``(a·s)·b = a·(s·b)`` for all a, b and only a generating set of s.
+
+        Raises:
+            CosetCircuitsError: the table is no group; the sentence names the failing elements.
+        """
+        checked = check_table(table)
+        if labels is not None and len(labels) != len(checked):
+            raise CosetCircuitsError(
+                f"{len(labels)} labels were given for a group of order {len(checked)}; "
+                "give one label an element, or none."
+            )
+        return cls(checked, name, labels)
+
+    @property
+    def order(self) -> int:
+        """The number of elements."""
+        return len(self.array)
+
+    @cached_property
+    def table(self) -> Int[Tensor, "order order"]:
+        """The Cayley table: ``table[a, b]`` is ``a·b``."""
+        return torch.from_numpy(self.array.copy())
+
+    @cached_property
+    def inverse_array(self) -> np.ndarray:
+        """``inverse_array[a]`` is ``a⁻¹`` (NumPy)."""
+        return np.argmax(self.array == self.identity, axis=1)
+
+    @cached_property
+    def inverses(self) -> Int[Tensor, "order"]:
+        """``inverses[a]`` is ``a⁻¹``."""
+        return torch.from_numpy(self.inverse_array.copy())
+
+    @cached_property
+    def is_abelian(self) -> bool:
+        return bool((self.array == self.array.T).all())
+
+    @cached_property
+    def element_orders(self) -> np.ndarray:
+        """The order of each element."""
+        orders = np.ones(self.order, dtype=np.int64)
+        power = np.arange(self.order)
+        alive = power != self.identity
+        while alive.any():
+            orders[alive] += 1
+            power = self.array[power, np.arange(self.order)]
+            alive &= power != self.identity
+        return orders
+
+    @cached_property
+    def class_labels(self) -> np.ndarray:
+        """The conjugacy class of each element, numbered by first appearance."""
+        labels = np.full(self.order, -1)
+        number = 0
+        for g in range(self.order):
+            if labels[g] < 0:
+                labels[self.array[self.array[:, g], self.inverse_array]] = number
+                number += 1
+        return labels
+
+    @cached_property
+    def conjugacy_classes(self) -> tuple[np.ndarray, ...]:
+        """The conjugacy classes as sorted arrays of elements."""
+        return tuple(
+            np.flatnonzero(self.class_labels == c) for c in range(self.class_labels.max() + 1)
+        )
+
+    @cached_property
+    def generators(self) -> tuple[int, ...]:
+        """A small generating set, found greedily."""
+        return tuple(_generators(self.array, self.identity))
+
+    @cached_property
+    def subgroups(self) -> tuple[Subgroup, ...]:
+        """Every subgroup, class by class, from the trivial one to the group itself."""
+        return tuple(h for c in self.subgroup_classes for h in c.conjugates)
+
+    @cached_property
+    def subgroup_classes(self) -> tuple[SubgroupClass, ...]:
+        """The subgroups up to conjugacy, by rising order."""
+        from coset_circuits.groups.subgroups import subgroup_classes
+
+        return subgroup_classes(self)
+
+    @cached_property
+    def irreps(self) -> tuple[Irrep, ...]:
+        """The irreducible representations over the *complex* numbers, the trivial one first.
+
+        Their squared dimensions add up to the order. What networks are projected on are the
+        :attr:`real_blocks`.
+        """
+        from coset_circuits.groups.irreps import irreps
+
+        return irreps(self)
+
+    @cached_property
+    def real_blocks(self) -> tuple[RealBlock, ...]:
+        """The irreducible *real* representations: each complex pair ρ, ρ̄ joined in one block.
+
+        Their function spaces split the real functions on the group orthogonally.
+        """
+        from coset_circuits.groups.irreps import real_blocks
+
+        return real_blocks(self)
+
+    def pairs(self) -> Int[Tensor, "pairs 2"]:
+        """Every pair (a, b), row-major: row ``a * order + b`` is (a, b)."""
+        grid = torch.arange(self.order)
+        return torch.cartesian_prod(grid, grid)
+
+    def products(self, pairs: Int[Tensor, "batch 2"]) -> Int[Tensor, "batch"]:
+        """The label of each pair: ``a·b``."""
+        return self.table.to(pairs.device)[pairs[:, 0], pairs[:, 1]]
+
+    def closure(self, elements: Iterable[int]) -> np.ndarray:
+        """The subgroup generated by some elements, as a sorted array."""
+        return np.flatnonzero(_closure(self.array, self.identity, list(elements)))
+
+    def relabelled(self, permutation: np.ndarray | Int[Tensor, "order"]) -> FiniteGroup:
+        """The same group under other names: element a becomes ``permutation[a]``.
+
+        An isomorphic copy whose Cayley table is another array, the relabelled-group control.
+        """
+        forward = np.asarray(permutation, dtype=np.int64)
+        if not np.array_equal(np.sort(forward), np.arange(self.order)):
+            raise CosetCircuitsError(
+                f"The relabelling is no permutation of 0..{self.order - 1}; give each element once."
+            )
+        table = np.empty_like(self.array)
+        table[np.ix_(forward, forward)] = forward[self.array]
+        backward = np.argsort(forward)
+        labels = [self.labels[i] for i in backward]
+        return FiniteGroup(table, f"{self.name} (relabelled)", labels)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FiniteGroup) and np.array_equal(self.array, other.array)
+
+    def __hash__(self) -> int:
+        return hash(self.array.tobytes())
+
+    def __repr__(self) -> str:
+        kind = "abelian" if self.is_abelian else "non-abelian"
+        return f"FiniteGroup({self.name}: order {self.order}, {kind})"
+
+
+def check_table(
+    table: Int[Tensor, "order order"] | np.ndarray | Sequence[Sequence[int]],
+) -> np.ndarray:
+    """A Cayley table as an integer array, or a sentence that says which axiom fails where."""
+    try:
+        given = table.detach().cpu().numpy() if isinstance(table, Tensor) else np.array(table)
+    except ValueError as error:
+        raise CosetCircuitsError(
+            "The Cayley table's rows have different lengths; give order × order integers."
+        ) from error
+    if given.ndim != 2 or given.shape[0] != given.shape[1] or given.shape[0] == 0:
+        raise CosetCircuitsError(
+            f"The Cayley table has shape {given.shape}; give a square table of order × order."
+        )
+    if given.dtype.kind not in "iu":
+        raise CosetCircuitsError(
+            f"The Cayley table holds {given.dtype} values; give integers, elements 0..order-1."
+        )
+    array = given.astype(np.int64)
+    order = len(array)
+    outside = np.argwhere((array < 0) | (array >= order))
+    if len(outside):
+        a, b = map(int, outside[0])
+        raise CosetCircuitsError(
+            f"The Cayley table is not closed: {a}·{b} = {array[a, b]} is not one of "
+            f"0..{order - 1}."
+        )
+    grid = np.arange(order)
+    identities = np.flatnonzero((array == grid).all(1) & (array == grid[:, None]).all(0))
+    if not len(identities):
+        raise CosetCircuitsError(
+            "The Cayley table has no identity: no row and column both repeat 0..order-1."
+        )
+    identity = int(identities[0])
+    for a, row in enumerate(array):
+        inverses = np.flatnonzero(row == identity)
+        if not any(array[b, a] == identity for b in inverses):
+            raise CosetCircuitsError(
+                f"The Cayley table gives element {a} no inverse: no b has {a}·b = b·{a} = "
+                f"{identity}, the identity."
+            )
+    for s in _generators(array, identity):
+        failing = np.argwhere(array[array[:, s]] != array[:, array[s]])
+        if len(failing):
+            a, b = map(int, failing[0])
+            raise CosetCircuitsError(
+                f"The Cayley table is not associative: ({a}·{s})·{b} = {array[array[a, s], b]} "
+                f"but {a}·({s}·{b}) = {array[a, array[s, b]]}."
+            )
+    return array
+
+
+def _closure(table: np.ndarray, identity: int, generators: Sequence[int]) -> np.ndarray:
+    member = np.zeros(len(table), dtype=bool)
+    member[identity] = True
+    frontier = np.array([identity])
+    while len(frontier):
+        reached = np.unique(table[np.ix_(frontier, generators)]) if len(generators) else frontier
+        frontier = reached[~member[reached]]
+        member[frontier] = True
+    return member
+
+
+def _generators(table: np.ndarray, identity: int) -> list[int]:
+    generators: list[int] = []
+    member = _closure(table, identity, generators)
+    while not member.all():
+        generators.append(int(np.flatnonzero(~member)[0]))
+        member = _closure(table, identity, generators)
+    return generators
