@@ -1,0 +1,22 @@
+"""The network under study and where it comes from. Knows groups."""
+
+from coset_circuits.networks.checkpoints import load, save, shipped
+from coset_circuits.networks.losses import cross_entropy
+from coset_circuits.networks.mlp import SITES, GroupMLP, GroupMLPConfig, SilentSiteError
+from coset_circuits.networks.training import RECIPES, Progress, Recipe, split, train
+
+__all__ = [
+    "RECIPES",
+    "SITES",
+    "GroupMLP",
+    "GroupMLPConfig",
+    "Progress",
+    "Recipe",
+    "SilentSiteError",
+    "cross_entropy",
+    "load",
+    "save",
+    "shipped",
+    "split",
+    "train",
+]

@@ -1,0 +1,291 @@
+"""Load and save networks: our own safetensors, and the files of both papers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.groups import FiniteGroup
+from coset_circuits.groups import group as named_group
+from coset_circuits.networks.element_orders import detect, group_names
+from coset_circuits.networks.mlp import GroupMLP, check_weights
+
+SCHEMA = 1
+_FILES = ("network.safetensors", "model.pt", "full_run.pth")
+_PEER_GROUPS = {
+    "SymmetricGroup": "S",
+    "AlternatingGroup": "A",
+    "CyclicGroup": "C",
+    "DihedralGroup": "D",
+}
+
+
+def shipped() -> dict[str, Path]:
+    """The networks that come with the package, by name."""
+    folder = Path(str(resources.files("coset_circuits.networks") / "zoo"))
+    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+
+
+def load(
+    name_or_path: str | os.PathLike[str],
+    *,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    order: str | None = None,
+) -> GroupMLP:
+    """A network from a shipped name, a file of ours, or a checkpoint of either paper.
+
+    A folder stands for the checkpoint inside it. Foreign files are read without running code
+    (``weights_only``), and their element order is found by measuring the network's accuracy.
+
+    Args:
+        name_or_path: such as ``"s5"``, ``"runs/S5-seed7"``, ``"S5_MLP_seed2/model.pt"``.
+        device: where to put it; the CPU unless given.
+        dtype: float32 as stored, unless given.
+        order: the element order of a foreign checkpoint, where it cannot be measured.
+
+    Raises:
+        CosetCircuitsError: no such network, or a file that is damaged, foreign or inconsistent.
+    """
+    zoo = shipped()
+    path = zoo.get(str(name_or_path)) or Path(name_or_path)
+    if not path.exists():
+        raise CosetCircuitsError(
+            f"No network is called {str(name_or_path)!r} and no file or folder has that path; "
+            f"shipped are {', '.join(zoo)}."
+        )
+    path = _inside(path)
+    network = _load_ours(path) if _is_safetensors(path) else _load_foreign(path, order)
+    network.provenance["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    if str(name_or_path) in zoo:
+        network.label = str(name_or_path)
+    return network.to(device=device, dtype=dtype)
+
+
+def save(network: GroupMLP, path: str | os.PathLike[str]) -> Path:
+    """Write a network with its configuration and provenance; the file appears whole or not at all.
+
+    A card (``.json`` beside it, the provenance and the file's hash) is written for people.
+    """
+    path = Path(path)
+    tensors = {k: v.detach().cpu().contiguous() for k, v in network.named_parameters()}
+    try:
+        is_named = named_group(network.group.name) == network.group
+    except CosetCircuitsError:
+        is_named = False
+    if not is_named:
+        tensors["group.table"] = network.group.table
+    description = {
+        "schema": SCHEMA,
+        "label": network.label,
+        "group": network.group.name,
+        "act_fn": network.cfg.act_fn,
+        "seed": network.seed,
+        "provenance": {k: v for k, v in network.provenance.items() if k != "sha256"},
+    }
+    content = to_bytes(tensors, {"coset_circuits": json.dumps(description)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    card = {**description, "sha256": hashlib.sha256(content).hexdigest()}
+    for target, data in (
+        (path, content),
+        (path.with_suffix(".json"), (json.dumps(card, indent=1) + "\n").encode()),
+    ):
+        partial = target.with_name(target.name + ".partial")
+        partial.write_bytes(data)
+        partial.replace(target)
+    return path
+
+
+def weights_sha256(network: GroupMLP) -> str:
+    """The file's hash where the network came from a file, else a hash of its weights."""
+    if "sha256" in network.provenance:
+        return network.provenance["sha256"]
+    digest = hashlib.sha256()
+    for name, parameter in sorted(network.named_parameters()):
+        digest.update(name.encode())
+        digest.update(parameter.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _inside(path: Path) -> Path:
+    if not path.is_dir():
+        return path
+    for name in _FILES:
+        if (path / name).is_file():
+            return path / name
+    raise CosetCircuitsError(
+        f"The folder {path} holds no network; expected is one of {', '.join(_FILES)}."
+    )
+
+
+def _is_safetensors(path: Path) -> bool:
+    return path.suffix == ".safetensors"
+
+
+def _load_ours(path: Path) -> GroupMLP:
+    try:
+        with safe_open(path, "pt") as file:
+            description = json.loads((file.metadata() or {}).get("coset_circuits", "null"))
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CosetCircuitsError(
+            f"{path} cannot be read as safetensors ({error}); it is damaged or of another format."
+        ) from error
+    if not isinstance(description, dict) or description.get("schema") != SCHEMA:
+        raise CosetCircuitsError(
+            f"{path} is a safetensors file but no network of schema {SCHEMA} saved by "
+            "coset_circuits; wrap its weights with GroupMLP.from_weights."
+        )
+    table = weights.pop("group.table", None)
+    name = str(description["group"])
+    group = named_group(name) if table is None else FiniteGroup.from_table(table, name)
+    return _network(
+        group,
+        weights,
+        path,
+        act_fn=str(description["act_fn"]),
+        label=str(description["label"]),
+        seed=description["seed"],
+        provenance={**description["provenance"], "file": path.name},
+    )
+
+
+def _network(group: FiniteGroup, weights: Mapping[str, Tensor], path: Path, **about: Any) -> GroupMLP:
+    try:
+        check_weights(group, weights)
+        return GroupMLP.from_weights(group, **weights, **about)  # type: ignore[arg-type]
+    except CosetCircuitsError as error:
+        raise CosetCircuitsError(f"{path} cannot be used: {error}") from error
+
+
+def _load_foreign(path: Path, order: str | None) -> GroupMLP:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # An untrusted file can fail in any way inside torch's reader.
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CosetCircuitsError(
+            f"{path} cannot be read as a checkpoint ({reason[:160]}); it is truncated, damaged, "
+            "or holds more than weights, which are the only thing that is read."
+        ) from error
+    if isinstance(content, dict) and {"W_x", "W_y", "W", "W_U"} <= content.keys():
+        return _from_gcr(path, content, order)
+    if isinstance(content, dict) and "lembed.weight" in (content.get("model") or {}):
+        return _from_sn_grok(path, content["model"], order)
+    keys = ", ".join(map(str, list(content)[:6])) if isinstance(content, dict) else "no names"
+    raise CosetCircuitsError(
+        f"{path} is no one-hidden-layer network of either paper: it holds {keys}; expected are "
+        "W_x, W_y, W, W_U (Chughtai et al.) or model/lembed.weight, … (Stander et al.)."
+    )
+
+
+def _from_gcr(path: Path, content: Mapping[str, Any], order: str | None) -> GroupMLP:
+    """Chughtai et al.: embeddings W_x, W_y, concatenated before one matrix W; no biases."""
+    weights = {
+        "W_E_left": content["W_x"],
+        "W_E_right": content["W_y"],
+        "W_U": content["W_U"],
+        **_halves(path, content["W_x"], content["W"]),
+    }
+    cfg = _gcr_cfg(path.with_name("cfg.json"))
+    names = None
+    if cfg.get("group") in _PEER_GROUPS:
+        names = [f"{_PEER_GROUPS[cfg['group']]}{cfg['group_parameter']}"]
+    source = "Chughtai et al. 2023, " + (
+        f"{path.parent.name}/{path.name}" if path.name == "model.pt" else path.name
+    )
+    label = path.parent.name if path.name == "model.pt" else path.stem
+    return _reordered(path, weights, names, order, label or "network", source, cfg.get("seed"))
+
+
+def _gcr_cfg(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        cfg = json.loads(path.read_text())
+    except ValueError as error:
+        raise CosetCircuitsError(
+            f"{path}, beside the checkpoint, is no JSON ({error}); mend it or take it away."
+        ) from error
+    return cfg if isinstance(cfg, dict) else {}
+
+
+def _from_sn_grok(path: Path, model: Mapping[str, Any], order: str | None) -> GroupMLP:
+    """Stander et al.: torch Linear layers (transposed weights), a bias after the unembedding."""
+    missing = {"rembed.weight", "linear.weight", "unembed.weight"} - set(model)
+    if missing:
+        raise CosetCircuitsError(
+            f"{path} looks like a run of Stander et al. but lacks {', '.join(sorted(missing))}; "
+            "only one hidden layer over two embeddings can be read."
+        )
+    weights = {
+        "W_E_left": model["lembed.weight"],
+        "W_E_right": model["rembed.weight"],
+        "W_U": model["unembed.weight"].T,
+        **_halves(path, model["lembed.weight"], model["linear.weight"].T),
+    }
+    if "linear.bias" in model:
+        weights["b_in"] = model["linear.bias"]
+    if "unembed.bias" in model:
+        weights["b_U"] = model["unembed.bias"]
+    source = f"Stander et al. 2024, {path.parent.name}/{path.name}"
+    label = path.parent.name or path.stem
+    return _reordered(path, weights, None, order, label, source, None)
+
+
+def _halves(path: Path, left: Any, matrix: Any) -> dict[str, Tensor]:
+    if not isinstance(left, Tensor) or not isinstance(matrix, Tensor) or matrix.ndim != 2:
+        raise CosetCircuitsError(f"{path} holds something else than matrices where weights belong.")
+    width = left.shape[-1]
+    return {"W_in_left": matrix[:width], "W_in_right": matrix[width:]}
+
+
+def _reordered(
+    path: Path,
+    weights: dict[str, Tensor],
+    names: list[str] | None,
+    order: str | None,
+    label: str,
+    source: str,
+    seed: int | None,
+) -> GroupMLP:
+    """The network in our element order, after finding out theirs."""
+    size = weights["W_E_left"].shape[0]
+    if size > 5040:
+        raise CosetCircuitsError(
+            f"{path} has {size} elements; groups of order up to 5040 can be read."
+        )
+    names = names or group_names(size)
+    # Checked under a group of the right size first: any order of the elements has that shape.
+    theirs = _network(named_group(names[0]), weights, path)
+    found = detect(_answers(theirs), names, order)
+    ours = torch.from_numpy(np.argsort(found.elements))
+    moved = dict(weights)
+    for name in ("W_E_left", "W_E_right", "b_U"):
+        if name in weights:
+            moved[name] = weights[name][ours]
+    moved["W_U"] = weights["W_U"][:, ours]
+    provenance = {"source": source, "element_order": f"{found.group.name}, {found.name}"}
+    return _network(found.group, moved, path, label=label, seed=seed, provenance=provenance)
+
+
+@torch.no_grad()
+def _answers(network: GroupMLP) -> np.ndarray:
+    left, right = network.left_table, network.right_table
+    b_U = 0 if network.b_U is None else network.b_U
+    rows = [
+        (network.activation(row + right) @ network.W_U + b_U).argmax(1) for row in left
+    ]
+    return torch.stack(rows).numpy()
