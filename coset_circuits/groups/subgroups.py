@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from fractions import Fraction
 from functools import cache, cached_property
 from itertools import permutations
 from math import factorial, gcd, lcm, prod
 
 import numpy as np
 import torch
-from fractions import Fraction
 from jaxtyping import Int
 from torch import Tensor
 
@@ -23,6 +23,7 @@ from coset_circuits.groups.families import (
     symmetric,
 )
 from coset_circuits.groups.group import FiniteGroup
+from coset_circuits.groups.irreps import letters
 
 
 class Subgroup:
@@ -39,7 +40,8 @@ class Subgroup:
     def __init__(self, group: FiniteGroup, elements: Iterable[int], name: str | None = None):
         self.group = group
         self.elements = tuple(sorted({int(h) for h in elements}))
-        if group.closure(_greedy_generators(group, self.elements)).tolist() != list(self.elements):
+        inside = all(0 <= h < group.order for h in self.elements)
+        if not inside or not _is_closed(group, self.elements):
             raise CosetCircuitsError(
                 f"{self.elements} is no subgroup of {group.name}; "
                 "give the elements of a closed set, or use Subgroup.generated."
@@ -94,12 +96,12 @@ class Subgroup:
         return _greedy_generators(self.group, self.elements)
 
     @cached_property
-    def right_cosets(self) -> Int[Tensor, "order"]:
+    def right_cosets(self) -> Int[Tensor, order]:
         """The label of Hg for each g, numbered by first appearance."""
         return _numbered(self.group.array[self.array].min(axis=0))
 
     @cached_property
-    def left_cosets(self) -> Int[Tensor, "order"]:
+    def left_cosets(self) -> Int[Tensor, order]:
         """The label of gH for each g, numbered by first appearance."""
         return _numbered(self.group.array[:, self.array].min(axis=1))
 
@@ -198,7 +200,7 @@ def subgroup_classes(group: FiniteGroup) -> tuple[SubgroupClass, ...]:
     )
 
 
-def double_cosets(left: Subgroup, right: Subgroup) -> Int[Tensor, "order"]:
+def double_cosets(left: Subgroup, right: Subgroup) -> Int[Tensor, order]:
     """The label of HgK for each g, numbered by first appearance; H is left and K right."""
     if left.group is not right.group and left.group != right.group:
         raise CosetCircuitsError(
@@ -236,7 +238,7 @@ def _fixed_dimension(character: Tensor, subgroup: Subgroup) -> int:
     return round(mean.real)
 
 
-def _numbered(keys: np.ndarray) -> Int[Tensor, "order"]:
+def _numbered(keys: np.ndarray) -> Int[Tensor, order]:
     _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
     return torch.from_numpy(np.argsort(np.argsort(first))[inverse.reshape(-1)])
 
@@ -252,6 +254,11 @@ def _greedy_generators(group: FiniteGroup, elements: Iterable[int]) -> tuple[int
         if len(spanned) >= len(ranked):
             break
     return tuple(generators)
+
+
+def _is_closed(group: FiniteGroup, elements: tuple[int, ...]) -> bool:
+    generators = _greedy_generators(group, elements)
+    return tuple(group.closure(generators).tolist()) == elements
 
 
 def _known_or_new(group: FiniteGroup, elements: np.ndarray) -> Subgroup:
@@ -278,7 +285,7 @@ def _normalising(group: FiniteGroup, elements: np.ndarray) -> np.ndarray:
     member = np.zeros(group.order, dtype=bool)
     member[elements] = True
     generators = np.array(_greedy_generators(group, elements.tolist()), dtype=np.int64)
-    return member[_conjugates(group, generators)].all(axis=1)
+    return np.all(member[_conjugates(group, generators)], axis=1)
 
 
 def _representatives(group: FiniteGroup) -> list[np.ndarray]:
@@ -382,7 +389,9 @@ _Fingerprint = Counter[tuple[int, int, int]]
 def _class_names(group: FiniteGroup, representatives: list[np.ndarray]) -> list[str]:
     names = [_type_name(group, elements) for elements in representatives]
     if group.permutations is not None:
-        names = [_permutation_name(group, *pair) for pair in zip(representatives, names)]
+        names = [
+            _permutation_name(group, *pair) for pair in zip(representatives, names, strict=True)
+        ]
     clashes = defaultdict(list)
     for number, name in enumerate(names):
         clashes[name].append(number)
@@ -399,16 +408,8 @@ def _unique(names: list[str]) -> list[str]:
     unique = []
     for name in names:
         so_far[name] += 1
-        unique.append(f"{name} {_letters(so_far[name])}" if total[name] > 1 else name)
+        unique.append(f"{name} {letters(so_far[name])}" if total[name] > 1 else name)
     return unique
-
-
-def _letters(number: int) -> str:
-    text = ""
-    while number:
-        number, digit = divmod(number - 1, 26)
-        text = chr(ord("a") + digit) + text
-    return text
 
 
 def _tell_apart(group: FiniteGroup, name: str, rivals: list[np.ndarray]) -> list[str]:

@@ -1,0 +1,280 @@
+"""The contract: an Algorithm, fitted to a network, becomes a Circuit that can be run and hooked."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.groups import FiniteGroup
+from coset_circuits.networks import GroupMLP
+from coset_circuits.networks.mlp import GroupModel
+from coset_circuits.thresholds import Thresholds
+
+UNEXPLAINED = "unexplained"
+NEGLIGIBLE = "negligible"
+
+
+class DoesNotApplyError(CosetCircuitsError):
+    """The hypothesis has nothing to say about this group or network; the sentence says why."""
+
+
+@dataclass(frozen=True)
+class Roles:
+    """What each neuron does under a hypothesis: one row a neuron, the two dull roles included.
+
+    Attributes:
+        names: the role of each neuron; ``unexplained`` and ``negligible`` are always possible.
+        fvu_left: fraction of variance of the left table that the role leaves unexplained.
+        fvu_right: the same for the right table.
+        fvu_unembed: the same for the unembedding row.
+        notes: further columns, one value a neuron.
+    """
+
+    names: tuple[str, ...]
+    fvu_left: Float[Tensor, "d_mlp"]
+    fvu_right: Float[Tensor, "d_mlp"]
+    fvu_unembed: Float[Tensor, "d_mlp"]
+    notes: Mapping[str, Sequence[Any]]
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row a neuron."""
+        return pd.DataFrame(
+            {
+                "neuron": range(len(self.names)),
+                "role": self.names,
+                "fvu_left": self.fvu_left.numpy(),
+                "fvu_right": self.fvu_right.numpy(),
+                "fvu_unembed": self.fvu_unembed.numpy(),
+                **self.notes,
+            }
+        )
+
+    def summary(self) -> list[dict[str, Any]]:
+        """Roles with their neuron counts and median FVUs, the commonest first, dull ones last."""
+        frame = self.to_dataframe()
+        columns = ["fvu_left", "fvu_right", "fvu_unembed"]
+        rows = []
+        for role, part in frame.groupby("role", sort=True):
+            medians = {c: float(part[c].median()) for c in columns}
+            rows.append({"role": str(role), "neurons": len(part), **medians})
+        dull = {UNEXPLAINED: 1, NEGLIGIBLE: 2}
+        return sorted(rows, key=lambda r: (dull.get(r["role"], 0), -r["neurons"], r["role"]))
+
+    @property
+    def coverage(self) -> float:
+        """Share of the neurons that are not negligible to which the hypothesis gives a role."""
+        salient = [name for name in self.names if name != NEGLIGIBLE]
+        return sum(name != UNEXPLAINED for name in salient) / max(1, len(salient))
+
+    def _repr_html_(self) -> str:
+        return pd.DataFrame(self.summary()).to_html(index=False)
+
+
+@dataclass(frozen=True)
+class Classes:
+    """What a site may depend on: an input's cell is (left[a], right[b], product[ab]).
+
+    Attributes:
+        name: what the classes are, for reports.
+        left, right, product: integer labels of elements, one column a neuron; None where the
+            cell does not depend on that element.
+        groups: neurons that share one donor, their cells intersected; None: each alone.
+    """
+
+    name: str
+    left: Int[Tensor, "order d_mlp"] | None
+    right: Int[Tensor, "order d_mlp"] | None
+    product: Int[Tensor, "order d_mlp"] | None
+    groups: tuple[tuple[int, ...], ...] | None = None
+
+
+@dataclass(frozen=True)
+class DescriptionLength:
+    """Bits that give a network's tables and unembedding to a relative error.
+
+    ``structure`` are the choices (which subgroup, which irrep), ``levels`` the free numbers at
+    log2(1/δ) bits each, ``residual`` what is left to say: (order/2)·log2(1 + FVU/δ²) a table.
+    All three are totals over the ``neurons`` that are not negligible.
+    """
+
+    relative_error: float
+    structure: float
+    levels: float
+    residual: float
+    neurons: int
+
+    @property
+    def bits_per_neuron(self) -> float:
+        return (self.structure + self.levels + self.residual) / max(1, self.neurons)
+
+
+@runtime_checkable
+class Circuit(Protocol):
+    """An algorithm fitted to one network."""
+
+    name: str
+    network: GroupMLP
+    roles: Roles
+    silent: frozenset[str]
+    default_claims: frozenset[str]
+
+    def surrogate(self, claims: Collection[str] | None = None) -> GroupModel:
+        """A hooked module with the network's sites that computes only what is claimed.
+
+        A part that is not among ``claims`` is the network's own.
+        """
+        ...
+
+    def classes(self, site: str) -> tuple[Classes, ...]:
+        """What the site may depend on; () where there is no claim."""
+        ...
+
+    def description_length(self, relative_error: float = 0.1) -> DescriptionLength: ...
+
+
+@runtime_checkable
+class Algorithm(Protocol):
+    """A hypothesis before it meets a network."""
+
+    name: str
+
+    def fit(self, network: GroupMLP, group: FiniteGroup | None = None) -> Circuit:
+        """Fit to a network.
+
+        ``group`` other than the network's own is the relabelled control: the hypothesis looks for
+        its structure under other element names. Labels always come from ``network.group``.
+
+        Raises:
+            DoesNotApplyError: the hypothesis has nothing to use here.
+        """
+        ...
+
+    def variants(self) -> tuple[Algorithm, ...]:
+        """The forms of this hypothesis that a comparison should show, this one first."""
+        ...
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The three tables of a network in float64, in the element order of a fitted group.
+
+    A fit under a relabelled group is a fit of the permuted tables under the group itself:
+    ``frame[i]`` is the network's element that the fit calls i.
+    """
+
+    left: Float[Tensor, "order d_mlp"]
+    right: Float[Tensor, "order d_mlp"]
+    unembed: Float[Tensor, "order d_mlp"]
+    frame: Int[Tensor, "order"]
+
+    @classmethod
+    def of(cls, network: GroupMLP, frame: Int[Tensor, "order"] | None = None) -> Tables:
+        left, right, unembed = (
+            table.detach().double().cpu()
+            for table in (network.left_table, network.right_table, network.W_U.T)
+        )
+        frame = torch.arange(len(left)) if frame is None else frame
+        return cls(left[frame], right[frame], unembed[frame].contiguous(), frame)
+
+    def back(self, fitted: Tables) -> Tables:
+        """Tables fitted in this frame, in the network's own element order."""
+        inverse = torch.argsort(self.frame)
+        return Tables(
+            fitted.left[inverse],
+            fitted.right[inverse],
+            fitted.unembed[inverse],
+            torch.arange(len(inverse)),
+        )
+
+    def means(self) -> Tables:
+        """Every column replaced by its mean: what an unexplained neuron carries."""
+        left, right, unembed = (t.mean(0).expand_as(t).clone() for t in self)
+        return Tables(left, right, unembed, self.frame)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter((self.left, self.right, self.unembed))
+
+
+def fitted_frame(
+    network: GroupMLP, group: FiniteGroup | None
+) -> tuple[FiniteGroup, Int[Tensor, "order"]]:
+    """The group whose structure is looked for, and the network's element under each of its names.
+
+    Raises:
+        CosetCircuitsError: the group has another order than the network's.
+    """
+    if group is None:
+        group = network.group
+    if group.order != network.group.order:
+        raise CosetCircuitsError(
+            f"The group {group.name} has {group.order} elements, the network's {network.group.name} "
+            f"{network.group.order}; a control group must have the same order."
+        )
+    if group.origin is None:
+        return group, torch.arange(group.order)
+    base, forward = group.origin
+    return base, torch.from_numpy(forward)
+
+
+def fvu(
+    table: Float[Tensor, "order d_mlp"], fitted: Float[Tensor, "order d_mlp"]
+) -> Float[Tensor, "d_mlp"]:
+    """Fraction of each column's variance that a fit leaves unexplained; 0 for a constant column."""
+    total = (table - table.mean(0)).square().sum(0)
+    left = (table - fitted).square().sum(0)
+    return torch.where(total > 0, left / total.clamp_min(1e-300), torch.zeros_like(left))
+
+
+def residuals(tables: Tables, fitted: Tables) -> Float[Tensor, "d_mlp 3"]:
+    """The FVU of each neuron's left table, right table and unembedding row."""
+    return torch.stack([fvu(own, fit) for own, fit in zip(tables, fitted, strict=True)], 1)
+
+
+def negligible(tables: Tables, thresholds: Thresholds) -> np.ndarray:
+    """Which neurons hardly touch the logits: their salience is far below the others' median.
+
+    Salience is std(left and right pre-activation)·‖unembedding row‖.
+    """
+    spread = (tables.left.var(0, correction=0) + tables.right.var(0, correction=0)).sqrt()
+    salience = (spread * tables.unembed.norm(dim=0)).numpy()
+    if salience.max() == 0:
+        return np.ones(len(salience), dtype=bool)
+    usual = np.median(salience[salience > thresholds.salience * salience.max()])
+    return salience < thresholds.salience * usual
+
+
+def description_length(
+    relative_error: float,
+    order: int,
+    structure: Float[Tensor, "d_mlp"],
+    levels: Float[Tensor, "d_mlp"],
+    unexplained: Float[Tensor, "d_mlp tables"],
+    counted: np.ndarray,
+) -> DescriptionLength:
+    """Bits of a fit, summed over the ``counted`` neurons (DESIGN: structure, levels, residual).
+
+    Raises:
+        CosetCircuitsError: the relative error is not between 0 and 1.
+    """
+    if not 0 < relative_error < 1:
+        raise CosetCircuitsError(
+            f"The relative error is {relative_error}; give a number between 0 and 1."
+        )
+    kept = torch.from_numpy(counted)
+    level_bits = float(np.log2(1 / relative_error))
+    residual = order / 2 * torch.log2(1 + unexplained / relative_error**2).sum(1)
+    return DescriptionLength(
+        relative_error,
+        float(structure[kept].sum()),
+        float(levels[kept].sum()) * level_bits,
+        float(residual[kept].sum()),
+        int(kept.sum()),
+    )

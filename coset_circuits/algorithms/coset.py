@@ -1,0 +1,238 @@
+"""The coset circuit of Stander et al. (ICML 2024, section 5 and appendices D, G)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from coset_circuits.algorithms.algorithm import (
+    NEGLIGIBLE,
+    UNEXPLAINED,
+    Classes,
+    DoesNotApplyError,
+    Roles,
+    Tables,
+    fitted_frame,
+    fvu,
+    negligible,
+    residuals,
+)
+from coset_circuits.algorithms.table_circuit import TableCircuit
+from coset_circuits.groups import FiniteGroup, Subgroup, double_cosets
+from coset_circuits.networks import GroupMLP
+from coset_circuits.thresholds import DEFAULT, Thresholds
+
+
+@dataclass(frozen=True)
+class CosetAlgorithm:
+    """Each neuron reads cosets: L on right cosets Hg, R(b) = −L(x b⁻¹), unembedding on HgK.
+
+    H is the largest proper non-trivial subgroup whose right cosets leave less than a threshold of
+    L's variance, while the left cosets of a conjugate K = x⁻¹Hx do the same for R.
+
+    Attributes:
+        even: also claim that the linear half of the activation cancels in the logits.
+        unexplained: what a neuron without such an H carries in the surrogate: the ``mean`` of its
+            tables, its best coset fit (``project``), or its own tables (``keep``).
+    """
+
+    even: bool = False
+    unexplained: Literal["mean", "project", "keep"] = "mean"
+    thresholds: Thresholds = DEFAULT
+
+    @property
+    def name(self) -> str:
+        suffix = "" if self.unexplained == "mean" else f"-{self.unexplained}"
+        return f"coset{suffix}{'+even' if self.even else ''}"
+
+    def variants(self) -> tuple[CosetAlgorithm, ...]:
+        return (replace(self, even=False), replace(self, even=True))
+
+    def fit(self, network: GroupMLP, group: FiniteGroup | None = None) -> TableCircuit:
+        """Find every neuron's subgroup.
+
+        Raises:
+            DoesNotApplyError: the group has no proper non-trivial subgroup.
+        """
+        base, frame = fitted_frame(network, group)
+        subgroups = [h for h in base.subgroups if not h.is_trivial and not h.is_whole]
+        if not subgroups:
+            raise DoesNotApplyError(
+                f"{base.name} of order {base.order} has no proper non-trivial subgroup, so the "
+                "coset hypothesis has no cosets to use and does not apply."
+            )
+        tables = Tables.of(network, frame)
+        search = _Search(base, subgroups, tables, self.thresholds)
+        skip = negligible(tables, self.thresholds)
+        neurons = [search.neuron(j) for j in range(len(skip))]
+        return self._circuit(network, tables, search, neurons, skip)
+
+    def _circuit(
+        self,
+        network: GroupMLP,
+        tables: Tables,
+        search: _Search,
+        neurons: list[_Neuron],
+        skip: np.ndarray,
+    ) -> TableCircuit:
+        fitted = tables.means()
+        labels = {side: torch.zeros_like(tables.left, dtype=torch.int64) for side in _SIDES}
+        width = len(neurons)
+        structure = torch.zeros(width, dtype=torch.float64)
+        # A mean a table is all that a neuron without a role carries.
+        levels = torch.full((width,), 3.0, dtype=torch.float64)
+        for j, found in enumerate(neurons):
+            if skip[j] or not (found.passes or self.unexplained == "project"):
+                if self.unexplained == "keep":
+                    for own, table in zip(tables, fitted, strict=True):
+                        table[:, j] = own[:, j]
+                continue
+            subgroup, products = found.subgroup, double_cosets(found.subgroup, found.conjugate)
+            left = cell_means(tables.left[:, j], subgroup.right_cosets)
+            fitted.left[:, j] = left
+            fitted.right[:, j] = search.paired(left, found.x)
+            fitted.unembed[:, j] = cell_means(tables.unembed[:, j], products)
+            structure[j] = np.log2(len(search.subgroups)) + np.log2(subgroup.index)
+            levels[j] = subgroup.index + int(products.max()) + 1
+            labels["left"][:, j] = subgroup.right_cosets
+            labels["right"][:, j] = found.conjugate.left_cosets
+            labels["product"][:, j] = products
+        inverse = torch.argsort(tables.frame)
+        left, right, product = (labels[side][inverse] for side in _SIDES)
+        claims = {"left", "right", "unembed"} | ({"even"} if self.even else set())
+        return TableCircuit(
+            name=self.name,
+            network=network,
+            roles=_roles(tables, fitted, neurons, skip, search),
+            fitted=tables.back(fitted),
+            residual=residuals(tables, fitted),
+            structure=structure,
+            levels=levels,
+            default_claims=frozenset(claims),
+            site_classes={
+                "hook_left_pre": (Classes("right cosets", left, None, None),),
+                "hook_right_pre": (Classes("left cosets", None, right, None),),
+                "hook_pre": (Classes("both cosets", left, right, None),),
+                "hook_post": (Classes("double cosets", None, None, product),),
+            },
+        )
+
+
+_SIDES = ("left", "right", "product")
+
+
+@dataclass(frozen=True)
+class _Neuron:
+    subgroup: Subgroup
+    conjugate: Subgroup
+    x: int
+    pairing: float
+    passes: bool
+
+
+class _Search:
+    """Coset variances of all neurons on all subgroups, computed once."""
+
+    def __init__(
+        self,
+        group: FiniteGroup,
+        subgroups: list[Subgroup],
+        tables: Tables,
+        thresholds: Thresholds,
+    ) -> None:
+        self.group, self.subgroups, self.tables = group, subgroups, tables
+        self.threshold = thresholds.fvu
+        self.position = {h: i for i, h in enumerate(subgroups)}
+        self.left = torch.stack([coset_fvu(tables.left, h.right_cosets) for h in subgroups])
+        self.right = torch.stack([coset_fvu(tables.right, h.left_cosets) for h in subgroups])
+        orders = torch.tensor([h.order for h in subgroups])
+        self.orders = orders.numpy()
+        null = (group.order - group.order / orders) / (group.order - 1)
+        self.ratio = ((self.left + self.right) / null[:, None]).numpy()
+
+    def paired(self, left: Float[Tensor, "order"], x: int) -> Float[Tensor, "order"]:
+        """The right table that the pairing demands: −L(x b⁻¹)."""
+        return -left[self.group.table[x, self.group.inverses]]
+
+    def neuron(self, j: int) -> _Neuron:
+        """The largest subgroup that passes on both sides, else the best as a note."""
+        passing = np.flatnonzero(self.left[:, j].numpy() < self.threshold)
+        for order in sorted(set(self.orders[passing]), reverse=True):
+            found = [
+                self._pair(j, self.subgroups[i]) for i in passing if self.orders[i] == order
+            ]
+            found = [f for f in found if f.passes]
+            if found:
+                return min(found, key=lambda f: f.pairing)
+        # No subgroup passes: the plain minimum is always a tiny one, the ratio to its null is not.
+        best = self.subgroups[int(self.ratio[:, j].argmin())]
+        return replace(self._pair(j, best), passes=False)
+
+    def _pair(self, j: int, subgroup: Subgroup) -> _Neuron:
+        """The x that pairs R with L best, and whether R is constant on the left cosets of x⁻¹Hx."""
+        labels = subgroup.right_cosets.numpy()
+        representatives = np.unique(labels, return_index=True)[1]
+        left = cell_means(self.tables.left[:, j], subgroup.right_cosets)
+        right = self.tables.right[:, j]
+        mirrored = left[self.group.table[representatives][:, self.group.inverses]]
+        errors = (right + mirrored).square().sum(1) / right.square().sum().clamp_min(1e-300)
+        x = int(representatives[int(errors.argmin())])
+        conjugate = subgroup.conjugate(x)
+        passes = bool(self.right[self.position[conjugate], j] < self.threshold)
+        return _Neuron(subgroup, conjugate, x, float(errors.min()), passes)
+
+
+def coset_fvu(
+    table: Float[Tensor, "order d_mlp"], labels: Int[Tensor, "order"]
+) -> Float[Tensor, "d_mlp"]:
+    """Mean within-coset variance over variance: Stander et al.'s concentration over the index."""
+    return fvu(table, cell_means(table, labels))
+
+
+def concentration(
+    table: Float[Tensor, "order d_mlp"], labels: Int[Tensor, "order"]
+) -> Float[Tensor, "d_mlp"]:
+    """Coset concentration literally as in Stander et al.: Σ over cosets of Var[f|coset]/Var[f].
+
+    An unweighted sum, so for random f its mean is [G:H]·(n−[G:H])/(n−1), not 1.
+    """
+    return coset_fvu(table, labels) * (int(labels.max()) + 1)
+
+
+def cell_means(
+    table: Float[Tensor, "order ..."], labels: Int[Tensor, "order"]
+) -> Float[Tensor, "order ..."]:
+    """Every value replaced by the mean of its cell."""
+    count = int(labels.max()) + 1
+    sums = table.new_zeros((count, *table.shape[1:])).index_add_(0, labels, table)
+    sizes = torch.bincount(labels, minlength=count).to(table)
+    return (sums / sizes.reshape(-1, *[1] * (table.ndim - 1)))[labels]
+
+
+def _roles(
+    tables: Tables, fitted: Tables, neurons: list[_Neuron], skip: np.ndarray, search: _Search
+) -> Roles:
+    """FVUs on both sides are those of the cosets, the best found where none passes."""
+    names = [
+        NEGLIGIBLE if dull else found.subgroup.name if found.passes else UNEXPLAINED
+        for found, dull in zip(neurons, skip, strict=True)
+    ]
+    at = [search.position[found.subgroup] for found in neurons]
+    conjugate_at = [search.position[found.conjugate] for found in neurons]
+    every = torch.arange(len(neurons))
+    return Roles(
+        tuple(names),
+        search.left[at, every],
+        search.right[conjugate_at, every],
+        fvu(tables.unembed, fitted.unembed),
+        {
+            "subgroup": [found.subgroup.name for found in neurons],
+            "conjugator": [search.group.labels[found.x] for found in neurons],
+            "pairing_error": [found.pairing for found in neurons],
+        },
+    )

@@ -1,0 +1,105 @@
+"""Explanations without any group theory, to read the others against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from coset_circuits.algorithms.algorithm import NEGLIGIBLE, Roles, Tables, negligible, residuals
+from coset_circuits.algorithms.table_circuit import TableCircuit
+from coset_circuits.groups import FiniteGroup
+from coset_circuits.networks import GroupMLP
+from coset_circuits.thresholds import DEFAULT, Thresholds
+
+
+@dataclass(frozen=True)
+class DullNull:
+    """Every neuron's tables and unembedding rounded to a few k-means levels each.
+
+    It knows no group, predicts nearly everything, and is long: which element has which level must
+    be said one by one. A relabelled group changes nothing for it.
+    """
+
+    levels: int = 6
+    thresholds: Thresholds = DEFAULT
+    name: str = "dull null"
+
+    def variants(self) -> tuple[DullNull, ...]:
+        return (self,)
+
+    def fit(self, network: GroupMLP, group: FiniteGroup | None = None) -> TableCircuit:
+        tables = Tables.of(network)
+        order = network.group.order
+        count = min(self.levels, order)
+        parts = [k_means(table, count) for table in tables]
+        fitted = Tables(*parts, tables.frame)
+        width = tables.left.shape[1]
+        choices = 3 * order * torch.log2(torch.tensor(float(count))).expand(width)
+        return _null_circuit(
+            self.name, network, tables, fitted, self.thresholds, choices.double(), 3.0 * count
+        )
+
+
+@dataclass(frozen=True)
+class RawWeights:
+    """The network itself, every table entry a free level: no error, no explanation."""
+
+    thresholds: Thresholds = DEFAULT
+    name: str = "raw weights"
+
+    def variants(self) -> tuple[RawWeights, ...]:
+        return (self,)
+
+    def fit(self, network: GroupMLP, group: FiniteGroup | None = None) -> TableCircuit:
+        tables = Tables.of(network)
+        none = torch.zeros(tables.left.shape[1], dtype=torch.float64)
+        levels = 3.0 * network.group.order
+        return _null_circuit(self.name, network, tables, tables, self.thresholds, none, levels)
+
+
+def _null_circuit(
+    name: str,
+    network: GroupMLP,
+    tables: Tables,
+    fitted: Tables,
+    thresholds: Thresholds,
+    structure: Float[Tensor, "d_mlp"],
+    levels: float,
+) -> TableCircuit:
+    residual = residuals(tables, fitted)
+    skip = negligible(tables, thresholds)
+    names = tuple(NEGLIGIBLE if dull else "levels" for dull in skip)
+    return TableCircuit(
+        name=name,
+        network=network,
+        roles=Roles(names, *residual.T, {}),
+        fitted=fitted,
+        residual=residual,
+        structure=structure,
+        levels=torch.full((len(skip),), levels, dtype=torch.float64),
+    )
+
+
+def k_means(
+    table: Float[Tensor, "order d_mlp"], levels: int, rounds: int = 100
+) -> Float[Tensor, "order d_mlp"]:
+    """Each column rounded to its own levels: Lloyd's algorithm from equally spaced quantiles."""
+    quantiles = (torch.arange(levels, dtype=table.dtype) + 0.5) / levels
+    centres = torch.quantile(table, quantiles, dim=0)
+    cells: Int[Tensor, "order d_mlp"] = _nearest(table, centres)
+    for _ in range(rounds):
+        sums = torch.zeros_like(centres).scatter_add_(0, cells, table)
+        sizes = torch.zeros_like(centres).scatter_add_(0, cells, torch.ones_like(table))
+        centres = torch.where(sizes > 0, sums / sizes.clamp_min(1), centres)
+        moved = _nearest(table, centres)
+        if torch.equal(moved, cells):
+            break
+        cells = moved
+    return centres.gather(0, cells)
+
+
+def _nearest(table: Tensor, centres: Tensor) -> Tensor:
+    return (table[None] - centres[:, None]).abs().argmin(0)

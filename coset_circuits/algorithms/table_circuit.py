@@ -1,0 +1,104 @@
+"""Circuits that rewrite a network's three tables: left, right and unembedding, neuron by neuron."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from coset_circuits.algorithms.algorithm import (
+    NEGLIGIBLE,
+    Classes,
+    DescriptionLength,
+    Roles,
+    Tables,
+    description_length,
+)
+from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.networks import GroupMLP
+from coset_circuits.networks.mlp import even_half
+
+CLAIMS = frozenset({"left", "right", "unembed", "even"})
+EMBEDDINGS = frozenset({"hook_left_embed", "hook_right_embed"})
+
+
+@dataclass
+class TableCircuit:
+    """A fitted hypothesis about the three tables; the network's own activation is kept.
+
+    Claims: ``left``, ``right`` and ``unembed`` each replace one table; ``even`` keeps only the
+    even half of the activation, the claim that the linear half cancels in the logits.
+
+    Attributes:
+        fitted: the tables as the hypothesis has them.
+        residual: fraction of each table's variance, neuron by neuron, that ``fitted`` leaves.
+        structure: bits that name each neuron's structure.
+        levels: free numbers of each neuron.
+        site_classes: for each site the classes it may depend on.
+    """
+
+    name: str
+    network: GroupMLP
+    roles: Roles
+    fitted: Tables
+    residual: Float[Tensor, "d_mlp 3"]
+    structure: Float[Tensor, "d_mlp"]
+    levels: Float[Tensor, "d_mlp"]
+    default_claims: frozenset[str] = frozenset({"left", "right", "unembed"})
+    site_classes: dict[str, tuple[Classes, ...]] = field(default_factory=dict)
+    silent: frozenset[str] = EMBEDDINGS
+
+    def surrogate(self, claims: Collection[str] | None = None) -> GroupMLP:
+        """The hooked module that computes what is claimed, on the network's device and dtype.
+
+        Raises:
+            CosetCircuitsError: a claim that this hypothesis does not make.
+        """
+        wanted = self.default_claims if claims is None else frozenset(claims)
+        if not wanted <= CLAIMS:
+            raise CosetCircuitsError(
+                f"{self.name} makes no claim {', '.join(sorted(wanted - CLAIMS))}; its claims are "
+                f"{', '.join(sorted(CLAIMS))}."
+            )
+        network = self.network
+        own = Tables.of(network)
+        parts = {
+            "left_table": self.fitted.left if "left" in wanted else own.left,
+            "right_table": self.fitted.right if "right" in wanted else own.right,
+            "W_U": (self.fitted.unembed if "unembed" in wanted else own.unembed).T,
+        }
+        activation = network.activation
+        surrogate = GroupMLP.from_weights(
+            network.group,
+            **{k: v.to(network.device, network.dtype) for k, v in parts.items()},
+            b_U=network.b_U,
+            act_fn=even_half(activation) if "even" in wanted else activation,
+            label=self.name,
+            provenance={"source": f"surrogate of {network.label} under {self.name}"},
+            silent=self.silent,
+        )
+        surrogate.reference_scale = network.pre_scale.detach()
+        return surrogate.to(network.device)
+
+    def classes(self, site: str) -> tuple[Classes, ...]:
+        return self.site_classes.get(site, ())
+
+    def description_length(self, relative_error: float = 0.1) -> DescriptionLength:
+        return description_length(
+            relative_error,
+            self.network.group.order,
+            self.structure,
+            self.levels,
+            self.residual,
+            np.array([name != NEGLIGIBLE for name in self.roles.names]),
+        )
+
+    def __repr__(self) -> str:
+        found = ", ".join(f"{r['neurons']} {r['role']}" for r in self.roles.summary())
+        return f"Circuit({self.name} of {self.network.label}: {found})"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{self.name} of {self.network.label}</p>{self.roles._repr_html_()}"

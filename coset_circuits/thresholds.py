@@ -1,0 +1,41 @@
+"""Every threshold of the library, in one place. They travel with each result and are printed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What counts as explained, negligible, different or predicted."""
+
+    fvu: float = 1e-2
+    """A side of a neuron is explained when this fraction of its variance is left, or less."""
+    salience: float = 1e-3
+    """A neuron is negligible below this share of the median salience of the others."""
+    similarity: float = 0.005
+    """Key irreps have a logit similarity above this (the choice of Chughtai et al.)."""
+    rcond: float = 1e-2
+    """Singular values below this share of the largest are not used to decode ρ(a)."""
+    separation_accuracy: float = 0.01
+    """Two predictions differ when their accuracies differ by more than this, …"""
+    separation_log_loss: float = 0.5
+    """… or their log10 losses by more than this."""
+    loss_floor: float = 1e-16
+    """Smaller losses, in nats, count as this."""
+    coverage: float = 0.5
+    """A supported hypothesis explains at least this share of the neurons that matter."""
+    prediction_log_loss: float = 1.0
+    """A supported hypothesis has a median log10-loss error of at most this, …"""
+    control_ratio: float = 0.5
+    """… and at most this share of the same hypothesis's error on the relabelled group."""
+    relative_errors: tuple[float, ...] = (0.3, 0.1, 0.03)
+    """Precisions, in standard deviations, at which description lengths are given."""
+    headline_error: float = 0.1
+    """The one of them that verdicts and the front use."""
+
+    def to_dict(self) -> dict[str, float | list[float]]:
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+
+DEFAULT = Thresholds()
