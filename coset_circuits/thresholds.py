@@ -23,10 +23,17 @@ class Thresholds:
     """… or their log10 losses by more than this."""
     loss_floor: float = 1e-16
     """Smaller losses, in nats, count as this."""
+    refutation_log_loss: float = 2.0
+    """A hypothesis is refuted by a row that a rival predicts (to the two bounds above) and that
+    it misses by more than this many decades of loss, …"""
+    refutation_accuracy: float = 0.5
+    """… or by more than this accuracy."""
     coverage: float = 0.5
     """A supported hypothesis explains at least this share of the neurons that matter."""
     prediction_log_loss: float = 1.0
     """A supported hypothesis has a median log10-loss error of at most this, …"""
+    prediction_accuracy: float = 0.1
+    """… a mean accuracy error of at most this, …"""
     control_ratio: float = 0.5
     """… and at most this share of the same hypothesis's error on the relabelled group."""
     relative_errors: tuple[float, ...] = (0.3, 0.1, 0.03)

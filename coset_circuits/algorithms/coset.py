@@ -163,9 +163,7 @@ class _Search:
         """The largest subgroup that passes on both sides, else the best as a note."""
         passing = np.flatnonzero(self.left[:, j].numpy() < self.threshold)
         for order in sorted(set(self.orders[passing]), reverse=True):
-            found = [
-                self._pair(j, self.subgroups[i]) for i in passing if self.orders[i] == order
-            ]
+            found = [self._pair(j, self.subgroups[i]) for i in passing if self.orders[i] == order]
             found = [f for f in found if f.passes]
             if found:
                 return min(found, key=lambda f: f.pairing)

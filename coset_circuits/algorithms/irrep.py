@@ -133,7 +133,9 @@ class IrrepAlgorithm:
             residual=residual,
             structure=structure,
             levels=levels,
-            default_claims=frozenset({"left", "right", "unembed"} | ({"even"} if self.even else set())),
+            default_claims=frozenset(
+                {"left", "right", "unembed"} | ({"even"} if self.even else set())
+            ),
         )
 
     def _chosen(
@@ -160,11 +162,8 @@ def block_shares(tables: Tables, blocks: list[RealBlock]) -> Float[Tensor, "3 bl
     shares = []
     for table in tables:
         total = (table - table.mean(0)).square().sum(0).clamp_min(1e-300)
-        shares.append(
-            torch.stack([(b.basis.T @ table).square().sum(0) / total for b in blocks])
-        )
+        shares.append(torch.stack([(b.basis.T @ table).square().sum(0) / total for b in blocks]))
     return torch.stack(shares)
-
 
 
 # The bilinear variant.
@@ -289,12 +288,12 @@ class BilinearCircuit:
         levels += (len(self.key) + 1) / max(1, counted.sum())
         structure = torch.full((width,), shared, dtype=torch.float64)
         order = self.network.group.order
-        return description_length(
-            relative_error, order, structure, levels, self.residual, counted
-        )
+        return description_length(relative_error, order, structure, levels, self.residual, counted)
 
     def __repr__(self) -> str:
-        key = ", ".join(f"{b.name} α={a:.3g}" for b, a in zip(self.key, self.coefficients, strict=True))
+        key = ", ".join(
+            f"{b.name} α={a:.3g}" for b, a in zip(self.key, self.coefficients, strict=True)
+        )
         return f"Circuit({self.name} of {self.network.label}: key irreps {key or 'none'})"
 
     def _repr_html_(self) -> str:
@@ -366,9 +365,7 @@ def _coefficients(
         norms += products.square().sum(0)
     alphas = [
         block.dimension * dot.sum() / (network.group.order * norm.sum()).clamp_min(1e-300)
-        for block, dot, norm in zip(
-            circuit.key, dots.split(sizes), norms.split(sizes), strict=True
-        )
+        for block, dot, norm in zip(circuit.key, dots.split(sizes), norms.split(sizes), strict=True)
     ]
     return torch.stack(alphas) if alphas else torch.zeros(0, dtype=torch.float64)
 

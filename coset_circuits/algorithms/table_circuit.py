@@ -19,7 +19,6 @@ from coset_circuits.algorithms.algorithm import (
 )
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.networks import GroupMLP
-from coset_circuits.networks.mlp import even_half
 
 CLAIMS = frozenset({"left", "right", "unembed", "even"})
 EMBEDDINGS = frozenset({"hook_left_embed", "hook_right_embed"})
@@ -29,8 +28,8 @@ EMBEDDINGS = frozenset({"hook_left_embed", "hook_right_embed"})
 class TableCircuit:
     """A fitted hypothesis about the three tables; the network's own activation is kept.
 
-    Claims: ``left``, ``right`` and ``unembed`` each replace one table; ``even`` keeps only the
-    even half of the activation, the claim that the linear half cancels in the logits.
+    Claims: ``left``, ``right`` and ``unembed`` each replace one table; ``even`` says that the
+    linear half of the activation cancels in the logits, so that the even half does the work.
 
     Attributes:
         fitted: the tables as the hypothesis has them.
@@ -70,18 +69,19 @@ class TableCircuit:
             "right_table": self.fitted.right if "right" in wanted else own.right,
             "W_U": (self.fitted.unembed if "unembed" in wanted else own.unembed).T,
         }
-        activation = network.activation
         surrogate = GroupMLP.from_weights(
             network.group,
             **{k: v.to(network.device, network.dtype) for k, v in parts.items()},
             b_U=network.b_U,
-            act_fn=even_half(activation) if "even" in wanted else activation,
+            act_fn=network.activation.name,
             label=self.name,
             provenance={"source": f"surrogate of {network.label} under {self.name}"},
             silent=self.silent,
         )
         surrogate.reference_scale = network.pre_scale.detach()
-        return surrogate.to(network.device)
+        if "even" in wanted:
+            surrogate.cancel_linear_half()
+        return surrogate
 
     def classes(self, site: str) -> tuple[Classes, ...]:
         return self.site_classes.get(site, ())

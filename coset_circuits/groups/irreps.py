@@ -54,7 +54,7 @@ class Irrep:
         return torch.from_numpy(self._build())
 
     @cached_property
-    def character(self) -> Float[Tensor, order] | Complex[Tensor, order]:
+    def character(self) -> Float[Tensor, " order"] | Complex[Tensor, " order"]:
         """The trace of each element's matrix; real unless the type is complex."""
         if self._character is None:
             values = np.einsum("gii->g", self.matrices.numpy())
@@ -98,7 +98,7 @@ class RealBlock:
         return torch.cat([top, torch.cat([rho.imag, rho.real], dim=2)], dim=1)
 
     @cached_property
-    def character(self) -> Float[Tensor, order]:
+    def character(self) -> Float[Tensor, " order"]:
         """The trace of each element's real matrix."""
         character = self.irrep.character
         if self.type == "real":

@@ -96,12 +96,12 @@ class Subgroup:
         return _greedy_generators(self.group, self.elements)
 
     @cached_property
-    def right_cosets(self) -> Int[Tensor, order]:
+    def right_cosets(self) -> Int[Tensor, " order"]:
         """The label of Hg for each g, numbered by first appearance."""
         return _numbered(self.group.array[self.array].min(axis=0))
 
     @cached_property
-    def left_cosets(self) -> Int[Tensor, order]:
+    def left_cosets(self) -> Int[Tensor, " order"]:
         """The label of gH for each g, numbered by first appearance."""
         return _numbered(self.group.array[:, self.array].min(axis=1))
 
@@ -200,7 +200,7 @@ def subgroup_classes(group: FiniteGroup) -> tuple[SubgroupClass, ...]:
     )
 
 
-def double_cosets(left: Subgroup, right: Subgroup) -> Int[Tensor, order]:
+def double_cosets(left: Subgroup, right: Subgroup) -> Int[Tensor, " order"]:
     """The label of HgK for each g, numbered by first appearance; H is left and K right."""
     if left.group is not right.group and left.group != right.group:
         raise CosetCircuitsError(
@@ -238,7 +238,7 @@ def _fixed_dimension(character: Tensor, subgroup: Subgroup) -> int:
     return round(mean.real)
 
 
-def _numbered(keys: np.ndarray) -> Int[Tensor, order]:
+def _numbered(keys: np.ndarray) -> Int[Tensor, " order"]:
     _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
     return torch.from_numpy(np.argsort(np.argsort(first))[inverse.reshape(-1)])
 

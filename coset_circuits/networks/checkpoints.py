@@ -162,7 +162,9 @@ def _load_ours(path: Path) -> GroupMLP:
     )
 
 
-def _network(group: FiniteGroup, weights: Mapping[str, Tensor], path: Path, **about: Any) -> GroupMLP:
+def _network(
+    group: FiniteGroup, weights: Mapping[str, Tensor], path: Path, **about: Any
+) -> GroupMLP:
     try:
         check_weights(group, weights)
         return GroupMLP.from_weights(group, **weights, **about)  # type: ignore[arg-type]
@@ -285,7 +287,5 @@ def _reordered(
 def _answers(network: GroupMLP) -> np.ndarray:
     left, right = network.left_table, network.right_table
     b_U = 0 if network.b_U is None else network.b_U
-    rows = [
-        (network.activation(row + right) @ network.W_U + b_U).argmax(1) for row in left
-    ]
+    rows = [(network.activate(row + right) @ network.W_U + b_U).argmax(1) for row in left]
     return torch.stack(rows).numpy()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import torch
@@ -33,35 +33,26 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
     "silu": F.silu,
     "abs": torch.abs,
+    "square": torch.square,
     "identity": lambda x: x,
 }
 
 
 @dataclass(frozen=True)
 class Activation:
-    """An activation function, whole or only its even half ``(f(t) + f(−t)) / 2``.
-
-    ReLU is ``t/2 + |t|/2``. The claim that the linear half cancels in the logits keeps the even
-    half alone, whatever function an experiment puts in the activation's place.
-    """
+    """An activation function and its name."""
 
     name: str
     function: Callable[[Tensor], Tensor]
-    even_half: bool = False
 
     @classmethod
     def named(cls, name: str) -> Activation:
-        """One of relu, gelu, silu, abs, identity."""
+        """One of relu, gelu, silu, abs, square, identity."""
         if name not in _ACTIVATIONS:
             raise CosetCircuitsError(
                 f"The activation {name!r} is not known; choose one of {', '.join(_ACTIVATIONS)}."
             )
         return cls(name, _ACTIVATIONS[name])
-
-    def __call__(self, x: Tensor) -> Tensor:
-        if self.even_half:
-            return (self.function(x) + self.function(-x)) / 2
-        return self.function(x)
 
 
 @dataclass(frozen=True)
@@ -114,6 +105,7 @@ class GroupModel(HookedRootModule):
         self.activation = activation
         self.silent = frozenset(silent)
         self.reference_scale: Tensor | None = None
+        self.register_buffer("cancelled", None)
         for site in SITES:
             point = SilentHookPoint(label) if site in self.silent else HookPoint()
             setattr(self, site, point)
@@ -179,6 +171,34 @@ class GroupModel(HookedRootModule):
                 f"The input names elements {int(pairs.min())} to {int(pairs.max())}; the elements "
                 f"of {self.group.name} are 0 to {self.group.order - 1}."
             )
+
+    def activate(
+        self,
+        pre: Float[Tensor, "batch d_mlp"],
+        function: Callable[[Tensor], Tensor] | None = None,
+    ) -> Float[Tensor, "batch d_mlp"]:
+        """The model's activation, or another function where an experiment puts it in its place.
+
+        ReLU is t/2 + |t|/2 (GELU and SiLU have the same odd half). A surrogate that claims that
+        the linear half of what it computes cancels in the logits takes the odd half off within
+        the ``cancelled`` span of its pre-activations, whatever the function; noise from outside
+        that span passes.
+        """
+        function = function or self.activation.function
+        post = function(pre)
+        if self.cancelled is None:
+            return post
+        return post - (post - function(-pre)) / 2 @ self.cancelled
+
+    def cancel_linear_half(self, rcond: float = 1e-2) -> None:
+        """Claim from now on that the linear half cancels; see :meth:`activate`.
+
+        The span is that of the rows of both tables, singular values below ``rcond`` left out.
+        """
+        rows = torch.cat([self.left_table, self.right_table]).detach()
+        _, values, directions = torch.linalg.svd(rows, full_matrices=False)
+        span = directions[values > rcond * values[0]]
+        self.register_buffer("cancelled", span.T @ span)
 
     @property
     def device(self) -> torch.device:
@@ -290,7 +310,7 @@ class GroupMLP(GroupModel):
         W_in: Float[Tensor, "d_left+d_right d_mlp"] | None = None,
         b_in: Float[Tensor, "d_mlp"] | None = None,
         b_U: Float[Tensor, "order"] | None = None,
-        act_fn: str | Activation = "relu",
+        act_fn: str = "relu",
         label: str = "network",
         seed: int | None = None,
         provenance: Mapping[str, Any] | None = None,
@@ -322,11 +342,10 @@ class GroupMLP(GroupModel):
             given["W_in_right"] = W_in[W_E_left.shape[-1] :]
         weights = {k: v.detach().clone() for k, v in given.items() if v is not None}
         check_weights(group, weights)
-        activation = act_fn if isinstance(act_fn, Activation) else Activation.named(act_fn)
         return cls(
             group,
             weights,
-            activation=activation,
+            activation=Activation.named(act_fn),
             label=label,
             seed=seed,
             provenance=provenance or {"source": "weights given in Python"},
@@ -368,7 +387,7 @@ class GroupMLP(GroupModel):
         pairs = pairs.to(self.device)
         left = self.hook_left_pre(self._left_pre(pairs[:, 0]))
         right = self.hook_right_pre(self._right_pre(pairs[:, 1]))
-        post = self.hook_post(self.activation(self.hook_pre(left + right)))
+        post = self.hook_post(self.activate(self.hook_pre(left + right)))
         logits = post @ self.W_U
         return self.hook_logits(logits if self.b_U is None else logits + self.b_U)
 
@@ -382,19 +401,6 @@ class GroupMLP(GroupModel):
         if not self.hook_right_embed.has_hooks():
             return self.right_table[elements]
         return self.hook_right_embed(self.W_E_right[elements]) @ self.W_in_right
-
-    def with_activation(self, activation: Activation) -> GroupMLP:
-        """The same weights under another activation, as a new network."""
-        weights = {name: p.detach() for name, p in self.named_parameters()}
-        return GroupMLP(
-            self.group,
-            weights,
-            activation=activation,
-            label=self.label,
-            seed=self.seed,
-            provenance=self.provenance,
-            silent=self.silent,
-        )
 
     def extra_repr(self) -> str:
         return ", ".join(f"{k}={v}" for k, v in asdict(self.cfg).items())
@@ -464,8 +470,3 @@ def check_weights(group: FiniteGroup, weights: Mapping[str, Tensor]) -> None:
             )
     if d_mlp == 0:
         raise CosetCircuitsError("The network has no neurons; W_U must have at least one row.")
-
-
-def even_half(activation: Activation) -> Activation:
-    """The same activation with its odd part removed."""
-    return replace(activation, even_half=True)

@@ -237,8 +237,7 @@ def _look(run: _Run, train_pairs: Tensor, test_pairs: Tensor) -> Progress:
 
 def _card(run: _Run, recipe: Recipe, seed: int, group: FiniteGroup) -> dict[str, Any]:
     return {
-        "source": f"trained by coset_circuits, recipe {recipe.name}, seed {seed}, "
-        f"{run.step} steps",
+        "source": f"trained by coset_circuits, recipe {recipe.name}, seed {seed}, {run.step} steps",
         "command": f"coset-circuits train {group.name} --seeds {seed} --recipe {recipe.name}",
         "recipe": asdict(recipe),
         "seed": seed,
@@ -291,8 +290,7 @@ def _resume(run: _Run, recipe: Recipe, seed: int, path: Path | None) -> None:
         for name, parameter in run.network.named_parameters():
             parameter.copy_(tensors[f"weights.{name}"])
             run.optimiser.state[parameter] = {
-                key: tensors[f"optimiser.{key}.{name}"]
-                for key in ("step", "exp_avg", "exp_avg_sq")
+                key: tensors[f"optimiser.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")
             }
     run.step, run.clean_from = stored["step"], stored["clean_from"]
     run.seconds, run.curve = stored["seconds"], stored["curve"]

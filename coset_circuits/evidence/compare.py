@@ -1,0 +1,472 @@
+"""The main job: which algorithm explains this network, on what evidence, beside which controls?"""
+
+from __future__ import annotations
+
+import copy
+import math
+import platform
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from coset_circuits.algorithms import (
+    Algorithm,
+    Circuit,
+    CosetAlgorithm,
+    DoesNotApplyError,
+    DullNull,
+    IrrepAlgorithm,
+    RawWeights,
+)
+from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.evidence.controls import commuting_fraction, relabelled_group
+from coset_circuits.evidence.interventions import INTERVENTIONS, Intervention
+from coset_circuits.evidence.measure import Outcome, measure
+from coset_circuits.evidence.verdict import (
+    PredictionError,
+    Verdict,
+    decide,
+    errors,
+    prediction_error,
+    separated,
+)
+from coset_circuits.networks import GroupMLP
+from coset_circuits.networks.checkpoints import weights_sha256
+from coset_circuits.networks.mlp import GroupModel
+from coset_circuits.thresholds import DEFAULT, Thresholds
+
+SCHEMA = 1
+NETWORK = "network"
+ALL_PAIRS_UP_TO = 60_000
+SAMPLE = 10_000
+ATTRIBUTION_ROWS = ("base", "abs", "noise_0_1", "scale_left_2")
+
+Kind = Literal["hypothesis", "control", "null"]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One fitted explanation in a comparison.
+
+    Attributes:
+        kind: a compared ``hypothesis``, a relabelled-group ``control`` of one, or a ``null``.
+        of: for a control, the name of the hypothesis it controls.
+        bits: bits per neuron at each relative error δ.
+    """
+
+    name: str
+    kind: Kind
+    circuit: Circuit
+    bits: Mapping[float, float]
+    of: str | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One intervention, and what network and surrogates answer under it (None: silent)."""
+
+    intervention: Intervention
+    outcomes: Mapping[str, Outcome | None]
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """The error that one claim alone brings into the network, over a few rows."""
+
+    algorithm: str
+    claim: str
+    median_log_loss: float
+
+
+@dataclass
+class Comparison:
+    """All findings for one network and several hypotheses.
+
+    Attributes:
+        network: the network, in float64.
+        base: its outcome over *all* pairs.
+        rows: the interventions, over ``pairs``.
+        candidates: the compared hypotheses, then their relabelled controls, then the nulls.
+        not_applicable: hypotheses that have nothing to use on this group, and why.
+        predicted: each candidate's prediction error.
+        separations: for each intervention the pairs of hypotheses that it separates.
+        attributions: the errors of single claims.
+        swapped_commuting: share of commuting pairs, the exact value of the swapped inputs of any
+            network that is right everywhere.
+    """
+
+    network: GroupMLP
+    base: Outcome
+    pairs: Int[Tensor, "pairs 2"]
+    rows: list[Row]
+    candidates: list[Candidate]
+    not_applicable: dict[str, str]
+    predicted: dict[str, PredictionError]
+    separations: dict[str, tuple[tuple[str, str], ...]]
+    attributions: list[Attribution]
+    verdict: Verdict
+    thresholds: Thresholds
+    seed: int
+    device: str
+    swapped_commuting: float
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def hypotheses(self) -> list[Candidate]:
+        return [c for c in self.candidates if c.kind == "hypothesis"]
+
+    @property
+    def is_sampled(self) -> bool:
+        return len(self.pairs) < self.network.group.order**2
+
+    def candidate(self, name: str) -> Candidate:
+        """The candidate of a name.
+
+        Raises:
+            CosetCircuitsError: no such candidate; the sentence lists them.
+        """
+        for candidate in self.candidates:
+            if candidate.name == name:
+                return candidate
+        known = ", ".join(c.name for c in self.candidates)
+        raise CosetCircuitsError(f"No candidate is called {name!r}; known are {known}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of findings.json; its shape is versioned by ``schema``."""
+        group, cfg = self.network.group, self.network.cfg
+        return {
+            "schema": SCHEMA,
+            "network": {
+                "name": self.network.label,
+                "group": group.name,
+                "order": group.order,
+                "d_mlp": cfg.d_mlp,
+                "d_embed": cfg.d_embed,
+                "act_fn": cfg.act_fn,
+                "pairs": group.order**2,
+                "accuracy": self.base.accuracy,
+                "loss": {"mean": self.base.loss, "median": self.base.median_loss},
+                "sha256": weights_sha256(self.network),
+                "source": self.network.provenance.get("source"),
+                "element_order": self.network.provenance.get("element_order"),
+            },
+            "circuits": [_circuit_dict(c, self.predicted[c.name]) for c in self.candidates],
+            "not_applicable": dict(self.not_applicable),
+            "verdict": {
+                "supported": list(self.verdict.supported),
+                "refuted": list(self.verdict.refuted),
+                "not_supported": dict(self.verdict.not_supported),
+                "indistinguishable": list(self.verdict.indistinguishable),
+                "rule": self.verdict.rule,
+                "sentences": list(self.verdict.sentences),
+            },
+            "thresholds": self.thresholds.to_dict(),
+            "findings": list(self._findings()),
+            "notes": list(self.notes),
+            "versions": versions(),
+            "seed": self.seed,
+            "device": self.device,
+            "dtype": cfg.dtype,
+        }
+
+    def _findings(self) -> Iterable[dict[str, Any]]:
+        for row in self.rows:
+            for name, outcome in row.outcomes.items():
+                for quantity in ("accuracy", "loss"):
+                    yield self._finding(row, name, quantity, outcome)
+        for item in self.attributions:
+            yield {
+                "experiment": f"claim_{item.claim}",
+                "algorithm": item.algorithm,
+                "quantity": "median_abs_delta_log10_loss",
+                "value": item.median_log_loss,
+                "unit": "decades",
+                "interval": None,
+                "control": None,
+                "separates": [],
+                "source": f"computed: one claim alone, rows {', '.join(ATTRIBUTION_ROWS)}",
+            }
+
+    def _finding(
+        self, row: Row, name: str, quantity: str, outcome: Outcome | None
+    ) -> dict[str, Any]:
+        pairs = self.separations[row.intervention.id]
+        algorithm = None if name == NETWORK else name
+        finding = {
+            "experiment": row.intervention.id,
+            "algorithm": algorithm,
+            "quantity": quantity,
+            "value": _value(outcome, quantity),
+            "unit": "fraction" if quantity == "accuracy" else "nats",
+            "interval": self._interval(outcome, quantity),
+            "control": self._control(row, name, quantity),
+            "separates": [list(p) for p in pairs if algorithm is None or algorithm in p],
+            "source": self._source(),
+        }
+        if outcome is None:
+            finding["silent"] = True
+        elif quantity == "loss":
+            finding["median"] = outcome.median_loss
+        elif algorithm is not None:
+            finding["same_answer"] = outcome.same_answer
+            finding["logit_r2"] = outcome.logit_r2
+        return finding
+
+    def _control(self, row: Row, name: str, quantity: str) -> dict[str, Any] | None:
+        """The network: the matched intervention. A hypothesis: itself on a relabelled group."""
+        if name == NETWORK:
+            if row.intervention.control == "commuting_pairs":
+                if quantity != "accuracy":
+                    return None
+                return {
+                    "experiment": "commuting_pairs",
+                    "algorithm": None,
+                    "quantity": quantity,
+                    "value": self.swapped_commuting,
+                    "source": "exact: conjugacy classes / order",
+                }
+            matched = next(
+                (r for r in self.rows if r.intervention.id == row.intervention.control), None
+            )
+            outcome = None if matched is None else matched.outcomes[NETWORK]
+            experiment, algorithm = row.intervention.control, None
+        else:
+            algorithm = next((c.name for c in self.candidates if c.of == name), None)
+            outcome = None if algorithm is None else row.outcomes[algorithm]
+            experiment = row.intervention.id
+        if outcome is None:
+            return None
+        return {
+            "experiment": experiment,
+            "algorithm": algorithm,
+            "quantity": quantity,
+            "value": _value(outcome, quantity),
+            "source": self._source(),
+        }
+
+    def _source(self) -> str:
+        if self.is_sampled:
+            return f"computed over a sample of {len(self.pairs)} pairs"
+        return f"computed over all {len(self.pairs)} pairs"
+
+    def _interval(self, outcome: Outcome | None, quantity: str) -> list[float] | None:
+        """95%, normal; None where every pair was measured, which leaves nothing to chance."""
+        if outcome is None or not self.is_sampled:
+            return None
+        values = outcome.correct.double() if quantity == "accuracy" else outcome.losses
+        half = 1.96 * float(values.std()) / math.sqrt(len(values))
+        mean = float(values.mean())
+        return [mean - half, mean + half]
+
+    def save(self, folder: str) -> Any:
+        """Write report.html, findings.json and the figures into a folder; returns its path."""
+        from coset_circuits.report import save
+
+        return save(self, folder)
+
+    def __str__(self) -> str:
+        from coset_circuits.report import plain_text
+
+        return plain_text(self)
+
+    def __repr__(self) -> str:
+        return f"Comparison({self.network.label}: {self.verdict.headline})"
+
+
+def compare(
+    network: GroupMLP,
+    algorithms: Sequence[Algorithm] | None = None,
+    *,
+    seed: int = 0,
+    pairs: int | None = None,
+    thresholds: Thresholds = DEFAULT,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Comparison:
+    """Fit hypotheses to a network and test what they predict, each beside its controls.
+
+    Args:
+        network: the network under study; it is copied and measured in float64.
+        algorithms: the hypotheses, each shown in all its variants; coset and irrep by default.
+        seed: of the noise, the relabelling and, for a large group, the sample of pairs.
+        pairs: how many pairs the interventions are measured on; all of them unless the group has
+            more than 60,000, then a sample of 10,000. The base figures are always over all pairs.
+        thresholds: see :class:`Thresholds`.
+        progress: called with (what is being done, steps done, steps in all).
+
+    Raises:
+        CosetCircuitsError: no algorithm, or two of one name.
+    """
+    algorithms = [CosetAlgorithm(), IrrepAlgorithm()] if algorithms is None else list(algorithms)
+    if not algorithms:
+        raise CosetCircuitsError("No algorithm was given; give at least one, such as coset.")
+    network = _measured_copy(network)
+    told = _Progress(progress, 3 + len(INTERVENTIONS))
+    told("fitting hypotheses")
+    candidates, not_applicable, notes = _fit_all(network, algorithms, seed, thresholds)
+    told("all pairs")
+    all_pairs = network.group.pairs()
+    sample = _sample(all_pairs, pairs, seed)
+    base = measure(INTERVENTIONS["base"], {NETWORK: network}, all_pairs)[NETWORK]
+    assert base is not None
+    models: dict[str, GroupModel] = {NETWORK: network}
+    models.update({c.name: c.circuit.surrogate() for c in candidates})
+    rows = []
+    for intervention in INTERVENTIONS.values():
+        told(intervention.title)
+        rows.append(Row(intervention, measure(intervention, models, sample, seed=seed)))
+    told("single claims")
+    predicted = {c.name: prediction_error(rows, c.name, thresholds) for c in candidates}
+    names = [c.name for c in candidates if c.kind == "hypothesis"]
+    separations = separated(rows, names, predicted, thresholds)
+    return Comparison(
+        network=network,
+        base=base,
+        pairs=sample,
+        rows=rows,
+        candidates=candidates,
+        not_applicable=not_applicable,
+        predicted=predicted,
+        separations=separations,
+        attributions=_attribute(candidates, network, sample, seed, thresholds),
+        verdict=decide(rows, candidates, predicted, separations, thresholds),
+        thresholds=thresholds,
+        seed=seed,
+        device=str(network.device),
+        swapped_commuting=commuting_fraction(network.group),
+        notes=notes,
+    )
+
+
+class _Progress:
+    def __init__(self, report: Callable[[str, int, int], None] | None, total: int) -> None:
+        self.report, self.total, self.done = report, total, 0
+
+    def __call__(self, text: str) -> None:
+        if self.report is not None:
+            self.report(text, self.done, self.total)
+        self.done += 1
+
+
+def _measured_copy(network: GroupMLP) -> GroupMLP:
+    own = copy.deepcopy(network)
+    own.reset_hooks(including_permanent=True)
+    own.requires_grad_(False)
+    return own.double()
+
+
+def _sample(pairs: Tensor, wanted: int | None, seed: int) -> Tensor:
+    if wanted is not None and wanted < 1:
+        raise CosetCircuitsError(f"{wanted} pairs were asked for; give a number from 1 up.")
+    if wanted is None:
+        wanted = len(pairs) if len(pairs) <= ALL_PAIRS_UP_TO else SAMPLE
+    if wanted >= len(pairs):
+        return pairs
+    generator = torch.Generator().manual_seed(seed)
+    return pairs[torch.randperm(len(pairs), generator=generator)[:wanted].sort().values]
+
+
+def _fit_all(
+    network: GroupMLP, algorithms: Sequence[Algorithm], seed: int, thresholds: Thresholds
+) -> tuple[list[Candidate], dict[str, str], list[str]]:
+    hypotheses: list[Candidate] = []
+    controls: list[Candidate] = []
+    not_applicable: dict[str, str] = {}
+    other = relabelled_group(network.group, seed)
+    for variant in (v for a in algorithms for v in a.variants()):
+        if variant.name in {c.name for c in hypotheses}:
+            raise CosetCircuitsError(f"The algorithm {variant.name} was given twice.")
+        try:
+            circuit = variant.fit(network)
+        except DoesNotApplyError as error:
+            not_applicable[variant.name] = str(error)
+            continue
+        hypotheses.append(_candidate(variant.name, "hypothesis", circuit, thresholds))
+        if other is not None:
+            name = f"{variant.name}, relabelled"
+            fitted = variant.fit(network, other)
+            controls.append(_candidate(name, "control", fitted, thresholds, of=variant.name))
+    nulls = [
+        _candidate(null.name, "null", null.fit(network), thresholds)
+        for null in (DullNull(thresholds=thresholds), RawWeights(thresholds=thresholds))
+    ]
+    notes = []
+    if other is None:
+        notes.append(
+            f"Every relabelling of {network.group.name} keeps its structure, so there is no "
+            "relabelled-group control."
+        )
+    return hypotheses + controls + nulls, not_applicable, notes
+
+
+def _candidate(
+    name: str, kind: Kind, circuit: Circuit, thresholds: Thresholds, of: str | None = None
+) -> Candidate:
+    bits = {
+        delta: circuit.description_length(delta).bits_per_neuron
+        for delta in thresholds.relative_errors
+    }
+    return Candidate(name, kind, circuit, bits, of)
+
+
+def _attribute(
+    candidates: Sequence[Candidate],
+    network: GroupMLP,
+    pairs: Tensor,
+    seed: int,
+    thresholds: Thresholds,
+) -> list[Attribution]:
+    """Each claim of each hypothesis by itself, the rest of the network being its own."""
+    models: dict[str, GroupModel] = {NETWORK: network}
+    for candidate in candidates:
+        claims = candidate.circuit.default_claims
+        if candidate.kind == "hypothesis" and len(claims) > 1:
+            for claim in sorted(claims):
+                models[f"{candidate.name}|{claim}"] = candidate.circuit.surrogate({claim})
+    rows = [
+        Row(INTERVENTIONS[id], measure(INTERVENTIONS[id], models, pairs, seed=seed))
+        for id in ATTRIBUTION_ROWS
+    ]
+    found = []
+    for name in list(models)[1:]:
+        algorithm, claim = name.split("|")
+        deltas = [e[0] for row in rows if (e := errors(row, name, thresholds)) is not None]
+        found.append(Attribution(algorithm, claim, float(torch.tensor(deltas).median())))
+    return found
+
+
+def _value(outcome: Outcome | None, quantity: str) -> float | None:
+    if outcome is None:
+        return None
+    return outcome.accuracy if quantity == "accuracy" else outcome.loss
+
+
+def _circuit_dict(candidate: Candidate, error: PredictionError) -> dict[str, Any]:
+    return {
+        "algorithm": candidate.name,
+        "kind": candidate.kind,
+        "control_of": candidate.of,
+        "roles": candidate.circuit.roles.summary(),
+        "coverage": candidate.circuit.roles.coverage,
+        "bits_per_neuron": {f"{delta:g}": bits for delta, bits in candidate.bits.items()},
+        "silent": sorted(candidate.circuit.silent),
+        "prediction": {
+            "rows": error.rows,
+            "median_abs_delta_log10_loss": error.median_log_loss,
+            "worst_abs_delta_log10_loss": error.worst_log_loss,
+            "mean_abs_delta_accuracy": error.mean_accuracy,
+            "worst_abs_delta_accuracy": error.worst_accuracy,
+            "same_answer": error.same_answer,
+            "logit_r2": error.logit_r2,
+        },
+    }
+
+
+def versions() -> dict[str, str]:
+    """The versions that a result depends on."""
+    names = ("coset-circuits", "torch", "transformer-lens", "numpy")
+    return {"python": platform.python_version(), **{n: metadata.version(n) for n in names}}

@@ -1,0 +1,103 @@
+"""Run models under an intervention and measure what they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from coset_circuits.evidence.interventions import Intervention
+from coset_circuits.networks import SilentSiteError, cross_entropy
+from coset_circuits.networks.mlp import GroupModel
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a model answers on some pairs: losses in nats, right or wrong, and logit agreement.
+
+    Attributes:
+        losses: cross-entropy of each pair.
+        correct: whether the largest logit is the product's.
+        same_answer: share of pairs on which the network gives the same answer.
+        logit_r2: share of the variance of the network's logits, centred over the outputs of each
+            pair, that this model's logits account for (1 for the network itself).
+    """
+
+    losses: Float[Tensor, "pairs"]
+    correct: Bool[Tensor, "pairs"]
+    same_answer: float
+    logit_r2: float
+
+    @property
+    def accuracy(self) -> float:
+        return float(self.correct.double().mean())
+
+    @property
+    def loss(self) -> float:
+        """The mean loss."""
+        return float(self.losses.mean())
+
+    @property
+    def median_loss(self) -> float:
+        return float(self.losses.median())
+
+
+class _Tally:
+    def __init__(self) -> None:
+        self.losses: list[Tensor] = []
+        self.correct: list[Tensor] = []
+        self.same = 0
+        self.error = 0.0
+        self.energy = 0.0
+
+    def add(self, logits: Tensor, labels: Tensor, reference: Tensor) -> None:
+        answers = logits.argmax(1)
+        self.losses.append(cross_entropy(logits, labels).cpu())
+        self.correct.append((answers == labels).cpu())
+        self.same += int((answers == reference.argmax(1)).sum())
+        centred = reference - reference.mean(1, keepdim=True)
+        off = (logits - logits.mean(1, keepdim=True)) - centred
+        self.error += float(off.square().sum())
+        self.energy += float(centred.square().sum())
+
+    def outcome(self) -> Outcome:
+        losses = torch.cat(self.losses)
+        r2 = 1 - self.error / self.energy if self.energy else float("nan")
+        return Outcome(losses, torch.cat(self.correct), self.same / len(losses), r2)
+
+
+@torch.no_grad()
+def measure(
+    intervention: Intervention,
+    models: Mapping[str, GroupModel],
+    pairs: Int[Tensor, "pairs 2"],
+    *,
+    seed: int = 0,
+    chunk: int = 20_000,
+) -> dict[str, Outcome | None]:
+    """Every model under one intervention, chunk by chunk; the first model is the reference.
+
+    A model that is silent at a site the intervention touches gets None.
+    """
+    tallies: dict[str, _Tally | None] = {name: _Tally() for name in models}
+    reference_name = next(iter(models))
+    for part in pairs.split(chunk):
+        reference = None
+        for name, model in models.items():
+            tally = tallies[name]
+            if tally is None:
+                continue
+            try:
+                logits = intervention.run(model, part, seed)
+            except SilentSiteError:
+                tallies[name] = None
+                if name == reference_name:
+                    return dict.fromkeys(models)
+                continue
+            reference = logits if reference is None else reference
+            labels = model.group.products(part).to(logits.device)
+            tally.add(logits, labels, reference)
+    return {name: tally and tally.outcome() for name, tally in tallies.items()}

@@ -1,0 +1,281 @@
+"""From predictions and description lengths to a verdict, by a rule that is printed with it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from coset_circuits.evidence.measure import Outcome
+from coset_circuits.thresholds import Thresholds
+
+if TYPE_CHECKING:
+    from coset_circuits.evidence.compare import Candidate, Row
+
+
+@dataclass(frozen=True)
+class PredictionError:
+    """How far a surrogate's predictions are off, over the rows on which it is not silent.
+
+    Attributes:
+        rows: how many rows that is.
+        median_log_loss, worst_log_loss: of |Δ log10 mean loss|, in decades.
+        mean_accuracy, worst_accuracy: of |Δ accuracy|.
+        same_answer, logit_r2: medians over rows of the per-input agreement.
+    """
+
+    rows: int
+    median_log_loss: float
+    worst_log_loss: float
+    mean_accuracy: float
+    worst_accuracy: float
+    same_answer: float
+    logit_r2: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Names of the compared hypotheses, sorted by the rule, and sentences the rows support."""
+
+    supported: tuple[str, ...]
+    refuted: tuple[str, ...]
+    not_supported: Mapping[str, str]
+    indistinguishable: tuple[str, ...]
+    rule: str
+    sentences: tuple[str, ...]
+
+    @property
+    def headline(self) -> str:
+        """The verdict in one line."""
+        parts = []
+        if self.supported:
+            parts.append(f"supported: {', '.join(self.supported)}")
+        if self.indistinguishable:
+            parts.append(f"cannot be told apart: {', '.join(self.indistinguishable)}")
+        if self.refuted:
+            parts.append(f"refuted: {', '.join(self.refuted)}")
+        rest = [name for name in self.not_supported if name not in self.refuted]
+        if rest:
+            parts.append(f"not supported: {', '.join(rest)}")
+        return "; ".join(parts) or "no hypothesis applies"
+
+
+def log_loss(outcome: Outcome, thresholds: Thresholds) -> float:
+    """log10 of the mean loss in nats, floored."""
+    return math.log10(max(outcome.loss, thresholds.loss_floor))
+
+
+def errors(
+    row: Row, name: str, thresholds: Thresholds, reference: str = "network"
+) -> tuple[float, float] | None:
+    """|Δ log10 loss| and |Δ accuracy| between two models in a row; None where one is silent."""
+    mine, other = row.outcomes.get(name), row.outcomes[reference]
+    if mine is None or other is None:
+        return None
+    return (
+        abs(log_loss(mine, thresholds) - log_loss(other, thresholds)),
+        abs(mine.accuracy - other.accuracy),
+    )
+
+
+def prediction_error(rows: Sequence[Row], name: str, thresholds: Thresholds) -> PredictionError:
+    """One surrogate's errors over all rows."""
+    found = [(row, errors(row, name, thresholds)) for row in rows]
+    kept = [(row.outcomes[name], e) for row, e in found if e is not None]
+    if not kept:
+        nan = float("nan")
+        return PredictionError(0, nan, nan, nan, nan, nan, nan)
+    losses, accuracies = np.array([e for _, e in kept]).T
+    outcomes = [outcome for outcome, _ in kept if outcome is not None]
+    return PredictionError(
+        len(kept),
+        float(np.median(losses)),
+        float(losses.max()),
+        float(accuracies.mean()),
+        float(accuracies.max()),
+        float(np.median([o.same_answer for o in outcomes])),
+        float(np.median([o.logit_r2 for o in outcomes])),
+    )
+
+
+def separated(
+    rows: Sequence[Row],
+    names: Sequence[str],
+    predicted: Mapping[str, PredictionError],
+    thresholds: Thresholds,
+) -> dict[str, tuple[tuple[str, str], ...]]:
+    """For each row the pairs that it separates.
+
+    Two surrogates are separated when they disagree by more than the threshold and by more than
+    both their own prediction errors together (median of log10 loss, mean of accuracy).
+    """
+    result = {}
+    for row in rows:
+        pairs = []
+        for one, two in combinations(names, 2):
+            apart = errors(row, one, thresholds, reference=two)
+            if apart is None:
+                continue
+            own_loss = predicted[one].median_log_loss + predicted[two].median_log_loss
+            own_accuracy = predicted[one].mean_accuracy + predicted[two].mean_accuracy
+            if apart[0] > max(thresholds.separation_log_loss, own_loss) or apart[1] > max(
+                thresholds.separation_accuracy, own_accuracy
+            ):
+                pairs.append((one, two))
+        result[row.intervention.id] = tuple(pairs)
+    return result
+
+
+def decide(
+    rows: Sequence[Row],
+    candidates: Sequence[Candidate],
+    predicted: Mapping[str, PredictionError],
+    separations: Mapping[str, tuple[tuple[str, str], ...]],
+    thresholds: Thresholds,
+) -> Verdict:
+    """The verdict on every compared hypothesis; see :func:`rule` for how."""
+    hypotheses = [c for c in candidates if c.kind == "hypothesis"]
+    refuting = {c.name: _refuting_row(c.name, rows, separations, thresholds) for c in hypotheses}
+    failing = {c.name: _failing(c, candidates, predicted, thresholds) for c in hypotheses}
+    refuted = tuple(name for name, row in refuting.items() if row)
+    supported = tuple(n for n, reasons in failing.items() if not reasons and n not in refuted)
+    apart = {pair for pairs in separations.values() for pair in pairs}
+    alike = [pair for pair in combinations(supported, 2) if pair not in apart]
+    indistinguishable = tuple(n for n in supported if any(n in pair for pair in alike))
+    not_supported = {n: "; ".join(r) for n, r in failing.items() if r and n not in refuted}
+    sentences = _sentences(
+        supported, refuting, not_supported, alike, rows, candidates, predicted, thresholds
+    )
+    return Verdict(
+        supported, refuted, not_supported, indistinguishable, rule(thresholds), sentences
+    )
+
+
+def rule(t: Thresholds) -> str:
+    """The rule of the verdict, in words, with its thresholds."""
+    return (
+        f"A hypothesis is supported when its surrogate predicts the interventions (median "
+        f"|Δlog10 loss| ≤ {t.prediction_log_loss:g}, mean |Δaccuracy| ≤ "
+        f"{t.prediction_accuracy:g}), with at most {t.control_ratio:g} of the error that the same "
+        f"hypothesis makes on a relabelled group, covers at least {t.coverage:.0%} of the neurons "
+        f"that matter, and is shorter than the dull null at δ = {t.headline_error:g}. It is "
+        f"refuted by a row that it misses by more than {t.refutation_log_loss:g} decades of loss "
+        f"or {t.refutation_accuracy:g} of accuracy and that a rival, separated from it there, "
+        f"predicts within {t.separation_log_loss:g} and {t.separation_accuracy:g}. Supported "
+        "hypotheses that no row separates cannot be told apart. A row separates two whose "
+        f"predictions differ by more than {t.separation_log_loss:g} decades or "
+        f"{t.separation_accuracy:g} of accuracy and by more than both their own errors together."
+    )
+
+
+def _refuting_row(
+    name: str,
+    rows: Sequence[Row],
+    separations: Mapping[str, tuple[tuple[str, str], ...]],
+    thresholds: Thresholds,
+) -> tuple[str, str] | None:
+    """The row (and the rival) that refutes a hypothesis, the one it misses most; None if none."""
+    found = []
+    for row in rows:
+        mine = errors(row, name, thresholds)
+        if mine is None or (
+            mine[0] <= thresholds.refutation_log_loss and mine[1] <= thresholds.refutation_accuracy
+        ):
+            continue
+        for pair in separations[row.intervention.id]:
+            rival = next((n for n in pair if n != name), None) if name in pair else None
+            theirs = None if rival is None else errors(row, rival, thresholds)
+            if (
+                rival is not None
+                and theirs is not None
+                and theirs[0] <= thresholds.separation_log_loss
+                and theirs[1] <= thresholds.separation_accuracy
+            ):
+                found.append((mine[0], row.intervention.id, rival))
+    return max(found)[1:] if found else None
+
+
+def _failing(
+    candidate: Candidate,
+    candidates: Sequence[Candidate],
+    predicted: Mapping[str, PredictionError],
+    thresholds: Thresholds,
+) -> list[str]:
+    """Why a hypothesis is not supported, refutation apart; empty where it is."""
+    error = predicted[candidate.name]
+    reasons = []
+    if not error.median_log_loss <= thresholds.prediction_log_loss:
+        reasons.append(f"median |Δlog10 loss| is {error.median_log_loss:.2f}")
+    if not error.mean_accuracy <= thresholds.prediction_accuracy:
+        reasons.append(f"mean |Δaccuracy| is {error.mean_accuracy:.2f}")
+    if candidate.circuit.roles.coverage < thresholds.coverage:
+        reasons.append(f"it covers {candidate.circuit.roles.coverage:.0%} of the neurons")
+    for other in candidates:
+        if other.kind == "control" and other.of == candidate.name:
+            control = predicted[other.name].median_log_loss
+            if error.median_log_loss > thresholds.control_ratio * control:
+                reasons.append(
+                    f"on a relabelled group it errs by {control:.2f}, hardly more than here"
+                )
+        if other.kind == "null" and other.circuit.name == "dull null":
+            mine, dull = candidate.bits[thresholds.headline_error], other.bits
+            if mine >= dull[thresholds.headline_error]:
+                reasons.append(
+                    f"its {mine:.0f} bits per neuron are no fewer than the dull null's "
+                    f"{dull[thresholds.headline_error]:.0f}"
+                )
+    return reasons
+
+
+def _sentences(
+    supported: Sequence[str],
+    refuting: Mapping[str, tuple[str, str] | None],
+    not_supported: Mapping[str, str],
+    alike: Sequence[tuple[str, str]],
+    rows: Sequence[Row],
+    candidates: Sequence[Candidate],
+    predicted: Mapping[str, PredictionError],
+    thresholds: Thresholds,
+) -> tuple[str, ...]:
+    bits = {c.name: c.bits[thresholds.headline_error] for c in candidates}
+    by_id = {row.intervention.id: row for row in rows}
+    sentences = []
+    if supported:
+        listed = ", ".join(
+            f"{n} ({predicted[n].median_log_loss:.2f} decades, {bits[n]:.0f} bits per neuron)"
+            for n in sorted(supported, key=lambda n: bits[n])
+        )
+        sentences.append(
+            f"{_count(supported, 'hypothesis predicts', 'hypotheses predict')} the interventions "
+            f"and is shorter than the dull null: {listed}."
+            if len(supported) == 1
+            else f"{_count(supported, '', 'hypotheses predict')} the interventions and are shorter "
+            f"than the dull null: {listed}."
+        )
+    if alike:
+        short = min({n for pair in alike for n in pair}, key=lambda n: bits[n])
+        sentences.append(
+            "No row separates " + ", ".join(f"{a} from {b}" for a, b in alike) + "; "
+            f"of these {short} is the shortest."
+        )
+    for name, found in refuting.items():
+        if found is None:
+            continue
+        row = by_id[found[0]]
+        observed, mine, rival = (row.outcomes[n] for n in ("network", name, found[1]))
+        assert observed is not None and mine is not None and rival is not None
+        sentences.append(
+            f"{name} is refuted by {row.intervention.title}: observed loss {observed.loss:.2g} "
+            f"(accuracy {observed.accuracy:.3f}), it predicts {mine.loss:.2g} "
+            f"({mine.accuracy:.3f}), {found[1]} {rival.loss:.2g} ({rival.accuracy:.3f})."
+        )
+    sentences += [f"{name} is not supported: {why}." for name, why in not_supported.items()]
+    return tuple(sentences)
+
+
+def _count(names: Sequence[str], one: str, many: str) -> str:
+    return f"One {one}" if len(names) == 1 else f"{len(names)} {many}"
