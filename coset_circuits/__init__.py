@@ -1,20 +1,26 @@
 """What algorithm did this network learn? Hypotheses as hookable circuits, tested side by side."""
 
-from coset_circuits.algorithms import (
-    ALGORITHMS,
-    Algorithm,
-    Circuit,
-    CosetAlgorithm,
-    DoesNotApplyError,
-    DullNull,
-    IrrepAlgorithm,
-    RawWeights,
-)
-from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.evidence import INTERVENTIONS, Comparison, Intervention, compare, measure
-from coset_circuits.groups import FiniteGroup, group
-from coset_circuits.networks import GroupMLP, load, save, shipped, train
-from coset_circuits.thresholds import Thresholds
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from coset_circuits.algorithms import (
+        ALGORITHMS,
+        Algorithm,
+        Circuit,
+        CosetAlgorithm,
+        DoesNotApplyError,
+        DullNull,
+        IrrepAlgorithm,
+        RawWeights,
+    )
+    from coset_circuits.errors import CosetCircuitsError
+    from coset_circuits.evidence import INTERVENTIONS, Comparison, Intervention, compare, measure
+    from coset_circuits.groups import FiniteGroup, group
+    from coset_circuits.networks import GroupMLP, load, save, shipped, train
+    from coset_circuits.thresholds import Thresholds
 
 __version__ = "0.1.0"
 
@@ -42,3 +48,21 @@ __all__ = [
     "shipped",
     "train",
 ]
+
+# Imported on first use: torch and TransformerLens take seconds, the command's help must not.
+_HOMES = ("algorithms", "errors", "evidence", "groups", "networks", "thresholds")
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        for home in _HOMES:
+            module = import_module(f"coset_circuits.{home}")
+            if hasattr(module, name):
+                value = getattr(module, name)
+                globals()[name] = value
+                return value
+    raise AttributeError(f"module 'coset_circuits' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

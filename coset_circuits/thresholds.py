@@ -24,10 +24,11 @@ class Thresholds:
     loss_floor: float = 1e-16
     """Smaller losses, in nats, count as this."""
     refutation_log_loss: float = 2.0
-    """A hypothesis is refuted by a row that a rival predicts (to the two bounds above) and that
-    it misses by more than this many decades of loss, …"""
+    """A hypothesis is refuted by a row that it misses by more than this many decades of loss, …"""
     refutation_accuracy: float = 0.5
-    """… or by more than this accuracy."""
+    """… or by more than this accuracy, …"""
+    rival_ratio: float = 0.25
+    """… where a rival makes at most this share of its error."""
     coverage: float = 0.5
     """A supported hypothesis explains at least this share of the neurons that matter."""
     prediction_log_loss: float = 1.0

@@ -44,6 +44,17 @@ class Roles:
     fvu_unembed: Float[Tensor, "d_mlp"]
     notes: Mapping[str, Sequence[Any]]
 
+    @classmethod
+    def of(
+        cls,
+        names: Sequence[str],
+        residual: Float[Tensor, "d_mlp 3"],
+        notes: Mapping[str, Sequence[Any]] | None = None,
+    ) -> Roles:
+        """Roles whose FVUs are what a fit leaves of the left table, right table and unembedding."""
+        left, right, unembed = residual.T
+        return cls(tuple(names), left, right, unembed, notes or {})
+
     def to_dataframe(self) -> pd.DataFrame:
         """One row a neuron."""
         return pd.DataFrame(
@@ -63,7 +74,7 @@ class Roles:
         columns = ["fvu_left", "fvu_right", "fvu_unembed"]
         rows = []
         for role, part in frame.groupby("role", sort=True):
-            medians = {c: float(part[c].median()) for c in columns}
+            medians = {c: float(np.median(part[c].to_numpy())) for c in columns}
             rows.append({"role": str(role), "neurons": len(part), **medians})
         dull = {UNEXPLAINED: 1, NEGLIGIBLE: 2}
         return sorted(rows, key=lambda r: (dull.get(r["role"], 0), -r["neurons"], r["role"]))
@@ -125,6 +136,8 @@ class Circuit(Protocol):
     roles: Roles
     silent: frozenset[str]
     default_claims: frozenset[str]
+    used_rows: frozenset[str]
+    """Ids of interventions whose outcome the fit has already used: no evidence for it."""
 
     def surrogate(self, claims: Collection[str] | None = None) -> GroupModel:
         """A hooked module with the network's sites that computes only what is claimed.
@@ -144,7 +157,8 @@ class Circuit(Protocol):
 class Algorithm(Protocol):
     """A hypothesis before it meets a network."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def fit(self, network: GroupMLP, group: FiniteGroup | None = None) -> Circuit:
         """Fit to a network.
@@ -215,8 +229,8 @@ def fitted_frame(
         group = network.group
     if group.order != network.group.order:
         raise CosetCircuitsError(
-            f"The group {group.name} has {group.order} elements, the network's {network.group.name} "
-            f"{network.group.order}; a control group must have the same order."
+            f"The group {group.name} has {group.order} elements, the network's "
+            f"{network.group.name} {network.group.order}; a control group must have the same order."
         )
     if group.origin is None:
         return group, torch.arange(group.order)
@@ -253,6 +267,7 @@ def negligible(tables: Tables, thresholds: Thresholds) -> np.ndarray:
 
 def description_length(
     relative_error: float,
+    *,
     order: int,
     structure: Float[Tensor, "d_mlp"],
     levels: Float[Tensor, "d_mlp"],

@@ -115,16 +115,13 @@ class IrrepAlgorithm:
         strongest = (left + right).argmax(0)
         every = torch.arange(len(skip))
         residual = residuals(tables, fitted)
-        roles = Roles(
-            tuple(names),
-            *residual.T,
-            {
-                "irreps": used,
-                "strongest": [blocks[i].name for i in strongest],
-                "share_left": left[strongest, every].tolist(),
-                "share_right": right[strongest, every].tolist(),
-            },
-        )
+        notes = {
+            "irreps": used,
+            "strongest": [blocks[i].name for i in strongest],
+            "share_left": left[strongest, every].tolist(),
+            "share_right": right[strongest, every].tolist(),
+        }
+        roles = Roles.of(names, residual, notes)
         return TableCircuit(
             name=self.name,
             network=network,
@@ -172,27 +169,19 @@ def block_shares(tables: Tables, blocks: list[RealBlock]) -> Float[Tensor, "3 bl
 class BilinearSurrogate(GroupModel):
     """ρ(a), ρ(b) decoded, multiplied and traced: logit(c) = Σ_ρ α_ρ χ_ρ(abc⁻¹). No ReLU."""
 
-    def __init__(
-        self,
-        network: GroupMLP,
-        name: str,
-        tables: Tables,
-        blocks: list[RealBlock],
-        coefficients: Float[Tensor, "blocks"],
-        rcond: float,
-        silent: frozenset[str],
-    ) -> None:
-        super().__init__(network.group, name, network.activation, silent)
+    def __init__(self, circuit: BilinearCircuit) -> None:
+        network, tables, blocks = circuit.network, circuit.tables, circuit.key
+        super().__init__(network.group, circuit.name, network.activation, circuit.silent)
         # Back in the network's order: its element frame[i] is the fit's element i.
         inverse = torch.argsort(tables.frame)
         rho = _side_by_side(blocks, len(inverse))
         for side, table in (("left", tables.left), ("right", tables.right)):
             self.register_buffer(f"{side}_rows", table[inverse])
-            decoder = torch.linalg.pinv(table, rcond=rcond) @ rho
+            decoder = torch.linalg.pinv(table, rcond=circuit.rcond) @ rho
             self.register_buffer(f"decode_{side}", decoder)
         self.dimensions = [b.dimension for b in blocks]
         sizes = torch.tensor([d * d for d in self.dimensions], dtype=torch.int64)
-        scale = coefficients.repeat_interleave(sizes)
+        scale = circuit.coefficients.repeat_interleave(sizes)
         self.W_U = nn.Parameter((rho * scale)[inverse].T.contiguous())
         self.setup()
 
@@ -250,8 +239,10 @@ class BilinearCircuit:
     rcond: float
     silent: frozenset[str] = EMBEDDINGS | {"hook_pre", "hook_post"}
     default_claims: frozenset[str] = frozenset({"composition"})
+    # Its temperature is fitted to the base loss, and with both signs flipped it is the same.
+    used_rows: frozenset[str] = frozenset({"base", "sign_both"})
 
-    def surrogate(self, claims: Collection[str] | None = None) -> GroupModel:
+    def surrogate(self, claims: Collection[str] | None = None) -> BilinearSurrogate:
         """The bilinear surrogate; its one claim, ``composition``, cannot be split.
 
         Raises:
@@ -262,15 +253,7 @@ class BilinearCircuit:
                 f"{self.name} makes one claim, composition, that cannot be split; "
                 f"{', '.join(sorted(claims)) or 'nothing'} was asked for."
             )
-        model = BilinearSurrogate(
-            self.network,
-            self.name,
-            self.tables,
-            self.key,
-            self.coefficients,
-            self.rcond,
-            self.silent,
-        )
+        model = BilinearSurrogate(self)
         model.reference_scale = self.network.pre_scale.detach()
         return model.to(self.network.device, self.network.dtype)
 
@@ -283,12 +266,19 @@ class BilinearCircuit:
         counted = np.array([name != NEGLIGIBLE for name in self.roles.names])
         functions = sum(block.parameters for block in self.key)
         levels = torch.full((width,), 3.0 + 3 * functions, dtype=torch.float64)
-        # Which irreps are key, a coefficient each and the temperature are said once for all neurons.
+        # Which irreps are key, their coefficients and the temperature are said once for all.
         shared = self.blocks / max(1, counted.sum())
         levels += (len(self.key) + 1) / max(1, counted.sum())
         structure = torch.full((width,), shared, dtype=torch.float64)
         order = self.network.group.order
-        return description_length(relative_error, order, structure, levels, self.residual, counted)
+        return description_length(
+            relative_error,
+            order=order,
+            structure=structure,
+            levels=levels,
+            unexplained=self.residual,
+            counted=counted,
+        )
 
     def __repr__(self) -> str:
         key = ", ".join(
@@ -314,7 +304,7 @@ def _fit_bilinear(
     fitted = tables.means()
     for block in key:
         for own, table in zip(tables, fitted, strict=True):
-            table += block.basis @ (block.basis.T @ own)
+            table.add_(block.basis @ (block.basis.T @ own))
     residual = residuals(tables, fitted)
     shares = block_shares(tables, blocks)[:2].sum(0)
     skip = negligible(tables, thresholds)
@@ -326,7 +316,7 @@ def _fit_bilinear(
     circuit = BilinearCircuit(
         name=algorithm.name,
         network=network,
-        roles=Roles(tuple(names), *residual.T, {}),
+        roles=Roles.of(names, residual),
         tables=tables,
         key=key,
         coefficients=torch.ones(len(key), dtype=torch.float64),
@@ -352,13 +342,11 @@ def _coefficients(
     """
     model = circuit.surrogate()
     sizes = [block.dimension**2 for block in circuit.key]
-    write = model.W_U.detach().double().cpu()  # type: ignore[union-attr, operator]
+    write = model.W_U.detach().double().cpu()
     dots, norms = torch.zeros(2, len(write), dtype=torch.float64)
     for pairs in network.group.pairs().split(chunk):
         at = pairs.to(network.device)
-        products = model.decoded_products(  # type: ignore[operator]
-            model.left_table[at[:, 0]], model.right_table[at[:, 1]]
-        )
+        products = model.decoded_products(model.left_table[at[:, 0]], model.right_table[at[:, 1]])
         products = products.double().cpu()
         dots += (products * (network(pairs).double().cpu() @ write.T)).sum(0)
         # ‖ρ_ij‖² over the group is order / d.

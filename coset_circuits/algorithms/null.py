@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -34,13 +36,12 @@ class DullNull:
         tables = Tables.of(network)
         order = network.group.order
         count = min(self.levels, order)
-        parts = [k_means(table, count) for table in tables]
-        fitted = Tables(*parts, tables.frame)
+        left, right, unembed = (k_means(table, count) for table in tables)
+        fitted = Tables(left, right, unembed, tables.frame)
         width = tables.left.shape[1]
-        choices = 3 * order * torch.log2(torch.tensor(float(count))).expand(width)
-        return _null_circuit(
-            self.name, network, tables, fitted, self.thresholds, choices.double(), 3.0 * count
-        )
+        choices = torch.full((width,), 3 * order * math.log2(count), dtype=torch.float64)
+        skip = negligible(tables, self.thresholds)
+        return _null_circuit(self.name, network, (tables, fitted), skip, choices, 3 * count)
 
 
 @dataclass(frozen=True)
@@ -55,31 +56,30 @@ class RawWeights:
 
     def fit(self, network: GroupMLP, group: FiniteGroup | None = None) -> TableCircuit:
         tables = Tables.of(network)
-        none = torch.zeros(tables.left.shape[1], dtype=torch.float64)
-        levels = 3.0 * network.group.order
-        return _null_circuit(self.name, network, tables, tables, self.thresholds, none, levels)
+        skip = negligible(tables, self.thresholds)
+        nothing = torch.zeros(len(skip), dtype=torch.float64)
+        levels = 3 * network.group.order
+        return _null_circuit(self.name, network, (tables, tables), skip, nothing, levels)
 
 
 def _null_circuit(
     name: str,
     network: GroupMLP,
-    tables: Tables,
-    fitted: Tables,
-    thresholds: Thresholds,
+    tables: tuple[Tables, Tables],
+    skip: np.ndarray,
     structure: Float[Tensor, "d_mlp"],
-    levels: float,
+    levels: int,
 ) -> TableCircuit:
-    residual = residuals(tables, fitted)
-    skip = negligible(tables, thresholds)
-    names = tuple(NEGLIGIBLE if dull else "levels" for dull in skip)
+    own, fitted = tables
+    residual = residuals(own, fitted)
     return TableCircuit(
         name=name,
         network=network,
-        roles=Roles(names, *residual.T, {}),
+        roles=Roles.of([NEGLIGIBLE if dull else "levels" for dull in skip], residual),
         fitted=fitted,
         residual=residual,
         structure=structure,
-        levels=torch.full((len(skip),), levels, dtype=torch.float64),
+        levels=torch.full((len(skip),), float(levels), dtype=torch.float64),
     )
 
 

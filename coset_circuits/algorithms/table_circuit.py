@@ -49,6 +49,7 @@ class TableCircuit:
     default_claims: frozenset[str] = frozenset({"left", "right", "unembed"})
     site_classes: dict[str, tuple[Classes, ...]] = field(default_factory=dict)
     silent: frozenset[str] = EMBEDDINGS
+    used_rows: frozenset[str] = frozenset()
 
     def surrogate(self, claims: Collection[str] | None = None) -> GroupMLP:
         """The hooked module that computes what is claimed, on the network's device and dtype.
@@ -69,9 +70,12 @@ class TableCircuit:
             "right_table": self.fitted.right if "right" in wanted else own.right,
             "W_U": (self.fitted.unembed if "unembed" in wanted else own.unembed).T,
         }
+        moved = {k: v.to(network.device, network.dtype) for k, v in parts.items()}
         surrogate = GroupMLP.from_weights(
             network.group,
-            **{k: v.to(network.device, network.dtype) for k, v in parts.items()},
+            W_U=moved["W_U"],
+            left_table=moved["left_table"],
+            right_table=moved["right_table"],
             b_U=network.b_U,
             act_fn=network.activation.name,
             label=self.name,
@@ -89,11 +93,11 @@ class TableCircuit:
     def description_length(self, relative_error: float = 0.1) -> DescriptionLength:
         return description_length(
             relative_error,
-            self.network.group.order,
-            self.structure,
-            self.levels,
-            self.residual,
-            np.array([name != NEGLIGIBLE for name in self.roles.names]),
+            order=self.network.group.order,
+            structure=self.structure,
+            levels=self.levels,
+            unexplained=self.residual,
+            counted=np.array([name != NEGLIGIBLE for name in self.roles.names]),
         )
 
     def __repr__(self) -> str:

@@ -301,13 +301,15 @@ def compare(
     Raises:
         CosetCircuitsError: no algorithm, or two of one name.
     """
-    algorithms = [CosetAlgorithm(), IrrepAlgorithm()] if algorithms is None else list(algorithms)
-    if not algorithms:
+    chosen: list[Algorithm] = (
+        [CosetAlgorithm(), IrrepAlgorithm()] if algorithms is None else list(algorithms)
+    )
+    if not chosen:
         raise CosetCircuitsError("No algorithm was given; give at least one, such as coset.")
     network = _measured_copy(network)
     told = _Progress(progress, 3 + len(INTERVENTIONS))
     told("fitting hypotheses")
-    candidates, not_applicable, notes = _fit_all(network, algorithms, seed, thresholds)
+    candidates, not_applicable, notes = _fit_all(network, chosen, seed, thresholds)
     told("all pairs")
     all_pairs = network.group.pairs()
     sample = _sample(all_pairs, pairs, seed)
@@ -320,7 +322,7 @@ def compare(
         told(intervention.title)
         rows.append(Row(intervention, measure(intervention, models, sample, seed=seed)))
     told("single claims")
-    predicted = {c.name: prediction_error(rows, c.name, thresholds) for c in candidates}
+    predicted = {c.name: prediction_error(rows, c, thresholds) for c in candidates}
     names = [c.name for c in candidates if c.kind == "hypothesis"]
     separations = separated(rows, names, predicted, thresholds)
     return Comparison(
@@ -454,6 +456,7 @@ def _circuit_dict(candidate: Candidate, error: PredictionError) -> dict[str, Any
         "coverage": candidate.circuit.roles.coverage,
         "bits_per_neuron": {f"{delta:g}": bits for delta, bits in candidate.bits.items()},
         "silent": sorted(candidate.circuit.silent),
+        "used_rows": sorted(candidate.circuit.used_rows),
         "prediction": {
             "rows": error.rows,
             "median_abs_delta_log10_loss": error.median_log_loss,

@@ -20,7 +20,7 @@ from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.networks import GroupMLP, SilentSiteError
 from coset_circuits.networks.mlp import GroupModel
 
-Hooks = list[tuple[str, Callable[..., Any]]]
+Hooks = list[tuple[str | Callable[..., Any], Callable[..., Any]]]
 
 
 def _no_hooks(model: GroupModel, pairs: Tensor, seed: int) -> Hooks:
@@ -135,7 +135,7 @@ def _always(function: Callable[[Tensor], Tensor]) -> Any:
 INTERVENTIONS: dict[str, Intervention] = {
     row.id: row
     for row in (
-        Intervention("base", "nothing"),
+        Intervention("base", "no intervention"),
         Intervention("swap_tables", "embedding tables swapped", _swap_tables, control="mean_left"),
         Intervention(
             "swap_inputs",

@@ -58,15 +58,18 @@ class _Tally:
         self.losses.append(cross_entropy(logits, labels).cpu())
         self.correct.append((answers == labels).cpu())
         self.same += int((answers == reference.argmax(1)).sum())
-        centred = reference - reference.mean(1, keepdim=True)
-        off = (logits - logits.mean(1, keepdim=True)) - centred
-        self.error += float(off.square().sum())
-        self.energy += float(centred.square().sum())
+        self.energy += float(_centred_energy(reference))
+        self.error += float(_centred_energy(logits - reference))
 
     def outcome(self) -> Outcome:
         losses = torch.cat(self.losses)
         r2 = 1 - self.error / self.energy if self.energy else float("nan")
         return Outcome(losses, torch.cat(self.correct), self.same / len(losses), r2)
+
+
+def _centred_energy(logits: Tensor) -> Tensor:
+    """Σ of squares after each row's mean is taken off."""
+    return (logits - logits.mean(1, keepdim=True)).square().sum()
 
 
 @torch.no_grad()
@@ -76,28 +79,26 @@ def measure(
     pairs: Int[Tensor, "pairs 2"],
     *,
     seed: int = 0,
-    chunk: int = 20_000,
+    chunk: int = 2_000,
 ) -> dict[str, Outcome | None]:
     """Every model under one intervention, chunk by chunk; the first model is the reference.
 
-    A model that is silent at a site the intervention touches gets None.
+    A model that is silent at a site the intervention touches gets None. Small chunks stay in the
+    processor's cache.
     """
-    tallies: dict[str, _Tally | None] = {name: _Tally() for name in models}
-    reference_name = next(iter(models))
+    tallies = {name: _Tally() for name in models}
+    silent: set[str] = set()
     for part in pairs.split(chunk):
         reference = None
+        labels = next(iter(models.values())).group.products(part)
         for name, model in models.items():
-            tally = tallies[name]
-            if tally is None:
+            if name in silent:
                 continue
             try:
                 logits = intervention.run(model, part, seed)
             except SilentSiteError:
-                tallies[name] = None
-                if name == reference_name:
-                    return dict.fromkeys(models)
+                silent.add(name)
                 continue
             reference = logits if reference is None else reference
-            labels = model.group.products(part).to(logits.device)
-            tally.add(logits, labels, reference)
-    return {name: tally and tally.outcome() for name, tally in tallies.items()}
+            tallies[name].add(logits, labels.to(logits.device), reference)
+    return {name: None if name in silent else tally.outcome() for name, tally in tallies.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -82,23 +82,34 @@ def errors(
     )
 
 
-def prediction_error(rows: Sequence[Row], name: str, thresholds: Thresholds) -> PredictionError:
-    """One surrogate's errors over all rows."""
-    found = [(row, errors(row, name, thresholds)) for row in rows]
-    kept = [(row.outcomes[name], e) for row, e in found if e is not None]
+def candidate_errors(
+    row: Row, candidate: Candidate, thresholds: Thresholds
+) -> tuple[float, float] | None:
+    """A candidate's errors in a row; None where it is silent or its fit has used the row."""
+    if row.intervention.id in candidate.circuit.used_rows:
+        return None
+    return errors(row, candidate.name, thresholds)
+
+
+def prediction_error(
+    rows: Sequence[Row], candidate: Candidate, thresholds: Thresholds
+) -> PredictionError:
+    """One surrogate's errors over all rows that can speak about it."""
+    found = [(row, candidate_errors(row, candidate, thresholds)) for row in rows]
+    kept = [(row.outcomes[candidate.name], e) for row, e in found if e is not None]
     if not kept:
         nan = float("nan")
         return PredictionError(0, nan, nan, nan, nan, nan, nan)
     losses, accuracies = np.array([e for _, e in kept]).T
     outcomes = [outcome for outcome, _ in kept if outcome is not None]
     return PredictionError(
-        len(kept),
-        float(np.median(losses)),
-        float(losses.max()),
-        float(accuracies.mean()),
-        float(accuracies.max()),
-        float(np.median([o.same_answer for o in outcomes])),
-        float(np.median([o.logit_r2 for o in outcomes])),
+        rows=len(kept),
+        median_log_loss=float(np.median(losses)),
+        worst_log_loss=float(losses.max()),
+        mean_accuracy=float(accuracies.mean()),
+        worst_accuracy=float(accuracies.max()),
+        same_answer=float(np.median([o.same_answer for o in outcomes])),
+        logit_r2=float(np.median([o.logit_r2 for o in outcomes])),
     )
 
 
@@ -139,7 +150,9 @@ def decide(
 ) -> Verdict:
     """The verdict on every compared hypothesis; see :func:`rule` for how."""
     hypotheses = [c for c in candidates if c.kind == "hypothesis"]
-    refuting = {c.name: _refuting_row(c.name, rows, separations, thresholds) for c in hypotheses}
+    refuting = {
+        c.name: _refuting_row(c, hypotheses, rows, separations, thresholds) for c in hypotheses
+    }
     failing = {c.name: _failing(c, candidates, predicted, thresholds) for c in hypotheses}
     refuted = tuple(name for name, row in refuting.items() if row)
     supported = tuple(n for n, reasons in failing.items() if not reasons and n not in refuted)
@@ -147,11 +160,14 @@ def decide(
     alike = [pair for pair in combinations(supported, 2) if pair not in apart]
     indistinguishable = tuple(n for n in supported if any(n in pair for pair in alike))
     not_supported = {n: "; ".join(r) for n, r in failing.items() if r and n not in refuted}
-    sentences = _sentences(
-        supported, refuting, not_supported, alike, rows, candidates, predicted, thresholds
-    )
+    bits = {c.name: c.bits[thresholds.headline_error] for c in candidates}
+    sentences = [
+        *_support_sentences(supported, alike, predicted, bits),
+        *(_refutation(n, found, rows) for n, found in refuting.items() if found),
+        *(f"{name} is not supported: {why}." for name, why in not_supported.items()),
+    ]
     return Verdict(
-        supported, refuted, not_supported, indistinguishable, rule(thresholds), sentences
+        supported, refuted, not_supported, indistinguishable, rule(thresholds), tuple(sentences)
     )
 
 
@@ -164,39 +180,43 @@ def rule(t: Thresholds) -> str:
         f"hypothesis makes on a relabelled group, covers at least {t.coverage:.0%} of the neurons "
         f"that matter, and is shorter than the dull null at δ = {t.headline_error:g}. It is "
         f"refuted by a row that it misses by more than {t.refutation_log_loss:g} decades of loss "
-        f"or {t.refutation_accuracy:g} of accuracy and that a rival, separated from it there, "
-        f"predicts within {t.separation_log_loss:g} and {t.separation_accuracy:g}. Supported "
-        "hypotheses that no row separates cannot be told apart. A row separates two whose "
+        f"or {t.refutation_accuracy:g} of accuracy where a rival, separated from it there, makes "
+        f"at most {t.rival_ratio:g} of its error. Rows that a fit has already used are no evidence "
+        "for it. Supported hypotheses that no row separates cannot be told apart. A row separates "
+        "two whose "
         f"predictions differ by more than {t.separation_log_loss:g} decades or "
         f"{t.separation_accuracy:g} of accuracy and by more than both their own errors together."
     )
 
 
 def _refuting_row(
-    name: str,
+    candidate: Candidate,
+    candidates: Sequence[Candidate],
     rows: Sequence[Row],
     separations: Mapping[str, tuple[tuple[str, str], ...]],
     thresholds: Thresholds,
 ) -> tuple[str, str] | None:
-    """The row (and the rival) that refutes a hypothesis, the one it misses most; None if none."""
+    """The row and the rival that refute a hypothesis, where it is missed most; None if none."""
+    limits = (thresholds.refutation_log_loss, thresholds.refutation_accuracy)
     found = []
     for row in rows:
-        mine = errors(row, name, thresholds)
-        if mine is None or (
-            mine[0] <= thresholds.refutation_log_loss and mine[1] <= thresholds.refutation_accuracy
-        ):
-            continue
-        for pair in separations[row.intervention.id]:
-            rival = next((n for n in pair if n != name), None) if name in pair else None
-            theirs = None if rival is None else errors(row, rival, thresholds)
-            if (
-                rival is not None
-                and theirs is not None
-                and theirs[0] <= thresholds.separation_log_loss
-                and theirs[1] <= thresholds.separation_accuracy
+        mine = candidate_errors(row, candidate, thresholds)
+        for rival in candidates:
+            if not _named_together(separations[row.intervention.id], candidate.name, rival.name):
+                continue
+            theirs = candidate_errors(row, rival, thresholds)
+            if mine is None or theirs is None:
+                continue
+            if any(
+                m > limit and t <= thresholds.rival_ratio * m
+                for m, t, limit in zip(mine, theirs, limits, strict=True)
             ):
-                found.append((mine[0], row.intervention.id, rival))
+                found.append((mine[0] - theirs[0], row.intervention.id, rival.name))
     return max(found)[1:] if found else None
+
+
+def _named_together(pairs: Sequence[tuple[str, str]], one: str, two: str) -> bool:
+    return (one, two) in pairs or (two, one) in pairs
 
 
 def _failing(
@@ -231,51 +251,37 @@ def _failing(
     return reasons
 
 
-def _sentences(
+def _support_sentences(
     supported: Sequence[str],
-    refuting: Mapping[str, tuple[str, str] | None],
-    not_supported: Mapping[str, str],
     alike: Sequence[tuple[str, str]],
-    rows: Sequence[Row],
-    candidates: Sequence[Candidate],
     predicted: Mapping[str, PredictionError],
-    thresholds: Thresholds,
-) -> tuple[str, ...]:
-    bits = {c.name: c.bits[thresholds.headline_error] for c in candidates}
-    by_id = {row.intervention.id: row for row in rows}
-    sentences = []
+    bits: Mapping[str, float],
+) -> Iterator[str]:
     if supported:
+        by_length = sorted(supported, key=lambda n: bits[n])
         listed = ", ".join(
-            f"{n} ({predicted[n].median_log_loss:.2f} decades, {bits[n]:.0f} bits per neuron)"
-            for n in sorted(supported, key=lambda n: bits[n])
+            f"{n} ({predicted[n].median_log_loss:.2f} decades off, {bits[n]:.0f} bits per neuron)"
+            for n in by_length
         )
-        sentences.append(
-            f"{_count(supported, 'hypothesis predicts', 'hypotheses predict')} the interventions "
-            f"and is shorter than the dull null: {listed}."
-            if len(supported) == 1
-            else f"{_count(supported, '', 'hypotheses predict')} the interventions and are shorter "
-            f"than the dull null: {listed}."
+        yield (
+            "These predict the interventions and are shorter than the dull null "
+            f"({bits['dull null']:.0f} bits), the shortest first: {listed}."
         )
     if alike:
-        short = min({n for pair in alike for n in pair}, key=lambda n: bits[n])
-        sentences.append(
-            "No row separates " + ", ".join(f"{a} from {b}" for a, b in alike) + "; "
-            f"of these {short} is the shortest."
+        shortest = min({n for pair in alike for n in pair}, key=lambda n: bits[n])
+        yield (
+            "No row separates "
+            + ", or ".join(f"{a} from {b}" for a, b in alike)
+            + f"; of these {shortest} is the shortest."
         )
-    for name, found in refuting.items():
-        if found is None:
-            continue
-        row = by_id[found[0]]
-        observed, mine, rival = (row.outcomes[n] for n in ("network", name, found[1]))
-        assert observed is not None and mine is not None and rival is not None
-        sentences.append(
-            f"{name} is refuted by {row.intervention.title}: observed loss {observed.loss:.2g} "
-            f"(accuracy {observed.accuracy:.3f}), it predicts {mine.loss:.2g} "
-            f"({mine.accuracy:.3f}), {found[1]} {rival.loss:.2g} ({rival.accuracy:.3f})."
-        )
-    sentences += [f"{name} is not supported: {why}." for name, why in not_supported.items()]
-    return tuple(sentences)
 
 
-def _count(names: Sequence[str], one: str, many: str) -> str:
-    return f"One {one}" if len(names) == 1 else f"{len(names)} {many}"
+def _refutation(name: str, found: tuple[str, str], rows: Sequence[Row]) -> str:
+    row = next(row for row in rows if row.intervention.id == found[0])
+    observed, mine, rival = (row.outcomes[n] for n in ("network", name, found[1]))
+    assert observed is not None and mine is not None and rival is not None
+    return (
+        f"{name} is refuted by the row {row.intervention.title}: observed loss {observed.loss:.2g} "
+        f"(accuracy {observed.accuracy:.3f}), it predicts {mine.loss:.2g} "
+        f"({mine.accuracy:.3f}), {found[1]} {rival.loss:.2g} ({rival.accuracy:.3f})."
+    )

@@ -3,6 +3,7 @@
 from coset_circuits.networks.checkpoints import load, save, shipped
 from coset_circuits.networks.losses import cross_entropy
 from coset_circuits.networks.mlp import SITES, GroupMLP, GroupMLPConfig, SilentSiteError
+from coset_circuits.networks.planted import planted_coset, planted_gcr
 from coset_circuits.networks.training import RECIPES, Progress, Recipe, split, train
 
 __all__ = [
@@ -15,6 +16,8 @@ __all__ = [
     "SilentSiteError",
     "cross_entropy",
     "load",
+    "planted_coset",
+    "planted_gcr",
     "save",
     "shipped",
     "split",

@@ -16,7 +16,6 @@ from coset_circuits.groups import FiniteGroup
 from coset_circuits.groups import group as named_group
 from coset_circuits.groups.families import parity
 
-
 MINIMUM_ACCURACY = 0.15
 """Wrong orders reach 0.09 on a grokked A5 network; one that memorised scores its training share."""
 
@@ -30,7 +29,7 @@ class ElementOrder:
     elements: np.ndarray
 
     def accuracy(self, answers: np.ndarray) -> float:
-        """Share of pairs that ``answers[i, j]``, in their numbering, gets right under this order."""
+        """Share of pairs that ``answers[i, j]``, in their numbering, gets right."""
         products = self.group.array[np.ix_(self.elements, self.elements)]
         return float((self.elements[answers] == products).mean())
 
@@ -78,7 +77,7 @@ def _sympy(group: FiniteGroup) -> list[tuple[int, ...]]:
         listed = PermutationGroup(Permutation(0, 1, 2, 3, 4), Permutation(1, 2)(3, 4))
     else:
         listed = (SymmetricGroup if group.name.startswith("S") else AlternatingGroup)(degree)
-    return [tuple(p.array_form) for p in listed.generate()]
+    return [tuple(p) for p in listed.generate(af=True)]  # type: ignore[arg-type]
 
 
 _LISTINGS: dict[str, Callable[[FiniteGroup], list[tuple[int, ...]]]] = {

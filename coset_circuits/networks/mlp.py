@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -95,6 +95,15 @@ class GroupModel(HookedRootModule):
     group: FiniteGroup
     label: str
     activation: Activation
+    cancelled: Tensor | None
+    W_U: nn.Parameter
+    hook_left_embed: HookPoint
+    hook_right_embed: HookPoint
+    hook_left_pre: HookPoint
+    hook_right_pre: HookPoint
+    hook_pre: HookPoint
+    hook_post: HookPoint
+    hook_logits: HookPoint
 
     def __init__(
         self, group: FiniteGroup, label: str, activation: Activation, silent: Iterable[str] = ()
@@ -202,11 +211,11 @@ class GroupModel(HookedRootModule):
 
     @property
     def device(self) -> torch.device:
-        return self.W_U.device  # type: ignore[union-attr, return-value]
+        return self.W_U.device
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.W_U.dtype  # type: ignore[union-attr, return-value]
+        return self.W_U.dtype
 
     @property
     def left_table(self) -> Float[Tensor, "order d_mlp"]:
@@ -245,6 +254,13 @@ class GroupMLP(GroupModel):
         provenance: where the weights came from, as far as known.
     """
 
+    W_E_left: nn.Parameter
+    W_E_right: nn.Parameter
+    W_in_left: nn.Parameter
+    W_in_right: nn.Parameter
+    b_in: nn.Parameter | None
+    b_U: nn.Parameter | None
+
     def __init__(
         self,
         group: FiniteGroup,
@@ -273,7 +289,7 @@ class GroupMLP(GroupModel):
         d_embed: int = 256,
         act_fn: str = "relu",
         seed: int = 0,
-    ) -> Self:
+    ) -> GroupMLP:
         """An untrained network: normal weights scaled by 1/√fan-in, no biases."""
         generator = torch.Generator().manual_seed(seed)
 
@@ -315,7 +331,7 @@ class GroupMLP(GroupModel):
         seed: int | None = None,
         provenance: Mapping[str, Any] | None = None,
         silent: Iterable[str] = (),
-    ) -> Self:
+    ) -> GroupMLP:
         """Wrap anyone's own weights.
 
         Give the two tables of pre-activations (``left_table``, ``right_table``), or embeddings
@@ -370,8 +386,7 @@ class GroupMLP(GroupModel):
 
     @property
     def left_table(self) -> Float[Tensor, "order d_mlp"]:
-        table = self.W_E_left @ self.W_in_left
-        return table if self.b_in is None else table + self.b_in
+        return self._left_pre(self.W_E_left)
 
     @property
     def right_table(self) -> Float[Tensor, "order d_mlp"]:
@@ -385,22 +400,23 @@ class GroupMLP(GroupModel):
         """
         self.check_pairs(pairs)
         pairs = pairs.to(self.device)
-        left = self.hook_left_pre(self._left_pre(pairs[:, 0]))
-        right = self.hook_right_pre(self._right_pre(pairs[:, 1]))
-        post = self.hook_post(self.activate(self.hook_pre(left + right)))
-        logits = post @ self.W_U
+        a, b = pairs[:, 0], pairs[:, 1]
+        left_embed = self._embedded(self.hook_left_embed, self.W_E_left, a)
+        right_embed = self._embedded(self.hook_right_embed, self.W_E_right, b)
+        left = self.left_table[a] if left_embed is None else self._left_pre(left_embed)
+        right = self.right_table[b] if right_embed is None else right_embed @ self.W_in_right
+        pre = self.hook_pre(self.hook_left_pre(left) + self.hook_right_pre(right))
+        logits = self.hook_post(self.activate(pre)) @ self.W_U
         return self.hook_logits(logits if self.b_U is None else logits + self.b_U)
 
-    def _left_pre(self, elements: Tensor) -> Tensor:
-        if not self.hook_left_embed.has_hooks():
-            return self.left_table[elements]
-        pre = self.hook_left_embed(self.W_E_left[elements]) @ self.W_in_left
-        return pre if self.b_in is None else pre + self.b_in
+    @staticmethod
+    def _embedded(hook: HookPoint, table: Tensor, elements: Tensor) -> Tensor | None:
+        """The elements' embeddings, where a hook looks at them."""
+        return hook(table[elements]) if hook.has_hooks() else None
 
-    def _right_pre(self, elements: Tensor) -> Tensor:
-        if not self.hook_right_embed.has_hooks():
-            return self.right_table[elements]
-        return self.hook_right_embed(self.W_E_right[elements]) @ self.W_in_right
+    def _left_pre(self, embed: Tensor) -> Tensor:
+        pre = embed @ self.W_in_left
+        return pre if self.b_in is None else pre + self.b_in
 
     def extra_repr(self) -> str:
         return ", ".join(f"{k}={v}" for k, v in asdict(self.cfg).items())

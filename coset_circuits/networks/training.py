@@ -55,6 +55,10 @@ RECIPES = {
 itself; *memorise* has no weight decay and stops before anything generalises."""
 
 
+MEMORISED_LOSS = 0.01
+"""Training loss, in nats, below which a network that gets every training pair right has memorised."""
+
+
 @dataclass(frozen=True)
 class Progress:
     """One look at a run: losses in nats, accuracies as fractions."""
@@ -81,7 +85,7 @@ class _Run:
     network: GroupMLP
     optimiser: torch.optim.AdamW
     step: int = 0
-    clean_from: int | None = None
+    end: int | None = None
     seconds: float = 0.0
     curve: list[dict[str, float]] = field(default_factory=list)
 
@@ -198,21 +202,23 @@ def _steps(run: _Run, recipe: Recipe, seed: int, every: int) -> Iterator[Progres
             run.seconds = time.monotonic() - begun
             progress = _look(run, train_pairs, test_pairs)
             run.curve.append(asdict(progress))
-            _note_end(run, recipe, progress)
+            _note_end(run, recipe, progress, every)
             yield progress
 
 
 def _finished(run: _Run, recipe: Recipe) -> bool:
-    if run.step >= recipe.max_steps:
-        return True
-    return run.clean_from is not None and run.step >= run.clean_from * 3 // 2
+    return run.step >= (recipe.max_steps if run.end is None else min(run.end, recipe.max_steps))
 
 
-def _note_end(run: _Run, recipe: Recipe, progress: Progress) -> None:
-    if recipe.stop_when_memorised and progress.train_accuracy == 1 and progress.train_loss < 0.01:
-        run.clean_from = 0
+def _note_end(run: _Run, recipe: Recipe, progress: Progress, every: int) -> None:
+    """Once the network is good enough, fix the step (a look's) at which training ends."""
+    if run.end is not None:
+        return
+    if recipe.stop_when_memorised:
+        if progress.train_accuracy == 1 and progress.train_loss < MEMORISED_LOSS:
+            run.end = run.step
     elif progress.state == "grokked" and progress.loss < recipe.loss_bound:
-        run.clean_from = run.clean_from or run.step
+        run.end = -(-run.step * 3 // (2 * every)) * every
 
 
 @torch.no_grad()
@@ -238,7 +244,7 @@ def _look(run: _Run, train_pairs: Tensor, test_pairs: Tensor) -> Progress:
 def _card(run: _Run, recipe: Recipe, seed: int, group: FiniteGroup) -> dict[str, Any]:
     return {
         "source": f"trained by coset_circuits, recipe {recipe.name}, seed {seed}, {run.step} steps",
-        "command": f"coset-circuits train {group.name} --seeds {seed} --recipe {recipe.name}",
+        "command": _command(recipe, seed, group),
         "recipe": asdict(recipe),
         "seed": seed,
         "steps": run.step,
@@ -246,6 +252,23 @@ def _card(run: _Run, recipe: Recipe, seed: int, group: FiniteGroup) -> dict[str,
         "torch": str(torch.__version__),
         "curve": run.curve[:: max(1, len(run.curve) // 60)] + run.curve[-1:],
     }
+
+
+def _command(recipe: Recipe, seed: int, group: FiniteGroup) -> str:
+    """What to type for the same network; only fields that the command line has are spelled out."""
+    options = {
+        "d_mlp": "width",
+        "d_embed": "embedding",
+        "fraction": "fraction",
+        "max_steps": "max-steps",
+    }
+    plain = RECIPES.get(recipe.name, recipe)
+    changed = "".join(
+        f" --{option} {getattr(recipe, name)}"
+        for name, option in options.items()
+        if getattr(recipe, name) != getattr(plain, name)
+    )
+    return f"coset-circuits train {group.name} --seeds {seed} --recipe {recipe.name}{changed}"
 
 
 def _save_state(run: _Run, recipe: Recipe, seed: int, path: Path) -> None:
@@ -259,7 +282,7 @@ def _save_state(run: _Run, recipe: Recipe, seed: int, path: Path) -> None:
                 "recipe": asdict(recipe),
                 "seed": seed,
                 "step": run.step,
-                "clean_from": run.clean_from,
+                "end": run.end,
                 "seconds": run.seconds,
                 "curve": run.curve,
             }
@@ -292,5 +315,5 @@ def _resume(run: _Run, recipe: Recipe, seed: int, path: Path | None) -> None:
             run.optimiser.state[parameter] = {
                 key: tensors[f"optimiser.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")
             }
-    run.step, run.clean_from = stored["step"], stored["clean_from"]
+    run.step, run.end = stored["step"], stored["end"]
     run.seconds, run.curve = stored["seconds"], stored["curve"]

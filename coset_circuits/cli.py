@@ -1,0 +1,333 @@
+"""The command ``coset-circuits``. Heavy imports wait until a command runs, so help is instant."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from coset_circuits.errors import CosetCircuitsError
+
+if TYPE_CHECKING:
+    from coset_circuits.algorithms import Algorithm
+    from coset_circuits.evidence import Comparison
+    from coset_circuits.groups import FiniteGroup
+    from coset_circuits.networks import GroupMLP, Progress
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="What algorithm did this network learn? For networks that multiply in a finite group.",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON to standard output, nothing else.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say only where the results are.")]
+Order = Annotated[
+    str | None,
+    typer.Option(help="Element order of a foreign checkpoint, where it cannot be measured."),
+]
+
+
+def main() -> None:
+    """Run the command; bad input is one sentence on standard error and exit code 2."""
+    try:
+        app(standalone_mode=True)
+    except CosetCircuitsError as error:
+        typer.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("Stopped.", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of a pipe has gone; there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"coset-circuits {version('coset-circuits')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def compare(
+    network: Annotated[
+        str, typer.Argument(help="A shipped name, a file of ours, or a checkpoint of either paper.")
+    ] = "s5",
+    algorithms: Annotated[
+        str, typer.Option(help="Hypotheses to compare, separated by commas.")
+    ] = "coset,irrep",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the report [default: coset-circuits-report/NAME].")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of noise, relabelling and samples.")] = 0,
+    pairs: Annotated[
+        str, typer.Option(help="How many pairs the interventions use: auto, all, or a number.")
+    ] = "auto",
+    order: Order = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Which algorithm explains this network? Prints the evidence and writes a report."""
+    if out is not None:
+        _check_writable(out)
+    chosen = _algorithms(algorithms)
+    count = _pairs(pairs)
+    from coset_circuits.evidence import compare as run
+    from coset_circuits.networks import load
+
+    loaded = load(network, order=order)
+    with _steps(hidden=quiet or as_json) as progress:
+        comparison = run(loaded, chosen, seed=seed, pairs=count, progress=progress)
+    if as_json:
+        typer.echo(_json(comparison.to_dict()))
+        if out is not None:
+            comparison.save(out)
+        return
+    folder = Path("coset-circuits-report") / _file_name(loaded) if out is None else out
+    _say(comparison, comparison.save(folder), quiet)
+
+
+def _say(comparison: Comparison, folder: Path, quiet: bool) -> None:
+    from coset_circuits.report import print_comparison
+
+    if not quiet:
+        print_comparison(comparison)
+        typer.echo()
+    typer.echo(f"Report: {folder / 'report.html'}")
+
+
+def _json(content: Any) -> str:
+    from coset_circuits.report.save import without_nan
+
+    return json.dumps(without_nan(content), indent=1, allow_nan=False)
+
+
+def _algorithms(text: str) -> list[Algorithm]:
+    from coset_circuits.algorithms import ALGORITHMS
+
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in ALGORITHMS]
+    if unknown or not names:
+        raise CosetCircuitsError(
+            f"No algorithm is called {', '.join(map(repr, unknown)) or repr(text)}; known are "
+            f"{', '.join(ALGORITHMS)}."
+        )
+    return [ALGORITHMS[name]() for name in dict.fromkeys(names)]
+
+
+def _pairs(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if text == "all":
+        return sys.maxsize
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise CosetCircuitsError(f"--pairs is {text!r}; give auto, all, or a number from 1 up.")
+
+
+def _file_name(network: GroupMLP) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", network.label).strip(".") or "network"
+
+
+def _check_writable(path: Path) -> None:
+    """Refuse a folder that cannot be written before minutes are spent."""
+    existing = path
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise CosetCircuitsError(
+            f"{path} cannot be written, because {existing} is "
+            f"{'read-only' if existing.is_dir() else 'a file, not a folder'}; choose another --out."
+        )
+
+
+@app.command()
+def train(
+    group: Annotated[str, typer.Argument(help="Such as S5, A5, C113, D59.")],
+    seeds: Annotated[str, typer.Option(help="One seed (7), a range (0-7) or a list (1,5).")] = "0",
+    recipe: Annotated[str, typer.Option(help="fast, paper or memorise.")] = "fast",
+    out: Annotated[Path, typer.Option(help="Folder that gets GROUP-seedN/.")] = Path("runs"),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a run stopped.")] = False,
+    width: Annotated[int | None, typer.Option(help="Neurons.", min=1)] = None,
+    embedding: Annotated[int | None, typer.Option(help="Embedding dimension.", min=1)] = None,
+    fraction: Annotated[float | None, typer.Option(help="Share of pairs trained on.")] = None,
+    max_steps: Annotated[int | None, typer.Option(help="Steps at most.", min=1)] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train networks before your eyes until they grok; Ctrl-C stops, --resume goes on."""
+    numbers = _seeds(seeds)
+    _check_writable(out)
+    changes = {
+        key: value
+        for key, value in {
+            "d_mlp": width,
+            "d_embed": embedding,
+            "fraction": fraction,
+            "max_steps": max_steps,
+        }.items()
+        if value is not None
+    }
+    from coset_circuits.groups import group as named_group
+
+    chosen = named_group(group)
+    for number in numbers:
+        _train_one(chosen, number, recipe, out, resume, changes, quiet)
+
+
+def _train_one(
+    group: FiniteGroup,
+    seed: int,
+    recipe: str,
+    out: Path,
+    resume: bool,
+    changes: dict[str, Any],
+    quiet: bool,
+) -> None:
+    from coset_circuits.networks import train as run
+
+    folder = out / f"{group.name}-seed{seed}"
+    target = folder / "network.safetensors"
+    if resume and target.exists():
+        typer.echo(f"{target} is finished already.")
+        return
+    try:
+        with _training_line(f"{group.name} seed {seed}", hidden=quiet) as report:
+            network = run(
+                group, seed, recipe=recipe, out=folder, resume=resume, report=report, **changes
+            )
+    except KeyboardInterrupt:
+        typer.echo(
+            f"Stopped; the state is in {folder / 'checkpoints'}. The same command with --resume "
+            "goes on.",
+            err=True,
+        )
+        raise typer.Exit(130) from None
+    last = network.provenance["curve"][-1]
+    typer.echo(
+        f"{group.name} seed {seed}: {last['step']} steps, test accuracy "
+        f"{last['test_accuracy']:.4f}, mean loss {last['loss']:.2e} nats over all pairs. Wrote "
+        f"{target}"
+    )
+    typer.echo(f"Next: coset-circuits compare {folder}")
+
+
+def _seeds(text: str) -> list[int]:
+    match = re.fullmatch(r"(\d{1,9})-(\d{1,9})", text)
+    if match and int(match[1]) <= int(match[2]) < int(match[1]) + 100_000:
+        return list(range(int(match[1]), int(match[2]) + 1))
+    if re.fullmatch(r"\d{1,9}(,\d{1,9})*", text):
+        return [int(part) for part in text.split(",")]
+    raise CosetCircuitsError(
+        f"--seeds is {text!r}; give one seed such as 7, a range such as 0-7, or a list such as 1,5."
+    )
+
+
+@app.command()
+def group(
+    name: Annotated[str, typer.Argument(help="Such as S5, A5, C113, D59.", metavar="GROUP")],
+    as_json: Json = False,
+) -> None:
+    """What a group is made of: classes, subgroups, irreps, spectra of coset indicators."""
+    from coset_circuits.groups import group as named_group
+    from coset_circuits.report.groups import group_dict, print_group
+
+    described = group_dict(named_group(name))
+    if as_json:
+        typer.echo(json.dumps(described, indent=1))
+    else:
+        print_group(described)
+
+
+@app.command("import")
+def import_(
+    file: Annotated[str, typer.Argument(help="A checkpoint of either paper: file or folder.")],
+    out: Annotated[Path | None, typer.Option(help="Where to write [default: NAME.safetensors].")] = None,
+    order: Order = None,
+) -> None:
+    """Turn a checkpoint of either paper into ours; its conventions are found by measuring."""
+    from coset_circuits.networks import load, save
+
+    network = load(file, order=order)
+    target = Path(f"{_file_name(network)}.safetensors") if out is None else out
+    _check_writable(target.parent)
+    written = save(network, target)
+    found = network.provenance.get("element_order", "ours already")
+    typer.echo(f"{network!r}\nElement order: {found}. Wrote {written}")
+
+
+@app.command()
+def networks() -> None:
+    """The networks that ship with the package."""
+    from coset_circuits.networks import load, shipped
+
+    for name in shipped():
+        typer.echo(repr(load(name)))
+
+
+@contextmanager
+def _steps(*, hidden: bool) -> Iterator[Any]:
+    """A progress bar on standard error while standard output stays clean."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description:34s}"), BarColumn(), TimeElapsedColumn())
+    hidden = hidden or not console.is_terminal
+    with Progress(*columns, console=console, disable=hidden, transient=True) as bar:
+        task = bar.add_task("starting", total=None)
+        yield lambda text, done, total: bar.update(
+            task, description=text, completed=done, total=total
+        )
+
+
+@contextmanager
+def _training_line(title: str, *, hidden: bool) -> Iterator[Any]:
+    """A live line on a terminal; every thousandth step in a log."""
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+    from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    live = console.is_terminal and not hidden
+    with Bar(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not live,
+        transient=True,
+    ) as bar:
+        task = bar.add_task(title, total=None)
+
+        def report(look: Progress) -> None:
+            rate = look.step / max(look.seconds, 1e-9)
+            line = (
+                f"{title}  step {look.step:6d}  {look.state:9s} loss: train {look.train_loss:.1e}, "
+                f"all {look.loss:.1e}  test accuracy {look.test_accuracy:.3f}  {rate:.0f} steps/s"
+            )
+            bar.update(task, description=line)
+            if not live and not hidden and look.step % 1000 == 0:
+                typer.echo(line, err=True)
+
+        yield report

@@ -1,0 +1,173 @@
+"""Networks written down from a hypothesis's own definition, in which it is true by construction.
+
+They are oracles: the coset hypothesis must explain a planted coset circuit and not a planted GCR,
+the irrep hypothesis the reverse. An explanation is to be tried on both before a trained network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.groups import FiniteGroup, RealBlock, SubgroupClass
+from coset_circuits.networks.mlp import GroupMLP
+
+
+def planted_coset(
+    group: FiniteGroup, subgroup_class_name: str, *, seed: int = 0, scale: float = 3.0
+) -> GroupMLP:
+    """A coset circuit and nothing else (Stander et al., ICML 2024, section 5).
+
+    Every conjugate H of the class has a level L_H on each of its right cosets, and every coset
+    X = Hx has two ReLU neurons, ±(L_H(a) + R(b)) with R(b) = −L_H(x b⁻¹): nought exactly where
+    ab ∈ X. Both write −scale on the elements of X, so that ``logit(c) = −scale · Σ_H |L_H(a) −
+    L_H(c b⁻¹)|``: every H votes for the coset that holds the product, and ab alone lies in all.
+
+    Args:
+        group: the group to multiply in.
+        subgroup_class_name: such as ``"S3"``; one of ``group.subgroup_classes``.
+        seed: of the levels, which are equally spaced, in random order and of standard deviation 1.
+        scale: the size of the unembedding.
+
+    Raises:
+        CosetCircuitsError: no such class, or its subgroups have more than the identity in common,
+            so that their cosets cannot single out a product.
+    """
+    found = _subgroup_class(group, subgroup_class_name)
+    generator = torch.Generator().manual_seed(seed)
+    lefts, rights, unembeds = [], [], []
+    for subgroup in found.conjugates:
+        cosets = subgroup.right_cosets
+        level = _spaced_levels(found.index, generator)[cosets]
+        for coset in range(found.index):
+            x = int((cosets == coset).nonzero()[0])
+            right = -level[group.table[x, group.inverses]]
+            write = -scale * (cosets == coset).double()
+            lefts += [level, -level]
+            rights += [right, -right]
+            unembeds += [write, write]
+    return GroupMLP.from_weights(
+        group,
+        left_table=torch.stack(lefts, 1),
+        right_table=torch.stack(rights, 1),
+        W_U=torch.stack(unembeds),
+        label=f"planted-coset-{group.name}-{found.name}",
+        seed=seed,
+        provenance={"source": f"planted: coset circuit of {found.name}, seed {seed}"},
+    )
+
+
+def planted_gcr(
+    group: FiniteGroup,
+    block_names: Iterable[str] | None = None,
+    *,
+    seed: int = 0,
+    scale: float = 8.0,
+) -> GroupMLP:
+    """Group composition via representations and nothing else (Chughtai et al., arXiv 2302.03025).
+
+    ``logit(c) = scale · Σ_ρ χ_ρ(a b c⁻¹)`` exactly. With the activation x², two neurons multiply:
+    ((u+v)² − (u−v)²)/4 = uv, here with u = ρ(a)_ij and v = ρ(b)_jk, written on ρ(c)_ik; summed
+    over i, j, k this is tr(ρ(a)ρ(b)ρ(c)ᵀ). Each ρ stands in a random orthogonal basis, in which
+    no matrix element of a dimension above 1 is constant on the cosets of a subgroup.
+
+    Args:
+        group: the group to multiply in.
+        block_names: which of ``group.real_blocks``; by default the smallest faithful one, such as
+            ``"(3,1)"`` of S4, and all but the trivial one where none alone is faithful.
+        seed: of the bases.
+        scale: what every character is multiplied by.
+
+    Raises:
+        CosetCircuitsError: no such block, or the blocks together are not faithful, so that
+            several c have the same logit.
+    """
+    blocks = _blocks(group, block_names)
+    generator = torch.Generator().manual_seed(seed)
+    lefts, rights, unembeds = [], [], []
+    for block in blocks:
+        rho = _in_random_basis(block, generator)
+        n = range(block.dimension)
+        for i, j, k in ((i, j, k) for i in n for j in n for k in n):
+            for sign in (1, -1):
+                lefts.append(rho[:, i, j])
+                rights.append(sign * rho[:, j, k])
+                unembeds.append(sign * scale / 4 * rho[:, i, k])
+    names = "+".join(block.name for block in blocks)
+    return GroupMLP.from_weights(
+        group,
+        left_table=torch.stack(lefts, 1),
+        right_table=torch.stack(rights, 1),
+        W_U=torch.stack(unembeds),
+        act_fn="square",
+        label=f"planted-gcr-{group.name}-{names}",
+        seed=seed,
+        provenance={"source": f"planted: GCR in {names}, seed {seed}"},
+    )
+
+
+def _subgroup_class(group: FiniteGroup, name: str) -> SubgroupClass:
+    known = {c.name: c for c in group.subgroup_classes}
+    if name not in known:
+        raise CosetCircuitsError(
+            f"{group.name} has no subgroup class {name!r}; its classes are {', '.join(known)}."
+        )
+    found = known[name]
+    core = found.representative.core
+    if found.order == 1 or not core.is_trivial:
+        reason = (
+            "is trivial" if found.order == 1 else f"has {core.order} elements in all its conjugates"
+        )
+        raise CosetCircuitsError(
+            f"The subgroup {name} of {group.name} {reason}, so its cosets make no circuit that "
+            "tells all products apart; choose a non-trivial class whose conjugates have only the "
+            "identity in common."
+        )
+    return found
+
+
+def _spaced_levels(count: int, generator: torch.Generator) -> Float[Tensor, "cosets"]:
+    levels = torch.randperm(count, generator=generator).double()
+    return (levels - levels.mean()) / levels.std(correction=0)
+
+
+def _blocks(group: FiniteGroup, names: Iterable[str] | None) -> list[RealBlock]:
+    known = {block.name: block for block in group.real_blocks[1:]}
+    if names is None:
+        faithful = [block for block in known.values() if _is_faithful([block])]
+        smallest = sorted(faithful, key=lambda block: block.dimension)[:1]
+        chosen = smallest or list(known.values())
+    else:
+        wanted = list(names)
+        unknown = [name for name in wanted if name not in known]
+        if unknown:
+            raise CosetCircuitsError(
+                f"{group.name} has no non-trivial real block {', '.join(map(repr, unknown))}; its "
+                f"blocks are {', '.join(known)}."
+            )
+        chosen = [known[name] for name in dict.fromkeys(wanted)]
+    if not chosen or not _is_faithful(chosen):
+        raise CosetCircuitsError(
+            f"The blocks {', '.join(b.name for b in chosen) or '(none)'} of {group.name} are not "
+            "faithful: some products have the same logits; add blocks."
+        )
+    return chosen
+
+
+def _is_faithful(blocks: list[RealBlock]) -> bool:
+    character = torch.stack([block.character for block in blocks]).sum(0)
+    at_identity = sum(block.dimension for block in blocks)
+    return int((character > at_identity - 1e-6).sum()) == 1
+
+
+def _in_random_basis(
+    block: RealBlock, generator: torch.Generator
+) -> Float[Tensor, "order dimension dimension"]:
+    d = block.dimension
+    normal = torch.randn(d, d, generator=generator, dtype=torch.float64)
+    Q = torch.linalg.qr(normal)[0]
+    return Q @ block.matrices @ Q.T

@@ -1,0 +1,379 @@
+"""The figures. Each is a function ``(comparison, ax) -> ax``; draw them within style.look()."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import LinearSegmentedColormap, PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from coset_circuits.evidence import Comparison
+from coset_circuits.report import tables as t
+from coset_circuits.report.labels import place
+from coset_circuits.report.style import FAINT, INK, colour, look, marker
+
+FLOOR = 0.01
+"""Errors in decades are drawn on a logarithmic axis down to this, and linearly from it to 0."""
+
+STRAY = 1.0
+"""A prediction further off than this many decades is named in the figure."""
+
+KINDS = {"hypothesis": "o", "control": "X", "null": "s"}
+KIND_TITLES = {
+    "hypothesis": "hypothesis",
+    "control": "the same on a relabelled group",
+    "null": "null: no group theory",
+}
+MAX_ROLES = 12
+SHADES = LinearSegmentedColormap.from_list("error", ["#f2f5f9", "#9cc3de", "#2b7bb5", "#08306b"])
+
+Draw = Callable[[Comparison, Axes], Axes]
+
+
+def front(comparison: Comparison, ax: Axes) -> Axes:
+    """Prediction error against description length, one marker a candidate."""
+    delta = comparison.thresholds.headline_error
+    lines = [x for x in t.front(comparison) if not math.isnan(x.error.median_log_loss)]
+    colours = _colours(comparison)
+    whiskers: list[tuple[float, float]] = []
+    points = [(max(x.bits[delta], 1e-3), x.error.median_log_loss) for x in lines]
+    for line, (x, y) in zip(lines, points, strict=True):
+        shade = colours[line.name]
+        bits = [max(b, 1e-3) for b in line.bits.values()]
+        ax.plot([min(bits), max(bits)], [y, y], color=shade, lw=1, alpha=FAINT, zorder=1)
+        whiskers += [(b, y) for b in np.geomspace(min(bits), max(bits), 25)]
+        ax.plot(x, y, KINDS[line.kind], color=shade, ms=8, zorder=3)
+    _log_scale(ax, "x", lambda value: f"{value:,.0f}" if value >= 1 else f"{value:g}")
+    _error_scale(ax, [y for _, y in points])
+    ax.margins(x=0.08)
+    ax.set_xlabel(f"description length (bits per neuron at δ = {delta:g})")
+    ax.set_ylabel("median |Δlog10 loss| (decades)")
+    _guide(ax)
+    kinds = [kind for kind in KINDS if any(x.kind == kind for x in lines)]
+    handles = [
+        Line2D([], [], ls="", marker=KINDS[k], color=INK, ms=7, label=KIND_TITLES[k]) for k in kinds
+    ]
+    if handles:
+        ax.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+    labels = _merged(points, [t.display_name(x) for x in lines])
+    place(ax, *labels, obstacles=[*points, *whiskers])
+    return ax
+
+
+def _merged(
+    points: list[tuple[float, float]], texts: list[str]
+) -> tuple[list[tuple[float, float]], list[str]]:
+    """Points that coincide share one label, one name a line."""
+    found: dict[tuple[float, float], list[str]] = {}
+    for (x, y), text in zip(points, texts, strict=True):
+        key = next(
+            (
+                (a, b)
+                for a, b in found
+                if abs(math.log(x / a)) < 0.01 and abs(y - b) <= max(FLOOR / 4, 0.02 * b)
+            ),
+            (x, y),
+        )
+        found.setdefault(key, []).append(text)
+    return list(found), ["\n".join(names) for names in found.values()]
+
+
+def _error_scale(ax: Axes, values: list[float]) -> None:
+    ax.set_yscale("symlog", linthresh=FLOOR, linscale=0.5, subs=[2, 3, 4, 5, 6, 7, 8, 9])
+    ax.set_ylim(-0.15 * FLOOR, 2 * max([1.0, *values]))
+    ax.axhline(FLOOR, color=INK, lw=0.6, ls=":", alpha=FAINT)
+    ticks = [0.0, *(10.0**k for k in range(-2, 1 + math.floor(math.log10(ax.get_ylim()[1]))))]
+    ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+
+
+def _log_scale(ax: Axes, which: str, text: Callable[[float], str]) -> None:
+    """A logarithmic axis whose few ticks are written without mathematics mode."""
+    axis = ax.xaxis if which == "x" else ax.yaxis
+    ax.set(**{f"{which}scale": "log"})
+    axis.set_major_locator(LogLocator(numticks=9))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _power_of_ten(value: float) -> str:
+    exponent = f"{math.log10(value):.0f}"
+    return "10" + exponent.translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def observed_predicted_loss(comparison: Comparison, ax: Axes) -> Axes:
+    """What each hypothesis predicts against what is observed, in nats."""
+    floor = comparison.thresholds.loss_floor
+    points = _against(comparison, ax, lambda r: max(r.loss, floor))
+    for which in "xy":
+        _log_scale(ax, which, _power_of_ten)
+    _diagonal(ax, [v for _, x, y in points for v in (x, y)])
+    ax.set_xlabel(f"observed mean loss (nats, floored at {floor:g})")
+    ax.set_ylabel("predicted mean loss (nats)")
+    _name_strays(ax, points, lambda x, y: abs(math.log10(y / x)) > STRAY)
+    return ax
+
+
+def observed_predicted_accuracy(comparison: Comparison, ax: Axes) -> Axes:
+    """What each hypothesis predicts against what is observed, as shares of pairs."""
+    points = _against(comparison, ax, lambda r: r.accuracy)
+    ax.set_xlim(-0.04, 1.04)
+    ax.set_ylim(-0.04, 1.04)
+    ax.plot([0, 1], [0, 1], color=INK, lw=0.8, alpha=FAINT, zorder=1)
+    ax.set_xlabel("observed accuracy (share of pairs)")
+    ax.set_ylabel("predicted accuracy (share of pairs)")
+    _name_strays(ax, points, lambda x, y: abs(x - y) > 0.1)
+    return ax
+
+
+Marked = tuple[str, float, float]
+
+
+def _against(comparison: Comparison, ax: Axes, value: Callable[[t.Reading], float]) -> list[Marked]:
+    """Draw one marker for each row and hypothesis; returns (row id, observed, predicted)."""
+    lines = t.interventions(comparison)
+    drawn: list[Marked] = []
+    for i, candidate in enumerate(comparison.hypotheses):
+        found = [
+            (line.id, value(line.observed), value(p))
+            for line in lines
+            if (p := line.predictions[candidate.name]) is not None
+        ]
+        ax.plot(
+            [x for _, x, _ in found],
+            [y for _, _, y in found],
+            marker(i),
+            color=colour(i),
+            mfc="none",
+            mew=1.3,
+            ms=6 + 1.2 * i,
+            zorder=3,
+            label=t.display_name(candidate),
+        )
+        drawn += found
+    if drawn:
+        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, columnspacing=1.2)
+    ax.set_box_aspect(1)
+    return drawn
+
+
+def _diagonal(ax: Axes, values: list[float]) -> None:
+    low, high = (min(values), max(values)) if values else (1e-3, 1.0)
+    low, high = low / 4, high * 4
+    ax.set_xlim(low, high)
+    ax.set_ylim(low, high)
+    ax.plot([low, high], [low, high], color=INK, lw=0.8, alpha=FAINT, zorder=1)
+    _guide(ax)
+
+
+def _name_strays(ax: Axes, points: list[Marked], strays: Callable[[float, float], bool]) -> None:
+    """Write a row's id beside its strays; strays of one row that lie close share a name."""
+    named: list[Marked] = []
+    for id, x, y in points:
+        place_of = ax.transData.transform((x, y))[1]
+        near = any(
+            other == id and abs(ax.transData.transform((a, b))[1] - place_of) < 20
+            for other, a, b in named
+        )
+        if strays(x, y) and not near:
+            named.append((id, x, y))
+    all_points = [(x, y) for _, x, y in points]
+    place(ax, [(x, y) for _, x, y in named], [id for id, _, _ in named], obstacles=all_points)
+
+
+def roles(comparison: Comparison, ax: Axes) -> Axes:
+    """How many neurons have which role, once for hypotheses that share a fit."""
+    ticks, names, position = [], [], 0.0
+    families = t.role_families(comparison)
+    for i, family in enumerate(families):
+        heading = t.clean(", ".join(family.names))
+        ax.annotate(
+            heading, (0, position), (4, 0), textcoords="offset points", weight="bold", va="center",
+            fontsize=9,
+        )  # fmt: skip
+        position += 1
+        for role, neurons in shown_roles(family):
+            dull = role in ("unexplained", "negligible")
+            ax.barh(position, neurons, 0.72, color=colour(i), alpha=0.45 if dull else 1)
+            ax.annotate(
+                str(neurons), (neurons, position), (3, 0), textcoords="offset points", va="center",
+                fontsize=9,
+            )  # fmt: skip
+            ticks.append(position)
+            names.append(role)
+            position += 1
+        position += 0.4
+    ax.set_yticks(ticks, names)
+    ax.tick_params(axis="y", length=0)
+    ax.set_ylim(max(1.0, position), -0.8)
+    ax.margins(x=0.1)
+    ax.set_xlabel("neurons")
+    return ax
+
+
+def shown_roles(family: t.RoleFamily) -> list[tuple[str, int]]:
+    """The roles of a family with their neuron counts, the rare ones of many taken together."""
+    lines = [(t.clean(line.role), line.neurons) for line in family.lines]
+    if len(lines) <= MAX_ROLES:
+        return lines
+    dull = [x for x in lines if x[0] in ("unexplained", "negligible")]
+    own = [x for x in lines if x not in dull]
+    kept = MAX_ROLES - 1 - len(dull)
+    rest = own[kept:]
+    return [*own[:kept], (f"{len(rest)} other roles", sum(n for _, n in rest)), *dull]
+
+
+def errors_by_intervention(comparison: Comparison, ax: Axes) -> Axes:
+    """|Δlog10 loss| of every candidate in every row; hatched where it is silent."""
+    found = t.log_loss_errors(comparison)
+    ids = [row.intervention.id for row in comparison.rows]
+    known = [v for column in found.values() for v in column if v is not None]
+    norm = PowerNorm(0.5, 0, max([1.0, *known]))
+    squares, shades = [], []
+    for x, column in enumerate(found.values()):
+        for y, value in enumerate(column):
+            if value is None:
+                ax.add_patch(Rectangle((x, y), 1, 1, fill=False, hatch="////", lw=0, alpha=0.6))
+                continue
+            squares.append([(x, y), (x + 1, y), (x + 1, y + 1), (x, y + 1)])
+            shades.append(SHADES(norm(value)))
+            ink = "#ffffff" if norm(value) > 0.5 else "#101418"
+            text = t.decades(value) if value < 9.95 else f"{value:.0f}"
+            ax.text(x + 0.5, y + 0.5, text, color=ink, ha="center", va="center", fontsize=8)
+    ax.add_collection(PolyCollection(squares, facecolors=shades, edgecolors=INK, linewidths=0.2))
+    ax.set_xlim(0, max(1, len(found)))
+    ax.set_ylim(len(ids), 0)
+    ax.set_yticks(np.arange(len(ids)) + 0.5, ids)
+    names = [t.clean(name) for name in found]
+    ax.set_xticks(
+        np.arange(len(found)) + 0.5, names, rotation=40, ha="left", rotation_mode="anchor"
+    )
+    ax.xaxis.tick_top()
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    ax.set_xlabel("|Δlog10 loss| in decades, candidate against network (hatched: silent)")
+    ax.xaxis.set_label_position("bottom")
+    ax.set_ylabel("intervention")
+    return ax
+
+
+def _colours(comparison: Comparison) -> dict[str, str]:
+    """A hypothesis and its control share a colour; nulls have the ink."""
+    own = {c.name: colour(i) for i, c in enumerate(comparison.hypotheses)}
+    return {c.name: own.get(c.of or c.name, INK) for c in comparison.candidates}
+
+
+def _guide(ax: Axes) -> None:
+    ax.grid(True, color=INK, alpha=0.1, lw=0.6)
+    ax.set_axisbelow(True)
+
+
+@dataclass(frozen=True)
+class Plate:
+    """A figure of the report: how it is drawn, what it shows, how large it is."""
+
+    draw: Draw
+    title: str
+    alternative: Callable[[Comparison], str]
+    size: Callable[[Comparison], tuple[float, float]]
+
+
+def _front_alternative(comparison: Comparison) -> str:
+    delta = comparison.thresholds.headline_error
+    told = "; ".join(
+        f"{line.name}: {t.whole(line.bits[delta])} bits, {t.decades(line.error.median_log_loss)} "
+        "decades"
+        for line in t.front(comparison)
+    )
+    return f"Bits per neuron and median loss error of each candidate. {told}."
+
+
+def _loss_alternative(comparison: Comparison) -> str:
+    return (
+        "Scatter plot of predicted against observed mean loss, one point for each intervention and "
+        "hypothesis; the figures are in the interventions table."
+    )
+
+
+def _accuracy_alternative(comparison: Comparison) -> str:
+    return (
+        "Scatter plot of predicted against observed accuracy, one point for each intervention and "
+        "hypothesis; the figures are in the interventions table."
+    )
+
+
+def _roles_alternative(comparison: Comparison) -> str:
+    told = "; ".join(
+        f"{', '.join(family.names)}: "
+        + ", ".join(f"{role} {neurons}" for role, neurons in shown_roles(family))
+        for family in t.role_families(comparison)
+    )
+    return f"Bars of neuron counts by role. {told}."
+
+
+def _errors_alternative(comparison: Comparison) -> str:
+    return (
+        f"Table of errors in decades of loss: {len(comparison.rows)} interventions by "
+        f"{len(comparison.candidates)} candidates, darker for larger."
+    )
+
+
+def _roles_size(comparison: Comparison) -> tuple[float, float]:
+    families = t.role_families(comparison)
+    rows = sum(1.4 + len(shown_roles(family)) for family in families)
+    return 7.2, 0.8 + 0.27 * max(2, rows)
+
+
+def _errors_size(comparison: Comparison) -> tuple[float, float]:
+    return 1.4 + 0.6 * len(comparison.candidates), 1.6 + 0.3 * len(comparison.rows)
+
+
+PLATES: dict[str, Plate] = {
+    "front": Plate(
+        front,
+        "Prediction error against description length",
+        _front_alternative,
+        lambda comparison: (8.2, 5.2),
+    ),
+    "roles": Plate(roles, "What the neurons do", _roles_alternative, _roles_size),
+    "observed_predicted_loss": Plate(
+        observed_predicted_loss,
+        "Observed and predicted loss",
+        _loss_alternative,
+        lambda comparison: (6.0, 6.4),
+    ),
+    "observed_predicted_accuracy": Plate(
+        observed_predicted_accuracy,
+        "Observed and predicted accuracy",
+        _accuracy_alternative,
+        lambda comparison: (6.0, 6.4),
+    ),
+    "errors_by_intervention": Plate(
+        errors_by_intervention,
+        "Errors by intervention",
+        _errors_alternative,
+        _errors_size,
+    ),
+}
+"""Every figure by its name, in the order of the report."""
+
+
+def all_figures(comparison: Comparison) -> dict[str, Figure]:
+    """Every figure, drawn, by its name; the front comes first."""
+    return {name: _figure(plate, comparison) for name, plate in PLATES.items()}
+
+
+def _figure(plate: Plate, comparison: Comparison) -> Figure:
+    with look():
+        figure = Figure(figsize=plate.size(comparison), layout="constrained")
+        FigureCanvasAgg(figure)
+        plate.draw(comparison, figure.add_subplot())
+    return figure

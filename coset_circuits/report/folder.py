@@ -1,0 +1,95 @@
+"""Write a comparison to a folder: everything is made in memory first, each file appears whole."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.evidence import Comparison
+from coset_circuits.report.figures import all_figures
+from coset_circuits.report.html import page
+from coset_circuits.report.style import svg
+
+
+def save(comparison: Comparison, folder: str | os.PathLike[str]) -> Path:
+    """Write report.html, findings.json and the figures as SVG; returns the folder.
+
+    Files of an earlier report in the same folder are replaced.
+
+    Raises:
+        CosetCircuitsError: the folder cannot be made or written.
+    """
+    target = Path(folder)
+    made: list[Path] = []
+    try:
+        _check(target)
+        files = _files(comparison)
+        _make(target / "figures", made)
+        _write(target, files)
+    except OSError as error:
+        for created in reversed(made):
+            created.rmdir()
+        raise _refusal(target, error.strerror or str(error)) from error
+    return target
+
+
+def without_nan(value: Any) -> Any:
+    """The same with null for every number that JSON has no word for."""
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _files(comparison: Comparison) -> dict[str, str]:
+    drawn = {name: svg(figure, name) for name, figure in all_figures(comparison).items()}
+    findings = json.dumps(without_nan(comparison.to_dict()), indent=1, allow_nan=False)
+    return {
+        **{f"figures/{name}.svg": text for name, text in drawn.items()},
+        "findings.json": f"{findings}\n",
+        "report.html": page(comparison, drawn),
+    }
+
+
+def _check(target: Path) -> None:
+    """Refuse, before any work, a path on which a file stands in the way."""
+    for place in (target / "figures", target, *target.parents):
+        if place.exists() and not place.is_dir():
+            raise _refusal(target, f"{place} is a file")
+
+
+def _make(folder: Path, made: list[Path]) -> None:
+    """Make a folder and its parents, and note which were new."""
+    for place in (*reversed(folder.parents), folder):
+        if not place.exists():
+            place.mkdir()
+            made.append(place)
+
+
+def _write(target: Path, files: dict[str, str]) -> None:
+    """All files under temporary names, then all renamed."""
+    waiting = {target / name: text for name, text in files.items()}
+    partial = {path: path.with_name(f".{path.name}.{os.getpid()}.partial") for path in waiting}
+    for path in waiting:
+        if path.is_dir():
+            raise _refusal(target, f"{path} is a folder")
+    try:
+        for path, text in waiting.items():
+            partial[path].write_text(text, encoding="utf-8", newline="\n")
+        for path, temporary in partial.items():
+            temporary.replace(path)
+    finally:
+        for temporary in partial.values():
+            temporary.unlink(missing_ok=True)
+
+
+def _refusal(target: Path, why: str) -> CosetCircuitsError:
+    return CosetCircuitsError(
+        f"The report cannot be written to {str(target)!r}: {why}. Give another folder, or make "
+        "this one writable."
+    )

@@ -1,0 +1,383 @@
+"""The data behind every table and figure of a report, computed once for terminal and HTML."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+from coset_circuits.evidence import Comparison, Outcome, PredictionError, Row
+from coset_circuits.evidence.compare import NETWORK, Candidate, versions
+from coset_circuits.evidence.verdict import errors
+from coset_circuits.networks import shipped
+from coset_circuits.networks.checkpoints import weights_sha256
+
+SILENT = "silent"
+MISSING = "–"
+FITTED_TO_BASE = "irrep-bilinear"
+SHORT = {"irrep-projected": "proj", "irrep-bilinear": "bilin"}
+
+EVEN_NOTE = (
+    "+even: the hypothesis also claims that the linear half of the activation cancels in the "
+    "logits (ReLU(t) = t/2 + |t|/2)."
+)
+BASE_NOTE = (
+    f"The one temperature of {FITTED_TO_BASE} is fitted to the base loss: its base row is no "
+    "evidence for it."
+)
+FRONT_NOTE = (
+    "An explanation should predict well and be short: low and to the left. The dull null (k-means "
+    "levels, no group theory) and the raw weights predict well because they are long; a relabelled "
+    "control is the same hypothesis fitted after the group's elements were renamed at random. It "
+    "is an easy null."
+)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Accuracy and mean loss (nats) of one model in one row."""
+
+    accuracy: float
+    loss: float
+
+
+@dataclass(frozen=True)
+class ControlReading:
+    """What the matched control answers: another row of the network, or an exact value."""
+
+    id: str
+    title: str
+    number: int | None
+    accuracy: float
+    loss: float | None
+
+
+@dataclass(frozen=True)
+class InterventionLine:
+    """One intervention with what was observed, predicted and controlled.
+
+    Attributes:
+        predictions: a reading for each hypothesis, None where it is silent.
+        relabelled: the same for each hypothesis fitted to the relabelled group; a hypothesis
+            without such a control is left out.
+        separates: the pairs of hypotheses told apart here.
+        caution: what this row cannot tell, for rows that are easily misread.
+    """
+
+    number: int
+    id: str
+    title: str
+    observed: Reading
+    predictions: dict[str, Reading | None]
+    relabelled: dict[str, Reading | None]
+    control: ControlReading | None
+    separates: tuple[tuple[str, str], ...]
+    caution: str | None
+
+
+@dataclass(frozen=True)
+class RoleLine:
+    """How many neurons share a role, and the medians of what it leaves unexplained."""
+
+    role: str
+    neurons: int
+    fvu_left: float
+    fvu_right: float
+    fvu_unembed: float
+
+
+@dataclass(frozen=True)
+class RoleFamily:
+    """Hypotheses that share one fit, and what the neurons do under it."""
+
+    names: tuple[str, ...]
+    coverage: float
+    lines: tuple[RoleLine, ...]
+
+
+@dataclass(frozen=True)
+class FrontLine:
+    """One candidate's description length beside its prediction error."""
+
+    name: str
+    kind: str
+    bits: dict[float, float]
+    error: PredictionError
+
+
+def network_facts(comparison: Comparison) -> list[tuple[str, str]]:
+    """What was studied: (name, value), in reading order."""
+    network, base = comparison.network, comparison.base
+    cfg, known = network.cfg, network.provenance
+    biases = [n for n, has in (("b_in", cfg.bias_in), ("b_U", cfg.bias_out)) if has]
+    facts = [
+        ("network", network.label),
+        ("group", f"{network.group.name}, order {network.group.order}"),
+        (
+            "width",
+            f"{cfg.d_mlp} {cfg.act_fn} neurons, embedding {cfg.d_embed}, "
+            + (f"biases {' and '.join(biases)}" if biases else "no biases"),
+        ),
+        ("pairs", pairs_text(comparison)),
+        ("accuracy", accuracy(base.accuracy)),
+        ("loss", f"mean {loss(base.loss)} nats, median {loss(base.median_loss)} nats"),
+        ("source", str(known.get("source") or "not recorded")),
+    ]
+    if known.get("element_order"):
+        facts.append(("element order", str(known["element_order"])))
+    return [(name, clean(value)) for name, value in facts]
+
+
+def pairs_text(comparison: Comparison) -> str:
+    """How many pairs the figures are taken over."""
+    every = comparison.network.group.order**2
+    if comparison.is_sampled:
+        return f"base over all {every:,}, interventions over a sample of {len(comparison.pairs):,}"
+    return f"all {every:,}"
+
+
+def role_families(comparison: Comparison) -> list[RoleFamily]:
+    """The neurons' roles, once for hypotheses that share a fit."""
+    found: list[tuple[list[str], list[dict], float]] = []
+    for candidate in comparison.hypotheses:
+        roles = candidate.circuit.roles
+        summary = roles.summary()
+        same = next((names for names, other, _ in found if repr(other) == repr(summary)), None)
+        if same is not None:
+            same.append(candidate.name)
+        else:
+            found.append(([candidate.name], summary, roles.coverage))
+    return [
+        RoleFamily(tuple(names), coverage, tuple(RoleLine(**line) for line in summary))
+        for names, summary, coverage in found
+    ]
+
+
+def interventions(comparison: Comparison) -> list[InterventionLine]:
+    """The rows of the interventions table, numbered from 1."""
+    numbers = {row.intervention.id: i for i, row in enumerate(comparison.rows, 1)}
+    return [_line(comparison, row, numbers) for row in comparison.rows]
+
+
+def _line(comparison: Comparison, row: Row, numbers: dict[str, int]) -> InterventionLine:
+    id = row.intervention.id
+    observed = reading(row.outcomes[NETWORK])
+    controls = {c.of: c.name for c in comparison.candidates if c.kind == "control"}
+    names = [c.name for c in comparison.hypotheses]
+    return InterventionLine(
+        number=numbers[id],
+        id=id,
+        title=row.intervention.title,
+        observed=observed or Reading(math.nan, math.nan),
+        predictions={n: reading(row.outcomes[n]) for n in names},
+        relabelled={n: reading(row.outcomes[controls[n]]) for n in names if n in controls},
+        control=_control(comparison, row.intervention.control, numbers),
+        separates=comparison.separations[id],
+        caution=_caution(comparison, id),
+    )
+
+
+def _control(
+    comparison: Comparison, id: str | None, numbers: dict[str, int]
+) -> ControlReading | None:
+    if id == "commuting_pairs":
+        value = comparison.swapped_commuting
+        return ControlReading(id, "share of commuting pairs, exact", None, value, None)
+    for row in comparison.rows:
+        if row.intervention.id == id and (found := reading(row.outcomes[NETWORK])):
+            title = row.intervention.title
+            return ControlReading(id, title, numbers[id], found.accuracy, found.loss)
+    return None
+
+
+def _caution(comparison: Comparison, id: str) -> str | None:
+    """What an easily misread row can and cannot tell."""
+    cfg = comparison.network.cfg
+    unbiased = not (cfg.bias_in or cfg.bias_out) and cfg.act_fn in ("relu", "abs", "identity")
+    flips = "A flipped sign turns the answer into its opposite whatever the hypothesis; " + (
+        "it separates nothing here." if not comparison.separations[id] else "see the last column."
+    )
+    texts = {
+        "swap_tables": "Without their own matrices the swapped tables destroy the pre-activation: "
+        "the row cannot speak of cosets or irreps, and hypotheses are silent on the embeddings.",
+        "swap_inputs": "Any network that is right everywhere gives the share of commuting pairs, "
+        "whatever it computes inside.",
+        "sign_both": "The even half of the activation does not see this; a network whose linear "
+        "half cancels must be unmoved, under any hypothesis.",
+        "sign_left": flips,
+        "sign_right": flips,
+        "abs": "Mostly a change of temperature: compare with twice the activation, which leaves "
+        "the computation as it is.",
+        "double": "A pure change of temperature: the control of |x|, no evidence by itself.",
+        "mean_left": "Without the left input no hypothesis can answer: it says that the left side "
+        "matters, no more.",
+    }
+    if id == "scale_both_2" and unbiased:
+        return "Without biases this is the same function as twice the activation."
+    return texts.get(id)
+
+
+def front(comparison: Comparison) -> list[FrontLine]:
+    """All candidates, the shortest at the headline δ first."""
+    delta = comparison.thresholds.headline_error
+    lines = [
+        FrontLine(c.name, c.kind, dict(c.bits), comparison.predicted[c.name])
+        for c in comparison.candidates
+    ]
+    return sorted(lines, key=lambda line: (line.bits[delta], line.name))
+
+
+def log_loss_errors(comparison: Comparison) -> dict[str, list[float | None]]:
+    """|Δlog10 loss| of each candidate in each row; None where it is silent."""
+    return {
+        c.name: [
+            None if (e := errors(row, c.name, comparison.thresholds)) is None else e[0]
+            for row in comparison.rows
+        ]
+        for c in comparison.candidates
+    }
+
+
+def attributions(comparison: Comparison) -> tuple[list[str], list[tuple[str, dict[str, float]]]]:
+    """All claims, and for each hypothesis the error (decades) that each claim alone brings in."""
+    claims = list(dict.fromkeys(a.claim for a in comparison.attributions))
+    rows: dict[str, dict[str, float]] = {}
+    for item in comparison.attributions:
+        rows.setdefault(item.algorithm, {})[item.claim] = item.median_log_loss
+    return claims, list(rows.items())
+
+
+def thresholds(comparison: Comparison) -> list[tuple[str, str]]:
+    """Every threshold and its value."""
+    values = comparison.thresholds
+    found = ((f.name, getattr(values, f.name)) for f in fields(values))
+    return [
+        (name, ", ".join(f"{v:g}" for v in value) if isinstance(value, tuple) else f"{value:g}")
+        for name, value in found
+    ]
+
+
+def circumstances(comparison: Comparison) -> list[tuple[str, str]]:
+    """What someone needs to repeat the comparison."""
+    facts = [(name, version) for name, version in versions().items()]
+    facts += [
+        ("seed", str(comparison.seed)),
+        ("device", comparison.device),
+        ("dtype", str(comparison.network.cfg.dtype)),
+        ("sha256", weights_sha256(comparison.network)),
+    ]
+    return [(name, clean(value)) for name, value in facts]
+
+
+def repeat_line(comparison: Comparison) -> str:
+    """One line of Python that makes the comparison again."""
+    label = comparison.network.label
+    name = repr(clean(label)) if label in shipped() else '"PATH OF THE NETWORK"'
+    sample = f", pairs={len(comparison.pairs)}" if comparison.is_sampled else ""
+    return (
+        f"import coset_circuits as cc; cc.compare(cc.load({name}), seed={comparison.seed}{sample})"
+        '.save("report/")'
+    )
+
+
+def footnotes(comparison: Comparison) -> list[str]:
+    """What must be read with the interventions table, and the comparison's own notes."""
+    names = [c.name for c in comparison.hypotheses]
+    notes = []
+    if any(name.endswith("+even") for name in names):
+        notes.append(EVEN_NOTE)
+    if FITTED_TO_BASE in names:
+        notes.append(BASE_NOTE)
+    return notes + [clean(note) for note in comparison.notes]
+
+
+def reading(outcome: Outcome | None) -> Reading | None:
+    """The two figures of an outcome; None stays None."""
+    return None if outcome is None else Reading(outcome.accuracy, outcome.loss)
+
+
+def short_names(names: Sequence[str]) -> dict[str, str]:
+    """Column headings of at most seven characters, all different."""
+    found: dict[str, str] = {}
+    for name in names:
+        stem, plus, _ = name.partition("+")
+        short = f"{SHORT.get(stem, stem)[:5]}+e" if plus else SHORT.get(stem, stem)[:7]
+        count = 2
+        while short in found.values():
+            short = f"{short[:5]}~{count}"
+            count += 1
+        found[name] = short
+    return found
+
+
+def legend(short: dict[str, str]) -> str:
+    """What the short headings stand for; empty where they are the names."""
+    changed = [f"{clean(s)} = {clean(name)}" for name, s in short.items() if s != name]
+    return ", ".join(changed)
+
+
+def display_name(candidate: Candidate | FrontLine) -> str:
+    """A candidate's name as printed."""
+    return clean(candidate.name)
+
+
+def accuracy(value: float | None) -> str:
+    """0.9999; only a network that is right everywhere gets 1.0000."""
+    if value is None or math.isnan(value):
+        return MISSING
+    if 0.99995 <= value < 1:
+        return "0.9999"
+    if 0 < value < 0.00005:
+        return "0.0001"
+    return f"{value:.4f}"
+
+
+def loss(value: float | None) -> str:
+    """Two significant digits, in nats or decades."""
+    if value is None or math.isnan(value):
+        return MISSING
+    if value == 0:
+        return "0"
+    if 0.01 <= abs(value) < 9999.5:
+        digits = max(0, 1 - math.floor(math.log10(abs(value))))
+        return f"{value:.{digits}f}"
+    return f"{value:.1e}"
+
+
+def decades(value: float | None) -> str:
+    """An error in decades of loss, or one of accuracy: 0.01 at the finest."""
+    if value is None or math.isnan(value):
+        return MISSING
+    return "<0.01" if 0 < value < 0.005 else f"{value:.2f}"
+
+
+def whole(value: float | None) -> str:
+    """Bits, to the bit."""
+    return MISSING if value is None or math.isnan(value) else f"{value:,.0f}"
+
+
+def clean(text: str) -> str:
+    """Text for a page or a terminal: nothing in it that a reader cannot see."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def separation_text(pairs: Sequence[tuple[str, str]], names: Sequence[str]) -> str:
+    """“no”, or which hypotheses a row tells apart, in as few words as it takes."""
+    rest = {frozenset(pair) for pair in pairs}
+    parts = []
+    while rest:
+        most = max(names, key=lambda name: sum(name in pair for pair in rest))
+        others = [n for n in names if frozenset((most, n)) in rest]
+        rest = {pair for pair in rest if most not in pair}
+        every = len(others) == len(names) - 1 > 1
+        parts.append(f"{most} from {'all others' if every else ', '.join(others)}")
+    return clean("; ".join(parts)) or "no"
+
+
+def cautions(lines: Sequence[InterventionLine]) -> list[tuple[list[InterventionLine], str]]:
+    """What rows cannot tell, rows of one caution taken together."""
+    found: dict[str, list[InterventionLine]] = {}
+    for line in lines:
+        if line.caution:
+            found.setdefault(line.caution, []).append(line)
+    return [(rows, text) for text, rows in found.items()]

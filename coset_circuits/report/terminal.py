@@ -1,0 +1,196 @@
+"""A comparison on a terminal; legible at 80 columns, without colour and through a pipe."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+
+from rich import box
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from coset_circuits.evidence import Comparison
+from coset_circuits.report import tables as t
+
+MAX_ROLES = 12
+
+
+def print_comparison(comparison: Comparison, console: Console | None = None) -> None:
+    """Print a comparison: network, verdict, roles, interventions, front, rule."""
+    console = console or Console(highlight=False)
+    lines = t.interventions(comparison)
+    console.print(_facts(t.network_facts(comparison)))
+    _verdict(console, comparison)
+    _roles(console, comparison)
+    _interventions(console, comparison, lines)
+    _front(console, comparison)
+    _closing(console, comparison)
+
+
+def plain_text(comparison: Comparison, width: int = 80) -> str:
+    """The same without colour, no line longer than ``width``."""
+    file = io.StringIO()
+    console = Console(
+        file=file,
+        width=width,
+        color_system=None,
+        force_terminal=False,
+        highlight=False,
+        legacy_windows=False,
+        _environ={},
+    )
+    print_comparison(comparison, console)
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
+
+
+def _facts(facts: Iterable[tuple[str, str]]) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts:
+        table.add_row(Text(name), Text(value))
+    return table
+
+
+def _heading(console: Console, text: str) -> None:
+    console.print()
+    console.print(Text(text, style="bold underline" if console.color_system else "bold"))
+
+
+def _note(console: Console, text: str) -> None:
+    console.print(Text(text, style="dim", overflow="fold"))
+
+
+def _verdict(console: Console, comparison: Comparison) -> None:
+    _heading(console, "VERDICT")
+    for part in t.clean(comparison.verdict.headline).split("; "):
+        console.print(Text(part[:1].upper() + part[1:], style=_verdict_style(part)))
+
+
+def _verdict_style(part: str) -> str:
+    if part.startswith("supported"):
+        return "bold green"
+    return "bold red" if part.startswith("refuted") else "bold yellow"
+
+
+def _roles(console: Console, comparison: Comparison) -> None:
+    _heading(console, "WHAT THE NEURONS DO")
+    for family in t.role_families(comparison):
+        names = t.clean(", ".join(family.names))
+        console.print(Text(f"{names}: covers {family.coverage:.0%} of the neurons that matter"))
+        table = _table(
+            ["role"], ["neurons", "FVU left", "FVU right", "unembed", "expl. L", "R"], gap=2
+        )
+        for line in family.lines[:MAX_ROLES]:
+            fvus = (line.fvu_left, line.fvu_right, line.fvu_unembed)
+            cells = [str(line.neurons), *(t.loss(v) for v in fvus)]
+            explained = [t.accuracy(1 - v)[:6] for v in fvus[:2]]
+            table.add_row(Text(t.clean(line.role)), *cells, *explained)
+        console.print(Padding(table, (0, 0, 0, 2)))
+        if rest := family.lines[MAX_ROLES:]:
+            _note(console, f"  and {len(rest)} more roles ({sum(r.neurons for r in rest)} neurons)")
+    _note(
+        console,
+        "FVU: median fraction of variance unexplained; expl. L, R: variance explained, 1 − FVU.",
+    )
+
+
+def _interventions(
+    console: Console, comparison: Comparison, lines: Sequence[t.InterventionLine]
+) -> None:
+    short = t.short_names([c.name for c in comparison.hypotheses])
+    for quantity, unit in (("accuracy", "share of pairs"), ("loss", "mean, nats")):
+        _heading(console, f"INTERVENTIONS: {quantity.upper()} ({unit})")
+        for part in _parts(list(short), 5):
+            console.print(_readings(lines, quantity, {name: short[name] for name in part}))
+    if legend := t.legend(short):
+        _note(console, f"{legend}.")
+    _note(console, "; ".join(f"{line.number} {line.title}" for line in lines) + ".")
+    _note(
+        console,
+        "control: the network's own value under the intervention whose number stands in “row” "
+        "(=: the exact share of commuting pairs); sep: does the row separate any two hypotheses? "
+        "–: the hypothesis is silent here.",
+    )
+    for note in t.footnotes(comparison):
+        _note(console, note)
+
+
+def _parts(names: Sequence[str], size: int) -> list[Sequence[str]]:
+    """Columns in tables of at most ``size`` hypotheses; one empty part where there are none."""
+    return [names[i : i + size] for i in range(0, len(names), size)] or [[]]
+
+
+def _readings(lines: Sequence[t.InterventionLine], quantity: str, short: dict[str, str]) -> Table:
+    show = t.accuracy if quantity == "accuracy" else t.loss
+    table = _table(
+        ["", "intervention"], ["seen", *map(t.clean, short.values()), "control", "row", "sep"]
+    )
+    for line in lines:
+        predictions = [line.predictions[name] for name in short]
+        control = line.control
+        value = None if control is None else getattr(control, quantity)
+        number = "" if control is None else str(control.number or "=")
+        table.add_row(
+            str(line.number),
+            Text(line.id),
+            show(getattr(line.observed, quantity)),
+            *(t.MISSING if p is None else show(getattr(p, quantity)) for p in predictions),
+            show(value),
+            number if value is not None else "",
+            "yes" if line.separates else "no",
+        )
+    return table
+
+
+def _front(console: Console, comparison: Comparison) -> None:
+    deltas = comparison.thresholds.relative_errors
+    headline = comparison.thresholds.headline_error
+    _heading(console, "THE FRONT: PREDICTION ERROR AGAINST DESCRIPTION LENGTH")
+    table = _table(
+        ["candidate"],
+        [*(f"δ={d:g}".replace("0.", ".") for d in deltas), "loss", "worst", "acc.", "same", "R²"],
+    )
+    for line in t.front(comparison):
+        error = line.error
+        name = t.clean(line.name).replace(", relabelled", " (relab.)")
+        table.add_row(
+            Text(name, style="bold" if line.kind == "hypothesis" else ""),
+            *(t.whole(line.bits[d]) for d in deltas),
+            t.decades(error.median_log_loss),
+            t.decades(error.worst_log_loss),
+            t.decades(error.mean_accuracy),
+            t.decades(error.same_answer),
+            t.decades(error.logit_r2),
+        )
+    console.print(table)
+    _note(
+        console,
+        f"δ: bits per neuron at that relative error (sorted by {headline:g}); loss, worst: median "
+        "and worst |Δlog10 loss| in decades; acc.: mean |Δaccuracy|; same, R²: same answer and "
+        "logit R² per input, medians over rows.",
+    )
+    _note(console, t.FRONT_NOTE)
+
+
+def _closing(console: Console, comparison: Comparison) -> None:
+    _heading(console, "WHAT THE ROWS SUPPORT")
+    for sentence in comparison.verdict.sentences:
+        console.print(Text(t.clean(sentence), overflow="fold"))
+    for name, why in comparison.not_applicable.items():
+        console.print(Text(t.clean(f"{name} does not apply: {why}"), overflow="fold"))
+    console.print()
+    _note(console, f"Rule. {comparison.verdict.rule}")
+
+
+def _table(texts: Sequence[str], numbers: Sequence[str], *, gap: int = 1) -> Table:
+    padding = (0, gap - 1, 0, 0)
+    table = Table(box=box.SIMPLE_HEAD, padding=padding, pad_edge=False, show_edge=False)
+    for name in texts:
+        right = not name
+        table.add_column(Text(name), justify="right" if right else "left", overflow="fold")
+    for name in numbers:
+        table.add_column(Text(name), justify="right", no_wrap=True)
+    return table

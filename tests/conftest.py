@@ -1,0 +1,40 @@
+"""Shape checking for the whole package, and the networks whose right answers are known."""
+
+from jaxtyping import config, install_import_hook
+
+install_import_hook("coset_circuits", "shape_checker.check")
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+import coset_circuits as cc  # noqa: E402
+from coset_circuits.networks import planted_coset, planted_gcr  # noqa: E402
+
+# Tensors here are small: on a busy machine more threads only wait for each other.
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def unchecked():
+    """Run as a user does, without the shape checker, whose own errors would come first."""
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(scope="session")
+def coset_network():
+    """A coset circuit of ⟨(1 2)⟩ in S4, 144 neurons."""
+    return planted_coset(cc.group("S4"), "C2")
+
+
+@pytest.fixture(scope="session")
+def gcr_network():
+    """GCR in the irrep (3,1) of S4, 54 neurons with the activation x²."""
+    return planted_gcr(cc.group("S4"))
+
+
+@pytest.fixture(scope="session")
+def untrained():
+    """A network of S4 that has learnt nothing."""
+    return cc.GroupMLP.initialised(cc.group("S4"), d_mlp=32, d_embed=16, seed=0).double()
