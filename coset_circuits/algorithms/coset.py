@@ -136,7 +136,10 @@ class _Neuron:
 
 
 class _Search:
-    """Coset variances of all neurons on all subgroups, computed once."""
+    """Coset variances of all neurons on all subgroups, computed once.
+
+    In NumPy: thousands of small arrays, on which torch's threads would only wait for each other.
+    """
 
     def __init__(
         self,
@@ -145,23 +148,23 @@ class _Search:
         tables: Tables,
         thresholds: Thresholds,
     ) -> None:
-        self.group, self.subgroups, self.tables = group, subgroups, tables
+        self.group, self.subgroups = group, subgroups
+        self.left_table, self.right_table = tables.left.numpy(), tables.right.numpy()
         self.threshold = thresholds.fvu
         self.position = {h: i for i, h in enumerate(subgroups)}
-        self.left = torch.stack([coset_fvu(tables.left, h.right_cosets) for h in subgroups])
-        self.right = torch.stack([coset_fvu(tables.right, h.left_cosets) for h in subgroups])
-        orders = torch.tensor([h.order for h in subgroups])
-        self.orders = orders.numpy()
-        null = (group.order - group.order / orders) / (group.order - 1)
-        self.ratio = ((self.left + self.right) / null[:, None]).numpy()
-
-    def paired(self, left: Float[Tensor, "order"], x: int) -> Float[Tensor, "order"]:
-        """The right table that the pairing demands: −L(x b⁻¹)."""
-        return -left[self.group.table[x, self.group.inverses]]
+        self.left = np.stack(
+            [_cell_fvu(self.left_table, h.right_cosets.numpy()) for h in subgroups]
+        )
+        self.right = np.stack(
+            [_cell_fvu(self.right_table, h.left_cosets.numpy()) for h in subgroups]
+        )
+        self.orders = np.array([h.order for h in subgroups])
+        null = (group.order - group.order / self.orders) / (group.order - 1)
+        self.ratio = (self.left + self.right) / null[:, None]
 
     def neuron(self, j: int) -> _Neuron:
         """The largest subgroup that passes on both sides, else the best as a note."""
-        passing = np.flatnonzero(self.left[:, j].numpy() < self.threshold)
+        passing = np.flatnonzero(self.left[:, j] < self.threshold)
         for order in sorted(set(self.orders[passing]), reverse=True):
             found = [self._pair(j, self.subgroups[i]) for i in passing if self.orders[i] == order]
             found = [f for f in found if f.passes]
@@ -175,21 +178,45 @@ class _Search:
         """The x that pairs R with L best, and whether R is constant on the left cosets of x⁻¹Hx."""
         labels = subgroup.right_cosets.numpy()
         representatives = np.unique(labels, return_index=True)[1]
-        left = cell_means(self.tables.left[:, j], subgroup.right_cosets)
-        right = self.tables.right[:, j]
-        mirrored = left[self.group.table[representatives][:, self.group.inverses]]
-        errors = (right + mirrored).square().sum(1) / right.square().sum().clamp_min(1e-300)
+        left, right = _cell_means(self.left_table[:, j], labels), self.right_table[:, j]
+        mirrored = left[self.group.array[representatives][:, self.group.inverse_array]]
+        errors = np.square(right + mirrored).sum(1) / max(np.square(right).sum(), 1e-300)
         x = int(representatives[int(errors.argmin())])
         conjugate = subgroup.conjugate(x)
         passes = bool(self.right[self.position[conjugate], j] < self.threshold)
         return _Neuron(subgroup, conjugate, x, float(errors.min()), passes)
+
+    def paired(self, left: Float[Tensor, "order"], x: int) -> Float[Tensor, "order"]:
+        """The right table that the pairing demands: −L(x b⁻¹)."""
+        return -left[self.group.table[x, self.group.inverses]]
 
 
 def coset_fvu(
     table: Float[Tensor, "order d_mlp"], labels: Int[Tensor, "order"]
 ) -> Float[Tensor, "d_mlp"]:
     """Mean within-coset variance over variance: Stander et al.'s concentration over the index."""
-    return fvu(table, cell_means(table, labels))
+    return torch.from_numpy(_cell_fvu(table.double().numpy(), labels.numpy()))
+
+
+def cell_means(
+    table: Float[Tensor, "order ..."], labels: Int[Tensor, "order"]
+) -> Float[Tensor, "order ..."]:
+    """Every value replaced by the mean of its cell."""
+    return torch.from_numpy(_cell_means(table.numpy(), labels.numpy()))
+
+
+def _cell_fvu(table: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    total = np.square(table - table.mean(0)).sum(0)
+    left = np.square(table - _cell_means(table, labels)).sum(0)
+    return np.divide(left, total, out=np.zeros_like(total), where=total > 0)
+
+
+def _cell_means(table: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    by_cell = labels.argsort(kind="stable")
+    sizes = np.bincount(labels)
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    sums = np.add.reduceat(table[by_cell], starts, axis=0)
+    return (sums / sizes.reshape(-1, *[1] * (table.ndim - 1)))[labels]
 
 
 def concentration(
@@ -202,16 +229,6 @@ def concentration(
     return coset_fvu(table, labels) * (int(labels.max()) + 1)
 
 
-def cell_means(
-    table: Float[Tensor, "order ..."], labels: Int[Tensor, "order"]
-) -> Float[Tensor, "order ..."]:
-    """Every value replaced by the mean of its cell."""
-    count = int(labels.max()) + 1
-    sums = table.new_zeros((count, *table.shape[1:])).index_add_(0, labels, table)
-    sizes = torch.bincount(labels, minlength=count).to(table)
-    return (sums / sizes.reshape(-1, *[1] * (table.ndim - 1)))[labels]
-
-
 def _roles(
     tables: Tables, fitted: Tables, neurons: list[_Neuron], skip: np.ndarray, search: _Search
 ) -> Roles:
@@ -222,11 +239,11 @@ def _roles(
     ]
     at = [search.position[found.subgroup] for found in neurons]
     conjugate_at = [search.position[found.conjugate] for found in neurons]
-    every = torch.arange(len(neurons))
+    every = range(len(neurons))
     return Roles(
         tuple(names),
-        search.left[at, every],
-        search.right[conjugate_at, every],
+        torch.from_numpy(search.left[at, every]),
+        torch.from_numpy(search.right[conjugate_at, every]),
         fvu(tables.unembed, fitted.unembed),
         {
             "subgroup": [found.subgroup.name for found in neurons],

@@ -323,8 +323,7 @@ def compare(
         rows.append(Row(intervention, measure(intervention, models, sample, seed=seed)))
     told("single claims")
     predicted = {c.name: prediction_error(rows, c, thresholds) for c in candidates}
-    names = [c.name for c in candidates if c.kind == "hypothesis"]
-    separations = separated(rows, names, predicted, thresholds)
+    separations = separated(rows, candidates, predicted, thresholds)
     return Comparison(
         network=network,
         base=base,

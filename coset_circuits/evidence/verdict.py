@@ -115,30 +115,44 @@ def prediction_error(
 
 def separated(
     rows: Sequence[Row],
-    names: Sequence[str],
+    candidates: Sequence[Candidate],
     predicted: Mapping[str, PredictionError],
     thresholds: Thresholds,
 ) -> dict[str, tuple[tuple[str, str], ...]]:
-    """For each row the pairs that it separates.
+    """For each row the pairs of hypotheses that it separates.
 
     Two surrogates are separated when they disagree by more than the threshold and by more than
-    both their own prediction errors together (median of log10 loss, mean of accuracy).
+    both their own prediction errors together (median of log10 loss, mean of accuracy). A row that
+    the fit of one has used separates it from nothing.
     """
     result = {}
+    hypotheses = [c for c in candidates if c.kind == "hypothesis"]
     for row in rows:
-        pairs = []
-        for one, two in combinations(names, 2):
-            apart = errors(row, one, thresholds, reference=two)
-            if apart is None:
-                continue
-            own_loss = predicted[one].median_log_loss + predicted[two].median_log_loss
-            own_accuracy = predicted[one].mean_accuracy + predicted[two].mean_accuracy
-            if apart[0] > max(thresholds.separation_log_loss, own_loss) or apart[1] > max(
-                thresholds.separation_accuracy, own_accuracy
-            ):
-                pairs.append((one, two))
+        scored = [c.name for c in hypotheses if row.intervention.id not in c.circuit.used_rows]
+        pairs = [
+            (one, two)
+            for one, two in combinations(scored, 2)
+            if _differ(row, (one, two), predicted, thresholds)
+        ]
         result[row.intervention.id] = tuple(pairs)
     return result
+
+
+def _differ(
+    row: Row,
+    pair: tuple[str, str],
+    predicted: Mapping[str, PredictionError],
+    thresholds: Thresholds,
+) -> bool:
+    one, two = pair
+    apart = errors(row, one, thresholds, reference=two)
+    if apart is None:
+        return False
+    own_loss = predicted[one].median_log_loss + predicted[two].median_log_loss
+    own_accuracy = predicted[one].mean_accuracy + predicted[two].mean_accuracy
+    return apart[0] > max(thresholds.separation_log_loss, own_loss) or apart[1] > max(
+        thresholds.separation_accuracy, own_accuracy
+    )
 
 
 def decide(

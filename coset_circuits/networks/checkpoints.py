@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,15 @@ from coset_circuits.networks.mlp import GroupMLP, check_weights
 
 SCHEMA = 1
 _FILES = ("network.safetensors", "model.pt", "full_run.pth")
+_SN_GROK = (
+    "lembed.weight",
+    "rembed.weight",
+    "linear.weight",
+    "unembed.weight",
+    "linear.bias",
+    "unembed.bias",
+)
+_DESCRIPTION = {"schema", "label", "group", "act_fn", "seed", "provenance"}
 _PEER_GROUPS = {
     "SymmetricGroup": "S",
     "AlternatingGroup": "A",
@@ -148,6 +157,11 @@ def _load_ours(path: Path) -> GroupMLP:
             f"{path} is a safetensors file but no network of schema {SCHEMA} saved by "
             "coset_circuits; wrap its weights with GroupMLP.from_weights."
         )
+    if not description.keys() >= _DESCRIPTION:
+        raise CosetCircuitsError(
+            f"{path} lacks {', '.join(sorted(_DESCRIPTION - description.keys()))} in its "
+            "description; it is damaged."
+        )
     table = weights.pop("group.table", None)
     name = str(description["group"])
     group = named_group(name) if table is None else FiniteGroup.from_table(table, name)
@@ -184,8 +198,9 @@ def _load_foreign(path: Path, order: str | None) -> GroupMLP:
         ) from error
     if isinstance(content, dict) and {"W_x", "W_y", "W", "W_U"} <= content.keys():
         return _from_gcr(path, content, order)
-    if isinstance(content, dict) and "lembed.weight" in (content.get("model") or {}):
-        return _from_sn_grok(path, content["model"], order)
+    model = content.get("model") if isinstance(content, dict) else None
+    if isinstance(model, dict) and "lembed.weight" in model:
+        return _from_sn_grok(path, model, order)
     keys = ", ".join(map(str, list(content)[:6])) if isinstance(content, dict) else "no names"
     raise CosetCircuitsError(
         f"{path} is no one-hidden-layer network of either paper: it holds {keys}; expected are "
@@ -195,11 +210,12 @@ def _load_foreign(path: Path, order: str | None) -> GroupMLP:
 
 def _from_gcr(path: Path, content: Mapping[str, Any], order: str | None) -> GroupMLP:
     """Chughtai et al.: embeddings W_x, W_y, concatenated before one matrix W; no biases."""
+    _check_tensors(path, content, ("W_x", "W_y", "W", "W_U"))
     weights = {
         "W_E_left": content["W_x"],
         "W_E_right": content["W_y"],
         "W_U": content["W_U"],
-        **_halves(path, content["W_x"], content["W"]),
+        **_halves(content["W_x"], content["W"]),
     }
     cfg = _gcr_cfg(path.with_name("cfg.json"))
     names = None
@@ -226,17 +242,18 @@ def _gcr_cfg(path: Path) -> dict[str, Any]:
 
 def _from_sn_grok(path: Path, model: Mapping[str, Any], order: str | None) -> GroupMLP:
     """Stander et al.: torch Linear layers (transposed weights), a bias after the unembedding."""
-    missing = {"rembed.weight", "linear.weight", "unembed.weight"} - set(model)
+    missing = set(_SN_GROK[:4]) - set(model)
     if missing:
         raise CosetCircuitsError(
             f"{path} looks like a run of Stander et al. but lacks {', '.join(sorted(missing))}; "
             "only one hidden layer over two embeddings can be read."
         )
+    _check_tensors(path, model, _SN_GROK)
     weights = {
         "W_E_left": model["lembed.weight"],
         "W_E_right": model["rembed.weight"],
         "W_U": model["unembed.weight"].T,
-        **_halves(path, model["lembed.weight"], model["linear.weight"].T),
+        **_halves(model["lembed.weight"], model["linear.weight"].T),
     }
     if "linear.bias" in model:
         weights["b_in"] = model["linear.bias"]
@@ -247,10 +264,18 @@ def _from_sn_grok(path: Path, model: Mapping[str, Any], order: str | None) -> Gr
     return _reordered(path, weights, None, order, label, source, None)
 
 
-def _halves(path: Path, left: Any, matrix: Any) -> dict[str, Tensor]:
-    if not isinstance(left, Tensor) or not isinstance(matrix, Tensor) or matrix.ndim != 2:
-        raise CosetCircuitsError(f"{path} holds something else than matrices where weights belong.")
-    width = left.shape[-1]
+def _check_tensors(path: Path, content: Mapping[str, Any], names: Iterable[str]) -> None:
+    for name in names:
+        value, dimensions = content.get(name), 1 if name.endswith("bias") else 2
+        if name in content and not (isinstance(value, Tensor) and value.ndim == dimensions):
+            kind = f"of shape {tuple(value.shape)}" if isinstance(value, Tensor) else "no tensor"
+            raise CosetCircuitsError(
+                f"{path} holds something else than matrices where weights belong: {name} is {kind}."
+            )
+
+
+def _halves(left: Tensor, matrix: Tensor) -> dict[str, Tensor]:
+    width = left.shape[1]
     return {"W_in_left": matrix[:width], "W_in_right": matrix[width:]}
 
 
@@ -265,9 +290,9 @@ def _reordered(
 ) -> GroupMLP:
     """The network in our element order, after finding out theirs."""
     size = weights["W_E_left"].shape[0]
-    if size > 5040:
+    if not 1 <= size <= 5040:
         raise CosetCircuitsError(
-            f"{path} has {size} elements; groups of order up to 5040 can be read."
+            f"{path} has {size} elements; groups of order 1 to 5040 can be read."
         )
     names = names or group_names(size)
     # Checked under a group of the right size first: any order of the elements has that shape.

@@ -479,6 +479,10 @@ def check_weights(group: FiniteGroup, weights: Mapping[str, Tensor]) -> None:
         "b_U": (group.order,),
     }
     for name, tensor in weights.items():
+        if name not in expected:
+            raise CosetCircuitsError(
+                f"{name} is no weight of this network; its weights are {', '.join(expected)}."
+            )
         if tuple(tensor.shape) != expected[name]:
             raise CosetCircuitsError(
                 f"{name} has shape {tuple(tensor.shape)} where the other weights and the group "

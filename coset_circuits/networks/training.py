@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -12,6 +13,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Int
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -125,7 +127,7 @@ def train(
         report: called with the :class:`Progress` at each look.
 
     Raises:
-        CosetCircuitsError: an unknown recipe or field, or a state of another recipe.
+        CosetCircuitsError: an unknown recipe or field, or a state that is damaged or of another run.
     """
     group = named_group(group) if isinstance(group, str) else group
     recipe = _recipe(recipe, changes)
@@ -272,6 +274,8 @@ def _command(recipe: Recipe, seed: int, group: FiniteGroup) -> str:
 
 
 def _save_state(run: _Run, recipe: Recipe, seed: int, path: Path) -> None:
+    if run.step == 0:
+        return
     tensors = {f"weights.{k}": v.detach() for k, v in run.network.named_parameters()}
     for name, parameter in run.network.named_parameters():
         for key, value in run.optimiser.state[parameter].items():
@@ -281,6 +285,7 @@ def _save_state(run: _Run, recipe: Recipe, seed: int, path: Path) -> None:
             {
                 "recipe": asdict(recipe),
                 "seed": seed,
+                "table": _table_sha256(run.network.group),
                 "step": run.step,
                 "end": run.end,
                 "seconds": run.seconds,
@@ -299,16 +304,20 @@ def _resume(run: _Run, recipe: Recipe, seed: int, path: Path | None) -> None:
         raise CosetCircuitsError("Nothing to resume: give out=, the folder of the earlier run.")
     if not path.exists():
         return
-    from safetensors import safe_open
-
-    with safe_open(path, "pt") as file:
-        stored = json.loads(file.metadata()["run"])
-    if stored["seed"] != seed or stored["recipe"] != json.loads(json.dumps(asdict(recipe))):
+    try:
+        with safe_open(path, "pt") as file:
+            stored = json.loads((file.metadata() or {})["run"])
+        tensors = load_file(path)
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise CosetCircuitsError(
-            f"{path} belongs to another recipe or seed ({stored['recipe']['name']}, seed "
+            f"{path} cannot be read as the state of a run ({error}); take it away to begin anew."
+        ) from error
+    asked = (seed, json.loads(json.dumps(asdict(recipe))), _table_sha256(run.network.group))
+    if (stored["seed"], stored["recipe"], stored["table"]) != asked:
+        raise CosetCircuitsError(
+            f"{path} belongs to another group, recipe or seed ({stored['recipe']['name']}, seed "
             f"{stored['seed']}); resume it with the same, or choose another folder."
         )
-    tensors = load_file(path)
     with torch.no_grad():
         for name, parameter in run.network.named_parameters():
             parameter.copy_(tensors[f"weights.{name}"])
@@ -317,3 +326,7 @@ def _resume(run: _Run, recipe: Recipe, seed: int, path: Path | None) -> None:
             }
     run.step, run.end = stored["step"], stored["end"]
     run.seconds, run.curve = stored["seconds"], stored["curve"]
+
+
+def _table_sha256(group: FiniteGroup) -> str:
+    return hashlib.sha256(group.array.tobytes()).hexdigest()

@@ -65,7 +65,7 @@ def front(comparison: Comparison, ax: Axes) -> Axes:
     if handles:
         ax.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
     labels = _merged(points, [t.display_name(x) for x in lines])
-    place(ax, *labels, obstacles=[*points, *whiskers])
+    place(ax, *labels, obstacles=points, lines=whiskers)
     return ax
 
 
@@ -89,7 +89,7 @@ def _merged(
 
 def _error_scale(ax: Axes, values: list[float]) -> None:
     ax.set_yscale("symlog", linthresh=FLOOR, linscale=0.5, subs=[2, 3, 4, 5, 6, 7, 8, 9])
-    ax.set_ylim(-0.15 * FLOOR, 2 * max([1.0, *values]))
+    ax.set_ylim(-0.15 * FLOOR, 4 * max([1.0, *values]))
     ax.axhline(FLOOR, color=INK, lw=0.6, ls=":", alpha=FAINT)
     ticks = [0.0, *(10.0**k for k in range(-2, 1 + math.floor(math.log10(ax.get_ylim()[1]))))]
     ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])

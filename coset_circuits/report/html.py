@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
@@ -27,6 +28,7 @@ h3{font-size:1rem;margin:1.75rem 0 .5rem}
 p,li,figcaption,dl{max-width:46rem;overflow-wrap:break-word}
 p{margin:.6rem 0}
 .soft,figcaption,caption,small{color:var(--soft)}
+caption b{color:var(--ink)}
 small,figcaption,caption{font-size:.875rem}
 code{font:.9em/1.4 ui-monospace,"DejaVu Sans Mono",Menlo,Consolas,monospace;overflow-wrap:anywhere}
 .verdict{list-style:none;margin:0 0 1rem;padding:.75rem 1rem;background:var(--tint);
@@ -37,22 +39,26 @@ border-left:.3rem solid var(--mark);max-width:none}
 .scroll:focus-visible,a:focus-visible,summary:focus-visible{outline:2px solid var(--mark);
 outline-offset:2px}
 figure{margin:1rem 0}
-figure svg{display:block;min-width:34rem}
+figure svg{display:block;min-width:var(--least)}
 .pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,30rem),1fr));gap:0 2rem}
 .pair>*{min-width:0}
 table{border-collapse:collapse;font-size:.875rem;line-height:1.35;
 font-variant-numeric:tabular-nums}
-caption{text-align:left;padding:0 0 .5rem;max-width:46rem}
+caption{text-align:left;padding:0 0 .5rem;max-width:min(46rem,calc(100vw - 2.5rem))}
 th,td{padding:.35rem .6rem;text-align:right;vertical-align:top;border-bottom:1px solid var(--line);
 white-space:nowrap}
-thead th{vertical-align:bottom;background:var(--tint);font-weight:600}
+thead th{vertical-align:bottom;background:var(--tint);font-weight:600;white-space:normal;
+max-width:7rem}
 th.name{text-align:left;font-weight:400}
 thead th.name{font-weight:600}
-td.text{text-align:left;white-space:normal;min-width:13rem}
+td.text{text-align:left;white-space:normal;min-width:15rem}
 td .loss{color:var(--soft);display:block}
 td.silent{color:var(--soft);font-style:italic}
-tbody th small{display:block}
+th small,td small{display:block}
+td small{white-space:normal;min-width:7rem}
 tr.hypothesis th{font-weight:600}
+th small{font-weight:400}
+.whole{white-space:nowrap}
 dl.facts{display:grid;grid-template-columns:max-content minmax(0,1fr);gap:.3rem 1.25rem;margin:0}
 dl.facts dt{color:var(--soft)}
 dl.facts dd{margin:0;overflow-wrap:anywhere}
@@ -61,7 +67,10 @@ dl.notes dd{margin:0}
 a{color:var(--mark)}
 pre{background:var(--tint);padding:.75rem 1rem;overflow-x:auto;margin:.5rem 0;white-space:pre-wrap}
 @media (max-width:34rem){dl.facts{grid-template-columns:1fr;gap:0}
-dl.facts dd{margin-bottom:.5rem}th,td{padding:.3rem .45rem}}
+dl.facts dd{margin-bottom:.5rem}th,td{padding:.3rem .45rem}
+th.name{white-space:normal;min-width:6.5rem;max-width:7.5rem}
+tbody th.name{position:sticky;left:0;background:var(--page);overflow-wrap:anywhere}
+thead th.name:first-child{position:sticky;left:0}}
 @media print{:root{color-scheme:light;--ink:#000;--soft:#444;--page:#fff;--line:#bbb;--tint:#f3f3f3;
 --good:#00664a;--bad:#a83c00;--open:#7a5200;--mark:#000}
 body{font-size:10pt}main{max-width:none;padding:0}.scroll{overflow:visible}
@@ -104,6 +113,12 @@ def _text(value: str) -> str:
     return escape(t.clean(value))
 
 
+def _broken(value: str) -> str:
+    """Text that may break after the signs inside a name, but not inside a quantity."""
+    text = re.sub(r"([-+,])(?=\S)", r"\1<wbr>", _text(value))
+    return re.sub(r"\|[^|]+\||δ = \S+", r'<span class="whole">\g<0></span>', text)
+
+
 def _section(title: str, *content: str) -> str:
     return f"<section>\n<h2>{title}</h2>\n" + "\n".join(c for c in content if c) + "\n</section>"
 
@@ -130,7 +145,8 @@ def _table(label: str, caption: str, head: Sequence[str], rows: Iterable[str]) -
 
 
 def _column(title: str, *, name: bool = False) -> str:
-    return f'<th scope="col"{" class=name" if name else ""}>{_text(title)}</th>'
+    kind = ' class="name"' if name else ""
+    return f'<th scope="col"{kind}>{_broken(title)}</th>'
 
 
 def _row(name: str, cells: Iterable[str], style: str = "") -> str:
@@ -157,13 +173,11 @@ def _figure(comparison: Comparison, drawn: Mapping[str, str], name: str, caption
 
 
 def _verdict(comparison: Comparison) -> str:
-    items = []
-    for part in comparison.verdict.headline.split("; "):
-        word = part.split(":")[0]
-        style = word if word in ("supported", "refuted") else "open"
-        items.append(f'<li class="{style}">{_text(part[:1].upper() + part[1:])}</li>')
+    parts = t.verdict_parts(comparison)
+    items = [f'<li class="{kind}">{_text(text)}</li>' for kind, text in parts]
     sentences = "\n".join(_paragraph(s) for s in comparison.verdict.sentences)
-    return f'<section aria-label="Verdict">\n<ul class="verdict">{"".join(items)}</ul>\n{sentences}\n</section>'
+    headline = f'<ul class="verdict">{"".join(items)}</ul>'
+    return f'<section aria-label="Verdict">\n{headline}\n{sentences}\n</section>'
 
 
 def _front(comparison: Comparison, drawn: Mapping[str, str]) -> str:
@@ -200,7 +214,7 @@ def _roles(comparison: Comparison, drawn: Mapping[str, str]) -> str:
     ]
     for family in t.role_families(comparison):
         names = _text(", ".join(family.names))
-        caption = f"{names}: covers {family.coverage:.0%} of the neurons that matter."
+        caption = f"<b>{names}</b>: covers {family.coverage:.0%} of the neurons that matter."
         rows = [
             _row(
                 _text(line.role),
@@ -232,8 +246,7 @@ def _interventions(
     return _section(
         "Interventions: observed and predicted",
         _paragraph(
-            "Each cell: accuracy, and under it the mean loss in nats "
-            f"({t.pairs_text(comparison)} pairs). The control is the network's own value under "
+            f"Pairs: {t.pairs_text(comparison)}. The control is the network's own value under "
             "another intervention with the same dull effect, or an exact value. A row separates "
             "hypotheses when their predictions differ by more than their own errors."
         ),
@@ -289,7 +302,10 @@ def _observed_table(lines: Sequence[t.InterventionLine], names: Sequence[str]) -
         for line in lines
     ]
     return _table(
-        "Interventions, observed and predicted", "Observed | predicted | control.", head, rows
+        "Interventions, observed and predicted",
+        "Observed, predicted by each hypothesis, and controlled: accuracy above mean loss (nats).",
+        head,
+        rows,
     )
 
 
@@ -406,7 +422,7 @@ def _not_applicable(comparison: Comparison) -> str:
         return ""
     return _section(
         "Hypotheses that do not apply",
-        _facts(comparison.not_applicable.items()),
+        _facts(t.not_applicable(comparison)),
     )
 
 

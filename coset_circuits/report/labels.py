@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import product
 
+import numpy as np
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.transforms import Bbox
 
 from coset_circuits.report.style import FAINT, INK
 
@@ -18,32 +20,42 @@ DISTANCES = (8.0, 16.0, 26.0, 38.0, 52.0, 68.0, 86.0)
 DIRECTIONS = ((1, 0), (-1, 0), (0.8, 0.8), (0.8, -0.8), (-0.8, 0.8), (-0.8, -0.8), (0, 1), (0, -1))
 
 Point = tuple[float, float]
+Box = tuple[float, float, float, float]
+"""Left, low, right, high, in pixels."""
 
 
 def place(
-    ax: Axes, points: Sequence[Point], texts: Sequence[str], obstacles: Sequence[Point] = ()
+    ax: Axes,
+    points: Sequence[Point],
+    texts: Sequence[str],
+    *,
+    obstacles: Sequence[Point] = (),
+    lines: Sequence[Point] = (),
 ) -> None:
     """Annotate points, in data coordinates; a thin line leads to a label that had to go far.
 
-    Points and further ``obstacles`` are kept clear. Limits and scales of the axes must be set
-    before; the figure's size too.
+    Points and further ``obstacles`` are kept clear, points along ``lines`` if it can be. Limits
+    and scales of the axes must be set before; the figure's size too.
     """
+    if not points:
+        return
     figure = ax.figure
     assert isinstance(figure, Figure)
     canvas = FigureCanvasAgg(figure)
     figure.draw_without_rendering()
     scale = figure.dpi / 72
     frame = ax.get_window_extent()
-    dots = [_around(x, y, scale) for x, y in ax.transData.transform([*points, *obstacles])]
-    taken: list[Bbox] = []
+    crowd = _Crowd(
+        (frame.x0, frame.y0, frame.x1, frame.y1),
+        scale,
+        full=[_around(ax, point, RADIUS * scale) for point in (*points, *obstacles)],
+        faint=[_around(ax, point, scale) for point in lines],
+    )
     for point, text in zip(points, texts, strict=True):
         width, height = _extent(ax, text, canvas)
         anchor = ax.transData.transform(point)
-        offset, box = min(
-            _positions(anchor, width, height, scale),
-            key=lambda option: _cost(option, taken, dots, frame, scale),
-        )
-        taken.append(box)
+        offset, box = min(_positions(anchor, width, height, scale), key=crowd.cost)
+        crowd.full.append(box)
         _annotate(ax, text, point, offset)
 
 
@@ -54,21 +66,20 @@ def _extent(ax: Axes, text: str, canvas: FigureCanvasAgg) -> Point:
     return box.width, box.height
 
 
-def _around(x: float, y: float, scale: float) -> Bbox:
-    radius = RADIUS * scale
-    return Bbox.from_extents(x - radius, y - radius, x + radius, y + radius)
+def _around(ax: Axes, point: Point, radius: float) -> Box:
+    x, y = ax.transData.transform(point)
+    return x - radius, y - radius, x + radius, y + radius
 
 
 def _positions(
     anchor: Sequence[float], width: float, height: float, scale: float
-) -> Iterator[tuple[Point, Bbox]]:
-    """Offsets (points) at which the label could stand, nearest first, and its box (pixels)."""
+) -> Iterator[tuple[Point, Box]]:
+    """Offsets (points) at which the label could stand, nearest first, and its box."""
     for distance, (dx, dy) in product(DISTANCES, DIRECTIONS):
         offset = (dx * distance, dy * distance)
-        x, y = anchor[0] + offset[0] * scale, anchor[1] + offset[1] * scale
-        left = x - width * _share(dx)
-        low = y - height * _share(dy)
-        yield offset, Bbox.from_bounds(left, low, width, height)
+        left = anchor[0] + offset[0] * scale - width * _share(dx)
+        low = anchor[1] + offset[1] * scale - height * _share(dy)
+        yield offset, (left, low, left + width, low + height)
 
 
 def _share(direction: float) -> float:
@@ -76,23 +87,32 @@ def _share(direction: float) -> float:
     return 0.0 if direction > 0 else 1.0 if direction < 0 else 0.5
 
 
-def _cost(
-    option: tuple[Point, Bbox],
-    taken: Sequence[Bbox],
-    dots: Sequence[Bbox],
-    frame: Bbox,
-    scale: float,
-) -> float:
-    """Covered area in pixels, and a little for distance."""
-    (dx, dy), box = option
-    covered = sum(_overlap(box, other) for other in (*taken, *dots))
-    outside = box.width * box.height - _overlap(box, frame)
-    return covered + outside + scale * (abs(dx) + abs(dy))
+@dataclass
+class _Crowd:
+    """What stands in a label's way."""
+
+    frame: Box
+    scale: float
+    full: list[Box]
+    faint: list[Box]
+
+    def cost(self, option: tuple[Point, Box]) -> float:
+        """Covered area in square pixels, and something for distance."""
+        (dx, dy), box = option
+        area = (box[2] - box[0]) * (box[3] - box[1])
+        outside = area - _covered(box, [self.frame])
+        covered = _covered(box, self.full) + _covered(box, self.faint)
+        return covered + outside + 4 * self.scale * (abs(dx) + abs(dy))
 
 
-def _overlap(one: Bbox, two: Bbox) -> float:
-    both = Bbox.intersection(one, two)
-    return 0.0 if both is None else both.width * both.height
+def _covered(box: Box, others: Sequence[Box]) -> float:
+    """Area that a box shares with others, each counted by itself."""
+    if not others:
+        return 0.0
+    found: Float[np.ndarray, "others 4"] = np.array(others)
+    low = np.maximum(found[:, :2], box[:2])
+    high = np.minimum(found[:, 2:], box[2:])
+    return float(np.clip(high - low, 0, None).prod(1).sum())
 
 
 def _annotate(ax: Axes, text: str, point: Point, offset: Point) -> None:

@@ -34,7 +34,7 @@ RC = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
     "hatch.color": INK,
-    "hatch.linewidth": 0.4,
+    "hatch.linewidth": 0.8,
     "legend.facecolor": "none",
     "legend.frameon": False,
     "legend.fontsize": 9,
@@ -102,10 +102,10 @@ def inline(text: str, label: str) -> str:
     width = re.search(r'\bwidth="([\d.]+)pt"', body)
     assert view is not None and width is not None
     body = body[body.index(">") + 1 :]
-    return (
-        f'<svg role="img" aria-label="{label}" {view[0]} '
-        f'style="stroke-linejoin:round;width:100%;max-width:{float(width[1]) * 4 / 3:.0f}px;height:auto">{body}'
-    )
+    pixels = float(width[1]) * 4 / 3
+    size = f"width:100%;max-width:{pixels:.0f}px;--least:{0.8 * pixels:.0f}px;height:auto"
+    look = f"stroke-linejoin:round;{size}"
+    return f'<svg role="img" aria-label="{label}" {view[0]} style="{look}">{body}'
 
 
 def _own_ids(text: str, name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from itertools import combinations
 
 from coset_circuits.evidence import Comparison, Outcome, PredictionError, Row
 from coset_circuits.evidence.compare import NETWORK, Candidate, versions
@@ -136,6 +137,24 @@ def pairs_text(comparison: Comparison) -> str:
     return f"all {every:,}"
 
 
+def verdict_parts(comparison: Comparison) -> list[tuple[str, str]]:
+    """The headline in parts: (``supported``, ``refuted`` or ``open``; the words)."""
+    parts = []
+    for part in clean(comparison.verdict.headline).split("; "):
+        word = part.partition(":")[0]
+        kind = word if word in ("supported", "refuted") else "open"
+        parts.append((kind, part[:1].upper() + part[1:]))
+    return parts
+
+
+def not_applicable(comparison: Comparison) -> list[tuple[str, str]]:
+    """Hypotheses that do not apply, those of one reason together, and the reason."""
+    found: dict[str, list[str]] = {}
+    for name, why in comparison.not_applicable.items():
+        found.setdefault(clean(why), []).append(clean(name))
+    return [(", ".join(names), why) for why, names in found.items()]
+
+
 def role_families(comparison: Comparison) -> list[RoleFamily]:
     """The neurons' roles, once for hypotheses that share a fit."""
     found: list[tuple[list[str], list[dict], float]] = []
@@ -195,25 +214,31 @@ def _caution(comparison: Comparison, id: str) -> str | None:
     cfg = comparison.network.cfg
     unbiased = not (cfg.bias_in or cfg.bias_out) and cfg.act_fn in ("relu", "abs", "identity")
     flips = "A flipped sign turns the answer into its opposite whatever the hypothesis; " + (
-        "it separates nothing here." if not comparison.separations[id] else "see the last column."
+        "where hypotheses differ, it is by the size of their logits."
+        if comparison.separations[id]
+        else "it separates nothing here."
     )
     texts = {
         "swap_tables": "Without their own matrices the swapped tables destroy the pre-activation: "
         "the row cannot speak of cosets or irreps, and hypotheses are silent on the embeddings.",
         "swap_inputs": "Any network that is right everywhere gives the share of commuting pairs, "
         "whatever it computes inside.",
-        "sign_both": "The even half of the activation does not see this; a network whose linear "
-        "half cancels must be unmoved, under any hypothesis.",
+        "sign_both": "The even half of the activation does not see this: whatever the hypothesis, "
+        "a network whose linear half cancels is unmoved.",
         "sign_left": flips,
         "sign_right": flips,
-        "abs": "Mostly a change of temperature: compare with twice the activation, which leaves "
-        "the computation as it is.",
-        "double": "A pure change of temperature: the control of |x|, no evidence by itself.",
-        "mean_left": "Without the left input no hypothesis can answer: it says that the left side "
+        "abs": "Mostly a change of temperature: read it beside twice the activation, which changes "
+        "nothing else.",
+        "double": "A change of temperature and nothing else: the control of |x|, no evidence of "
+        "what is computed.",
+        "mean_left": "Without the left input nothing can answer: it says that the left side "
         "matters, no more.",
     }
     if id == "scale_both_2" and unbiased:
-        return "Without biases this is the same function as twice the activation."
+        return (
+            "Without biases this is the same function as twice the activation. It tells how a "
+            "hypothesis scales (a product of both sides grows fourfold), not what is computed."
+        )
     return texts.get(id)
 
 
@@ -364,6 +389,10 @@ def clean(text: str) -> str:
 def separation_text(pairs: Sequence[tuple[str, str]], names: Sequence[str]) -> str:
     """“no”, or which hypotheses a row tells apart, in as few words as it takes."""
     rest = {frozenset(pair) for pair in pairs}
+    every_pair = [frozenset(pair) for pair in combinations(names, 2)]
+    missing = [" and ".join(sorted(pair)) for pair in every_pair if pair not in rest]
+    if len(rest) > 3 and len(missing) <= 2:
+        return clean("all" + (f" but {', '.join(missing)}" if missing else " from each other"))
     parts = []
     while rest:
         most = max(names, key=lambda name: sum(name in pair for pair in rest))

@@ -65,14 +65,9 @@ def _note(console: Console, text: str) -> None:
 
 def _verdict(console: Console, comparison: Comparison) -> None:
     _heading(console, "VERDICT")
-    for part in t.clean(comparison.verdict.headline).split("; "):
-        console.print(Text(part[:1].upper() + part[1:], style=_verdict_style(part)))
-
-
-def _verdict_style(part: str) -> str:
-    if part.startswith("supported"):
-        return "bold green"
-    return "bold red" if part.startswith("refuted") else "bold yellow"
+    styles = {"supported": "bold green", "refuted": "bold red", "open": "bold yellow"}
+    for kind, text in t.verdict_parts(comparison):
+        console.print(Text(text, style=styles[kind]))
 
 
 def _roles(console: Console, comparison: Comparison) -> None:
@@ -93,7 +88,8 @@ def _roles(console: Console, comparison: Comparison) -> None:
             _note(console, f"  and {len(rest)} more roles ({sum(r.neurons for r in rest)} neurons)")
     _note(
         console,
-        "FVU: median fraction of variance unexplained; expl. L, R: variance explained, 1 − FVU.",
+        "FVU: median fraction of variance unexplained; expl. L, R: explained left and right, "
+        "1−FVU.",
     )
 
 
@@ -179,8 +175,8 @@ def _closing(console: Console, comparison: Comparison) -> None:
     _heading(console, "WHAT THE ROWS SUPPORT")
     for sentence in comparison.verdict.sentences:
         console.print(Text(t.clean(sentence), overflow="fold"))
-    for name, why in comparison.not_applicable.items():
-        console.print(Text(t.clean(f"{name} does not apply: {why}"), overflow="fold"))
+    for names, why in t.not_applicable(comparison):
+        console.print(Text(f"Not applicable, {names}: {why}", overflow="fold"))
     console.print()
     _note(console, f"Rule. {comparison.verdict.rule}")
 
