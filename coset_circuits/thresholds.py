@@ -29,10 +29,12 @@ class Thresholds:
     """… or by more than this accuracy, …"""
     rival_ratio: float = 0.25
     """… where a rival makes at most this share of its error."""
+    spoken: float = 0.5
+    """A supported hypothesis is silent on fewer than this share of the interventions, …"""
     coverage: float = 0.5
-    """A supported hypothesis explains at least this share of the neurons that matter."""
+    """… explains at least this share of the neurons that matter, …"""
     prediction_log_loss: float = 1.0
-    """A supported hypothesis has a median log10-loss error of at most this, …"""
+    """… has a median log10-loss error of at most this, …"""
     prediction_accuracy: float = 0.1
     """… a mean accuracy error of at most this, …"""
     control_ratio: float = 0.5

@@ -195,7 +195,7 @@ def coset_fvu(
     table: Float[Tensor, "order d_mlp"], labels: Int[Tensor, "order"]
 ) -> Float[Tensor, "d_mlp"]:
     """Mean within-coset variance over variance: Stander et al.'s concentration over the index."""
-    return torch.from_numpy(_cell_fvu(table.double().numpy(), labels.numpy()))
+    return torch.from_numpy(_cell_fvu(table.detach().double().cpu().numpy(), labels.numpy()))
 
 
 def cell_means(

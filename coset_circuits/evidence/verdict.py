@@ -167,7 +167,13 @@ def decide(
     refuting = {
         c.name: _refuting_row(c, hypotheses, rows, separations, thresholds) for c in hypotheses
     }
-    failing = {c.name: _failing(c, candidates, predicted, thresholds) for c in hypotheses}
+    failing = {
+        c.name: [
+            *_silent_on(c.name, rows, thresholds),
+            *_failing(c, candidates, predicted, thresholds),
+        ]
+        for c in hypotheses
+    }
     refuted = tuple(name for name, row in refuting.items() if row)
     supported = tuple(n for n, reasons in failing.items() if not reasons and n not in refuted)
     apart = {pair for pairs in separations.values() for pair in pairs}
@@ -191,8 +197,8 @@ def rule(t: Thresholds) -> str:
         f"A hypothesis is supported when its surrogate predicts the interventions (median "
         f"|Δlog10 loss| ≤ {t.prediction_log_loss:g}, mean |Δaccuracy| ≤ "
         f"{t.prediction_accuracy:g}), with at most {t.control_ratio:g} of the error that the same "
-        f"hypothesis makes on a relabelled group, covers at least {t.coverage:.0%} of the neurons "
-        f"that matter, and is shorter than the dull null at δ = {t.headline_error:g}. It is "
+        f"hypothesis makes on a relabelled group, is silent on at most {t.spoken:.0%} of the "
+        f"interventions, covers at least {t.coverage:.0%} of the neurons that matter, and is shorter than the dull null at δ = {t.headline_error:g}. It is "
         f"refuted by a row that it misses by more than {t.refutation_log_loss:g} decades of loss "
         f"or {t.refutation_accuracy:g} of accuracy where a rival, separated from it there, makes "
         f"at most {t.rival_ratio:g} of its error. Rows that a fit has already used are no evidence "
@@ -231,6 +237,12 @@ def _refuting_row(
 
 def _named_together(pairs: Sequence[tuple[str, str]], one: str, two: str) -> bool:
     return (one, two) in pairs or (two, one) in pairs
+
+
+def _silent_on(name: str, rows: Sequence[Row], thresholds: Thresholds) -> Iterator[str]:
+    silent = sum(row.outcomes[name] is None for row in rows)
+    if silent > thresholds.spoken * len(rows):
+        yield f"it is silent on {silent} of {len(rows)} interventions"
 
 
 def _failing(

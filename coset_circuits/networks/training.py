@@ -58,7 +58,7 @@ itself; *memorise* has no weight decay and stops before anything generalises."""
 
 
 MEMORISED_LOSS = 0.01
-"""Training loss, in nats, below which a network that gets every training pair right has memorised."""
+"""Training loss, in nats, below which a network with every training pair right has memorised."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,8 @@ def train(
         report: called with the :class:`Progress` at each look.
 
     Raises:
-        CosetCircuitsError: an unknown recipe or field, or a state that is damaged or of another run.
+        CosetCircuitsError: an unknown recipe or field, or a state that is damaged or of another
+            run.
     """
     group = named_group(group) if isinstance(group, str) else group
     recipe = _recipe(recipe, changes)

@@ -25,7 +25,13 @@ FLOOR = 0.01
 """Errors in decades are drawn on a logarithmic axis down to this, and linearly from it to 0."""
 
 STRAY = 1.0
-"""A prediction further off than this many decades is named in the figure."""
+"""A prediction further off than this many decades is named in the figure, …"""
+
+STRAY_ACCURACY = 0.1
+"""… or further off than this accuracy; …"""
+
+MAX_NAMED = 8
+"""… of many, the worst."""
 
 KINDS = {"hypothesis": "o", "control": "X", "null": "s"}
 KIND_TITLES = {
@@ -52,7 +58,7 @@ def front(comparison: Comparison, ax: Axes) -> Axes:
         ax.plot([min(bits), max(bits)], [y, y], color=shade, lw=1, alpha=FAINT, zorder=1)
         whiskers += [(b, y) for b in np.geomspace(min(bits), max(bits), 25)]
         ax.plot(x, y, KINDS[line.kind], color=shade, ms=8, zorder=3)
-    _log_scale(ax, "x", lambda value: f"{value:,.0f}" if value >= 1 else f"{value:g}")
+    _log_scale(ax, "x", _bits_text, (1.0, 2.0, 5.0))
     _error_scale(ax, [y for _, y in points])
     ax.margins(x=0.08)
     ax.set_xlabel(f"description length (bits per neuron at δ = {delta:g})")
@@ -95,13 +101,19 @@ def _error_scale(ax: Axes, values: list[float]) -> None:
     ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
 
 
-def _log_scale(ax: Axes, which: str, text: Callable[[float], str]) -> None:
+def _log_scale(
+    ax: Axes, which: str, text: Callable[[float], str], subs: tuple[float, ...] = (1.0,)
+) -> None:
     """A logarithmic axis whose few ticks are written without mathematics mode."""
     axis = ax.xaxis if which == "x" else ax.yaxis
     ax.set(**{f"{which}scale": "log"})
-    axis.set_major_locator(LogLocator(numticks=9))
+    axis.set_major_locator(LogLocator(subs=subs, numticks=9))
     axis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
     axis.set_minor_formatter(NullFormatter())
+
+
+def _bits_text(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1 else f"{value:g}"
 
 
 def _power_of_ten(value: float) -> str:
@@ -118,7 +130,7 @@ def observed_predicted_loss(comparison: Comparison, ax: Axes) -> Axes:
     _diagonal(ax, [v for _, x, y in points for v in (x, y)])
     ax.set_xlabel(f"observed mean loss (nats, floored at {floor:g})")
     ax.set_ylabel("predicted mean loss (nats)")
-    _name_strays(ax, points, lambda x, y: abs(math.log10(y / x)) > STRAY)
+    _name_strays(ax, points, lambda x, y: abs(math.log10(y / x)), STRAY)
     return ax
 
 
@@ -130,7 +142,7 @@ def observed_predicted_accuracy(comparison: Comparison, ax: Axes) -> Axes:
     ax.plot([0, 1], [0, 1], color=INK, lw=0.8, alpha=FAINT, zorder=1)
     ax.set_xlabel("observed accuracy (share of pairs)")
     ax.set_ylabel("predicted accuracy (share of pairs)")
-    _name_strays(ax, points, lambda x, y: abs(x - y) > 0.1)
+    _name_strays(ax, points, lambda x, y: abs(x - y), STRAY_ACCURACY)
     return ax
 
 
@@ -174,16 +186,18 @@ def _diagonal(ax: Axes, values: list[float]) -> None:
     _guide(ax)
 
 
-def _name_strays(ax: Axes, points: list[Marked], strays: Callable[[float, float], bool]) -> None:
-    """Write a row's id beside its strays; strays of one row that lie close share a name."""
+def _name_strays(
+    ax: Axes, points: list[Marked], error: Callable[[float, float], float], bound: float
+) -> None:
+    """Write a row's id beside its worst strays; strays of one row that lie close share a name."""
     named: list[Marked] = []
-    for id, x, y in points:
-        place_of = ax.transData.transform((x, y))[1]
+    for id, x, y in sorted(points, key=lambda point: -error(*point[1:])):
+        height = ax.transData.transform((x, y))[1]
         near = any(
-            other == id and abs(ax.transData.transform((a, b))[1] - place_of) < 20
+            other == id and abs(ax.transData.transform((a, b))[1] - height) < 20
             for other, a, b in named
         )
-        if strays(x, y) and not near:
+        if error(x, y) > bound and not near and len(named) < MAX_NAMED:
             named.append((id, x, y))
     all_points = [(x, y) for _, x, y in points]
     place(ax, [(x, y) for _, x, y in named], [id for id, _, _ in named], obstacles=all_points)

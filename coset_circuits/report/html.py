@@ -8,7 +8,7 @@ from html import escape
 
 from coset_circuits.evidence import Comparison
 from coset_circuits.report import tables as t
-from coset_circuits.report.figures import PLATES
+from coset_circuits.report.figures import MAX_NAMED, PLATES, STRAY, STRAY_ACCURACY
 from coset_circuits.report.style import inline
 
 CSS = """
@@ -259,13 +259,15 @@ def _interventions(
             comparison,
             drawn,
             "observed_predicted_loss",
-            "Loss. Named: predictions more than one decade off the diagonal.",
+            f"Loss. Named: predictions more than {STRAY:g} decade off the diagonal, of "
+            f"more than {MAX_NAMED} the worst.",
         ),
         _figure(
             comparison,
             drawn,
             "observed_predicted_accuracy",
-            "Accuracy. Named: predictions more than 0.1 off the diagonal.",
+            f"Accuracy. Named: predictions more than {STRAY_ACCURACY:g} off the diagonal, of "
+            f"more than {MAX_NAMED} the worst.",
         ),
         "</div>",
         "<h3>The same hypotheses fitted to a relabelled group</h3>",

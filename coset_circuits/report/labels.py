@@ -53,8 +53,8 @@ def place(
     )
     for point, text in zip(points, texts, strict=True):
         width, height = _extent(ax, text, canvas)
-        anchor = ax.transData.transform(point)
-        offset, box = min(_positions(anchor, width, height, scale), key=crowd.cost)
+        x, y = ax.transData.transform(point)
+        offset, box = min(_positions((x, y), width, height, scale), key=crowd.cost)
         crowd.full.append(box)
         _annotate(ax, text, point, offset)
 
@@ -72,7 +72,7 @@ def _around(ax: Axes, point: Point, radius: float) -> Box:
 
 
 def _positions(
-    anchor: Sequence[float], width: float, height: float, scale: float
+    anchor: Point, width: float, height: float, scale: float
 ) -> Iterator[tuple[Point, Box]]:
     """Offsets (points) at which the label could stand, nearest first, and its box."""
     for distance, (dx, dy) in product(DISTANCES, DIRECTIONS):

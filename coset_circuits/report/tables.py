@@ -28,9 +28,9 @@ BASE_NOTE = (
 )
 FRONT_NOTE = (
     "An explanation should predict well and be short: low and to the left. The dull null (k-means "
-    "levels, no group theory) and the raw weights predict well because they are long; a relabelled "
-    "control is the same hypothesis fitted after the group's elements were renamed at random. It "
-    "is an easy null."
+    "levels, no group theory) and the raw weights need no explanation to predict, and are long for "
+    "it; a relabelled control is the same hypothesis fitted after the group's elements were renamed "
+    "at random, an easy null."
 )
 
 
@@ -199,6 +199,8 @@ def _line(comparison: Comparison, row: Row, numbers: dict[str, int]) -> Interven
 def _control(
     comparison: Comparison, id: str | None, numbers: dict[str, int]
 ) -> ControlReading | None:
+    if id is None:
+        return None
     if id == "commuting_pairs":
         value = comparison.swapped_commuting
         return ControlReading(id, "share of commuting pairs, exact", None, value, None)
@@ -326,11 +328,11 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in names:
         stem, plus, _ = name.partition("+")
-        short = f"{SHORT.get(stem, stem)[:5]}+e" if plus else SHORT.get(stem, stem)[:7]
-        count = 2
+        base = f"{SHORT.get(stem, stem)[:5]}+e" if plus else SHORT.get(stem, stem)[:7]
+        short, count = base, 1
         while short in found.values():
-            short = f"{short[:5]}~{count}"
             count += 1
+            short = f"{base[: 6 - len(str(count))]}~{count}"
         found[name] = short
     return found
 

@@ -76,7 +76,9 @@ def _roles(console: Console, comparison: Comparison) -> None:
         names = t.clean(", ".join(family.names))
         console.print(Text(f"{names}: covers {family.coverage:.0%} of the neurons that matter"))
         table = _table(
-            ["role"], ["neurons", "FVU left", "FVU right", "unembed", "expl. L", "R"], gap=2
+            ["role"],
+            ["neurons", "FVU left", "FVU right", "unembed", "expl. L", "R"],
+            gap=2 if console.width >= 72 else 1,
         )
         for line in family.lines[:MAX_ROLES]:
             fvus = (line.fvu_left, line.fvu_right, line.fvu_unembed)
@@ -99,7 +101,7 @@ def _interventions(
     short = t.short_names([c.name for c in comparison.hypotheses])
     for quantity, unit in (("accuracy", "share of pairs"), ("loss", "mean, nats")):
         _heading(console, f"INTERVENTIONS: {quantity.upper()} ({unit})")
-        for part in _parts(list(short), 5):
+        for part in _parts(list(short), max(1, (console.width - 40) // 8)):
             console.print(_readings(lines, quantity, {name: short[name] for name in part}))
     if legend := t.legend(short):
         _note(console, f"{legend}.")
