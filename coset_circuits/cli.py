@@ -78,7 +78,8 @@ def compare(
         str, typer.Option(help="Hypotheses to compare, separated by commas.")
     ] = "coset,irrep",
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the report [default: coset-circuits-report/NAME].")
+        Path | None,
+        typer.Option(help="Folder for the report [default: coset-circuits-report/NAME]."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of noise, relabelling and samples.")] = 0,
     pairs: Annotated[
@@ -118,7 +119,7 @@ def _say(comparison: Comparison, folder: Path, quiet: bool) -> None:
 
 
 def _json(content: Any) -> str:
-    from coset_circuits.report.save import without_nan
+    from coset_circuits.report.folder import without_nan
 
     return json.dumps(without_nan(content), indent=1, allow_nan=False)
 
@@ -262,7 +263,9 @@ def group(
 @app.command("import")
 def import_(
     file: Annotated[str, typer.Argument(help="A checkpoint of either paper: file or folder.")],
-    out: Annotated[Path | None, typer.Option(help="Where to write [default: NAME.safetensors].")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where to write [default: NAME.safetensors].")
+    ] = None,
     order: Order = None,
 ) -> None:
     """Turn a checkpoint of either paper into ours; its conventions are found by measuring."""

@@ -41,7 +41,9 @@ def main(name: str = "s5", seed: int = 0) -> dict[str, tuple[int, float, float, 
 
     names = torch.tensor([sorted(set(roles.names)).index(role) for role in roles.names])
     rows = {}
-    print(f"{network!r}\n{'patched':14} {'neurons':>7}  answer a·b  answer a'·b  a·b, random neurons")
+    print(
+        f"{network!r}\n{'patched':14} {'neurons':>7}  answer a·b  answer a'·b  a·b, random neurons"
+    )
     for i, role in enumerate([*sorted(set(roles.names)), "all"]):
         neurons = torch.arange(len(names)) if role == "all" else (names == i).nonzero()[:, 0]
         random = torch.randperm(len(names), generator=generator)[: len(neurons)]

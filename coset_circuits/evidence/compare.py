@@ -221,7 +221,7 @@ class Comparison:
         """The network: the matched intervention. A hypothesis: itself on a relabelled group."""
         if name == NETWORK:
             if row.intervention.control == "commuting_pairs":
-                if quantity != "accuracy":
+                if quantity != "accuracy" or self.base.accuracy < 1:
                     return None
                 return {
                     "experiment": "commuting_pairs",

@@ -11,7 +11,8 @@ def relabelled_group(group: FiniteGroup, seed: int = 0, tries: int = 200) -> Fin
     """The group under random names that keep none of its structure, or None where there are none.
 
     Maps that respect the product up to translation (automorphisms and anti-automorphisms followed
-    by a shift) are redrawn: under them cosets stay cosets. Groups of order below 5 have no others.
+    by a shift) are redrawn: under them cosets stay cosets. Groups of order below 4 and C2×C2 have
+    no others.
     """
     rng = np.random.default_rng(seed)
     for _ in range(tries):

@@ -97,8 +97,8 @@ def prediction_error(
     """One surrogate's errors over all rows that can speak about it."""
     found = [(row, candidate_errors(row, candidate, thresholds)) for row in rows]
     kept = [(row.outcomes[candidate.name], e) for row, e in found if e is not None]
+    nan = float("nan")
     if not kept:
-        nan = float("nan")
         return PredictionError(0, nan, nan, nan, nan, nan, nan)
     losses, accuracies = np.array([e for _, e in kept]).T
     outcomes = [outcome for outcome, _ in kept if outcome is not None]
@@ -109,7 +109,8 @@ def prediction_error(
         mean_accuracy=float(accuracies.mean()),
         worst_accuracy=float(accuracies.max()),
         same_answer=float(np.median([o.same_answer for o in outcomes])),
-        logit_r2=float(np.median([o.logit_r2 for o in outcomes])),
+        # Undefined where the network's own logits are constant.
+        logit_r2=float(np.median([r for o in outcomes if not math.isnan(r := o.logit_r2)] or nan)),
     )
 
 
@@ -183,8 +184,9 @@ def decide(
     bits = {c.name: c.bits[thresholds.headline_error] for c in candidates}
     sentences = [
         *_support_sentences(supported, alike, predicted, bits),
+        *_between(supported, rows, separations, bits, thresholds),
         *(_refutation(n, found, rows) for n, found in refuting.items() if found),
-        *(f"{name} is not supported: {why}." for name, why in not_supported.items()),
+        *_unsupported(not_supported),
     ]
     return Verdict(
         supported, refuted, not_supported, indistinguishable, rule(thresholds), tuple(sentences)
@@ -194,18 +196,18 @@ def decide(
 def rule(t: Thresholds) -> str:
     """The rule of the verdict, in words, with its thresholds."""
     return (
-        f"A hypothesis is supported when its surrogate predicts the interventions (median "
-        f"|Δlog10 loss| ≤ {t.prediction_log_loss:g}, mean |Δaccuracy| ≤ "
-        f"{t.prediction_accuracy:g}), with at most {t.control_ratio:g} of the error that the same "
-        f"hypothesis makes on a relabelled group, is silent on at most {t.spoken:.0%} of the "
-        f"interventions, covers at least {t.coverage:.0%} of the neurons that matter, and is shorter than the dull null at δ = {t.headline_error:g}. It is "
-        f"refuted by a row that it misses by more than {t.refutation_log_loss:g} decades of loss "
-        f"or {t.refutation_accuracy:g} of accuracy where a rival, separated from it there, makes "
-        f"at most {t.rival_ratio:g} of its error. Rows that a fit has already used are no evidence "
-        "for it. Supported hypotheses that no row separates cannot be told apart. A row separates "
-        "two whose "
-        f"predictions differ by more than {t.separation_log_loss:g} decades or "
-        f"{t.separation_accuracy:g} of accuracy and by more than both their own errors together."
+        "A hypothesis is supported when its surrogate predicts the interventions (median |Δlog10 "
+        f"loss| ≤ {t.prediction_log_loss:g}, mean |Δaccuracy| ≤ {t.prediction_accuracy:g}), with "
+        f"at most {t.control_ratio:g} of the error that the same hypothesis makes on a relabelled "
+        f"group, is silent on at most {t.spoken:.0%} of the interventions, covers at least "
+        f"{t.coverage:.0%} of the neurons that matter, and is shorter than the dull null at δ = "
+        f"{t.headline_error:g}. It is refuted by a row that it misses by more than "
+        f"{t.refutation_log_loss:g} decades of loss or {t.refutation_accuracy:g} of accuracy "
+        f"where a rival, separated from it there, makes at most {t.rival_ratio:g} of its error. "
+        "Rows that a fit has already used are no evidence for it. Supported hypotheses that no row "
+        "separates cannot be told apart. A row separates two whose predictions differ by more "
+        f"than {t.separation_log_loss:g} decades or {t.separation_accuracy:g} of accuracy and by "
+        "more than both their own errors together."
     )
 
 
@@ -294,12 +296,57 @@ def _support_sentences(
             f"({bits['dull null']:.0f} bits), the shortest first: {listed}."
         )
     if alike:
-        shortest = min({n for pair in alike for n in pair}, key=lambda n: bits[n])
+        involved = list(dict.fromkeys(n for pair in alike for n in pair))
+        fewest = min(bits[n] for n in involved)
+        shortest = [n for n in involved if bits[n] == fewest]
         yield (
             "No row separates "
             + ", or ".join(f"{a} from {b}" for a, b in alike)
-            + f"; of these {shortest} is the shortest."
+            + (f"; the shortest: {', '.join(shortest)}." if len(shortest) < len(involved) else ".")
         )
+
+
+def _unsupported(not_supported: Mapping[str, str]) -> Iterator[str]:
+    """One sentence for all hypotheses that fail for the same reasons."""
+    for why in dict.fromkeys(not_supported.values()):
+        names = [name for name, reason in not_supported.items() if reason == why]
+        yield f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} not supported: {why}."
+
+
+def _between(
+    supported: Sequence[str],
+    rows: Sequence[Row],
+    separations: Mapping[str, tuple[tuple[str, str], ...]],
+    bits: Mapping[str, float],
+    thresholds: Thresholds,
+) -> Iterator[str]:
+    """Which rows separate the shortest supported hypothesis from the others, and who is nearer."""
+    if not supported:
+        return
+    short = min(supported, key=lambda n: bits[n])
+    parts = []
+    for other in supported:
+        apart = [
+            row for row in rows if _named_together(separations[row.intervention.id], short, other)
+        ]
+        if apart:
+            nearer = sum(_nearer(row, short, other, thresholds) for row in apart)
+            titles = ", ".join(row.intervention.title for row in apart)
+            parts.append(f"{other} by {titles} (nearer in {nearer} of {len(apart)})")
+    if parts:
+        yield f"{short} is separated from {'; from '.join(parts)}."
+
+
+def _nearer(row: Row, one: str, two: str, thresholds: Thresholds) -> bool:
+    """Whether the first predicts the row better, each error in units of its threshold."""
+    scales = (thresholds.separation_log_loss, thresholds.separation_accuracy)
+    mine, theirs = (
+        max(e / scale for e, scale in zip(found, scales, strict=True))
+        if (found := errors(row, name, thresholds)) is not None
+        else float("inf")
+        for name in (one, two)
+    )
+    return mine < theirs
 
 
 def _refutation(name: str, found: tuple[str, str], rows: Sequence[Row]) -> str:

@@ -249,6 +249,28 @@ def errors_by_intervention(comparison: Comparison, ax: Axes) -> Axes:
     """|Δlog10 loss| of every candidate in every row; hatched where it is silent."""
     found = t.log_loss_errors(comparison)
     ids = [row.intervention.id for row in comparison.rows]
+    _cells(ax, found, [[id in c.circuit.used_rows for id in ids] for c in comparison.candidates])
+    ax.set_xlim(0, max(1, len(found)))
+    ax.set_ylim(len(ids), 0)
+    ax.set_yticks(np.arange(len(ids)) + 0.5, ids)
+    ax.set_xticks(
+        np.arange(len(found)) + 0.5,
+        [t.clean(name) for name in found],
+        rotation=40,
+        ha="left",
+        rotation_mode="anchor",
+    )
+    ax.xaxis.tick_top()
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    ax.set_xlabel("|Δlog10 loss| (decades); hatched: silent; in brackets: used to fit")
+    ax.xaxis.set_label_position("bottom")
+    ax.set_ylabel("intervention")
+    return ax
+
+
+def _cells(ax: Axes, found: dict[str, list[float | None]], used: list[list[bool]]) -> None:
+    """One square with its number for each error, column by column."""
     known = [v for column in found.values() for v in column if v is not None]
     norm = PowerNorm(0.5, 0, max([1.0, *known]))
     squares, shades = [], []
@@ -261,22 +283,9 @@ def errors_by_intervention(comparison: Comparison, ax: Axes) -> Axes:
             shades.append(SHADES(norm(value)))
             ink = "#ffffff" if norm(value) > 0.5 else "#101418"
             text = t.decades(value) if value < 9.95 else f"{value:.0f}"
+            text = f"({text})" if used[x][y] else text
             ax.text(x + 0.5, y + 0.5, text, color=ink, ha="center", va="center", fontsize=8)
     ax.add_collection(PolyCollection(squares, facecolors=shades, edgecolors=INK, linewidths=0.2))
-    ax.set_xlim(0, max(1, len(found)))
-    ax.set_ylim(len(ids), 0)
-    ax.set_yticks(np.arange(len(ids)) + 0.5, ids)
-    names = [t.clean(name) for name in found]
-    ax.set_xticks(
-        np.arange(len(found)) + 0.5, names, rotation=40, ha="left", rotation_mode="anchor"
-    )
-    ax.xaxis.tick_top()
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
-    ax.set_xlabel("|Δlog10 loss| in decades, candidate against network (hatched: silent)")
-    ax.xaxis.set_label_position("bottom")
-    ax.set_ylabel("intervention")
-    return ax
 
 
 def _colours(comparison: Comparison) -> dict[str, str]:

@@ -55,7 +55,8 @@ td.text{text-align:left;white-space:normal;min-width:15rem}
 td .loss{color:var(--soft);display:block}
 td.silent{color:var(--soft);font-style:italic}
 th small,td small{display:block}
-td small{white-space:normal;min-width:7rem}
+td small{white-space:normal}
+td.control{min-width:9rem}
 tr.hypothesis th{font-weight:600}
 th small{font-weight:400}
 .whole{white-space:nowrap}
@@ -115,7 +116,7 @@ def _text(value: str) -> str:
 
 def _broken(value: str) -> str:
     """Text that may break after the signs inside a name, but not inside a quantity."""
-    text = re.sub(r"([-+,])(?=\S)", r"\1<wbr>", _text(value))
+    text = re.sub(r"([-+,_])(?=\S)", r"\1<wbr>", _text(value))
     return re.sub(r"\|[^|]+\||δ = \S+", r'<span class="whole">\g<0></span>', text)
 
 
@@ -296,7 +297,7 @@ def _observed_table(lines: Sequence[t.InterventionLine], names: Sequence[str]) -
             _line_name(line),
             [
                 _reading(line.observed),
-                *(_reading(line.predictions[name]) for name in names),
+                *(_reading(line.predictions[name], name in line.used) for name in names),
                 _control(line.control),
                 f'<td class="text">{escape(t.separation_text(line.separates, names))}</td>',
             ],
@@ -332,14 +333,16 @@ def _relabelled_table(lines: Sequence[t.InterventionLine], names: Sequence[str])
 
 
 def _line_name(line: t.InterventionLine) -> str:
-    return f"{line.number}. {_text(line.title)}<small><code>{_text(line.id)}</code></small>"
+    return f"{line.number}. {_text(line.title)}<small><code>{_broken(line.id)}</code></small>"
 
 
-def _reading(reading: t.Reading | None) -> str:
+def _reading(reading: t.Reading | None, used: bool = False) -> str:
     if reading is None:
         return f'<td class="silent">{t.SILENT}</td>'
+    note = "<small>used to fit</small>" if used else ""
     return (
-        f'<td>{t.accuracy(reading.accuracy)}<span class="loss">{t.loss(reading.loss)}</span></td>'
+        f"<td>{t.accuracy(reading.accuracy)}"
+        f'<span class="loss">{t.loss(reading.loss)}</span>{note}</td>'
     )
 
 
@@ -347,7 +350,8 @@ def _control(control: t.ControlReading | None) -> str:
     if control is None:
         return f"<td>{t.MISSING}</td>"
     second = "" if control.loss is None else f'<span class="loss">{t.loss(control.loss)}</span>'
-    return f"<td>{t.accuracy(control.accuracy)}{second}<small>{_text(control.title)}</small></td>"
+    note = f"<small>{_text(control.title)}</small>"
+    return f'<td class="control">{t.accuracy(control.accuracy)}{second}{note}</td>'
 
 
 def _cautions(lines: Sequence[t.InterventionLine]) -> str:
@@ -373,7 +377,7 @@ def _predictions(comparison: Comparison) -> str:
     head = [_column("candidate", name=True), *bits, *map(_column, titles)]
     rows = [
         _row(
-            f"{_text(line.name)}<small>{line.kind}</small>",
+            f"{_broken(line.name)}<small>{line.kind}</small>",
             [*(_cell(t.whole(line.bits[delta])) for delta in deltas), *_error_cells(line)],
             line.kind,
         )
@@ -407,7 +411,7 @@ def _claims(comparison: Comparison) -> str:
     head = [_column("hypothesis", name=True), *(_column(f"{claim} alone") for claim in claims)]
     rows = [
         _row(
-            _text(name),
+            _broken(name),
             (_cell(t.decades(values[c]) if c in values else "not claimed") for c in claims),
         )
         for name, values in found
@@ -429,7 +433,7 @@ def _not_applicable(comparison: Comparison) -> str:
 
 
 def _circumstances(comparison: Comparison) -> str:
-    rows = [_row(f"<code>{_text(k)}</code>", [_cell(v)]) for k, v in t.thresholds(comparison)]
+    rows = [_row(f"<code>{_broken(k)}</code>", [_cell(v)]) for k, v in t.thresholds(comparison)]
     head = [_column("threshold", name=True), _column("value")]
     return _section(
         "How this was decided, and how to repeat it",

@@ -15,22 +15,17 @@ from coset_circuits.networks.checkpoints import weights_sha256
 
 SILENT = "silent"
 MISSING = "–"
-FITTED_TO_BASE = "irrep-bilinear"
 SHORT = {"irrep-projected": "proj", "irrep-bilinear": "bilin"}
 
 EVEN_NOTE = (
     "+even: the hypothesis also claims that the linear half of the activation cancels in the "
     "logits (ReLU(t) = t/2 + |t|/2)."
 )
-BASE_NOTE = (
-    f"The one temperature of {FITTED_TO_BASE} is fitted to the base loss: its base row is no "
-    "evidence for it."
-)
 FRONT_NOTE = (
     "An explanation should predict well and be short: low and to the left. The dull null (k-means "
     "levels, no group theory) and the raw weights need no explanation to predict, and are long for "
-    "it; a relabelled control is the same hypothesis fitted after the group's elements were renamed "
-    "at random, an easy null."
+    "it; a relabelled control is the same hypothesis fitted after the group's elements were "
+    "renamed at random, an easy null."
 )
 
 
@@ -61,6 +56,7 @@ class InterventionLine:
         predictions: a reading for each hypothesis, None where it is silent.
         relabelled: the same for each hypothesis fitted to the relabelled group; a hypothesis
             without such a control is left out.
+        used: the hypotheses whose fit has used this row: no evidence for them.
         separates: the pairs of hypotheses told apart here.
         caution: what this row cannot tell, for rows that are easily misread.
     """
@@ -72,6 +68,7 @@ class InterventionLine:
     predictions: dict[str, Reading | None]
     relabelled: dict[str, Reading | None]
     control: ControlReading | None
+    used: frozenset[str]
     separates: tuple[tuple[str, str], ...]
     caution: str | None
 
@@ -191,6 +188,7 @@ def _line(comparison: Comparison, row: Row, numbers: dict[str, int]) -> Interven
         predictions={n: reading(row.outcomes[n]) for n in names},
         relabelled={n: reading(row.outcomes[controls[n]]) for n in names if n in controls},
         control=_control(comparison, row.intervention.control, numbers),
+        used=frozenset(c.name for c in comparison.hypotheses if id in c.circuit.used_rows),
         separates=comparison.separations[id],
         caution=_caution(comparison, id),
     )
@@ -255,7 +253,7 @@ def front(comparison: Comparison) -> list[FrontLine]:
 
 
 def log_loss_errors(comparison: Comparison) -> dict[str, list[float | None]]:
-    """|Δlog10 loss| of each candidate in each row; None where it is silent."""
+    """|Δlog10 loss| of each candidate in each row, used or not; None where it is silent."""
     return {
         c.name: [
             None if (e := errors(row, c.name, comparison.thresholds)) is None else e[0]
@@ -313,8 +311,13 @@ def footnotes(comparison: Comparison) -> list[str]:
     notes = []
     if any(name.endswith("+even") for name in names):
         notes.append(EVEN_NOTE)
-    if FITTED_TO_BASE in names:
-        notes.append(BASE_NOTE)
+    for candidate in comparison.hypotheses:
+        if used := candidate.circuit.used_rows:
+            rows = ", ".join(sorted(used))
+            notes.append(
+                f"The fit of {clean(candidate.name)} has already used what is observed under "
+                f"{rows} (a temperature, say): no evidence for it, and not among its errors."
+            )
     return notes + [clean(note) for note in comparison.notes]
 
 

@@ -151,7 +151,8 @@ def test_description_length_by_hand(delta):
     circuit = CosetAlgorithm().fit(network)
     assert circuit.roles.names == ("S3",)
     surrogate = circuit.surrogate()
-    fitted = [t[:, 0] for t in (surrogate.left_table, surrogate.right_table, surrogate.W_U.T)]
+    tables = (surrogate.left_table, surrogate.right_table, surrogate.W_U.T)
+    fitted = [table[:, 0].detach() for table in tables]
     # S3 = Stab(4) has four right cosets, and S3·g·K two double cosets: on the point or off it.
     structure = math.log2(28) + math.log2(4)
     levels = (4 + 2) * math.log2(1 / delta)

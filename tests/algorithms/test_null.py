@@ -38,15 +38,15 @@ def test_columns_of_few_levels_are_kept():
     assert torch.equal(k_means(k_means(values, 3), 3), k_means(values, 3))
 
 
-def test_rounding_beats_equal_widths():
+def test_rounding_beats_equal_widths_over_all_columns():
+    """Not in each: Lloyd's algorithm stops at the nearest fixed point, not at the best."""
     values = table()
     low, high = values.amin(0), values.amax(0)
     width = (high - low) / 6
     bins = ((values - low) / width).floor().clamp(max=5)
     equal = low + (bins + 0.5) * width
-    assert (
-        (values - k_means(values, 6)).square().sum(0) < (values - equal).square().sum(0)
-    ).double().mean() > 0.95
+    rounded = k_means(values, 6)
+    assert (values - rounded).square().sum() < 0.9 * (values - equal).square().sum()
 
 
 @pytest.mark.parametrize("delta", [0.3, 0.1, 0.03])

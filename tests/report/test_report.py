@@ -178,6 +178,15 @@ def test_swapped_inputs_have_the_exact_control(comparison):
     assert line.control is not None and line.control.accuracy == 0.5 and line.control.loss is None
 
 
+def test_rows_that_a_fit_has_used_are_marked(comparison, page):
+    used = {(c.name, id) for c in comparison.hypotheses for id in c.circuit.used_rows}
+    assert used
+    lines = tables.interventions(comparison)
+    assert {(name, line.id) for line in lines for name in line.used} == used
+    assert page.count("used to fit</small>") == len(used)
+    assert "has already used" in " ".join(report.plain_text(comparison).split())
+
+
 def test_findings_are_the_comparisons_own_numbers(comparison, folder):
     written = json.loads(
         (folder / "findings.json").read_text(encoding="utf-8"),
