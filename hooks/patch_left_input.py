@@ -56,6 +56,6 @@ def main(name: str = "s5", seed: int = 0) -> dict[str, tuple[int, float, float, 
 
 if __name__ == "__main__":
     try:
-        main(*sys.argv[1:2])
+        main(sys.argv[1] if len(sys.argv) > 1 else "s5")
     except cc.CosetCircuitsError as error:
         sys.exit(f"Error: {error}")

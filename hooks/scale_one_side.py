@@ -14,13 +14,14 @@ import sys
 import torch
 
 import coset_circuits as cc
+from coset_circuits.networks.mlp import GroupModel
 
 FACTORS = (-1.0, 0.5, 1.0, 1.5, 2.0, 3.0)
 
 
 def main(name: str = "s5") -> list[tuple[float, str, float, float]]:
     network = cc.load(name, dtype=torch.float64)
-    models = {"network": network}
+    models: dict[str, GroupModel] = {"network": network}
     for algorithm in (
         cc.CosetAlgorithm(even=True),
         cc.IrrepAlgorithm(),
@@ -47,6 +48,6 @@ def main(name: str = "s5") -> list[tuple[float, str, float, float]]:
 
 if __name__ == "__main__":
     try:
-        main(*sys.argv[1:2])
+        main(sys.argv[1] if len(sys.argv) > 1 else "s5")
     except cc.CosetCircuitsError as error:
         sys.exit(f"Error: {error}")

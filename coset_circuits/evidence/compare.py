@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -263,7 +265,7 @@ class Comparison:
         mean = float(values.mean())
         return [mean - half, mean + half]
 
-    def save(self, folder: str) -> Any:
+    def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write report.html, findings.json and the figures into a folder; returns its path."""
         from coset_circuits.report import save
 

@@ -45,6 +45,17 @@ class Outcome:
         return float(self.losses.median())
 
 
+@dataclass(frozen=True)
+class _Reference:
+    logits: Tensor
+    answers: Tensor
+    energy: float
+
+    @classmethod
+    def of(cls, logits: Tensor) -> _Reference:
+        return cls(logits, logits.argmax(1), float(_centred_energy(logits)))
+
+
 class _Tally:
     def __init__(self) -> None:
         self.losses: list[Tensor] = []
@@ -53,13 +64,13 @@ class _Tally:
         self.error = 0.0
         self.energy = 0.0
 
-    def add(self, logits: Tensor, labels: Tensor, reference: Tensor) -> None:
+    def add(self, logits: Tensor, labels: Tensor, reference: _Reference) -> None:
         answers = logits.argmax(1)
         self.losses.append(cross_entropy(logits, labels).cpu())
         self.correct.append((answers == labels).cpu())
-        self.same += int((answers == reference.argmax(1)).sum())
-        self.energy += float(_centred_energy(reference))
-        self.error += float(_centred_energy(logits - reference))
+        self.same += int((answers == reference.answers).sum())
+        self.energy += reference.energy
+        self.error += float(_centred_energy(logits - reference.logits))
 
     def outcome(self) -> Outcome:
         losses = torch.cat(self.losses)
@@ -99,6 +110,6 @@ def measure(
             except SilentSiteError:
                 silent.add(name)
                 continue
-            reference = logits if reference is None else reference
+            reference = _Reference.of(logits) if reference is None else reference
             tallies[name].add(logits, labels.to(logits.device), reference)
     return {name: None if name in silent else tally.outcome() for name, tally in tallies.items()}

@@ -197,7 +197,8 @@ class GroupModel(HookedRootModule):
         post = function(pre)
         if self.cancelled is None:
             return post
-        return post - (post - function(-pre)) / 2 @ self.cancelled
+        odd = (post - function(-pre)) / 2
+        return post - odd @ self.cancelled.T @ self.cancelled
 
     def cancel_linear_half(self, rcond: float = 1e-2) -> None:
         """Claim from now on that the linear half cancels; see :meth:`activate`.
@@ -206,8 +207,7 @@ class GroupModel(HookedRootModule):
         """
         rows = torch.cat([self.left_table, self.right_table]).detach()
         _, values, directions = torch.linalg.svd(rows, full_matrices=False)
-        span = directions[values > rcond * values[0]]
-        self.register_buffer("cancelled", span.T @ span)
+        self.register_buffer("cancelled", directions[values > rcond * values[0]])
 
     @property
     def device(self) -> torch.device:

@@ -42,6 +42,19 @@ def test_a_split_follows_its_seed_alone():
     assert not torch.equal(one, split(group, 0.4, seed=4)[0])
 
 
+@pytest.mark.xfail(
+    strict=True,
+    reason="torch's generator drops all but the low 32 bits of a seed, so 2**32 + seed is seed; "
+    "mending it changes the split of every network trained so far",
+)
+def test_the_split_has_a_stream_apart_from_the_initialisations():
+    """The same draws would tie which pairs are seen to what the weights begin as."""
+    group = cc.group("S4")
+    order = torch.randperm(576, generator=torch.Generator().manual_seed(3))
+    shared = (split(group, 0.4, seed=3)[0] == group.pairs()[order[:230]]).all(1).double().mean()
+    assert shared.item() < 0.05
+
+
 def test_a_seed_fixes_the_network():
     one, same, other = (
         cc.train("S3", seed, recipe="fast", max_steps=60, **SMALL) for seed in (0, 0, 1)
