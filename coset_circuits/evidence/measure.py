@@ -74,7 +74,9 @@ class _Tally:
 
     def outcome(self) -> Outcome:
         losses = torch.cat(self.losses)
-        r2 = 1 - self.error / self.energy if self.energy else float("nan")
+        # Logits that are constant but for rounding have no variance to account for.
+        has_variance = self.energy > 1e-20 * len(losses)
+        r2 = 1 - self.error / self.energy if has_variance else float("nan")
         return Outcome(losses, torch.cat(self.correct), self.same / len(losses), r2)
 
 

@@ -89,6 +89,11 @@ def save(network: GroupMLP, path: str | os.PathLike[str]) -> Path:
     A card (``.json`` beside it, the provenance and the file's hash) is written for people.
     """
     path = Path(path)
+    if network.cancelled is not None:
+        raise CosetCircuitsError(
+            f"{network.label} is a surrogate that cancels its linear half, which a checkpoint "
+            "cannot hold; save the network and fit it again."
+        )
     tensors = {k: v.detach().cpu().contiguous() for k, v in network.named_parameters()}
     try:
         is_named = named_group(network.group.name) == network.group
@@ -191,7 +196,8 @@ def _load_foreign(path: Path, order: str | None) -> GroupMLP:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # An untrusted file can fail in any way inside torch's reader.
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = (str(error).splitlines() or [""])[0]
+        reason = reason if " " in reason else type(error).__name__
         raise CosetCircuitsError(
             f"{path} cannot be read as a checkpoint ({reason[:160]}); it is truncated, damaged, "
             "or holds more than weights, which are the only thing that is read."

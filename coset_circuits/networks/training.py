@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -97,9 +100,10 @@ def split(
 ) -> tuple[Int[Tensor, "train 2"], Int[Tensor, "test 2"]]:
     """Training and test pairs. Its random stream is apart from the initialisation's."""
     pairs = group.pairs()
-    generator = torch.Generator().manual_seed(2**32 + seed)
+    # torch keeps the low 32 bits of a seed, so the offset must lie among them.
+    generator = torch.Generator().manual_seed(2**31 + seed)
     order = torch.randperm(len(pairs), generator=generator)
-    count = round(fraction * len(pairs))
+    count = max(1, round(fraction * len(pairs)))
     return pairs[order[:count]], pairs[order[count:]]
 
 
@@ -134,15 +138,20 @@ def train(
     recipe = _recipe(recipe, changes)
     folder = None if out is None else Path(out)
     state = None if folder is None else folder / "checkpoints" / "state.safetensors"
+    if every < 1:
+        raise CosetCircuitsError(f"every is {every}; give a number of steps from 1 up.")
     run = _start(group, recipe, seed)
     if resume:
         _resume(run, recipe, seed, state)
+    if folder is not None:
+        _make(folder)
     try:
-        for progress in _steps(run, recipe, seed, every):
-            if report is not None:
-                report(progress)
-            if state is not None and run.step % (10 * every) == 0:
-                _save_state(run, recipe, seed, state)
+        with _stop_between_steps() as check:
+            for progress in _steps(run, recipe, seed, every, check):
+                if report is not None:
+                    report(progress)
+                if state is not None and run.step % (10 * every) == 0:
+                    _save_state(run, recipe, seed, state)
     except KeyboardInterrupt:
         if state is not None:
             _save_state(run, recipe, seed, state)
@@ -152,6 +161,37 @@ def train(
     if folder is not None:
         save(network, folder / "network.safetensors")
     return network
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CosetCircuitsError(
+            f"{folder} cannot be written ({error.strerror}); choose another folder."
+        ) from error
+
+
+@contextmanager
+def _stop_between_steps() -> Iterator[Callable[[], None]]:
+    """Hold Ctrl-C back until a step is whole, so that what is saved can be resumed exactly.
+
+    Yields a check to call between steps. Outside the main thread Python sends no signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+    asked: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: asked.append(number))
+
+    def check() -> None:
+        if asked:
+            raise KeyboardInterrupt
+
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _recipe(recipe: Recipe | str, changes: dict[str, Any]) -> Recipe:
@@ -172,6 +212,11 @@ def _recipe(recipe: Recipe | str, changes: dict[str, Any]) -> Recipe:
         raise CosetCircuitsError(
             f"The training fraction is {changed.fraction}; give a number above 0 and up to 1."
         )
+    for name in ("d_mlp", "d_embed", "max_steps"):
+        if getattr(changed, name) < 1:
+            raise CosetCircuitsError(
+                f"{name} is {getattr(changed, name)}; give a number from 1 up."
+            )
     return changed
 
 
@@ -190,12 +235,15 @@ def _start(group: FiniteGroup, recipe: Recipe, seed: int) -> _Run:
     return _Run(network, optimiser)
 
 
-def _steps(run: _Run, recipe: Recipe, seed: int, every: int) -> Iterator[Progress]:
+def _steps(
+    run: _Run, recipe: Recipe, seed: int, every: int, check: Callable[[], None]
+) -> Iterator[Progress]:
     group, network = run.network.group, run.network
     train_pairs, test_pairs = split(group, recipe.fraction, seed)
     labels = group.products(train_pairs)
     begun = time.monotonic() - run.seconds
     while not _finished(run, recipe):
+        check()
         loss = mean_cross_entropy(network(train_pairs), labels)
         run.optimiser.zero_grad()
         loss.backward()
@@ -314,7 +362,7 @@ def _resume(run: _Run, recipe: Recipe, seed: int, path: Path | None) -> None:
             f"{path} cannot be read as the state of a run ({error}); take it away to begin anew."
         ) from error
     asked = (seed, json.loads(json.dumps(asdict(recipe))), _table_sha256(run.network.group))
-    if (stored["seed"], stored["recipe"], stored["table"]) != asked:
+    if (stored["seed"], stored["recipe"], stored.get("table")) != asked:
         raise CosetCircuitsError(
             f"{path} belongs to another group, recipe or seed ({stored['recipe']['name']}, seed "
             f"{stored['seed']}); resume it with the same, or choose another folder."

@@ -53,3 +53,4 @@ def test_careful_loss_beats_a_float64_softmax(network):
     double = fastest(lambda: step(lambda x: torch.nn.functional.cross_entropy(x.double(), labels)))
     careful = fastest(lambda: step(lambda x: mean_cross_entropy(x, labels)))
     print(f"\nfloat64 cross-entropy / careful float32: {double / careful:.1f}")
+    assert double > careful

@@ -126,6 +126,7 @@ def test_relabelling_with_a_repeated_element_is_refused():
         ([0, 1], r"shape \(2,\)"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_what_is_no_group_is_refused_by_its_failing_elements(table, sentence):
     with pytest.raises(CosetCircuitsError, match=sentence):
         FiniteGroup.from_table(table)

@@ -222,7 +222,7 @@ def test_a5_has_the_golden_ratio():
 def test_alternating_irreps_are_restrictions_by_name():
     for degree in (4, 5):
         small, large = group(f"A{degree}"), group(f"S{degree}")
-        where = [large.labels.index(cycle_notation(tuple(p))) for p in small.permutations]
+        where = [large.labels.index(cycle_notation(tuple(p))) for p in small.permutations.tolist()]
         whole = {rho.name: rho.character[where] for rho in large.irreps}
         parts = {}
         for rho in small.irreps:

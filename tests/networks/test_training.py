@@ -42,11 +42,6 @@ def test_a_split_follows_its_seed_alone():
     assert not torch.equal(one, split(group, 0.4, seed=4)[0])
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="torch's generator drops all but the low 32 bits of a seed, so 2**32 + seed is seed; "
-    "mending it changes the split of every network trained so far",
-)
 def test_the_split_has_a_stream_apart_from_the_initialisations():
     """The same draws would tie which pairs are seen to what the weights begin as."""
     group = cc.group("S4")
