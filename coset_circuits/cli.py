@@ -103,7 +103,7 @@ def compare(
     with _steps(hidden=quiet or as_json) as progress:
         comparison = run(loaded, chosen, seed=seed, pairs=count, progress=progress)
     if as_json:
-        typer.echo(_json(comparison.to_dict()))
+        typer.echo(json.dumps(comparison.to_dict(), indent=1, allow_nan=False))
         if out is not None:
             comparison.save(out)
         return
@@ -118,12 +118,6 @@ def _say(comparison: Comparison, folder: Path, quiet: bool) -> None:
         print_comparison(comparison)
         typer.echo()
     typer.echo(f"Report: {folder / 'report.html'}")
-
-
-def _json(content: Any) -> str:
-    from coset_circuits.report.folder import without_nan
-
-    return json.dumps(without_nan(content), indent=1, allow_nan=False)
 
 
 def _algorithms(text: str) -> list[Algorithm]:

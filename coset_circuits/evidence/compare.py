@@ -139,7 +139,13 @@ class Comparison:
         raise CosetCircuitsError(f"No candidate is called {name!r}; known are {known}.")
 
     def to_dict(self) -> dict[str, Any]:
-        """The content of findings.json; its shape is versioned by ``schema``."""
+        """The content of findings.json; its shape is versioned by ``schema``.
+
+        Numbers that JSON has no word for, such as the R² of constant logits, are None.
+        """
+        return without_nan(self._content())
+
+    def _content(self) -> dict[str, Any]:
         group, cfg = self.network.group, self.network.cfg
         return {
             "schema": SCHEMA,
@@ -468,6 +474,15 @@ def _circuit_dict(candidate: Candidate, error: PredictionError) -> dict[str, Any
             "logit_r2": error.logit_r2,
         },
     }
+
+
+def without_nan(value: Any) -> Any:
+    """The same with null for every number that JSON has no word for."""
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def versions() -> dict[str, str]:

@@ -135,7 +135,7 @@ def _always(function: Callable[[Tensor], Tensor]) -> Any:
 INTERVENTIONS: dict[str, Intervention] = {
     row.id: row
     for row in (
-        Intervention("base", "no intervention"),
+        Intervention("base", "unchanged"),
         Intervention("swap_tables", "embedding tables swapped", _swap_tables, control="mean_left"),
         Intervention(
             "swap_inputs",

@@ -184,7 +184,7 @@ def decide(
     bits = {c.name: c.bits[thresholds.headline_error] for c in candidates}
     sentences = [
         *_support_sentences(supported, alike, predicted, bits),
-        *_between(supported, rows, separations, bits, thresholds),
+        *_between(_by_length(supported, predicted, bits), rows, separations, thresholds),
         *(_refutation(n, found, rows) for n, found in refuting.items() if found),
         *_unsupported(not_supported),
     ]
@@ -279,6 +279,13 @@ def _failing(
     return reasons
 
 
+def _by_length(
+    names: Sequence[str], predicted: Mapping[str, PredictionError], bits: Mapping[str, float]
+) -> list[str]:
+    """The shortest first; of equals, the one that predicts better."""
+    return sorted(names, key=lambda n: (bits[n], predicted[n].median_log_loss))
+
+
 def _support_sentences(
     supported: Sequence[str],
     alike: Sequence[tuple[str, str]],
@@ -286,10 +293,9 @@ def _support_sentences(
     bits: Mapping[str, float],
 ) -> Iterator[str]:
     if supported:
-        by_length = sorted(supported, key=lambda n: bits[n])
         listed = ", ".join(
             f"{n} ({predicted[n].median_log_loss:.2f} decades off, {bits[n]:.0f} bits per neuron)"
-            for n in by_length
+            for n in _by_length(supported, predicted, bits)
         )
         yield (
             "These predict the interventions and are shorter than the dull null "
@@ -317,24 +323,21 @@ def _between(
     supported: Sequence[str],
     rows: Sequence[Row],
     separations: Mapping[str, tuple[tuple[str, str], ...]],
-    bits: Mapping[str, float],
     thresholds: Thresholds,
 ) -> Iterator[str]:
     """Which rows separate the shortest supported hypothesis from the others, and who is nearer."""
-    if not supported:
-        return
-    short = min(supported, key=lambda n: bits[n])
     parts = []
-    for other in supported:
+    for other in supported[1:]:
+        short = supported[0]
         apart = [
             row for row in rows if _named_together(separations[row.intervention.id], short, other)
         ]
         if apart:
             nearer = sum(_nearer(row, short, other, thresholds) for row in apart)
             titles = ", ".join(row.intervention.title for row in apart)
-            parts.append(f"{other} by {titles} (nearer in {nearer} of {len(apart)})")
+            parts.append(f"{other} by {titles} (it is nearer in {nearer} of {len(apart)})")
     if parts:
-        yield f"{short} is separated from {'; from '.join(parts)}."
+        yield f"{supported[0]} is separated from {'; from '.join(parts)}."
 
 
 def _nearer(row: Row, one: str, two: str, thresholds: Thresholds) -> bool:

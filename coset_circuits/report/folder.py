@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from pathlib import Path
-from typing import Any
 
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.evidence import Comparison
@@ -37,18 +35,9 @@ def save(comparison: Comparison, folder: str | os.PathLike[str]) -> Path:
     return target
 
 
-def without_nan(value: Any) -> Any:
-    """The same with null for every number that JSON has no word for."""
-    if isinstance(value, dict):
-        return {key: without_nan(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _files(comparison: Comparison) -> dict[str, str]:
     drawn = {name: svg(figure, name) for name, figure in all_figures(comparison).items()}
-    findings = json.dumps(without_nan(comparison.to_dict()), indent=1, allow_nan=False)
+    findings = json.dumps(comparison.to_dict(), indent=1, allow_nan=False)
     return {
         **{f"figures/{name}.svg": text for name, text in drawn.items()},
         "findings.json": f"{findings}\n",

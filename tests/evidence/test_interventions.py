@@ -205,7 +205,7 @@ def test_the_second_parameter_is_a_standard_deviation(untrained, id, mean, devia
     pairs = untrained.group.pairs()
     _, cache = untrained.run_with_cache(pairs)
     with untrained.hooks(fwd_hooks=INTERVENTIONS[id].hooks(untrained, pairs, 0)):
-        _, noisy = untrained.run_with_cache(pairs, reset_hooks_end=False)
+        _, noisy = untrained.run_with_cache(pairs)
     # Hooks run in the order they were put on: the cache sees the noise.
     added = noisy["hook_pre"] - cache["hook_pre"]
     margin = 4 * deviation / math.sqrt(added.numel())

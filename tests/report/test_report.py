@@ -12,9 +12,9 @@ from rich.console import Console
 
 import coset_circuits as cc
 from coset_circuits import report
+from coset_circuits.evidence.compare import without_nan
 from coset_circuits.report import tables
 from coset_circuits.report.figures import PLATES, all_figures
-from coset_circuits.report.folder import without_nan
 from coset_circuits.report.style import look
 
 HOSTILE = '<script>alert("1")</script> [bold]&\x1b[31m $x$'
@@ -192,7 +192,7 @@ def test_findings_are_the_comparisons_own_numbers(comparison, folder):
         (folder / "findings.json").read_text(encoding="utf-8"),
         parse_constant=lambda word: pytest.fail(f"{word} is not JSON"),
     )
-    assert written == without_nan(comparison.to_dict())
+    assert written == comparison.to_dict()
     first = next(f for f in written["findings"] if f["quantity"] == "loss")
     assert first["value"] == comparison.rows[0].outcomes["network"].loss
 
@@ -318,6 +318,6 @@ def test_a_folder_where_a_file_belongs_is_refused(comparison, tmp_path):
 
 
 def test_saving_leaves_the_comparison_alone(comparison, tmp_path):
-    before = copy.deepcopy(without_nan(comparison.to_dict()))
+    before = copy.deepcopy(comparison.to_dict())
     report.save(comparison, tmp_path)
-    assert without_nan(comparison.to_dict()) == before
+    assert comparison.to_dict() == before
