@@ -11,7 +11,11 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.mark.parametrize(
     "command",
-    [("ruff", "check", "."), ("ruff", "format", "--check", "."), ("pyright",)],
+    [
+        ("ruff", "check", "."),
+        ("ruff", "format", "--check", "."),
+        ("pyright", "--pythonpath", sys.executable),
+    ],
     ids=["ruff check", "ruff format", "pyright"],
 )
 @pytest.mark.slow
