@@ -359,8 +359,8 @@ def _coefficients(
 
 
 @torch.no_grad()
-def _temperature(network: GroupMLP, circuit: BilinearCircuit, sample: int = 2_000) -> float:
-    """One factor for all α_ρ that gives the surrogate the network's own base loss.
+def _temperature(network: GroupMLP, circuit: BilinearCircuit, sample: int = 10_000) -> float:
+    """One factor for all α_ρ, from ¼ to 4, that gives the surrogate the network's own base loss.
 
     A gift to the hypothesis: that row is then no evidence for it, and no other row can be blamed
     on the size of its logits.
@@ -369,11 +369,18 @@ def _temperature(network: GroupMLP, circuit: BilinearCircuit, sample: int = 2_00
     generator = torch.Generator().manual_seed(0)
     pairs = pairs[torch.randperm(len(pairs), generator=generator)[:sample]]
     labels = network.group.products(pairs)
-    wanted = cross_entropy(network(pairs).cpu(), labels).mean().clamp_min(1e-300).log10()
+    wanted = _log_mean(network(pairs).cpu(), labels)
     logits = circuit.surrogate()(pairs).double().cpu()
-    factors = torch.logspace(-2, 2, 161, base=2, dtype=torch.float64)
-    losses = torch.stack([cross_entropy(f * logits, labels).mean() for f in factors])
-    return float(factors[(losses.clamp_min(1e-300).log10() - wanted).abs().argmin()])
+    best, step = 0.0, 0.5
+    for _ in range(3):
+        exponents = [best + step * k for k in range(-4, 5)]
+        off = [abs(_log_mean(2**e * logits, labels) - wanted) for e in exponents]
+        best, step = exponents[int(np.argmin(off))], step / 4
+    return 2**best
+
+
+def _log_mean(logits: Tensor, labels: Tensor) -> float:
+    return float(cross_entropy(logits, labels).mean().clamp_min(1e-300).log10())
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """How we find out. Knows circuits only through the contract."""
 
-from coset_circuits.evidence.compare import Candidate, Comparison, Row, compare
+from coset_circuits.evidence.candidates import Candidate, Row
+from coset_circuits.evidence.compare import Comparison, compare
 from coset_circuits.evidence.controls import commuting_fraction, relabelled_group
 from coset_circuits.evidence.interventions import (
     INTERVENTIONS,

@@ -6,11 +6,11 @@ import copy
 import math
 import os
 import platform
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -26,8 +26,9 @@ from coset_circuits.algorithms import (
     RawWeights,
 )
 from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.evidence.candidates import NETWORK, Candidate, Kind, Row
 from coset_circuits.evidence.controls import commuting_fraction, relabelled_group
-from coset_circuits.evidence.interventions import INTERVENTIONS, Intervention
+from coset_circuits.evidence.interventions import INTERVENTIONS
 from coset_circuits.evidence.measure import Outcome, measure
 from coset_circuits.evidence.verdict import (
     PredictionError,
@@ -43,37 +44,9 @@ from coset_circuits.networks.mlp import GroupModel
 from coset_circuits.thresholds import DEFAULT, Thresholds
 
 SCHEMA = 1
-NETWORK = "network"
 ALL_PAIRS_UP_TO = 60_000
 SAMPLE = 10_000
 ATTRIBUTION_ROWS = ("base", "abs", "noise_0_1", "scale_left_2")
-
-Kind = Literal["hypothesis", "control", "null"]
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One fitted explanation in a comparison.
-
-    Attributes:
-        kind: a compared ``hypothesis``, a relabelled-group ``control`` of one, or a ``null``.
-        of: for a control, the name of the hypothesis it controls.
-        bits: bits per neuron at each relative error δ.
-    """
-
-    name: str
-    kind: Kind
-    circuit: Circuit
-    bits: Mapping[float, float]
-    of: str | None = None
-
-
-@dataclass(frozen=True)
-class Row:
-    """One intervention, and what network and surrogates answer under it (None: silent)."""
-
-    intervention: Intervention
-    outcomes: Mapping[str, Outcome | None]
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from coset_circuits.evidence.candidates import NETWORK, Candidate, Row
 from coset_circuits.evidence.measure import Outcome
 from coset_circuits.thresholds import Thresholds
-
-if TYPE_CHECKING:
-    from coset_circuits.evidence.compare import Candidate, Row
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ def log_loss(outcome: Outcome, thresholds: Thresholds) -> float:
 
 
 def errors(
-    row: Row, name: str, thresholds: Thresholds, reference: str = "network"
+    row: Row, name: str, thresholds: Thresholds, reference: str = NETWORK
 ) -> tuple[float, float] | None:
     """|Δ log10 loss| and |Δ accuracy| between two models in a row; None where one is silent."""
     mine, other = row.outcomes.get(name), row.outcomes[reference]
@@ -203,7 +200,8 @@ def rule(t: Thresholds) -> str:
         f"{t.coverage:.0%} of the neurons that matter, and is shorter than the dull null at δ = "
         f"{t.headline_error:g}. It is refuted by a row that it misses by more than "
         f"{t.refutation_log_loss:g} decades of loss or {t.refutation_accuracy:g} of accuracy "
-        f"where a rival, separated from it there, makes at most {t.rival_ratio:g} of its error. "
+        f"where a rival, separated from it there, makes at most {t.rival_ratio:g} of that error "
+        "and no larger one in the other. "
         "Rows that a fit has already used are no evidence for it. Supported hypotheses that no row "
         "separates cannot be told apart. A row separates two whose predictions differ by more "
         f"than {t.separation_log_loss:g} decades or {t.separation_accuracy:g} of accuracy and by "
@@ -229,10 +227,11 @@ def _refuting_row(
             theirs = candidate_errors(row, rival, thresholds)
             if mine is None or theirs is None:
                 continue
-            if any(
+            much_nearer = any(
                 m > limit and t <= thresholds.rival_ratio * m
                 for m, t, limit in zip(mine, theirs, limits, strict=True)
-            ):
+            )
+            if much_nearer and all(t <= m for m, t in zip(mine, theirs, strict=True)):
                 found.append((mine[0] - theirs[0], row.intervention.id, rival.name))
     return max(found)[1:] if found else None
 
@@ -354,7 +353,7 @@ def _nearer(row: Row, one: str, two: str, thresholds: Thresholds) -> bool:
 
 def _refutation(name: str, found: tuple[str, str], rows: Sequence[Row]) -> str:
     row = next(row for row in rows if row.intervention.id == found[0])
-    observed, mine, rival = (row.outcomes[n] for n in ("network", name, found[1]))
+    observed, mine, rival = (row.outcomes[n] for n in (NETWORK, name, found[1]))
     assert observed is not None and mine is not None and rival is not None
     return (
         f"{name} is refuted by the row {row.intervention.title}: observed loss {observed.loss:.2g} "
