@@ -16,7 +16,11 @@ class Thresholds:
     similarity: float = 0.005
     """Key irreps have a logit similarity above this (the choice of Chughtai et al.)."""
     rcond: float = 1e-2
-    """Singular values below this share of the largest are not used to decode ρ(a)."""
+    """Singular values below this share of the largest count as nothing, in decoding ρ(a) and in the
+    span in which the linear half cancels."""
+    order_accuracy: float = 0.15
+    """A foreign checkpoint's element order is known when the network is right this often under it.
+    Wrong orders reach 0.09 on a grokked A5 network; a memorised one scores its training share."""
     separation_accuracy: float = 0.01
     """Two predictions differ when their accuracies differ by more than this, …"""
     separation_log_loss: float = 0.5
@@ -28,7 +32,7 @@ class Thresholds:
     refutation_accuracy: float = 0.5
     """… or by more than this accuracy, …"""
     rival_ratio: float = 0.25
-    """… where a rival makes at most this share of that error, and no larger one in the other."""
+    """… where a rival makes at most this share of that error and does not itself miss the row so."""
     spoken: float = 0.5
     """A supported hypothesis is silent on fewer than this share of the interventions, …"""
     coverage: float = 0.5

@@ -7,6 +7,7 @@ decoded from the pre-activations, multiplied, and α_ρ χ_ρ(abc⁻¹) is writt
 
 from __future__ import annotations
 
+import html
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -287,7 +288,8 @@ class BilinearCircuit:
         return f"Circuit({self.name} of {self.network.label}: key irreps {key or 'none'})"
 
     def _repr_html_(self) -> str:
-        return f"<p>{self.name} of {self.network.label}</p>{self.roles._repr_html_()}"
+        title = html.escape(f"{self.name} of {self.network.label}")
+        return f"<p>{title}</p>{self.roles._repr_html_()}"
 
 
 def _fit_bilinear(

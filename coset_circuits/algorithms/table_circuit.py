@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
@@ -105,4 +106,5 @@ class TableCircuit:
         return f"Circuit({self.name} of {self.network.label}: {found})"
 
     def _repr_html_(self) -> str:
-        return f"<p>{self.name} of {self.network.label}</p>{self.roles._repr_html_()}"
+        title = html.escape(f"{self.name} of {self.network.label}")
+        return f"<p>{title}</p>{self.roles._repr_html_()}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import html
 import math
 import os
 import platform
@@ -257,6 +258,10 @@ class Comparison:
 
     def __repr__(self) -> str:
         return f"Comparison({self.network.label}: {self.verdict.headline})"
+
+    def _repr_html_(self) -> str:
+        said = "".join(f"<li>{html.escape(s)}</li>" for s in self.verdict.sentences)
+        return f"<p><b>{html.escape(repr(self))}</b></p><ul>{said}</ul>"
 
 
 def compare(

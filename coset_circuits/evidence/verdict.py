@@ -201,7 +201,7 @@ def rule(t: Thresholds) -> str:
         f"{t.headline_error:g}. It is refuted by a row that it misses by more than "
         f"{t.refutation_log_loss:g} decades of loss or {t.refutation_accuracy:g} of accuracy "
         f"where a rival, separated from it there, makes at most {t.rival_ratio:g} of that error "
-        "and no larger one in the other. "
+        "and does not itself miss the row so. "
         "Rows that a fit has already used are no evidence for it. Supported hypotheses that no row "
         "separates cannot be told apart. A row separates two whose predictions differ by more "
         f"than {t.separation_log_loss:g} decades or {t.separation_accuracy:g} of accuracy and by "
@@ -231,7 +231,7 @@ def _refuting_row(
                 m > limit and t <= thresholds.rival_ratio * m
                 for m, t, limit in zip(mine, theirs, limits, strict=True)
             )
-            if much_nearer and all(t <= m for m, t in zip(mine, theirs, strict=True)):
+            if much_nearer and all(t <= limit for t, limit in zip(theirs, limits, strict=True)):
                 found.append((mine[0] - theirs[0], row.intervention.id, rival.name))
     return max(found)[1:] if found else None
 

@@ -227,10 +227,11 @@ def _from_gcr(path: Path, content: Mapping[str, Any], order: str | None) -> Grou
     names = None
     if cfg.get("group") in _PEER_GROUPS:
         names = [f"{_PEER_GROUPS[cfg['group']]}{cfg['group_parameter']}"]
+    folder = path.absolute().parent.name
     source = "Chughtai et al. 2023, " + (
-        f"{path.parent.name}/{path.name}" if path.name == "model.pt" else path.name
+        f"{folder}/{path.name}" if path.name == "model.pt" else path.name
     )
-    label = path.parent.name if path.name == "model.pt" else path.stem
+    label = folder if path.name == "model.pt" else path.stem
     return _reordered(path, weights, names, order, label or "network", source, cfg.get("seed"))
 
 
@@ -265,8 +266,9 @@ def _from_sn_grok(path: Path, model: Mapping[str, Any], order: str | None) -> Gr
         weights["b_in"] = model["linear.bias"]
     if "unembed.bias" in model:
         weights["b_U"] = model["unembed.bias"]
-    source = f"Stander et al. 2024, {path.parent.name}/{path.name}"
-    label = path.parent.name or path.stem
+    folder = path.absolute().parent.name
+    source = f"Stander et al. 2024, {folder}/{path.name}"
+    label = folder or path.stem
     return _reordered(path, weights, None, order, label, source, None)
 
 

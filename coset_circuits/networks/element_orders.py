@@ -15,9 +15,7 @@ from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.groups import FiniteGroup
 from coset_circuits.groups import group as named_group
 from coset_circuits.groups.families import parity
-
-MINIMUM_ACCURACY = 0.15
-"""Wrong orders reach 0.09 on a grokked A5 network; one that memorised scores its training share."""
+from coset_circuits.thresholds import DEFAULT
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ def detect(answers: np.ndarray, names: list[str], wanted: str | None = None) -> 
     scores = [order.accuracy(answers) for order in found]
     best = int(np.argmax(scores))
     chance = 1 / len(answers)
-    if wanted is None and scores[best] < max(MINIMUM_ACCURACY, 2 * chance):
+    if wanted is None and scores[best] < max(DEFAULT.order_accuracy, 2 * chance):
         raise CosetCircuitsError(
             f"Under none of the known element orders of {' or '.join(names)} is the network right "
             f"on more than {max(scores):.1%} of all pairs (chance is {chance:.1%}); give the "

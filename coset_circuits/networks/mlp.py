@@ -16,6 +16,7 @@ from transformer_lens.hook_points import HookPoint
 
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.groups import FiniteGroup
+from coset_circuits.thresholds import DEFAULT
 
 SITES = (
     "hook_left_embed",
@@ -200,7 +201,7 @@ class GroupModel(HookedRootModule):
         odd = (post - function(-pre)) / 2
         return post - odd @ self.cancelled.T @ self.cancelled
 
-    def cancel_linear_half(self, rcond: float = 1e-2) -> None:
+    def cancel_linear_half(self, rcond: float = DEFAULT.rcond) -> None:
         """Claim from now on that the linear half cancels; see :meth:`activate`.
 
         The span is that of the rows of both tables, singular values below ``rcond`` left out.

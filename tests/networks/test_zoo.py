@@ -1,0 +1,72 @@
+"""The shipped networks are what their cards say, and the main job says of them what is true."""
+
+import hashlib
+import json
+
+import pytest
+import torch
+
+import coset_circuits as cc
+from coset_circuits.networks import cross_entropy, split
+
+GROKKED = ("s5", "s5_b", "s5_a4", "s4")
+
+
+def figures(network, pairs):
+    labels = network.group.products(pairs)
+    with torch.no_grad():
+        logits = network(pairs)
+    return float((logits.argmax(1) == labels).double().mean()), cross_entropy(logits, labels)
+
+
+@pytest.mark.parametrize("name", cc.shipped())
+def test_the_card_is_true(name):
+    path = cc.shipped()[name]
+    card = json.loads(path.with_suffix(".json").read_text())
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == card["sha256"]
+    network = cc.load(name, dtype=torch.float64)
+    provenance = card["provenance"]
+    assert provenance["command"].startswith(f"coset-circuits train {network.group.name} --seeds ")
+    last = provenance["curve"][-1]
+    assert last["step"] == provenance["steps"]
+    assert float(figures(network, network.group.pairs())[1].mean()) == pytest.approx(
+        last["loss"], rel=1e-3
+    )
+
+
+@pytest.mark.parametrize("name", GROKKED)
+def test_grokked_networks_are_right_everywhere_on_clean_cosets(name):
+    network = cc.load(name, dtype=torch.float64)
+    accuracy, losses = figures(network, network.group.pairs())
+    assert accuracy == 1.0
+    assert float(losses.mean()) < 1e-5
+    roles = cc.CosetAlgorithm().fit(network).roles
+    assert roles.coverage > 0.95
+    frame = roles.to_dataframe().query("role not in ('unexplained', 'negligible')")
+    assert frame["fvu_left"].median() < 1e-4
+    assert frame["fvu_right"].median() < 1e-4
+
+
+def test_the_memorised_network_knows_its_training_pairs_only():
+    network = cc.load("s5_memorised")
+    train, test = split(network.group, 0.4, network.seed)
+    assert figures(network, train)[0] == 1.0
+    assert figures(network, test)[0] < 0.01
+
+
+@pytest.mark.slow
+def test_cosets_and_irreps_explain_s5_and_the_bilinear_reading_is_refuted():
+    comparison = cc.compare(cc.load("s5"))
+    assert {"coset+even", "irrep-projected"} <= set(comparison.verdict.supported)
+    assert "irrep-bilinear" in comparison.verdict.refuted
+    bits = {c.name: c.bits[0.1] for c in comparison.candidates}
+    assert bits["coset+even"] < 0.6 * bits["irrep-projected"] < 0.3 * bits["dull null"]
+    for control in (c for c in comparison.candidates if c.kind == "control"):
+        assert control.circuit.roles.coverage == 0
+        assert bits[control.name] > bits["raw weights"]
+
+
+@pytest.mark.slow
+def test_nothing_explains_the_memorised_network():
+    comparison = cc.compare(cc.load("s5_memorised"))
+    assert comparison.verdict.supported == ()
