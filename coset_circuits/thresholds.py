@@ -32,7 +32,7 @@ class Thresholds:
     refutation_accuracy: float = 0.5
     """… or by more than this accuracy, …"""
     rival_ratio: float = 0.25
-    """… where a rival makes at most this share of that error and does not itself miss the row so."""
+    """… where a rival makes at most this share of that error and does not itself miss the row."""
     spoken: float = 0.5
     """A supported hypothesis is silent on fewer than this share of the interventions, …"""
     coverage: float = 0.5

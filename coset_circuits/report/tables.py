@@ -200,6 +200,8 @@ def _control(
     if id is None:
         return None
     if id == "commuting_pairs":
+        if comparison.base.accuracy < 1:
+            return None
         value = comparison.swapped_commuting
         return ControlReading(id, "share of commuting pairs, exact", None, value, None)
     for row in comparison.rows:
