@@ -302,31 +302,37 @@ def _steps(*, hidden: bool) -> Iterator[Any]:
 
 @contextmanager
 def _training_line(title: str, *, hidden: bool) -> Iterator[Any]:
-    """A live line on a terminal; every thousandth step in a log."""
+    """A live line on a terminal (losses: training pairs / all); every thousandth step in a log."""
     from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
-    from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
     live = console.is_terminal and not hidden
     with Bar(
-        SpinnerColumn(),
         TextColumn("{task.description}"),
+        BarColumn(10),
         TimeElapsedColumn(),
         console=console,
         disable=not live,
         transient=True,
     ) as bar:
-        task = bar.add_task(title, total=None)
+        task = bar.add_task(title, total=1.0)
 
         def report(look: Progress) -> None:
-            rate = look.step / max(look.seconds, 1e-9)
-            line = (
-                f"{title}  step {look.step:6d}  {look.state:9s} loss: train {look.train_loss:.1e}, "
-                f"all {look.loss:.1e}  test accuracy {look.test_accuracy:.3f}  {rate:.0f} steps/s"
+            short = (
+                f"{title} {look.step:6d} {look.state:9s} "
+                f"loss {look.train_loss:.0e}/{look.loss:.0e} test {look.test_accuracy:.2f}"
             )
-            bar.update(task, description=line)
+            # The bar is how much of the test pairs the network gets right.
+            bar.update(task, description=short, completed=look.test_accuracy)
             if not live and not hidden and look.step % 1000 == 0:
-                typer.echo(line, err=True)
+                rate = look.step / max(look.seconds, 1e-9)
+                typer.echo(
+                    f"{title}  step {look.step:6d}  {look.state:9s} loss: train "
+                    f"{look.train_loss:.1e}, all {look.loss:.1e}  test accuracy "
+                    f"{look.test_accuracy:.3f}  {rate:.0f} steps/s",
+                    err=True,
+                )
 
         yield report

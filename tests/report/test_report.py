@@ -13,6 +13,7 @@ from rich.console import Console
 import coset_circuits as cc
 from coset_circuits import report
 from coset_circuits.evidence.compare import without_nan
+from coset_circuits.networks import planted_coset
 from coset_circuits.report import tables
 from coset_circuits.report.figures import PLATES, all_figures
 from coset_circuits.report.style import look
@@ -172,10 +173,17 @@ def test_a_shared_fit_is_shown_once(comparison):
         assert sum(line.neurons for line in family.lines) == comparison.network.cfg.d_mlp
 
 
-def test_swapped_inputs_have_the_exact_control(comparison):
+def test_swapped_inputs_have_the_exact_control_where_the_network_is_right(comparison):
+    def swapped(found):
+        return next(x for x in tables.interventions(found) if x.id == "swap_inputs")
+
+    right = cc.compare(planted_coset(cc.group("S3"), "C2"), [cc.CosetAlgorithm()])
+    control = swapped(right).control
     # S3 has three conjugacy classes, so 3/6 of its pairs commute.
-    line = next(x for x in tables.interventions(comparison) if x.id == "swap_inputs")
-    assert line.control is not None and line.control.accuracy == 0.5 and line.control.loss is None
+    assert control is not None and control.accuracy == 0.5 and control.loss is None
+    assert swapped(right).observed.accuracy == 0.5
+    # An untrained network owes the commuting pairs nothing.
+    assert swapped(comparison).control is None
 
 
 def test_rows_that_a_fit_has_used_are_marked(comparison, page):
