@@ -266,7 +266,8 @@ def _failing(
             control = predicted[other.name].median_log_loss
             if error.median_log_loss > thresholds.control_ratio * control:
                 reasons.append(
-                    f"on a relabelled group it errs by {control:.2f}, hardly more than here"
+                    f"its error is more than {thresholds.control_ratio:g} of the {control:.2f} "
+                    "that it makes on a relabelled group"
                 )
         if other.kind == "null" and other.circuit.name == "dull null":
             mine, dull = candidate.bits[thresholds.headline_error], other.bits
