@@ -196,8 +196,9 @@ def rule(t: Thresholds) -> str:
         "A hypothesis is supported when its surrogate predicts the interventions (median |Δlog10 "
         f"loss| ≤ {t.prediction_log_loss:g}, mean |Δaccuracy| ≤ {t.prediction_accuracy:g}), with "
         f"at most {t.control_ratio:g} of the error that the same hypothesis makes on a relabelled "
-        f"group, is silent on at most {t.spoken:.0%} of the interventions, covers at least "
-        f"{t.coverage:.0%} of the neurons that matter, and is shorter than the dull null at δ = "
+        "group (where none can be made, nothing is supported), is silent on at most "
+        f"{t.spoken:.0%} of the interventions, covers at least {t.coverage:.0%} of the neurons "
+        "that matter, and is shorter than the dull null at δ = "
         f"{t.headline_error:g}. It is refuted by a row that it misses by more than "
         f"{t.refutation_log_loss:g} decades of loss or {t.refutation_accuracy:g} of accuracy "
         f"where a rival, separated from it there, makes at most {t.rival_ratio:g} of that error "
@@ -261,21 +262,21 @@ def _failing(
         reasons.append(f"mean |Δaccuracy| is {error.mean_accuracy:.2f}")
     if candidate.circuit.roles.coverage < thresholds.coverage:
         reasons.append(f"it covers {candidate.circuit.roles.coverage:.0%} of the neurons")
-    for other in candidates:
-        if other.kind == "control" and other.of == candidate.name:
-            control = predicted[other.name].median_log_loss
-            if error.median_log_loss > thresholds.control_ratio * control:
-                reasons.append(
-                    f"its error is more than {thresholds.control_ratio:g} of the {control:.2f} "
-                    "that it makes on a relabelled group"
-                )
-        if other.kind == "null" and other.circuit.name == "dull null":
-            mine, dull = candidate.bits[thresholds.headline_error], other.bits
-            if mine >= dull[thresholds.headline_error]:
-                reasons.append(
-                    f"its {mine:.0f} bits per neuron are no fewer than the dull null's "
-                    f"{dull[thresholds.headline_error]:.0f}"
-                )
+    controls = [c for c in candidates if c.kind == "control" and c.of == candidate.name]
+    if not controls:
+        reasons.append("the group has no relabelling to serve as its control")
+    for control in (predicted[c.name].median_log_loss for c in controls):
+        if error.median_log_loss > thresholds.control_ratio * control:
+            reasons.append(
+                f"its error is more than {thresholds.control_ratio:g} of the {control:.2f} that it "
+                "makes on a relabelled group"
+            )
+    dull = next(c for c in candidates if c.name == "dull null").bits[thresholds.headline_error]
+    mine = candidate.bits[thresholds.headline_error]
+    if mine >= dull:
+        reasons.append(
+            f"its {mine:.0f} bits per neuron are no fewer than the dull null's {dull:.0f}"
+        )
     return reasons
 
 

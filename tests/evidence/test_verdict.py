@@ -54,10 +54,18 @@ def candidate(raw):
 
 
 @pytest.fixture
-def judge(null):
-    """The verdict on candidates whose losses over the rows are given; accuracies are 1."""
+def judge(null, candidate):
+    """The verdict on candidates whose losses over the rows are given; accuracies are 1.
 
-    def run(observed, predictions, candidates):
+    A hypothesis that is given no relabelled control gets one that predicts nothing.
+    """
+
+    def run(observed, predictions, candidates, *, controlled=True):
+        controlled_already = {c.of for c in candidates}
+        for name in [c.name for c in candidates if c.kind == "hypothesis"]:
+            if controlled and name not in controlled_already:
+                candidates = [*candidates, candidate(f"{name} elsewhere", "control", of=name)]
+                predictions = {**predictions, f"{name} elsewhere": (1.0, 1.0, 1.0)}
         dull = Candidate("dull null", "null", null, dict.fromkeys(T.relative_errors, 1000.0))
         candidates = [*candidates, dull]
         predictions = {**predictions, "dull null": observed}
@@ -179,6 +187,13 @@ def test_each_clause_alone_denies_support(candidate, judge, losses, changes, con
     assert len(text.split("; ")) == 1
     assert re.search(reason, text)
     assert any(text in sentence for sentence in verdict.sentences)
+
+
+def test_without_a_relabelled_control_nothing_is_supported(candidate, judge):
+    verdict, _, _ = judge(GOOD, {"a": GOOD}, [candidate("a")], controlled=False)
+    assert verdict.supported == ()
+    assert "no relabelling" in verdict.not_supported["a"]
+    assert judge(GOOD, {"a": GOOD}, [candidate("a")])[0].supported == ("a",)
 
 
 def test_a_row_that_a_rival_predicts_refutes(candidate, judge):
