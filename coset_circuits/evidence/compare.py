@@ -72,8 +72,8 @@ class Comparison:
         predicted: each candidate's prediction error.
         separations: for each intervention the pairs of hypotheses that it separates.
         attributions: the errors of single claims.
-        swapped_commuting: share of commuting pairs, the exact value of the swapped inputs of any
-            network that is right everywhere.
+        swapped_commuting: share of commuting pairs, the exact accuracy under swapped inputs of any
+            network that is right everywhere; None for a network that is not.
     """
 
     network: GroupMLP
@@ -89,7 +89,7 @@ class Comparison:
     thresholds: Thresholds
     seed: int
     device: str
-    swapped_commuting: float
+    swapped_commuting: float | None
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -203,7 +203,7 @@ class Comparison:
         """The network: the matched intervention. A hypothesis: itself on a relabelled group."""
         if name == NETWORK:
             if row.intervention.control == "commuting_pairs":
-                if quantity != "accuracy" or self.base.accuracy < 1:
+                if quantity != "accuracy" or self.swapped_commuting is None:
                     return None
                 return {
                     "experiment": "commuting_pairs",
@@ -324,7 +324,7 @@ def compare(
         thresholds=thresholds,
         seed=seed,
         device=str(network.device),
-        swapped_commuting=commuting_fraction(network.group),
+        swapped_commuting=commuting_fraction(network.group) if base.accuracy == 1 else None,
         notes=notes,
     )
 

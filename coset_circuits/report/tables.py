@@ -200,9 +200,9 @@ def _control(
     if id is None:
         return None
     if id == "commuting_pairs":
-        if comparison.base.accuracy < 1:
-            return None
         value = comparison.swapped_commuting
+        if value is None:
+            return None
         return ControlReading(id, "share of commuting pairs, exact", None, value, None)
     for row in comparison.rows:
         if row.intervention.id == id and (found := reading(row.outcomes[NETWORK])):
