@@ -22,7 +22,7 @@ from coset_circuits.algorithms.algorithm import (
     negligible,
     residuals,
 )
-from coset_circuits.algorithms.table_circuit import TableCircuit
+from coset_circuits.algorithms.table_circuit import CLAIMS, TABLE_CLAIMS, TableCircuit
 from coset_circuits.groups import FiniteGroup, Subgroup, double_cosets
 from coset_circuits.networks import GroupMLP
 from coset_circuits.thresholds import DEFAULT, Thresholds
@@ -91,6 +91,7 @@ class CosetAlgorithm:
                 if self.unexplained == "keep":
                     for own, table in zip(tables, fitted, strict=True):
                         table[:, j] = own[:, j]
+                    levels[j] = 3 * len(tables.left)
                 continue
             subgroup, products = found.subgroup, double_cosets(found.subgroup, found.conjugate)
             left = cell_means(tables.left[:, j], subgroup.right_cosets)
@@ -104,7 +105,6 @@ class CosetAlgorithm:
             labels["product"][:, j] = products
         inverse = torch.argsort(tables.frame)
         left, right, product = (labels[side][inverse] for side in _SIDES)
-        claims = {"left", "right", "unembed"} | ({"even"} if self.even else set())
         return TableCircuit(
             name=self.name,
             network=network,
@@ -113,7 +113,7 @@ class CosetAlgorithm:
             residual=residuals(tables, fitted),
             structure=structure,
             levels=levels,
-            default_claims=frozenset(claims),
+            default_claims=CLAIMS if self.even else TABLE_CLAIMS,
             site_classes={
                 "hook_left_pre": (Classes("right cosets", left, None, None),),
                 "hook_right_pre": (Classes("left cosets", None, right, None),),

@@ -21,7 +21,8 @@ from coset_circuits.algorithms.algorithm import (
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.networks import GroupMLP
 
-CLAIMS = frozenset({"left", "right", "unembed", "even"})
+TABLE_CLAIMS = frozenset({"left", "right", "unembed"})
+CLAIMS = TABLE_CLAIMS | {"even"}
 EMBEDDINGS = frozenset({"hook_left_embed", "hook_right_embed"})
 
 
@@ -47,7 +48,7 @@ class TableCircuit:
     residual: Float[Tensor, "d_mlp 3"]
     structure: Float[Tensor, "d_mlp"]
     levels: Float[Tensor, "d_mlp"]
-    default_claims: frozenset[str] = frozenset({"left", "right", "unembed"})
+    default_claims: frozenset[str] = TABLE_CLAIMS
     site_classes: dict[str, tuple[Classes, ...]] = field(default_factory=dict)
     silent: frozenset[str] = EMBEDDINGS
     used_rows: frozenset[str] = frozenset()

@@ -353,7 +353,9 @@ class GroupMLP(GroupModel):
         }
         for side, table in (("left", left_table), ("right", right_table)):
             if table is not None:
-                given[f"W_in_{side}"] = torch.eye(table.shape[-1], dtype=table.dtype)
+                given[f"W_in_{side}"] = torch.eye(
+                    table.shape[-1], dtype=table.dtype, device=table.device
+                )
         if W_in is not None and W_E_left is not None:
             given["W_in_left"] = W_in[: W_E_left.shape[-1]]
             given["W_in_right"] = W_in[W_E_left.shape[-1] :]

@@ -210,6 +210,15 @@ def test_what_unexplained_neurons_carry_can_be_chosen(coset_network):
     assert CosetAlgorithm(unexplained="keep").name == "coset-keep"
 
 
+def test_a_kept_neuron_is_as_long_as_its_raw_weights(coset_network):
+    """Carrying a neuron's own tables is no explanation, so it may not be a short one."""
+    kept = CosetAlgorithm(unexplained="keep").fit(mixed(coset_network))
+    unexplained = torch.tensor([name == "unexplained" for name in kept.roles.names])
+    assert unexplained.any()
+    assert (kept.levels[unexplained] == 3 * 24).all()
+    assert (kept.residual[unexplained] == 0).all()
+
+
 def test_claims_replace_one_table_each(coset_network):
     network = mixed(coset_network)
     circuit = CosetAlgorithm().fit(network)
