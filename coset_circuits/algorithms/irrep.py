@@ -31,7 +31,12 @@ from coset_circuits.algorithms.algorithm import (
     negligible,
     residuals,
 )
-from coset_circuits.algorithms.table_circuit import EMBEDDINGS, TableCircuit
+from coset_circuits.algorithms.table_circuit import (
+    CLAIMS,
+    EMBEDDINGS,
+    TABLE_CLAIMS,
+    TableCircuit,
+)
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.groups import FiniteGroup, RealBlock
 from coset_circuits.networks import GroupMLP, cross_entropy
@@ -131,9 +136,7 @@ class IrrepAlgorithm:
             residual=residual,
             structure=structure,
             levels=levels,
-            default_claims=frozenset(
-                {"left", "right", "unembed"} | ({"even"} if self.even else set())
-            ),
+            default_claims=CLAIMS if self.even else TABLE_CLAIMS,
         )
 
     def _chosen(
@@ -226,7 +229,12 @@ def _side_by_side(blocks: list[RealBlock], order: int) -> Float[Tensor, "order f
 
 @dataclass
 class BilinearCircuit:
-    """GCR as a circuit: one global claim, that the logits are Σ_ρ α_ρ χ_ρ(abc⁻¹)."""
+    """GCR as a circuit: one global claim, that the logits are Σ_ρ α_ρ χ_ρ(abc⁻¹).
+
+    Attributes:
+        key: the irreps whose logit similarity is above the threshold, with their ``coefficients``.
+        similarities: the logit similarity of every non-trivial irrep, key or not.
+    """
 
     name: str
     network: GroupMLP

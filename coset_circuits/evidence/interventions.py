@@ -109,7 +109,6 @@ def _mean_left(model: GroupModel, pairs: Tensor, seed: int) -> Hooks:
 def _swap_tables(model: GroupModel, pairs: Tensor, seed: int) -> Hooks:
     """Each side looks up its element in the other side's embedding table."""
     if not isinstance(model, GroupMLP) or "hook_left_embed" in model.silent:
-        model.check_names(["hook_left_embed"])
         # Adding the hook makes the silent site refuse with its own sentence.
         return [("hook_left_embed", _keep)]
     if model.W_E_left.shape != model.W_E_right.shape:

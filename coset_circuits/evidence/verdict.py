@@ -328,8 +328,8 @@ def _between(
 ) -> Iterator[str]:
     """Which rows separate the shortest supported hypothesis from the others, and who is nearer."""
     parts = []
+    short = next(iter(supported), "")
     for other in supported[1:]:
-        short = supported[0]
         apart = [
             row for row in rows if _named_together(separations[row.intervention.id], short, other)
         ]
@@ -338,7 +338,7 @@ def _between(
             titles = ", ".join(row.intervention.title for row in apart)
             parts.append(f"{other} by {titles} (it is nearer in {nearer} of {len(apart)})")
     if parts:
-        yield f"{supported[0]} is separated from {'; from '.join(parts)}."
+        yield f"{short} is separated from {'; from '.join(parts)}."
 
 
 def _nearer(row: Row, one: str, two: str, thresholds: Thresholds) -> bool:
