@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,8 @@ class FiniteGroup:
             group was made from permutations, else None.
         identity: the index of the neutral element.
         origin: for a relabelled group, the group it was made from and where each element went.
+
+    A family passes ``irreps``, a function that gives its irreps in closed form.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class FiniteGroup:
         labels: Sequence[str] | None = None,
         permutations: np.ndarray | None = None,
         origin: tuple[FiniteGroup, np.ndarray] | None = None,
+        irreps: Callable[[FiniteGroup], tuple[Irrep, ...]] | None = None,
     ) -> None:
         self.name = name
         self.array = np.ascontiguousarray(table, dtype=np.int64)
@@ -47,6 +50,7 @@ class FiniteGroup:
         self.labels = tuple(labels) if labels is not None else tuple(map(str, range(len(table))))
         self.permutations = permutations
         self.origin = origin
+        self._build_irreps = irreps
         rows = np.flatnonzero((self.array == np.arange(len(table))).all(axis=1))
         self.identity = int(rows[0])
 
@@ -149,11 +153,20 @@ class FiniteGroup:
         """The irreducible representations over the *complex* numbers, the trivial one first.
 
         Their squared dimensions add up to the order. What networks are projected on are the
-        :attr:`real_blocks`.
-        """
-        from coset_circuits.groups.irreps import irreps
+        :attr:`real_blocks`. A family's are in closed form, a relabelled group's those of the group
+        it was made from, and any other's are found by numerical decomposition of its table.
 
-        return irreps(self)
+        Raises:
+            CosetCircuitsError: the numerical decomposition failed, or would be too large.
+        """
+        if self.origin is not None:
+            base, forward = self.origin
+            return tuple(rho.carried(self, np.argsort(forward)) for rho in base.irreps)
+        if self._build_irreps is not None:
+            return self._build_irreps(self)
+        from coset_circuits.groups.decomposition import numerical_irreps
+
+        return numerical_irreps(self)
 
     @cached_property
     def real_blocks(self) -> tuple[RealBlock, ...]:
@@ -163,7 +176,7 @@ class FiniteGroup:
         """
         from coset_circuits.groups.irreps import real_blocks
 
-        return real_blocks(self)
+        return real_blocks(self.irreps)
 
     def pairs(self) -> Int[Tensor, "pairs 2"]:
         """Every pair (a, b), row-major: row ``a * order + b`` is (a, b)."""
@@ -192,7 +205,9 @@ class FiniteGroup:
         table[np.ix_(forward, forward)] = forward[self.array]
         backward = np.argsort(forward)
         labels = [self.labels[i] for i in backward]
-        return FiniteGroup(table, f"{self.name} (relabelled)", labels, origin=(self, forward))
+        images = None if self.permutations is None else self.permutations[backward]
+        name = f"{self.name} (relabelled)"
+        return FiniteGroup(table, name, labels, images, origin=(self, forward))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, FiniteGroup) and np.array_equal(self.array, other.array)

@@ -19,7 +19,7 @@ from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.groups.families import (
     alternating,
     dihedral,
-    from_permutations,
+    from_generators,
     symmetric,
 )
 from coset_circuits.groups.group import FiniteGroup
@@ -561,13 +561,13 @@ def _atom_group(name: str) -> FiniteGroup:
     if name == "S3wrS2":
         halves = [{0, 1, 2}, {3, 4, 5}]
         wreath = [p for p in permutations(range(6)) if {p[0], p[1], p[2]} in halves]
-        return from_permutations(wreath, name)
+        return from_generators(wreath, name)
     family, number = name[0], int(name[1:])
     if family == "F":
         prime = {20: 5, 42: 7}[number]
         points = range(prime)
         maps = [tuple((a * x + b) % prime for x in points) for a in points[1:] for b in points]
-        return from_permutations(maps, name)
+        return from_generators(maps, name)
     return {"S": symmetric, "A": alternating, "D": lambda n: dihedral(n // 2)}[family](number)
 
 

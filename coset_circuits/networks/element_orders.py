@@ -14,7 +14,7 @@ import numpy as np
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.groups import FiniteGroup
 from coset_circuits.groups import group as named_group
-from coset_circuits.groups.families import parity
+from coset_circuits.groups.permutations import parity
 from coset_circuits.thresholds import DEFAULT
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from coset_circuits.groups import FiniteGroup, group
-from coset_circuits.groups.families import cycle_notation
+from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.groups import FiniteGroup, Irrep, decomposition, group
+from coset_circuits.groups.permutations import cycle_notation
 
 
 def quaternion():
@@ -23,38 +24,26 @@ def quaternion():
 
 
 def shuffled(name):
+    """A copy that nothing is known of but its table."""
     g = group(name)
-    return g.relabelled(np.random.default_rng(2).permutation(g.order))
+    copy = g.relabelled(np.random.default_rng(2).permutation(g.order))
+    return FiniteGroup.from_table(copy.array)
 
+
+NAMES = [
+    *("S1", "S2", "S3", "S4", "S5", "A1", "A2", "A3", "A4", "A5", "A6", "C1", "C2", "C7", "C8"),
+    *(f"D{n}" for n in range(1, 10)),
+    *(f"Dic{n}" for n in range(1, 7)),
+    *("C113", "D59", "Q8", "Q16", "V4", "C2^4", "F20", "F21", "F42", "F55", "AGL(1,2)"),
+    *("PSL(2,4)", "PSL(2,7)", "S3xS3", "C3xQ8", "Q8xQ8", "A4xC2", "F21xDic3"),
+]
 
 GROUPS = {
-    **{
-        n: group(n)
-        for n in [
-            "S1",
-            "S2",
-            "S3",
-            "S4",
-            "S5",
-            "A1",
-            "A2",
-            "A3",
-            "A4",
-            "A5",
-            "C1",
-            "C2",
-            "C7",
-            "C8",
-            "D1",
-            "D2",
-            "D3",
-        ]
-    },
-    **{f"D{n}": group(f"D{n}") for n in range(4, 10)},
-    "C113": group("C113"),
-    "D59": group("D59"),
-    "Q8": quaternion(),
-    **{f"{n} shuffled": shuffled(n) for n in ("C7", "D6", "A4", "S4", "A5", "S5")},
+    **{name: group(name) for name in NAMES},
+    "Q8 from matrices": quaternion(),
+    **{f"{n} shuffled": shuffled(n) for n in ("C7", "D6", "A4", "S4", "A5", "S5", "Dic3", "F21")},
+    "S5 relabelled": group("S5").relabelled(np.random.default_rng(3).permutation(120)),
+    "A4 relabelled": group("A4").relabelled(np.random.default_rng(3).permutation(12)),
 }
 
 each_group = pytest.mark.parametrize("g", GROUPS.values(), ids=GROUPS.keys())
@@ -106,7 +95,9 @@ def test_characters_are_orthonormal_and_traces(g):
         assert torch.allclose(traces, rho.character.to(traces.dtype), atol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["S4", "A5", "Q8", "D6", "C8", "A4", "S5 shuffled"])
+@pytest.mark.parametrize(
+    "name", ["S4", "A5", "A6", "Q8", "D6", "C8", "A4", "F21", "PSL(2,7)", "Q8xQ8", "S5 shuffled"]
+)
 def test_schur_orthogonality_of_matrix_elements(name):
     g = GROUPS[name]
     columns = [
@@ -220,7 +211,7 @@ def test_a5_has_the_golden_ratio():
 
 
 def test_alternating_irreps_are_restrictions_by_name():
-    for degree in (4, 5):
+    for degree in (3, 4, 5, 6):
         small, large = group(f"A{degree}"), group(f"S{degree}")
         where = [large.labels.index(cycle_notation(tuple(p))) for p in small.permutations.tolist()]
         whole = {rho.name: rho.character[where] for rho in large.irreps}
@@ -307,15 +298,78 @@ def test_relabelling_permutes_the_characters(name):
     assert ours == theirs
 
 
-def test_a_familys_name_on_another_table_is_not_believed():
-    impostor = FiniteGroup(quaternion().array, "D4")
+def test_a_familys_name_on_a_table_is_not_believed():
+    impostor = FiniteGroup.from_table(quaternion().array, "D4")
     assert {rho.name for rho in impostor.irreps} == {"1a", "1b", "1c", "1d", "2a"}
 
 
-def test_a_familys_table_from_outside_has_the_familys_irreps():
-    for name in ("S4", "A4"):
-        outside = FiniteGroup.from_table(group(name).array, name)
-        assert [r.name for r in outside.irreps] == [r.name for r in group(name).irreps]
+@pytest.mark.parametrize("name", ["S4", "A4", "C7", "F21", "D6"])
+def test_a_relabelled_group_keeps_its_irreps_names(name):
+    g = group(name)
+    forward = np.random.default_rng(5).permutation(g.order)
+    copy = g.relabelled(forward)
+    for rho, carried in zip(g.irreps, copy.irreps, strict=True):
+        assert (carried.name, carried.type, carried.conjugate) == (
+            rho.name,
+            rho.type,
+            rho.conjugate,
+        )
+        assert torch.equal(carried.matrices[forward], rho.matrices)
+        assert torch.equal(carried.character[forward], rho.character)
+
+
+@each_group
+def test_conjugates_are_conjugate(g):
+    by_name = {rho.name: rho.character.to(torch.complex128) for rho in g.irreps}
+    for rho in g.irreps:
+        assert (rho.conjugate == rho.name) == (rho.type != "complex")
+        assert torch.allclose(by_name[rho.conjugate], by_name[rho.name].conj(), atol=1e-9)
+
+
+def test_affine_groups_have_one_large_irrep_that_counts_fixed_points():
+    g = group("AGL(1,7)")
+    fixed = (g.permutations == np.arange(7)).sum(axis=1)
+    standard = g.irreps[-1]
+    assert (standard.name, standard.dimension, standard.type) == ("ind_1", 6, "real")
+    assert np.allclose(standard.character.numpy(), fixed - 1, atol=1e-12)
+
+
+def test_products_multiply_characters():
+    g, left, right = group("A4xQ8"), group("A4"), group("Q8")
+    for rho in g.irreps:
+        first, second = rho.name.split("⊗")
+        one = next(r for r in left.irreps if r.name == first).character
+        two = next(r for r in right.irreps if r.name == second).character
+        expected = (one[:, None] * two).flatten().to(torch.complex128)
+        assert torch.allclose(rho.character.to(torch.complex128), expected, atol=1e-9)
+
+
+def test_two_quaternionic_factors_make_a_real_irrep():
+    rho = next(r for r in group("Q8xQ8").irreps if r.name == "freq_1⊗freq_1")
+    assert (rho.dimension, rho.type, rho.matrices.dtype) == (4, "real", torch.float64)
+
+
+def test_what_is_no_representation_is_never_returned():
+    g = group("S3")
+    wrong = Irrep(g, "wrong", 2, "real", lambda: g.irreps[2].matrices.numpy() * 1.001)
+    with pytest.raises(CosetCircuitsError, match="wrong of S3 did not converge"):
+        _ = wrong.matrices
+    other = Irrep(g, "swapped", 1, "real", lambda: np.ones((6, 1, 1)), np.array([1.0] * 5 + [-1]))
+    with pytest.raises(CosetCircuitsError, match="did not converge"):
+        _ = other.matrices
+
+
+def test_characters_that_no_draw_separates_are_refused(monkeypatch):
+    monkeypatch.setattr(decomposition, "SMALLEST_GAP", 2.0)
+    with pytest.raises(CosetCircuitsError, match=r"did not converge: 20 random sums"):
+        _ = shuffled("S4").irreps
+
+
+def test_a_group_too_large_to_decompose_is_refused_with_the_cost(monkeypatch):
+    monkeypatch.setattr(decomposition, "LARGEST_ORDER", 100)
+    with pytest.raises(CosetCircuitsError, match=r"order 120; at most 100.*direct product"):
+        _ = shuffled("S5").irreps
+    assert len(group("S5").irreps) == 7  # closed forms need no decomposition
 
 
 @pytest.mark.slow
