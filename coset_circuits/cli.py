@@ -161,7 +161,7 @@ def _check_writable(path: Path) -> None:
 
 @app.command()
 def train(
-    group: Annotated[str, typer.Argument(help="Such as S5, A5, C113, D59.")],
+    group: Annotated[str, typer.Argument(help="Such as S5, D59, Q8, PSL(2,7), S3xS3.")],
     seeds: Annotated[str, typer.Option(help="One seed (7), a range (0-7) or a list (1,5).")] = "0",
     recipe: Annotated[str, typer.Option(help="fast, paper or memorise.")] = "fast",
     out: Annotated[Path, typer.Option(help="Folder that gets GROUP-seedN/.")] = Path("runs"),
@@ -242,7 +242,9 @@ def _seeds(text: str) -> list[int]:
 
 @app.command()
 def group(
-    name: Annotated[str, typer.Argument(help="Such as S5, A5, C113, D59.", metavar="GROUP")],
+    name: Annotated[
+        str, typer.Argument(help="Such as S5, D59, Q8, PSL(2,7), S3xS3.", metavar="GROUP")
+    ],
     as_json: Json = False,
 ) -> None:
     """What a group is made of: classes, subgroups, irreps, spectra of coset indicators."""

@@ -1,5 +1,13 @@
 """Finite groups as arrays. Knows nothing of networks."""
 
+from coset_circuits.groups.characters import (
+    CharacterTable,
+    character_table,
+    fixed_dimension,
+    multiplicity,
+    restriction,
+    spectrum,
+)
 from coset_circuits.groups.families import (
     affine,
     alternating,
@@ -17,9 +25,10 @@ from coset_circuits.groups.families import (
 from coset_circuits.groups.fourier import fourier_basis, inverse, power, project, transform
 from coset_circuits.groups.group import FiniteGroup
 from coset_circuits.groups.irreps import Irrep, RealBlock
-from coset_circuits.groups.subgroups import Subgroup, SubgroupClass, double_cosets, spectrum
+from coset_circuits.groups.subgroups import Subgroup, SubgroupClass, double_cosets
 
 __all__ = [
+    "CharacterTable",
     "FiniteGroup",
     "Irrep",
     "RealBlock",
@@ -27,19 +36,23 @@ __all__ = [
     "SubgroupClass",
     "affine",
     "alternating",
+    "character_table",
     "cyclic",
     "dicyclic",
     "dihedral",
     "direct_product",
     "double_cosets",
+    "fixed_dimension",
     "fourier_basis",
     "from_generators",
     "group",
     "inverse",
+    "multiplicity",
     "power",
     "project",
     "psl2",
     "quaternion",
+    "restriction",
     "semidirect_product",
     "spectrum",
     "symmetric",

@@ -9,7 +9,7 @@ from math import prod
 
 import numpy as np
 
-from coset_circuits.groups.decomposition import numerical_irrep
+from coset_circuits.groups.decomposition import numerical_irrep, spread
 from coset_circuits.groups.group import FiniteGroup
 from coset_circuits.groups.irreps import FieldType, Irrep
 from coset_circuits.groups.permutations import parity
@@ -37,7 +37,7 @@ def symmetric_irreps(group: FiniteGroup) -> tuple[Irrep, ...]:
 def _symmetric_matrices(group: FiniteGroup, shape: Shape) -> np.ndarray:
     swaps = _young_transpositions(shape)
     generators = {_index(group, _swap(group, k)): matrix for k, matrix in enumerate(swaps)}
-    return _spread(group, generators, len(_tableaux(shape)))
+    return spread(group, generators, len(_tableaux(shape)))
 
 
 def _young_transpositions(shape: Shape) -> list[np.ndarray]:
@@ -115,26 +115,6 @@ def _index(group: FiniteGroup, image: np.ndarray) -> int:
     return int(np.flatnonzero((group.permutations == image).all(axis=1))[0])
 
 
-def _spread(group: FiniteGroup, generators: Mapping[int, np.ndarray], dimension: int) -> np.ndarray:
-    """All matrices from the generators', along shortest words."""
-    dtype = np.result_type(np.float64, *generators.values())
-    matrices = np.empty((group.order, dimension, dimension), dtype)
-    matrices[group.identity] = np.eye(dimension)
-    reached = np.zeros(group.order, dtype=bool)
-    reached[group.identity] = True
-    frontier = np.array([group.identity])
-    while len(frontier):
-        grown = []
-        for s, matrix in generators.items():
-            products = group.array[s, frontier]
-            new = ~reached[products]
-            matrices[products[new]] = matrix @ matrices[frontier[new]]
-            reached[products[new]] = True
-            grown.append(products[new])
-        frontier = np.concatenate(grown) if grown else frontier[:0]
-    return matrices
-
-
 # --- alternating groups ---------------------------------------------------------------------
 
 
@@ -169,7 +149,7 @@ def _restricted(group: FiniteGroup, shape: Shape, subspace: np.ndarray) -> np.nd
     for k in range(1, _degree(group) - 1):
         image = _swap(group, 0)[_swap(group, k)]
         generators[_index(group, image)] = subspace.conj().T @ swaps[0] @ swaps[k] @ subspace
-    return _spread(group, generators, subspace.shape[1])
+    return spread(group, generators, subspace.shape[1])
 
 
 def _half(shape: Shape, sign: int) -> np.ndarray:

@@ -410,7 +410,7 @@ def group(text: str) -> FiniteGroup:
 
 def _powers_of(part: str, text: str) -> list[str]:
     base, _, exponent = part.partition("^")
-    if exponent and (not exponent.isdecimal() or not 1 <= int(exponent) <= 12):
+    if exponent and (not exponent.isdecimal() or not 1 <= int(exponent[:3]) <= 32):
         raise _not_understood(text)
     return [base] * int(exponent or 1)
 

@@ -114,6 +114,7 @@ class RealBlock:
     A complex irrep and its conjugate make one block, as does a quaternionic irrep.
 
     Attributes:
+        group: the group that it represents.
         name: the irrep's name; of a complex pair, the first one's.
         irrep: the complex irrep that it is made from.
         type: the irrep's type.
@@ -125,6 +126,7 @@ class RealBlock:
     def __init__(self, name: str, irrep: Irrep) -> None:
         self.name = name
         self.irrep = irrep
+        self.group = irrep.group
         self.type = irrep.type
         self.dim_end = {"real": 1, "complex": 2, "quaternionic": 4}[irrep.type]
         self.dimension = irrep.dimension * (1 if irrep.type == "real" else 2)

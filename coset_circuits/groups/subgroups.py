@@ -1,11 +1,10 @@
-"""All subgroups of a finite group up to conjugacy, their cosets, names and coset spectra."""
+"""All subgroups of a finite group up to conjugacy, their cosets and names."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from fractions import Fraction
 from functools import cache, cached_property
 from itertools import permutations
 from math import factorial, gcd, lcm, prod
@@ -129,6 +128,15 @@ class Subgroup:
         inside = np.isin(_conjugates(self.group, self.array), self.array).all(axis=0)
         return _known_or_new(self.group, self.array[inside])
 
+    def as_group(self) -> FiniteGroup:
+        """The subgroup by itself: its element i is our ``elements[i]``."""
+        place = np.full(self.group.order, -1)
+        place[self.array] = np.arange(self.order)
+        table = place[self.group.array[np.ix_(self.array, self.array)]]
+        images = self.group.permutations
+        labels = [self.group.labels[h] for h in self.elements]
+        return FiniteGroup(table, self.name, labels, None if images is None else images[self.array])
+
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, Subgroup)
@@ -209,33 +217,6 @@ def double_cosets(left: Subgroup, right: Subgroup) -> Int[Tensor, " order"]:
         )
     right_of = left.right_cosets.numpy()
     return _numbered(right_of[left.group.array[:, right.array]].min(axis=1))
-
-
-def spectrum(subgroup: Subgroup) -> dict[str, Fraction]:
-    """The exact energy of H's centred coset indicator on each non-trivial complex irrep.
-
-    d_ρ · dim V_ρ^H / ([G:H] − 1), which adds up to 1 (Stander et al. 2024, Table 5).
-
-    Raises:
-        CosetCircuitsError: H is the whole group, whose centred indicator is zero.
-    """
-    if subgroup.is_whole:
-        raise CosetCircuitsError(
-            f"{subgroup.group.name} has one coset in itself, so its centred indicator is zero; "
-            "give a proper subgroup."
-        )
-    return {
-        rho.name: Fraction(rho.dimension * _fixed_dimension(rho.character, subgroup))
-        / (subgroup.index - 1)
-        for rho in subgroup.group.irreps[1:]
-    }
-
-
-def _fixed_dimension(character: Tensor, subgroup: Subgroup) -> int:
-    mean = complex(character[torch.from_numpy(subgroup.array)].mean().item())
-    if abs(mean - round(mean.real)) > 1e-6:
-        raise RuntimeError(f"dim V^H came out as {mean}, which is no whole number")
-    return round(mean.real)
 
 
 def _numbered(keys: np.ndarray) -> Int[Tensor, " order"]:
