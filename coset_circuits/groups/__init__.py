@@ -8,6 +8,7 @@ from coset_circuits.groups.characters import (
     restriction,
     spectrum,
 )
+from coset_circuits.groups.equivariance import Orbit, average_over, orbit, translate
 from coset_circuits.groups.families import (
     affine,
     alternating,
@@ -22,7 +23,14 @@ from coset_circuits.groups.families import (
     semidirect_product,
     symmetric,
 )
-from coset_circuits.groups.fourier import fourier_basis, inverse, power, project, transform
+from coset_circuits.groups.fourier import (
+    decompose,
+    fourier_basis,
+    inverse,
+    power,
+    project,
+    transform,
+)
 from coset_circuits.groups.group import FiniteGroup
 from coset_circuits.groups.irreps import Irrep, RealBlock
 from coset_circuits.groups.subgroups import Subgroup, SubgroupClass, double_cosets
@@ -31,13 +39,16 @@ __all__ = [
     "CharacterTable",
     "FiniteGroup",
     "Irrep",
+    "Orbit",
     "RealBlock",
     "Subgroup",
     "SubgroupClass",
     "affine",
     "alternating",
+    "average_over",
     "character_table",
     "cyclic",
+    "decompose",
     "dicyclic",
     "dihedral",
     "direct_product",
@@ -48,6 +59,7 @@ __all__ = [
     "group",
     "inverse",
     "multiplicity",
+    "orbit",
     "power",
     "project",
     "psl2",
@@ -57,4 +69,5 @@ __all__ = [
     "spectrum",
     "symmetric",
     "transform",
+    "translate",
 ]

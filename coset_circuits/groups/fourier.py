@@ -1,6 +1,13 @@
-"""Fourier analysis on a group in its real blocks."""
+"""Fourier analysis on a group in its real blocks.
+
+With B the orthogonal matrix of all blocks' bases, functions f have the coefficients Bᵀf, and
+‖Bᵀf‖ = ‖f‖. Functions are real, float32 or float64, on any device, one row an element; a complex
+function is two real ones.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from jaxtyping import Float
@@ -10,49 +17,171 @@ from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.groups.group import FiniteGroup
 from coset_circuits.groups.irreps import RealBlock
 
+# Bytes of a basis that a group keeps whole, for each precision and device. A larger one is put
+# together in pieces of this size whenever it is needed.
+LARGEST_KEPT = 2**28
 
-def fourier_basis(group: FiniteGroup) -> Float[Tensor, "order order"]:
-    """The orthogonal matrix of all real blocks' bases, side by side in the blocks' order."""
-    return torch.cat([block.basis for block in group.real_blocks], dim=1)
+
+def fourier_basis(
+    group: FiniteGroup, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
+) -> Float[Tensor, "order order"]:
+    """The orthogonal matrix of all real blocks' bases, side by side in the blocks' order.
+
+    The group keeps it (up to ``LARGEST_KEPT`` bytes), so it is not to be changed in place.
+    """
+    device = torch.empty(0, device=device).device  # "cuda" and "cuda:0" are one device
+    kept = vars(group).setdefault("_fourier_bases", {})
+    if (dtype, device) in kept:
+        return kept[dtype, device]
+    basis = _side_by_side(group.real_blocks, group.order, dtype, device)
+    if basis.nbytes <= LARGEST_KEPT:
+        kept[dtype, device] = basis
+    return basis
 
 
 def transform(
     group: FiniteGroup, functions: Float[Tensor, "order ..."]
 ) -> Float[Tensor, "order ..."]:
-    """The coefficients of functions on the group, one row a column of the Fourier basis."""
-    _check_rows(len(functions), group.order, group.name)
-    return torch.tensordot(_like(fourier_basis(group), functions).T, functions, dims=1)
+    """The coefficients of functions on the group, one row a column of the Fourier basis.
+
+    Raises:
+        CosetCircuitsError: not one row an element, or neither float32 nor float64.
+    """
+    _check(functions, group.order, group.name)
+    return torch.cat(
+        [torch.tensordot(basis.T, functions, dims=1) for _, basis in _pieces(group, functions)]
+    )
 
 
 def inverse(
     group: FiniteGroup, coefficients: Float[Tensor, "order ..."]
 ) -> Float[Tensor, "order ..."]:
-    """The functions that have these Fourier coefficients."""
-    _check_rows(len(coefficients), group.order, group.name)
-    return torch.tensordot(_like(fourier_basis(group), coefficients), coefficients, dims=1)
+    """The functions that have these Fourier coefficients.
+
+    Raises:
+        CosetCircuitsError: not one row an element, or neither float32 nor float64.
+    """
+    _check(coefficients, group.order, group.name)
+    functions, start = torch.zeros_like(coefficients), 0
+    for _, basis in _pieces(group, coefficients):
+        part = coefficients[start : start + basis.shape[1]]
+        functions = functions + torch.tensordot(basis, part, dims=1)
+        start += basis.shape[1]
+    return functions
 
 
-def power(group: FiniteGroup, functions: Float[Tensor, "order d"]) -> Float[Tensor, "blocks d"]:
-    """Each column's energy in each real block; the energies add up to ‖column‖²."""
+def power(group: FiniteGroup, functions: Float[Tensor, "order ..."]) -> Float[Tensor, "blocks ..."]:
+    """Each function's energy in each real block; the energies add up to ‖function‖².
+
+    Raises:
+        CosetCircuitsError: not one row an element, or neither float32 nor float64.
+    """
     energies = transform(group, functions).square()
-    sizes = [block.parameters for block in group.real_blocks]
-    return torch.stack([part.sum(dim=0) for part in energies.split(sizes)])
+    return torch.stack([part.sum(dim=0) for part in energies.split(_sizes(group.real_blocks))])
 
 
-def project(block: RealBlock, functions: Float[Tensor, "order ..."]) -> Float[Tensor, "order ..."]:
-    """The part of functions on the group that lies in one real block."""
-    _check_rows(len(functions), len(block.basis), f"block {block.name}'s group")
-    basis = _like(block.basis, functions)
-    return torch.tensordot(basis, torch.tensordot(basis.T, functions, dims=1), dims=1)
+def project(
+    block: RealBlock | Iterable[RealBlock], functions: Float[Tensor, "order ..."]
+) -> Float[Tensor, "order ..."]:
+    """The part of functions on the group that lies in one real block, or in several together.
+
+    Raises:
+        CosetCircuitsError: what is given is no real block, or one of a group of another order; or
+            the functions are neither float32 nor float64.
+    """
+    blocks = dict.fromkeys(block) if isinstance(block, Iterable) else [block]
+    projected = torch.zeros_like(functions)
+    for one in blocks:
+        if not isinstance(one, RealBlock):
+            raise CosetCircuitsError(f"{one!r} is no real block; give one of group.real_blocks.")
+        _check(functions, len(one.basis), f"block {one.name}'s group")
+        basis = _block_basis(one, functions)
+        coefficients = torch.tensordot(basis.T, functions, dims=1)
+        projected = projected + torch.tensordot(basis, coefficients, dims=1)
+    return projected
 
 
-def _like(basis: Tensor, functions: Tensor) -> Tensor:
-    return basis.to(device=functions.device, dtype=functions.dtype)
+def decompose(
+    group: FiniteGroup, functions: Float[Tensor, "order ..."]
+) -> Float[Tensor, "blocks order ..."]:
+    """The part of functions that lies in each real block; the parts add up to the functions.
+
+    The result takes as much memory as the functions once for each block.
+
+    Raises:
+        CosetCircuitsError: not one row an element, or neither float32 nor float64.
+    """
+    _check(functions, group.order, group.name)
+    parts = []
+    for blocks, basis in _pieces(group, functions):
+        sizes = _sizes(blocks)
+        coefficients = torch.tensordot(basis.T, functions, dims=1)
+        pairs = zip(basis.split(sizes, dim=1), coefficients.split(sizes), strict=True)
+        parts += [torch.tensordot(columns, part, dims=1) for columns, part in pairs]
+    return torch.stack(parts)
 
 
-def _check_rows(rows: int, order: int, name: str) -> None:
-    if rows != order:
+def _pieces(
+    group: FiniteGroup, like: Tensor
+) -> Iterator[tuple[Sequence[RealBlock], Float[Tensor, "order columns"]]]:
+    """The basis whole where it is kept, otherwise a run of blocks at a time."""
+    widest = LARGEST_KEPT // (group.order * like.itemsize)
+    if group.order <= widest:
+        yield group.real_blocks, fourier_basis(group, like.dtype, like.device)
+        return
+    run: list[RealBlock] = []
+    for block in group.real_blocks:
+        if run and sum(_sizes(run)) + block.parameters > widest:
+            yield run, _side_by_side(run, group.order, like.dtype, like.device)
+            run = []
+        run.append(block)
+    yield run, _side_by_side(run, group.order, like.dtype, like.device)
+
+
+def _sizes(blocks: Sequence[RealBlock]) -> list[int]:
+    return [block.parameters for block in blocks]
+
+
+def _side_by_side(
+    blocks: Sequence[RealBlock], order: int, dtype: torch.dtype, device: torch.device
+) -> Float[Tensor, "order columns"]:
+    # A tensor made in inference mode could take no part in a gradient later.
+    with torch.inference_mode(False):
+        basis = torch.empty(order, sum(_sizes(blocks)), dtype=dtype, device=device)
+        for block, columns in zip(blocks, basis.split(_sizes(blocks), dim=1), strict=True):
+            columns.copy_(block.basis)
+        return basis
+
+
+def _block_basis(block: RealBlock, like: Tensor) -> Float[Tensor, "order parameters"]:
+    kept = vars(block).setdefault("_bases", {})
+    key = like.dtype, like.device
+    if key not in kept:
+        with torch.inference_mode(False):
+            basis = block.basis.to(dtype=like.dtype, device=like.device)
+            kept[key] = basis.clone() if basis.is_inference() else basis
+    return kept[key]
+
+
+def check_rows(functions: Tensor, order: int, name: str) -> None:
+    """Refuse functions that have not one row an element."""
+    if functions.ndim == 0 or len(functions) != order:
+        rows = len(functions) if functions.ndim else "no"
         raise CosetCircuitsError(
             f"The functions have {rows} rows but {name} has {order} elements; "
             "give one row an element."
+        )
+
+
+def _check(functions: Tensor, order: int, name: str) -> None:
+    check_rows(functions, order, name)
+    if functions.is_complex():
+        raise CosetCircuitsError(
+            f"The functions hold {functions.dtype}, but real blocks take real functions; "
+            "give functions.real and functions.imag one after the other."
+        )
+    if functions.dtype not in (torch.float32, torch.float64):
+        raise CosetCircuitsError(
+            f"The functions hold {functions.dtype}; give float32 or float64, such as "
+            "functions.double()."
         )
