@@ -18,6 +18,10 @@ class Thresholds:
     rcond: float = 1e-2
     """Singular values below this share of the largest count as nothing, in decoding ρ(a) and in the
     span in which the linear half cancels."""
+    joint_noise: float = 0.3
+    """The unembedding's levels are fitted together as if each pre-activation had noise of this many
+    of its standard deviations. From 0.03 to 1 the prediction error on grokked S5 networks changes
+    by less than what separates the hypotheses."""
     order_accuracy: float = 0.15
     """A foreign checkpoint's element order is known when the network is right this often under it.
     Wrong orders reach 0.09 on a grokked A5 network; a memorised one scores its training share."""
@@ -43,10 +47,23 @@ class Thresholds:
     """… a mean accuracy error of at most this, …"""
     control_ratio: float = 0.5
     """… and at most this share of the same hypothesis's error on the relabelled group."""
+    freedom: float = 0.05
+    """A scrub is vacuous when it leaves the input less than this share of its entropy."""
     relative_errors: tuple[float, ...] = (0.3, 0.1, 0.03)
     """Precisions, in standard deviations, at which description lengths are given."""
     headline_error: float = 0.1
     """The one of them that verdicts and the front use."""
+    significance: float = 0.05
+    """Over networks, p-values up to this count after Holm's correction; intervals hold 1 − this."""
+    equivalence_log_loss: float = 0.1
+    """Prediction errors whose difference lies within ± this many decades are as good as equal.
+    Other noise (another seed) moves the error on one network by up to 0.07."""
+    equivalence_bits: float = 10.0
+    """The same for bits per neuron: three levels at a relative error of 0.1."""
+    no_difference: float = 1e-9
+    """Smaller paired differences are rounding and count as none."""
+    concentrations: tuple[float, ...] = (1, 0.5, 0.1, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
+    """Where ablation by concentration cuts the neurons: the levels of Fig. 5 of Stander et al."""
 
     def to_dict(self) -> dict[str, float | list[float]]:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}

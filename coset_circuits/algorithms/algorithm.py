@@ -138,6 +138,8 @@ class Circuit(Protocol):
     default_claims: frozenset[str]
     used_rows: frozenset[str]
     """Ids of interventions whose outcome the fit has already used: no evidence for it."""
+    algorithm: Algorithm | None
+    """What was fitted; a control fits it again under another group. None where that is unknown."""
 
     def surrogate(self, claims: Collection[str] | None = None) -> GroupModel:
         """A hooked module with the network's sites that computes only what is claimed.

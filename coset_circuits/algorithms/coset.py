@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -22,6 +24,7 @@ from coset_circuits.algorithms.algorithm import (
     negligible,
     residuals,
 )
+from coset_circuits.algorithms.joint import jointly, level_means
 from coset_circuits.algorithms.table_circuit import CLAIMS, TABLE_CLAIMS, TableCircuit
 from coset_circuits.groups import FiniteGroup, Subgroup, double_cosets
 from coset_circuits.networks import GroupMLP
@@ -37,21 +40,26 @@ class CosetAlgorithm:
 
     Attributes:
         even: also claim that the linear half of the activation cancels in the logits.
+        joint: fit the unembedding's levels together, not neuron by neuron.
         unexplained: what a neuron without such an H carries in the surrogate: the ``mean`` of its
             tables, its best coset fit (``project``), or its own tables (``keep``).
     """
 
     even: bool = False
+    joint: bool = False
     unexplained: Literal["mean", "project", "keep"] = "mean"
     thresholds: Thresholds = DEFAULT
 
     @property
     def name(self) -> str:
         suffix = "" if self.unexplained == "mean" else f"-{self.unexplained}"
-        return f"coset{suffix}{'+even' if self.even else ''}"
+        return f"coset{suffix}{'+even' if self.even else ''}{'+joint' if self.joint else ''}"
 
     def variants(self) -> tuple[CosetAlgorithm, ...]:
-        return (replace(self, even=False), replace(self, even=True))
+        return tuple(
+            replace(self, even=even, joint=joint)
+            for even, joint in ((False, False), (True, False), (True, True))
+        )
 
     def fit(self, network: GroupMLP, group: FiniteGroup | None = None) -> TableCircuit:
         """Find every neuron's subgroup.
@@ -70,7 +78,12 @@ class CosetAlgorithm:
         search = _Search(base, subgroups, tables, self.thresholds)
         skip = negligible(tables, self.thresholds)
         neurons = [search.neuron(j) for j in range(len(skip))]
-        return self._circuit(network, tables, search, neurons, skip)
+        circuit = self._circuit(network, tables, search, neurons, skip)
+        if not self.joint:
+            return circuit
+        products = circuit.classes("hook_post")[0].product
+        assert products is not None
+        return jointly(circuit, level_means(products), self.thresholds.joint_noise)
 
     def _circuit(
         self,
@@ -86,13 +99,18 @@ class CosetAlgorithm:
         structure = torch.zeros(width, dtype=torch.float64)
         # A mean a table is all that a neuron without a role carries.
         levels = torch.full((width,), 3.0, dtype=torch.float64)
+        # Neurons of one subgroup and one shared coset X = Hx: together they vote for products in X.
+        shared: dict[tuple[Subgroup, int], list[int]] = defaultdict(list)
         for j, found in enumerate(neurons):
             if skip[j] or not (found.passes or self.unexplained == "project"):
                 if self.unexplained == "keep":
                     for own, table in zip(tables, fitted, strict=True):
                         table[:, j] = own[:, j]
+                    for side in _SIDES:
+                        labels[side][:, j] = torch.arange(len(tables.left))
                     levels[j] = 3 * len(tables.left)
                 continue
+            shared[found.subgroup, int(found.subgroup.right_cosets[found.x])].append(j)
             subgroup, products = found.subgroup, double_cosets(found.subgroup, found.conjugate)
             left = cell_means(tables.left[:, j], subgroup.right_cosets)
             fitted.left[:, j] = left
@@ -105,6 +123,7 @@ class CosetAlgorithm:
             labels["product"][:, j] = products
         inverse = torch.argsort(tables.frame)
         left, right, product = (labels[side][inverse] for side in _SIDES)
+        groups = tuple(tuple(members) for members in shared.values())
         return TableCircuit(
             name=self.name,
             network=network,
@@ -118,12 +137,16 @@ class CosetAlgorithm:
                 "hook_left_pre": (Classes("right cosets", left, None, None),),
                 "hook_right_pre": (Classes("left cosets", None, right, None),),
                 "hook_pre": (Classes("both cosets", left, right, None),),
-                "hook_post": (Classes("double cosets", None, None, product),),
+                "hook_post": (Classes("double cosets", None, None, product, groups),),
             },
+            algorithm=self,
         )
 
 
 _SIDES = ("left", "right", "product")
+
+# An FVU found as a difference has an error of some 1e-15, too much for one below this.
+_ROUNDED = 1e-8
 
 
 @dataclass(frozen=True)
@@ -152,12 +175,8 @@ class _Search:
         self.left_table, self.right_table = tables.left.numpy(), tables.right.numpy()
         self.threshold = thresholds.fvu
         self.position = {h: i for i, h in enumerate(subgroups)}
-        self.left = np.stack(
-            [_cell_fvu(self.left_table, h.right_cosets.numpy()) for h in subgroups]
-        )
-        self.right = np.stack(
-            [_cell_fvu(self.right_table, h.left_cosets.numpy()) for h in subgroups]
-        )
+        self.left = coset_fvus(group, subgroups, tables.left, "right").numpy()
+        self.right = coset_fvus(group, subgroups, tables.right, "left").numpy()
         self.orders = np.array([h.order for h in subgroups])
         null = (group.order - group.order / self.orders) / (group.order - 1)
         self.ratio = (self.left + self.right) / null[:, None]
@@ -186,6 +205,14 @@ class _Search:
         passes = bool(self.right[self.position[conjugate], j] < self.threshold)
         return _Neuron(subgroup, conjugate, x, float(errors.min()), passes)
 
+    def concentration(self) -> np.ndarray:
+        """Each neuron's least concentration C over all subgroups (Fig. 5 of Stander et al.).
+
+        That of the side which concentrates less: a neuron with one random side has none.
+        """
+        index = self.group.order / self.orders[:, None]
+        return np.maximum((index * self.left).min(0), (index * self.right).min(0))
+
     def paired(self, left: Float[Tensor, "order"], x: int) -> Float[Tensor, "order"]:
         """The right table that the pairing demands: −L(x b⁻¹)."""
         return -left[self.group.table[x, self.group.inverses]]
@@ -196,6 +223,37 @@ def coset_fvu(
 ) -> Float[Tensor, "d_mlp"]:
     """Mean within-coset variance over variance: Stander et al.'s concentration over the index."""
     return torch.from_numpy(_cell_fvu(table.detach().double().cpu().numpy(), labels.numpy()))
+
+
+def coset_fvus(
+    group: FiniteGroup,
+    subgroups: Sequence[Subgroup],
+    table: Float[Tensor, "order d_mlp"],
+    cosets: Literal["left", "right"],
+) -> Float[Tensor, "subgroups d_mlp"]:
+    """``coset_fvu`` of every column on the left or right cosets of many subgroups at once.
+
+    The coset means of f hold the energy (1/|H|) Σ_{h∈H} A(h), with A(h) = Σ_g f(g) f(hg) for right
+    cosets and Σ_g f(g) f(gh) for left ones, so each A(h) is taken once and not once a subgroup.
+    """
+    values = table.detach().double().cpu().numpy()
+    centred = values - values.mean(0)
+    total = np.square(centred).sum(0)
+    overlaps = np.empty_like(centred)
+    for h, inverse in enumerate(group.inverse_array):
+        if h <= inverse:
+            moved = centred[group.array[h] if cosets == "right" else group.array[:, h]]
+            overlaps[h] = overlaps[inverse] = np.einsum("gd,gd->d", moved, centred)
+    found = np.zeros((len(subgroups), len(total)))
+    for row, subgroup in zip(found, subgroups, strict=True):
+        energy = overlaps[subgroup.array].mean(0)
+        np.divide(total - energy, total, out=row, where=total > 0)
+        # A difference of nearly equal numbers: what is left of it is mostly rounding.
+        rounded = np.flatnonzero((row < _ROUNDED) & (total > 0))
+        if len(rounded):
+            labels = subgroup.right_cosets if cosets == "right" else subgroup.left_cosets
+            row[rounded] = _cell_fvu(values[:, rounded], labels.numpy())
+    return torch.from_numpy(found)
 
 
 def cell_means(
@@ -249,5 +307,6 @@ def _roles(
             "subgroup": [found.subgroup.name for found in neurons],
             "conjugator": [search.group.labels[found.x] for found in neurons],
             "pairing_error": [found.pairing for found in neurons],
+            "concentration": search.concentration().tolist(),
         },
     )

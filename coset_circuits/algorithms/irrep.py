@@ -8,7 +8,8 @@ decoded from the pre-activations, multiplied, and α_ρ χ_ρ(abc⁻¹) is writt
 from __future__ import annotations
 
 import html
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from coset_circuits.algorithms.algorithm import (
     NEGLIGIBLE,
     UNEXPLAINED,
+    Algorithm,
     Circuit,
     Classes,
     DescriptionLength,
@@ -31,6 +33,7 @@ from coset_circuits.algorithms.algorithm import (
     negligible,
     residuals,
 )
+from coset_circuits.algorithms.joint import jointly
 from coset_circuits.algorithms.table_circuit import (
     CLAIMS,
     EMBEDDINGS,
@@ -55,24 +58,29 @@ class IrrepAlgorithm:
     Attributes:
         variant: ``projected`` or ``bilinear``.
         even: also claim that the linear half of the activation cancels (``projected`` only).
+        joint: fit the unembedding's coefficients together, not neuron by neuron (``projected``
+            only).
         single: allow each neuron one irrep only, the hypothesis in its narrow form.
     """
 
     variant: Literal["projected", "bilinear"] = "projected"
     even: bool = False
+    joint: bool = False
     single: bool = False
     thresholds: Thresholds = DEFAULT
 
     @property
     def name(self) -> str:
         single = "-single" if self.single else ""
-        return f"irrep-{self.variant}{single}{'+even' if self.even else ''}"
+        claims = f"{'+even' if self.even else ''}{'+joint' if self.joint else ''}"
+        return f"irrep-{self.variant}{single}{claims}"
 
     def variants(self) -> tuple[IrrepAlgorithm, ...]:
         return (
-            replace(self, variant="projected", even=False),
-            replace(self, variant="projected", even=True),
-            replace(self, variant="bilinear", even=False),
+            replace(self, variant="projected", even=False, joint=False),
+            replace(self, variant="projected", even=True, joint=False),
+            replace(self, variant="projected", even=True, joint=True),
+            replace(self, variant="bilinear", even=False, joint=False),
         )
 
     def fit(self, network: GroupMLP, group: FiniteGroup | None = None) -> Circuit:
@@ -104,15 +112,21 @@ class IrrepAlgorithm:
         fitted = tables.means()
         names: list[str] = []
         used: list[str] = []
+        bases: dict[tuple[int, ...], Tensor] = {}
+        members: dict[tuple[int, ...], list[int]] = defaultdict(list)
         structure = torch.zeros(len(skip), dtype=torch.float64)
         levels = torch.full((len(skip),), 3.0, dtype=torch.float64)
         for j, dull in enumerate(skip):
             chosen = [] if dull else self._chosen(shares[:, :, j], blocks, base.order)
             names.append(NEGLIGIBLE if dull else blocks[chosen[0]].name if chosen else UNEXPLAINED)
             used.append("+".join(blocks[i].name for i in chosen))
+            key = tuple(sorted(chosen))
+            members[key].append(j)
             if not chosen:
                 continue
-            basis = torch.cat([blocks[i].basis for i in chosen], 1)
+            if key not in bases:
+                bases[key] = torch.cat([blocks[i].basis for i in key], 1)
+            basis = bases[key]
             for own, table in zip(tables, fitted, strict=True):
                 table[:, j] += basis @ (basis.T @ own[:, j])
             structure[j] = len(chosen) * np.log2(len(blocks))
@@ -127,17 +141,24 @@ class IrrepAlgorithm:
             "share_left": left[strongest, every].tolist(),
             "share_right": right[strongest, every].tolist(),
         }
-        roles = Roles.of(names, residual, notes)
-        return TableCircuit(
+        circuit = TableCircuit(
             name=self.name,
             network=network,
-            roles=roles,
+            roles=Roles.of(names, residual, notes),
             fitted=tables.back(fitted),
             residual=residual,
             structure=structure,
             levels=levels,
             default_claims=CLAIMS if self.even else TABLE_CLAIMS,
+            site_classes=_site_classes(blocks, members, tables),
+            algorithm=self,
         )
+        if not self.joint:
+            return circuit
+        backward = torch.argsort(tables.frame)
+        own_order = {key: basis[backward] for key, basis in bases.items()}
+        allowed = _on_irreps(own_order, members)
+        return jointly(circuit, allowed, self.thresholds.joint_noise)
 
     def _chosen(
         self, shares: Float[Tensor, "3 blocks"], blocks: list[RealBlock], order: int
@@ -156,6 +177,52 @@ class IrrepAlgorithm:
             if self.single:
                 return []
         return []
+
+
+def _on_irreps(
+    bases: Mapping[tuple[int, ...], Tensor], members: Mapping[tuple[int, ...], list[int]]
+) -> Callable[[Tensor], Tensor]:
+    """The projection of each column of a table on its own irreps; the mean is kept."""
+
+    def project(table: Tensor) -> Tensor:
+        result = table.mean(0).expand_as(table).clone()
+        for key, basis in bases.items():
+            columns = members[key]
+            like = basis.to(table.device)
+            result[:, columns] += like @ (like.T @ table[:, columns])
+        return result
+
+    return project
+
+
+def _site_classes(
+    blocks: list[RealBlock],
+    members: Mapping[tuple[int, ...], list[int]],
+    tables: Tables,
+) -> dict[str, tuple[Classes, ...]]:
+    """A neuron of some irreps can tell two elements apart only where one of the irreps does.
+
+    Neurons of the same irreps are one cluster: together they hold ρ(ab).
+    """
+    labels = torch.zeros(tables.left.shape, dtype=torch.int64)
+    for key, columns in members.items():
+        if key:
+            labels[:, columns] = kernel_cosets([blocks[i] for i in key])[:, None]
+    labels = labels[torch.argsort(tables.frame)]
+    clusters = tuple(tuple(columns) for key, columns in members.items() if key)
+    return {
+        "hook_left_pre": (Classes("kernels", labels, None, None),),
+        "hook_right_pre": (Classes("kernels", None, labels, None),),
+        "hook_pre": (Classes("both kernels", labels, labels, None),),
+        "hook_post": (Classes("ρ(ab) by cluster", None, None, labels, clusters),),
+    }
+
+
+def kernel_cosets(blocks: list[RealBlock]) -> Int[Tensor, "order"]:
+    """The coset of each element of what all these irreps send to 1: equal where they all are."""
+    at_identity = [block.character - block.dimension > -1e-8 for block in blocks]
+    kernel = torch.stack(at_identity).all(0).nonzero()[:, 0]
+    return torch.unique(blocks[0].group.table[:, kernel].min(1).values, return_inverse=True)[1]
 
 
 def block_shares(tables: Tables, blocks: list[RealBlock]) -> Float[Tensor, "3 blocks d_mlp"]:
@@ -246,6 +313,7 @@ class BilinearCircuit:
     residual: Float[Tensor, "d_mlp 3"]
     blocks: int
     rcond: float
+    algorithm: Algorithm | None = None
     silent: frozenset[str] = EMBEDDINGS | {"hook_pre", "hook_post"}
     default_claims: frozenset[str] = frozenset({"composition"})
     # Its temperature is fitted to the base loss, and with both signs flipped it is the same.
@@ -267,7 +335,14 @@ class BilinearCircuit:
         return model.to(self.network.device, self.network.dtype)
 
     def classes(self, site: str) -> tuple[Classes, ...]:
-        return ()
+        """The two inputs are read through the key irreps alone; () at the other sites."""
+        if not self.key or site not in ("hook_left_pre", "hook_right_pre"):
+            return ()
+        labels = kernel_cosets(self.key)[torch.argsort(self.tables.frame)]
+        columns = labels[:, None].expand(-1, len(self.roles.names))
+        if site == "hook_left_pre":
+            return (Classes("kernel of the key irreps", columns, None, None),)
+        return (Classes("kernel of the key irreps", None, columns, None),)
 
     def description_length(self, relative_error: float = 0.1) -> DescriptionLength:
         """Every table of every neuron lies in the span of the key irreps, its mean apart."""
@@ -334,6 +409,7 @@ def _fit_bilinear(
         residual=residual,
         blocks=len(blocks),
         rcond=thresholds.rcond,
+        algorithm=algorithm,
     )
     circuit.coefficients = _coefficients(network, circuit)
     circuit.coefficients = circuit.coefficients * _temperature(network, circuit)

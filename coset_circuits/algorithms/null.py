@@ -10,7 +10,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from coset_circuits.algorithms.algorithm import NEGLIGIBLE, Roles, Tables, negligible, residuals
+from coset_circuits.algorithms.algorithm import (
+    NEGLIGIBLE,
+    Algorithm,
+    Classes,
+    Roles,
+    Tables,
+    negligible,
+    residuals,
+)
 from coset_circuits.algorithms.table_circuit import TableCircuit
 from coset_circuits.groups import FiniteGroup
 from coset_circuits.networks import GroupMLP
@@ -41,7 +49,14 @@ class DullNull:
         width = tables.left.shape[1]
         choices = torch.full((width,), 3 * order * math.log2(count), dtype=torch.float64)
         skip = negligible(tables, self.thresholds)
-        return _null_circuit(self.name, network, (tables, fitted), skip, choices, 3 * count)
+        circuit = _null_circuit(self, network, (tables, fitted), skip, choices, 3 * count)
+        lefts, rights = level_labels(left), level_labels(right)
+        circuit.site_classes = {
+            "hook_left_pre": (Classes("left levels", lefts, None, None),),
+            "hook_right_pre": (Classes("right levels", None, rights, None),),
+            "hook_pre": (Classes("both levels", lefts, rights, None),),
+        }
+        return circuit
 
 
 @dataclass(frozen=True)
@@ -59,11 +74,11 @@ class RawWeights:
         skip = negligible(tables, self.thresholds)
         nothing = torch.zeros(len(skip), dtype=torch.float64)
         levels = 3 * network.group.order
-        return _null_circuit(self.name, network, (tables, tables), skip, nothing, levels)
+        return _null_circuit(self, network, (tables, tables), skip, nothing, levels)
 
 
 def _null_circuit(
-    name: str,
+    algorithm: Algorithm,
     network: GroupMLP,
     tables: tuple[Tables, Tables],
     skip: np.ndarray,
@@ -73,13 +88,14 @@ def _null_circuit(
     own, fitted = tables
     residual = residuals(own, fitted)
     return TableCircuit(
-        name=name,
+        name=algorithm.name,
         network=network,
         roles=Roles.of([NEGLIGIBLE if dull else "levels" for dull in skip], residual),
         fitted=fitted,
         residual=residual,
         structure=structure,
         levels=torch.full((len(skip),), float(levels), dtype=torch.float64),
+        algorithm=algorithm,
     )
 
 
@@ -99,6 +115,11 @@ def k_means(
             break
         cells = moved
     return centres.gather(0, cells)
+
+
+def level_labels(rounded: Float[Tensor, "order d_mlp"]) -> Int[Tensor, "order d_mlp"]:
+    """Each column's values numbered by size: the cells of its levels."""
+    return torch.stack([torch.unique(c, return_inverse=True)[1] for c in rounded.T], 1)
 
 
 def _nearest(table: Tensor, centres: Tensor) -> Tensor:

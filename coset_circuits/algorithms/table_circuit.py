@@ -12,6 +12,7 @@ from torch import Tensor
 
 from coset_circuits.algorithms.algorithm import (
     NEGLIGIBLE,
+    Algorithm,
     Classes,
     DescriptionLength,
     Roles,
@@ -39,6 +40,7 @@ class TableCircuit:
         structure: bits that name each neuron's structure.
         levels: free numbers of each neuron.
         site_classes: for each site the classes it may depend on.
+        algorithm: what was fitted, so that a control can fit it again under another group.
     """
 
     name: str
@@ -52,6 +54,7 @@ class TableCircuit:
     site_classes: dict[str, tuple[Classes, ...]] = field(default_factory=dict)
     silent: frozenset[str] = EMBEDDINGS
     used_rows: frozenset[str] = frozenset()
+    algorithm: Algorithm | None = None
 
     def surrogate(self, claims: Collection[str] | None = None) -> GroupMLP:
         """The hooked module that computes what is claimed, on the network's device and dtype.

@@ -1,0 +1,139 @@
+"""The claim that the unembedding's levels belong together, offered to every table hypothesis alike.
+
+Fitted neuron by neuron, the levels leave errors that add up over the neurons, most of all main
+effects of one input. Fitted together they are as many numbers, so the claim costs no bits, but what
+cancels in the logits of all pairs is then free, and fresh noise brings it out. Both are settled by
+fitting the logits as if every pre-activation had noise: a ridge towards each neuron's own levels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from coset_circuits.algorithms.algorithm import Tables, residuals
+from coset_circuits.algorithms.table_circuit import TableCircuit
+from coset_circuits.networks import GroupMLP
+from coset_circuits.networks.mlp import GroupModel
+
+Unembedding = Float[Tensor, "order d_mlp"]
+
+# More pairs than this are sampled: the fit has some thousand unknowns.
+PAIRS = 60_000
+CHUNK = 4_000
+
+
+def jointly(
+    circuit: TableCircuit, allowed: Callable[[Tensor], Tensor], noise: float
+) -> TableCircuit:
+    """The same circuit with its unembedding's levels fitted together.
+
+    The fit is to the network's logits, so the rows that leave these as they are say no more.
+    """
+    network = circuit.network
+    unembed = joint_unembedding(network, circuit.surrogate(), allowed, noise).cpu()
+    fitted = replace(circuit.fitted, unembed=unembed)
+    residual = residuals(Tables.of(network), fitted)
+    return replace(
+        circuit,
+        fitted=fitted,
+        residual=residual,
+        roles=replace(circuit.roles, fvu_unembed=residual[:, 2]),
+        used_rows=circuit.used_rows | {"base", "sign_both"},
+    )
+
+
+def level_means(labels: Int[Tensor, "order d_mlp"]) -> Callable[[Tensor], Tensor]:
+    """The projection of tables on those that are constant where a column's labels agree."""
+    width = int(labels.max()) + 1
+    cells = labels + width * torch.arange(labels.shape[1])
+    sizes = torch.bincount(cells.flatten(), minlength=width * labels.shape[1]).clamp_min(1)
+
+    def project(table: Tensor) -> Tensor:
+        where = cells.to(table.device).flatten()
+        sums = torch.zeros(len(sizes), dtype=table.dtype, device=table.device)
+        means = sums.index_add(0, where, table.flatten()) / sizes.to(table.device)
+        return means[where].view(table.shape)
+
+    return project
+
+
+@torch.no_grad()
+def joint_unembedding(
+    network: GroupMLP,
+    surrogate: GroupModel,
+    allowed: Callable[[Tensor], Tensor],
+    noise: float,
+    *,
+    tolerance: float = 1e-10,
+    steps: int = 1_000,
+) -> Unembedding:
+    """The unembedding that makes a surrogate's logits the network's, as nearly as is allowed.
+
+    Minimises Σ‖(post @ U − logits)C‖² + Σ_j λ_j‖U_j − own_j‖² over allowed U by conjugate
+    gradients, where C takes the mean over the outputs off, λ_j is pairs·(noise·std(pre_j))² and own
+    is the surrogate's unembedding so far.
+
+    Args:
+        network: whose logits are fitted.
+        surrogate: whose activations carry them.
+        allowed: the orthogonal projection of an unembedding on what the hypothesis lets it be.
+        noise: in standard deviations of each pre-activation over all pairs.
+        tolerance: of the remaining gradient, relative to that at the start.
+        steps: at most this many.
+    """
+    own = allowed(surrogate.W_U.detach().double().T)
+    square, target, pairs = _moments(network, surrogate)
+    ridge = pairs * (noise * network.pre_scale.double()) ** 2
+    # A neuron that never moves has nothing to fit.
+    ridge = ridge + 1e-12 * square.diagonal().max()
+
+    def applied(unembed: Tensor) -> Tensor:
+        return allowed(_centred(unembed @ square) + ridge * unembed)
+
+    found = own
+    left = allowed(target + ridge * own) - applied(own)
+    start = left.norm()
+    scale = 1 / (square.diagonal() + ridge)
+    turned = allowed(scale * left)
+    direction, fall = turned, (left * turned).sum()
+    for _ in range(steps):
+        if left.norm() <= tolerance * start:
+            break
+        image = applied(direction)
+        step = fall / (direction * image).sum()
+        found = found + step * direction
+        left = left - step * image
+        turned = allowed(scale * left)
+        fresh = (left * turned).sum()
+        direction, fall = turned + fresh / fall * direction, fresh
+    return found
+
+
+def _moments(network: GroupMLP, surrogate: GroupModel) -> tuple[Tensor, Tensor, int]:
+    """Σ post·post of the surrogate and Σ logits·post, centred over the outputs, over the pairs."""
+    pairs = network.group.pairs()
+    if len(pairs) > PAIRS:
+        generator = torch.Generator().manual_seed(0)
+        pairs = pairs[torch.randperm(len(pairs), generator=generator)[:PAIRS]]
+    tables = [
+        table.detach().double()
+        for model in (surrogate, network)
+        for table in (model.left_table, model.right_table)
+    ]
+    square, mixed = 0, 0
+    for part in pairs.to(network.device).split(CHUNK):
+        a, b = part.T
+        post = surrogate.activate(tables[0][a] + tables[1][b])
+        square = square + post.T @ post
+        mixed = mixed + network.activate(tables[2][a] + tables[3][b]).T @ post
+    assert isinstance(square, Tensor) and isinstance(mixed, Tensor)
+    return square, _centred(network.W_U.detach().double().T @ mixed), len(pairs)
+
+
+def _centred(unembed: Unembedding) -> Unembedding:
+    return unembed - unembed.mean(0)
