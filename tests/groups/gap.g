@@ -54,6 +54,17 @@ CharacterFacts := function(generators, elements, exponents, subgroups)
     fixed := List(subgroups, s -> List(Irr(table), chi -> fixed(chi, s))));
 end;
 
+# By partitions: of each character its own, and its values on the cycle types.
+SymmetricCharacters := function(degree)
+  local table, values;
+  table := CharacterTable(SymmetricGroup(degree));
+  values := List(Irr(table), ValuesOfClassFunction);
+  return rec(
+    partitions := List(CharacterParameters(table), p -> p[2]),
+    cycles := List(ClassParameters(table), p -> p[2]),
+    values := values);
+end;
+
 # How often each irreducible of a subgroup occurs in each of the group's, and the values of both.
 RestrictionFacts := function(generators, elements, small_generators, small_elements)
   local group, small, values, restricted;

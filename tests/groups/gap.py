@@ -63,7 +63,7 @@ class Gap:
             watchdog.cancel()
         if answer is None:
             raise RuntimeError(
-                f"GAP gave no answer to {function} within {timeout} s (its status is "
+                f"GAP did not answer {function} (time limit {timeout} s, its status is "
                 f"{self._process.poll()}):\n{''.join(said)}"
             )
         return json.loads(answer)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from gap import InGap
+from sympy.combinatorics import Permutation
 
 from coset_circuits.groups import (
     FiniteGroup,
@@ -39,7 +40,8 @@ ATOMS = {
     r"Dic(\d+)": "DicyclicGroup(IsPermGroup, 4*{0})",
     r"F(\d+)": "Frobenius(Maximum(Factors({0})), {0}/Maximum(Factors({0})))",
     r"AGL\(1,(\d+)\)": "Frobenius({0}, {0} - 1)",
-    r"(PSL|SL|GL)\(2,(\d+)\)": "Image(IsomorphismPermGroup({0}(2, {1})))",
+    r"PSL\(2,(\d+)\)": "PSL(2, {0})",
+    r"([SG]L)\(2,(\d+)\)": "Action({0}(2, {1}), AsSSortedList(GF({1})^2))",
     r"S3wrS2": "WreathProduct(SymmetricGroup(3), SymmetricGroup(2))",
 }
 # D8 has 16 elements in one convention and 8 in another.
@@ -176,6 +178,24 @@ def test_the_family_is_gaps(gap, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_characters_are_gaps(gap, name):
     check_characters(gap, group(name))
+
+
+@pytest.mark.parametrize("degree", range(2, 7))
+def test_characters_of_symmetric_groups_have_gaps_partitions(gap, degree):
+    g = group(f"S{degree}")
+    assert g.permutations is not None
+    cycles = [cycle_type(image) for image in g.permutations.tolist()]
+    facts = gap.ask("SymmetricCharacters", degree)
+    for partition, values in zip(facts["partitions"], facts["values"], strict=True):
+        name = "(" + ",".join(map(str, partition)) + ")"
+        rho = next(rho for rho in g.irreps if rho.name == name)
+        by_cycles = dict(zip(map(tuple, facts["cycles"]), values, strict=True))
+        expected = [by_cycles[c] for c in cycles]
+        assert np.abs(rho.character.numpy() - expected).max() < 1e-9
+
+
+def cycle_type(image):
+    return tuple(sorted((len(c) for c in Permutation(image).full_cyclic_form), reverse=True))
 
 
 @pytest.mark.parametrize("name", NAMES)
