@@ -102,14 +102,7 @@ def _permutation_name(group: FiniteGroup, elements: np.ndarray, name: str) -> st
 
 
 def type_name(group: FiniteGroup, elements: np.ndarray) -> str:
-    """The isomorphism type of a subgroup, such as ``"D8xC2"``; the whole group has its own name.
-
-    What a name proves. Abelian and dihedral groups are recognised by theorems. Other types are
-    recognised by their fingerprint: how many elements have which order, class size and number of
-    square roots. No two groups of one order below 64 share it, and up to order 1007 no other group
-    has that of a name given here; orders of more than 4,000 groups were not compared, and there, as
-    beyond 1007, no direct product is named. ``N:Q`` stands for some semidirect product, which of
-    them it leaves open. ``"G64"`` is any other group of order 64.
+    """What a subgroup is called by itself: its isomorphism type; the whole group's is its own name.
 
     Dihedral groups are named by order as in Stander et al., but by sides inside D_n and products
     with a D_n, whose elements are labelled ``r0``, ``r0s``, ….
@@ -119,7 +112,7 @@ def type_name(group: FiniteGroup, elements: np.ndarray) -> str:
         elements = np.sort(np.argsort(forward)[elements])
     if len(elements) == group.order > 1:
         return group.name
-    name = _canonical_name(group, elements)
+    name = isomorphism_type(group, elements)
     is_dihedral = re.search(r"\br0\b", group.labels[group.identity])
     return _by_sides(name) if is_dihedral else name
 
@@ -132,7 +125,17 @@ def _by_sides(name: str) -> str:
 _NAMES: dict[frozenset, str] = {}
 
 
-def _canonical_name(group: FiniteGroup, elements: np.ndarray) -> str:
+def isomorphism_type(group: FiniteGroup, elements: np.ndarray) -> str:
+    """The isomorphism type of a subgroup, such as ``"D8xC2"``.
+
+    What a name proves. Abelian and dihedral groups are recognised by theorems. Other types are
+    recognised by their fingerprint: how many elements have which order, class size and number of
+    square roots. No two groups of one order below 64 share it, and up to order 1007 no other group
+    has that of a name given here; orders of more than 4,000 groups were not compared, and there, as
+    beyond 1007, no direct product is named, only what theorems determine: dicyclic, Frobenius and
+    simple groups. ``N:Q`` stands for some semidirect product, which of them it leaves open;
+    ``"G64"`` is any other group of order 64.
+    """
     fingerprint = _fingerprint(group, elements)
     key = frozenset(fingerprint.items())
     if key not in _NAMES:
@@ -215,6 +218,9 @@ def _dihedral_name(fingerprint: Fingerprint) -> str | None:
 _LARGEST_COMPARED = 1007
 _NOT_COMPARED = {256, 384, 512, 576, 640, 768, 864, 896, 960}
 
+# The one product that shares its fingerprint with another group of its order, up to there.
+_AMBIGUOUS = {("SD16", "Q8")}
+
 # Atoms that are no family's, as permutations.
 _OTHER_ATOMS = {
     "SD16": (16, ["(1 2 3 4 5 6 7 8)", "(2 4)(3 7)(6 8)"]),
@@ -244,7 +250,7 @@ def catalogue(order: int) -> Iterator[tuple[str, Fingerprint]]:
         if rest > 1:
             for abelian, known in _abelian_types(rest):
                 yield _product_name(*factors, abelian), _product_of(factors, known)
-        elif len(factors) > 1:
+        elif len(factors) > 1 and factors not in _AMBIGUOUS:
             yield _product_name(*factors), _product_of(factors, _TRIVIAL)
 
 
@@ -333,8 +339,8 @@ def _structure_name(group: FiniteGroup, elements: np.ndarray) -> str | None:
     families = [f.members for f in conjugate_families(inside)][1:-1]
     splittings = [
         _Splitting(
-            _canonical_name(inside, normal[0]),
-            _canonical_name(inside, complement[0]),
+            isomorphism_type(inside, normal[0]),
+            isomorphism_type(inside, complement[0]),
             len(complement) == 1,
             normal.shape[1],
         )
