@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from coset_circuits.errors import CosetCircuitsError
     from coset_circuits.evidence import INTERVENTIONS, Comparison, Intervention, compare, measure
     from coset_circuits.groups import FiniteGroup, group
-    from coset_circuits.networks import GroupMLP, load, save, shipped, train
+    from coset_circuits.networks import GroupMLP, load, shipped, train
     from coset_circuits.thresholds import Thresholds
 
 __version__ = "0.1.0"
@@ -48,6 +50,16 @@ __all__ = [
     "shipped",
     "train",
 ]
+
+
+def save(network: GroupMLP, path: str | os.PathLike[str]) -> Path:
+    """Write a network; see :func:`coset_circuits.networks.save`."""
+    # A function of this module, not a lazy name: nnsight gives every object, modules included, a
+    # method ``save`` that Python finds before it asks ``__getattr__``.
+    from coset_circuits.networks import save as write
+
+    return write(network, path)
+
 
 # Imported on first use: torch and TransformerLens take seconds, the command's help must not.
 _HOMES = ("algorithms", "errors", "evidence", "groups", "networks", "thresholds")

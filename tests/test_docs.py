@@ -10,12 +10,20 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def blocks(page: Path) -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    """Each block behind as many empty lines as stand before it, for true line numbers.
+
+    Tracebacks show them, and nnsight reads the source of its ``with`` blocks there.
+    """
+    text = page.read_text()
+    found = re.finditer(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    return ["\n" * text[: block.start(1)].count("\n") + block[1] for block in found]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda p: p.name)
 def test_examples_run(page, tmp_path, monkeypatch):
+    for needed in re.findall(r"^<!-- needs: (\w+) -->$", page.read_text(), re.MULTILINE):
+        pytest.importorskip(needed, reason=f"{page.name} needs {needed}, which is not installed")
     monkeypatch.chdir(tmp_path)
     namespace: dict = {}
     for block in blocks(page):

@@ -23,7 +23,8 @@ from coset_circuits.networks.element_orders import detect, group_names
 from coset_circuits.networks.mlp import GroupMLP, check_weights
 
 SCHEMA = 1
-_FILES = ("network.safetensors", "model.pt", "full_run.pth")
+FOLDER_FILES = ("network.safetensors", "model.pt", "full_run.pth")
+"""The files that a folder may stand for, the first that it has."""
 _SN_GROK = (
     "lembed.weight",
     "rembed.weight",
@@ -136,11 +137,11 @@ def weights_sha256(network: GroupMLP) -> str:
 def _inside(path: Path) -> Path:
     if not path.is_dir():
         return path
-    for name in _FILES:
+    for name in FOLDER_FILES:
         if (path / name).is_file():
             return path / name
     raise CosetCircuitsError(
-        f"The folder {path} holds no network; expected is one of {', '.join(_FILES)}."
+        f"The folder {path} holds no network; expected is one of {', '.join(FOLDER_FILES)}."
     )
 
 

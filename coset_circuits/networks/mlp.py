@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import html
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -16,6 +18,7 @@ from transformer_lens.hook_points import HookPoint
 
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.groups import FiniteGroup
+from coset_circuits.networks.hook_state import HookState
 from coset_circuits.thresholds import DEFAULT
 
 SITES = (
@@ -90,6 +93,9 @@ class SilentSiteError(CosetCircuitsError):
     """A hook was put on a site where the hypothesis makes no prediction."""
 
 
+Model = TypeVar("Model", bound="GroupModel")
+
+
 class GroupModel(HookedRootModule):
     """What network and surrogates have in common: a group, the sites, and pairs as input."""
 
@@ -145,6 +151,20 @@ class GroupModel(HookedRootModule):
     def _enable_hook(self, name: Any, hook: Callable, dir: Any) -> None:
         self.check_names([name])
         super()._enable_hook(name, hook, dir)
+
+    @contextmanager
+    def hooks(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        """TransformerLens's own; also safe from a Ctrl-C while it puts hooks on or takes them off.
+
+        Without this, one that comes there leaves hooks behind, or takes those of an outer context.
+        """
+        before = HookState.of(self)
+        try:
+            with super().hooks(*args, **kwargs) as hooked:
+                yield hooked
+        except KeyboardInterrupt:
+            before.restore(self)
+            raise
 
     def add_caching_hooks(self, names_filter: Any = None, *args: Any, **kwargs: Any) -> dict:
         self._check_filter(names_filter)
@@ -209,6 +229,21 @@ class GroupModel(HookedRootModule):
         rows = torch.cat([self.left_table, self.right_table]).detach()
         _, values, directions = torch.linalg.svd(rows, full_matrices=False)
         self.register_buffer("cancelled", directions[values > rcond * values[0]])
+
+    def unhooked(self: Model) -> Model:
+        """A copy with weights of its own and nobody's hooks; the group is shared.
+
+        What experiments work on, so that neither a user's hook nor a fault reaches the other side.
+        """
+        memo: dict[int, Any] = {id(self.group): self.group}
+        for module in self.modules():
+            for name, held in vars(module).items():
+                # A hook may hold what cannot be copied, such as a tensor with its graph.
+                if "hooks" in name or name == "ctx":
+                    memo[id(held)] = type(held)()
+        own = copy.deepcopy(self, memo)
+        own.context_level = 0
+        return own
 
     @property
     def device(self) -> torch.device:
@@ -414,8 +449,10 @@ class GroupMLP(GroupModel):
 
     @staticmethod
     def _embedded(hook: HookPoint, table: Tensor, elements: Tensor) -> Tensor | None:
-        """The elements' embeddings, where a hook looks at them."""
-        return hook(table[elements]) if hook.has_hooks() else None
+        """The elements' embeddings, where a hook looks at them, or nnsight, which wraps forward."""
+        watched = hook.has_hooks() or "forward" in vars(hook)
+        silent = isinstance(hook, SilentHookPoint)
+        return hook(table[elements]) if watched and not silent else None
 
     def _left_pre(self, embed: Tensor) -> Tensor:
         pre = embed @ self.W_in_left
