@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import html
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -150,7 +150,7 @@ class IrrepAlgorithm:
             structure=structure,
             levels=levels,
             default_claims=CLAIMS if self.even else TABLE_CLAIMS,
-            site_classes=_site_classes(blocks, members, tables),
+            site_classes=_site_classes(blocks, members, names, tables),
             algorithm=self,
         )
         if not self.joint:
@@ -198,18 +198,23 @@ def _on_irreps(
 def _site_classes(
     blocks: list[RealBlock],
     members: Mapping[tuple[int, ...], list[int]],
+    names: Sequence[str],
     tables: Tables,
 ) -> dict[str, tuple[Classes, ...]]:
     """A neuron of some irreps can tell two elements apart only where one of the irreps does.
 
-    Neurons of the same irreps are one cluster: together they hold ρ(ab).
+    Neurons of one leading irrep are a cluster: together they hold ρ(ab).
     """
     labels = torch.zeros(tables.left.shape, dtype=torch.int64)
     for key, columns in members.items():
         if key:
             labels[:, columns] = kernel_cosets([blocks[i] for i in key])[:, None]
     labels = labels[torch.argsort(tables.frame)]
-    clusters = tuple(tuple(columns) for key, columns in members.items() if key)
+    by_role: dict[str, list[int]] = defaultdict(list)
+    for j, name in enumerate(names):
+        by_role[name].append(j)
+    dull = (NEGLIGIBLE, UNEXPLAINED)
+    clusters = tuple(tuple(columns) for name, columns in by_role.items() if name not in dull)
     return {
         "hook_left_pre": (Classes("kernels", labels, None, None),),
         "hook_right_pre": (Classes("kernels", None, labels, None),),

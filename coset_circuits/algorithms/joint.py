@@ -26,6 +26,10 @@ Unembedding = Float[Tensor, "order d_mlp"]
 PAIRS = 60_000
 CHUNK = 4_000
 
+# Conjugate gradients stop at this share of the first gradient, or after so many steps.
+TOLERANCE = 1e-10
+STEPS = 1_000
+
 
 def jointly(
     circuit: TableCircuit, allowed: Callable[[Tensor], Tensor], noise: float
@@ -35,7 +39,8 @@ def jointly(
     The fit is to the network's logits, so the rows that leave these as they are say no more.
     """
     network = circuit.network
-    unembed = joint_unembedding(network, circuit.surrogate(), allowed, noise).cpu()
+    surrogate = circuit.surrogate().double()
+    unembed = joint_unembedding(network, surrogate, allowed, noise).cpu()
     fitted = replace(circuit.fitted, unembed=unembed)
     residual = residuals(Tables.of(network), fitted)
     return replace(
@@ -68,9 +73,6 @@ def joint_unembedding(
     surrogate: GroupModel,
     allowed: Callable[[Tensor], Tensor],
     noise: float,
-    *,
-    tolerance: float = 1e-10,
-    steps: int = 1_000,
 ) -> Unembedding:
     """The unembedding that makes a surrogate's logits the network's, as nearly as is allowed.
 
@@ -80,11 +82,9 @@ def joint_unembedding(
 
     Args:
         network: whose logits are fitted.
-        surrogate: whose activations carry them.
+        surrogate: whose activations carry them, in float64.
         allowed: the orthogonal projection of an unembedding on what the hypothesis lets it be.
         noise: in standard deviations of each pre-activation over all pairs.
-        tolerance: of the remaining gradient, relative to that at the start.
-        steps: at most this many.
     """
     own = allowed(surrogate.W_U.detach().double().T)
     square, target, pairs = _moments(network, surrogate)
@@ -101,8 +101,8 @@ def joint_unembedding(
     scale = 1 / (square.diagonal() + ridge)
     turned = allowed(scale * left)
     direction, fall = turned, (left * turned).sum()
-    for _ in range(steps):
-        if left.norm() <= tolerance * start:
+    for _ in range(STEPS):
+        if left.norm() <= TOLERANCE * start:
             break
         image = applied(direction)
         step = fall / (direction * image).sum()

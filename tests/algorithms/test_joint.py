@@ -13,7 +13,11 @@ from coset_circuits.evidence.controls import relabelled_group
 
 
 def small_network(seed=0):
-    return cc.GroupMLP.initialised(cc.group("S3"), d_mlp=5, d_embed=4, seed=seed).double()
+    return (
+        cc.GroupMLP.initialised(cc.group("S3"), d_mlp=5, d_embed=4, seed=seed)
+        .double()
+        .requires_grad_(False)
+    )
 
 
 def test_level_means_are_each_columns_cell_means():
@@ -63,6 +67,13 @@ def test_a_planted_circuit_stays_what_it_is(coset_network):
     own = Tables.of(coset_network).unembed
     assert torch.allclose(circuit.fitted.unembed, own, atol=1e-6)
     assert circuit.name == "coset+joint"
+
+
+def test_a_float32_network_gets_the_same_levels():
+    single, double = cc.load("s4", dtype=torch.float32), cc.load("s4", dtype=torch.float32).double()
+    for algorithm in (cc.CosetAlgorithm(even=True, joint=True), cc.IrrepAlgorithm(joint=True)):
+        found, expected = (algorithm.fit(n).fitted.unembed for n in (single, double))
+        assert torch.allclose(found, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("algorithm", [cc.CosetAlgorithm(even=True), cc.IrrepAlgorithm(even=True)])
