@@ -19,7 +19,22 @@ if TYPE_CHECKING:
         RawWeights,
     )
     from coset_circuits.errors import CosetCircuitsError
-    from coset_circuits.evidence import INTERVENTIONS, Comparison, Intervention, compare, measure
+    from coset_circuits.evidence import (
+        INTERVENTIONS,
+        Comparison,
+        Ensemble,
+        Intervention,
+        ablation,
+        activation_patching,
+        attribution_patching,
+        compare,
+        interchange,
+        measure,
+        neuron_groups,
+        path_patching,
+        scrub,
+        substitution,
+    )
     from coset_circuits.groups import FiniteGroup, group
     from coset_circuits.networks import GroupMLP, load, shipped, train
     from coset_circuits.thresholds import Thresholds
@@ -36,18 +51,27 @@ __all__ = [
     "CosetCircuitsError",
     "DoesNotApplyError",
     "DullNull",
+    "Ensemble",
     "FiniteGroup",
     "GroupMLP",
     "Intervention",
     "IrrepAlgorithm",
     "RawWeights",
     "Thresholds",
+    "ablation",
+    "activation_patching",
+    "attribution_patching",
     "compare",
     "group",
+    "interchange",
     "load",
     "measure",
+    "neuron_groups",
+    "path_patching",
     "save",
+    "scrub",
     "shipped",
+    "substitution",
     "train",
 ]
 

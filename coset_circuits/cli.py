@@ -74,16 +74,24 @@ def _root(
 @app.command()
 def compare(
     network: Annotated[
-        str, typer.Argument(help="A shipped name, a file of ours, or a checkpoint of either paper.")
-    ] = "s5",
+        list[str] | None,
+        typer.Argument(
+            help="Shipped names, files of ours, checkpoints of either paper, folders of any of "
+            "these [default: s5].",
+            show_default=False,
+        ),
+    ] = None,
     algorithms: Annotated[
         str, typer.Option(help="Hypotheses to compare, separated by commas.")
     ] = "coset,irrep",
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for the report [default: coset-circuits-report/NAME]."),
+        typer.Option(
+            help="Folder for the report [default: coset-circuits-report/NAME]. Of several "
+            "networks each gets a report below it, and is not analysed again.",
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of noise, relabelling and samples.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of noise, relabelling, samples and bootstrap.")] = 0,
     pairs: Annotated[
         str, typer.Option(help="How many pairs the interventions use: auto, all, or a number.")
     ] = "auto",
@@ -91,15 +99,20 @@ def compare(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Which algorithm explains this network? Prints the evidence and writes a report."""
+    """Which algorithm explains a network, or many? Prints the evidence and writes a report."""
     if out is not None:
         _check_writable(out)
-    chosen = _algorithms(algorithms)
-    count = _pairs(pairs)
+    given = network or ["s5"]
+    chosen, count = _algorithms(algorithms), _pairs(pairs)
     from coset_circuits.evidence import compare as run
+    from coset_circuits.evidence.sources import is_collection
     from coset_circuits.networks import load
 
-    loaded = load(network, order=order)
+    if len(given) > 1 or is_collection(given[0]):
+        options = {"seed": seed, "pairs": count, "order": order}
+        _compare_many(given, chosen, options, out, as_json, quiet)
+        return
+    loaded = load(given[0], order=order)
     with _steps(hidden=quiet or as_json) as progress:
         comparison = run(loaded, chosen, seed=seed, pairs=count, progress=progress)
     if as_json:
@@ -109,6 +122,45 @@ def compare(
         return
     folder = Path("coset-circuits-report") / _file_name(loaded) if out is None else out
     _say(comparison, comparison.save(folder), quiet)
+
+
+def _compare_many(
+    given: list[str],
+    algorithms: list[Algorithm],
+    options: dict[str, Any],
+    out: Path | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Several networks: what is done is kept, so that the same command goes on after Ctrl-C."""
+    from coset_circuits.evidence import compare as run
+    from coset_circuits.report.ensemble import print_ensemble
+
+    folder = out
+    if folder is None and not as_json:
+        name = Path(given[0]).resolve().name if len(given) == 1 else "networks"
+        folder = Path("coset-circuits-report") / name
+        _check_writable(folder)
+    try:
+        with _steps(hidden=quiet or as_json) as progress:
+            ensemble = run(given, algorithms, **options, out=folder, progress=progress)
+    except KeyboardInterrupt:
+        kept = (
+            "Nothing is kept without --out." if folder is None else f"What is done is in {folder}"
+        )
+        again = "" if folder is None else "; the same command goes on."
+        typer.echo(f"Stopped. {kept}{again}", err=True)
+        raise typer.Exit(130) from None
+    if folder is not None:
+        ensemble.save(folder)
+    if as_json:
+        typer.echo(json.dumps(ensemble.to_dict(), indent=1, allow_nan=False))
+        return
+    if not quiet:
+        print_ensemble(ensemble)
+        typer.echo()
+    assert folder is not None
+    typer.echo(f"Report: {folder / 'report.html'}")
 
 
 def _say(comparison: Comparison, folder: Path, quiet: bool) -> None:
@@ -144,7 +196,9 @@ def _pairs(text: str) -> int | None:
 
 
 def _file_name(network: GroupMLP) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", network.label).strip(".") or "network"
+    from coset_circuits.evidence.kept import file_name
+
+    return file_name(network.label)
 
 
 def _check_writable(path: Path) -> None:

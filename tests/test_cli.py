@@ -1,8 +1,10 @@
 """The command line, run as a user runs it."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from safetensors.torch import load_file
 
 import coset_circuits as cc
 from coset_circuits.evidence import INTERVENTIONS
+from coset_circuits.networks import planted_coset
 
 
 def run(*arguments, cwd=None):
@@ -71,6 +74,53 @@ def test_json_is_the_only_output(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.fixture
+def runs(tmp_path):
+    """A folder of eight networks and a file that is none."""
+    for seed in range(8):
+        network = planted_coset(cc.group("S3"), "C2", seed=seed)
+        network.label = f"S3-seed{seed}"
+        cc.save(network.float(), tmp_path / "runs" / network.label / "network.safetensors")
+    (tmp_path / "runs" / "bad.pt").write_bytes(b"nonsense")
+    return tmp_path / "runs"
+
+
+@pytest.mark.slow
+def test_compare_takes_several_networks_and_folders(runs, tmp_path):
+    given = ("compare", runs / "S3-seed1", runs / "S3-seed0", runs / "bad.pt")
+    options = ("--algorithms", "coset", "--out", tmp_path / "report")
+    done = run(*given, *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines[:-1])) <= 80
+    for words in ("S3-seed0", "ACROSS 2 NETWORKS OF S3", "bad.pt", "no difference can be"):
+        assert words in " ".join(done.stdout.split())
+    told = run(*given, *options, "--json", cwd=tmp_path)
+    found = json.loads(told.stdout)
+    assert found == json.loads((tmp_path / "report" / "findings.json").read_text())
+    assert [n["name"] for n in found["networks"]] == ["S3-seed1", "S3-seed0"]
+    assert [Path(n["file"]).name for n in found["skipped"]] == ["bad.pt"]
+    for name in ("S3-seed0", "S3-seed1", "."):
+        assert (tmp_path / "report" / name / "report.html").exists()
+
+
+@pytest.mark.slow
+def test_ctrl_c_among_many_networks_keeps_what_is_done(runs, tmp_path):
+    arguments = ("compare", runs, "--algorithms", "coset", "--out", tmp_path / "report", "--quiet")
+    command = [sys.executable, "-m", "coset_circuits", *map(str, arguments)]
+    begun = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    while not list(tmp_path.glob("report/*/asked.json")):
+        assert begun.poll() is None
+        time.sleep(0.05)
+    begun.send_signal(signal.SIGINT)
+    _, told = begun.communicate()
+    assert begun.returncode == 130
+    assert "Stopped." in told and "the same command goes on" in told and "Traceback" not in told
+    kept = {p.parent.name for p in tmp_path.glob("report/*/asked.json")}
+    assert 1 <= len(kept) < 8
+    assert not (tmp_path / "report" / "report.html").exists()
+
+
 def test_group_json_has_exact_spectra():
     done = run("group", "S4", "--json")
     described = json.loads(done.stdout)
@@ -111,9 +161,11 @@ def test_import_keeps_the_network(tmp_path):
     ("arguments", "words"),
     [
         (("compare", "nosuch"), ("nosuch", "s5", "s4")),
+        (("compare", "s4", "nosuch"), ("nosuch", "s5", "s4")),
+        (("compare", "."), ("no network", "it is empty")),
         (("compare", "s4", "--algorithms", "magic"), ("magic", "coset, irrep")),
         (("compare", "s4", "--pairs", "-3"), ("--pairs", "-3")),
-        (("train", "Q9"), ("Q9", "S1 to S7")),
+        (("train", "Q9"), ("order 9", "power of 2")),
         (("train", "S3", "--seeds", "5-1"), ("--seeds", "5-1")),
         (("train", "S3", "--recipe", "slow"), ("slow", "fast")),
         (("train", "S3", "--fraction", "2"), ("fraction", "2")),

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import copy
+import hashlib
 import html
 import math
 import os
 import platform
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 from jaxtyping import Int
@@ -29,8 +29,10 @@ from coset_circuits.algorithms import (
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.evidence.candidates import NETWORK, Candidate, Kind, Row
 from coset_circuits.evidence.controls import commuting_fraction, relabelled_group
-from coset_circuits.evidence.interventions import INTERVENTIONS
+from coset_circuits.evidence.ensemble import Ensemble, Report, compare_many
+from coset_circuits.evidence.interventions import INTERVENTIONS, Intervention
 from coset_circuits.evidence.measure import Outcome, measure
+from coset_circuits.evidence.sources import Given, is_collection
 from coset_circuits.evidence.verdict import (
     PredictionError,
     Verdict,
@@ -39,7 +41,7 @@ from coset_circuits.evidence.verdict import (
     prediction_error,
     separated,
 )
-from coset_circuits.networks import GroupMLP
+from coset_circuits.networks import GroupMLP, load
 from coset_circuits.networks.checkpoints import weights_sha256
 from coset_circuits.networks.mlp import GroupModel
 from coset_circuits.thresholds import DEFAULT, Thresholds
@@ -264,6 +266,7 @@ class Comparison:
         return f"<p><b>{html.escape(repr(self))}</b></p><ul>{said}</ul>"
 
 
+@overload
 def compare(
     network: GroupMLP,
     algorithms: Sequence[Algorithm] | None = None,
@@ -271,31 +274,126 @@ def compare(
     seed: int = 0,
     pairs: int | None = None,
     thresholds: Thresholds = DEFAULT,
-    progress: Callable[[str, int, int], None] | None = None,
-) -> Comparison:
-    """Fit hypotheses to a network and test what they predict, each beside its controls.
+    progress: Report | None = None,
+    out: str | os.PathLike[str] | None = None,
+    order: str | None = None,
+) -> Comparison: ...
+
+
+@overload
+def compare(
+    network: str | os.PathLike[str],
+    algorithms: Sequence[Algorithm] | None = None,
+    *,
+    seed: int = 0,
+    pairs: int | None = None,
+    thresholds: Thresholds = DEFAULT,
+    progress: Report | None = None,
+    out: str | os.PathLike[str] | None = None,
+    order: str | None = None,
+) -> Comparison | Ensemble: ...
+
+
+@overload
+def compare(
+    network: Iterable[Given],
+    algorithms: Sequence[Algorithm] | None = None,
+    *,
+    seed: int = 0,
+    pairs: int | None = None,
+    thresholds: Thresholds = DEFAULT,
+    progress: Report | None = None,
+    out: str | os.PathLike[str] | None = None,
+    order: str | None = None,
+) -> Ensemble: ...
+
+
+def compare(
+    network: Given | Iterable[Given],
+    algorithms: Sequence[Algorithm] | None = None,
+    *,
+    seed: int = 0,
+    pairs: int | None = None,
+    thresholds: Thresholds = DEFAULT,
+    progress: Report | None = None,
+    out: str | os.PathLike[str] | None = None,
+    order: str | None = None,
+) -> Comparison | Ensemble:
+    """Fit hypotheses to networks and test what they predict, each beside its controls.
 
     Args:
-        network: the network under study; it is copied and measured in float64.
+        network: the network under study, or its name or path: the result is a
+            :class:`Comparison`. A list of them, or a folder of checkpoints: an :class:`Ensemble`.
+            Networks are copied and measured in float64, one after the other.
         algorithms: the hypotheses, each shown in all its variants; coset and irrep by default.
-        seed: of the noise, the relabelling and, for a large group, the sample of pairs.
+        seed: of the noise, the relabelling, the bootstrap and, for a large group, the sample of
+            pairs.
         pairs: how many pairs the interventions are measured on; all of them unless the group has
             more than 60,000, then a sample of 10,000. The base figures are always over all pairs.
         thresholds: see :class:`Thresholds`.
         progress: called with (what is being done, steps done, steps in all).
+        out: a folder for reports, one a network where there are several. What it holds of several
+            networks, asked in the same way, is not computed again: a call that was stopped can
+            be made again and goes on.
+        order: the element order of a foreign checkpoint, where it cannot be measured.
 
     Raises:
-        CosetCircuitsError: no algorithm, or two of one name.
+        CosetCircuitsError: no algorithm, or two of one name; no such network; a file that cannot
+            be read, or none among several that can.
     """
-    chosen: list[Algorithm] = (
-        [CosetAlgorithm(), IrrepAlgorithm()] if algorithms is None else list(algorithms)
-    )
-    if not chosen:
+    chosen = _chosen(algorithms, pairs)
+
+    def one(network: GroupMLP, progress: Report | None) -> Comparison:
+        return _compare_one(network, chosen, seed, pairs, thresholds, progress)
+
+    if is_collection(network):
+        return compare_many(
+            network,
+            chosen,
+            one,
+            options={"seed": seed, "pairs": pairs},
+            versions=versions(),
+            thresholds=thresholds,
+            seed=seed,
+            order=order,
+            out=out,
+            progress=progress,
+        )
+    assert isinstance(network, (GroupMLP, str, os.PathLike))
+    loaded = network if isinstance(network, GroupMLP) else load(network, order=order)
+    comparison = one(loaded, progress)
+    if out is not None:
+        comparison.save(out)
+    return comparison
+
+
+def _chosen(algorithms: Sequence[Algorithm] | None, pairs: int | None) -> list[Algorithm]:
+    """The algorithms, once it is sure that they can be compared on that many pairs."""
+    if algorithms is None:
+        algorithms = [CosetAlgorithm(), IrrepAlgorithm()]
+    if not algorithms:
         raise CosetCircuitsError("No algorithm was given; give at least one, such as coset.")
+    names = [variant.name for algorithm in algorithms for variant in algorithm.variants()]
+    for name in names:
+        if names.count(name) > 1:
+            raise CosetCircuitsError(f"The algorithm {name} was given twice.")
+    if pairs is not None and pairs < 1:
+        raise CosetCircuitsError(f"{pairs} pairs were asked for; give a number from 1 up.")
+    return list(algorithms)
+
+
+def _compare_one(
+    network: GroupMLP,
+    algorithms: Sequence[Algorithm],
+    seed: int,
+    pairs: int | None,
+    thresholds: Thresholds,
+    progress: Report | None,
+) -> Comparison:
     network = _measured_copy(network)
     told = _Progress(progress, 3 + len(INTERVENTIONS))
     told("fitting hypotheses")
-    candidates, not_applicable, notes = _fit_all(network, chosen, seed, thresholds)
+    candidates, not_applicable, notes = _fit_all(network, algorithms, seed, thresholds)
     told("all pairs")
     all_pairs = network.group.pairs()
     sample = _sample(all_pairs, pairs, seed)
@@ -304,9 +402,10 @@ def compare(
     models: dict[str, GroupModel] = {NETWORK: network}
     models.update({c.name: c.circuit.surrogate() for c in candidates})
     rows = []
+    alike = _alike(models)
     for intervention in INTERVENTIONS.values():
         told(intervention.title)
-        rows.append(Row(intervention, measure(intervention, models, sample, seed=seed)))
+        rows.append(_row(intervention, models, alike, sample, seed))
     told("single claims")
     predicted = {c.name: prediction_error(rows, c, thresholds) for c in candidates}
     separations = separated(rows, candidates, predicted, thresholds)
@@ -330,7 +429,7 @@ def compare(
 
 
 class _Progress:
-    def __init__(self, report: Callable[[str, int, int], None] | None, total: int) -> None:
+    def __init__(self, report: Report | None, total: int) -> None:
         self.report, self.total, self.done = report, total, 0
 
     def __call__(self, text: str) -> None:
@@ -340,15 +439,10 @@ class _Progress:
 
 
 def _measured_copy(network: GroupMLP) -> GroupMLP:
-    own = copy.deepcopy(network)
-    own.reset_hooks(including_permanent=True)
-    own.requires_grad_(False)
-    return own.double()
+    return network.unhooked().requires_grad_(False).double()
 
 
 def _sample(pairs: Tensor, wanted: int | None, seed: int) -> Tensor:
-    if wanted is not None and wanted < 1:
-        raise CosetCircuitsError(f"{wanted} pairs were asked for; give a number from 1 up.")
     if wanted is None:
         wanted = len(pairs) if len(pairs) <= ALL_PAIRS_UP_TO else SAMPLE
     if wanted >= len(pairs):
@@ -365,8 +459,6 @@ def _fit_all(
     not_applicable: dict[str, str] = {}
     other = relabelled_group(network.group, seed)
     for variant in (v for a in algorithms for v in a.variants()):
-        if variant.name in {c.name for c in hypotheses}:
-            raise CosetCircuitsError(f"The algorithm {variant.name} was given twice.")
         try:
             circuit = variant.fit(network)
         except DoesNotApplyError as error:
@@ -400,6 +492,40 @@ def _candidate(
     return Candidate(name, kind, circuit, bits, of)
 
 
+def _alike(models: Mapping[str, GroupModel]) -> dict[str, str]:
+    """For each model the first that has the same weights, which can answer for it.
+
+    Variants of one hypothesis share claims, and controls that explain nothing are all the same.
+    """
+    first: dict[object, str] = {}
+    return {name: first.setdefault(_likeness(model), name) for name, model in models.items()}
+
+
+def _likeness(model: GroupModel) -> object:
+    """Equal for two models that compute the same at every site."""
+    if not isinstance(model, GroupMLP):
+        return id(model)
+    tensors = {**model.state_dict(), "reference_scale": model.reference_scale}
+    weights = tuple(
+        (name, hashlib.sha256(tensor.detach().cpu().contiguous().numpy().tobytes()).digest())
+        for name, tensor in sorted(tensors.items())
+        if tensor is not None
+    )
+    return model.activation.function, model.silent, weights
+
+
+def _row(
+    intervention: Intervention,
+    models: Mapping[str, GroupModel],
+    alike: Mapping[str, str],
+    pairs: Tensor,
+    seed: int,
+) -> Row:
+    apart = {name: models[name] for name in dict.fromkeys(alike.values())}
+    found = measure(intervention, apart, pairs, seed=seed)
+    return Row(intervention, {name: found[first] for name, first in alike.items()})
+
+
 def _attribute(
     candidates: Sequence[Candidate],
     network: GroupMLP,
@@ -414,10 +540,8 @@ def _attribute(
         if candidate.kind == "hypothesis" and len(claims) > 1:
             for claim in sorted(claims):
                 models[f"{candidate.name}|{claim}"] = candidate.circuit.surrogate({claim})
-    rows = [
-        Row(INTERVENTIONS[id], measure(INTERVENTIONS[id], models, pairs, seed=seed))
-        for id in ATTRIBUTION_ROWS
-    ]
+    alike = _alike(models)
+    rows = [_row(INTERVENTIONS[id], models, alike, pairs, seed) for id in ATTRIBUTION_ROWS]
     found = []
     for name in list(models)[1:]:
         algorithm, claim = name.split("|")

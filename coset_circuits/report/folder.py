@@ -1,9 +1,10 @@
-"""Write a comparison to a folder: everything is made in memory first, each file appears whole."""
+"""Write a report to a folder: everything is made in memory first, each file appears whole."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from coset_circuits.errors import CosetCircuitsError
@@ -21,12 +22,27 @@ def save(comparison: Comparison, folder: str | os.PathLike[str]) -> Path:
     Raises:
         CosetCircuitsError: the folder cannot be made or written.
     """
+    return write(folder, lambda: _files(comparison), below=("figures",))
+
+
+def write(
+    folder: str | os.PathLike[str],
+    make: Callable[[], Mapping[str, str]],
+    *,
+    below: Sequence[str] = (),
+) -> Path:
+    """Write files, by their paths in the folder, and make the folder and those ``below`` it.
+
+    Raises:
+        CosetCircuitsError: the folder cannot be made or written.
+    """
     target = Path(folder)
     made: list[Path] = []
     try:
-        _check(target)
-        files = _files(comparison)
-        _make(target / "figures", made)
+        _check(target, below)
+        files = make()
+        for place in (target, *(target / name for name in below)):
+            _make(place, made)
         _write(target, files)
     except OSError as error:
         for created in reversed(made):
@@ -45,9 +61,9 @@ def _files(comparison: Comparison) -> dict[str, str]:
     }
 
 
-def _check(target: Path) -> None:
+def _check(target: Path, below: Sequence[str]) -> None:
     """Refuse, before any work, a path on which a file stands in the way."""
-    for place in (target / "figures", target, *target.parents):
+    for place in (*(target / name for name in below), target, *target.parents):
         if place.exists() and not place.is_dir():
             raise _refusal(target, f"{place} is a file")
 
@@ -60,7 +76,7 @@ def _make(folder: Path, made: list[Path]) -> None:
             made.append(place)
 
 
-def _write(target: Path, files: dict[str, str]) -> None:
+def _write(target: Path, files: Mapping[str, str]) -> None:
     """All files under temporary names, then all renamed."""
     waiting = {target / name: text for name, text in files.items()}
     partial = {path: path.with_name(f".{path.name}.{os.getpid()}.partial") for path in waiting}

@@ -87,12 +87,11 @@ def page(comparison: Comparison, drawn: Mapping[str, str]) -> str:
         comparison: what is reported.
         drawn: the SVG text of each figure in :data:`PLATES`.
     """
-    title = _text(f"Which algorithm explains {comparison.network.label}?")
     lines = t.interventions(comparison)
     sections = (
         _verdict(comparison),
         _front(comparison, drawn),
-        _section("The network", _facts(t.network_facts(comparison))),
+        section("The network", facts(t.network_facts(comparison))),
         _roles(comparison, drawn),
         _interventions(comparison, lines, drawn),
         _predictions(comparison),
@@ -100,83 +99,89 @@ def page(comparison: Comparison, drawn: Mapping[str, str]) -> str:
         _not_applicable(comparison),
         _circumstances(comparison),
     )
+    return document(f"Which algorithm explains {comparison.network.label}?", sections)
+
+
+def document(title: str, sections: Iterable[str]) -> str:
+    """A page from its title, as text, and its sections, HTML already; empty ones are left out."""
+    heading = escaped(title)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{title}</title>\n<style>{CSS}</style>\n</head>\n<body>\n<main>\n"
-        f"<h1>{title}</h1>\n"
+        f"<title>{heading}</title>\n<style>{CSS}</style>\n</head>\n<body>\n<main>\n"
+        f"<h1>{heading}</h1>\n"
         + "\n".join(s for s in sections if s)
         + "\n</main>\n</body>\n</html>\n"
     )
 
 
-def _text(value: str) -> str:
+def escaped(value: str) -> str:
     return escape(t.clean(value))
 
 
-def _broken(value: str) -> str:
+def broken(value: str) -> str:
     """Text that may break after the signs inside a name, but not inside a quantity."""
-    text = re.sub(r"([-+,_])(?=\S)", r"\1<wbr>", _text(value))
+    text = re.sub(r"([-+,_])(?=\S)", r"\1<wbr>", escaped(value))
     return re.sub(r"\|[^|]+\||δ = \S+", r'<span class="whole">\g<0></span>', text)
 
 
-def _section(title: str, *content: str) -> str:
+def section(title: str, *content: str) -> str:
     return f"<section>\n<h2>{title}</h2>\n" + "\n".join(c for c in content if c) + "\n</section>"
 
 
-def _paragraph(text: str, style: str = "") -> str:
-    return f'<p class="{style}">{_text(text)}</p>' if style else f"<p>{_text(text)}</p>"
+def paragraph(text: str, style: str = "") -> str:
+    return f'<p class="{style}">{escaped(text)}</p>' if style else f"<p>{escaped(text)}</p>"
 
 
-def _scroll(label: str, content: str) -> str:
+def scroll(label: str, content: str) -> str:
     """A box that scrolls sideways by itself, by keyboard too."""
     return (
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{_text(label)}">\n'
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{escaped(label)}">\n'
         f"{content}\n</div>"
     )
 
 
-def _table(label: str, caption: str, head: Sequence[str], rows: Iterable[str]) -> str:
+def table(label: str, caption: str, head: Sequence[str], rows: Iterable[str]) -> str:
     """A table from its heading cells and whole rows, all HTML already."""
-    return _scroll(
+    return scroll(
         label,
         f"<table>\n<caption>{caption}</caption>\n<thead><tr>{''.join(head)}</tr></thead>\n"
         "<tbody>\n" + "\n".join(rows) + "\n</tbody>\n</table>",
     )
 
 
-def _column(title: str, *, name: bool = False) -> str:
+def column(title: str, *, name: bool = False) -> str:
     kind = ' class="name"' if name else ""
-    return f'<th scope="col"{kind}>{_broken(title)}</th>'
+    return f'<th scope="col"{kind}>{broken(title)}</th>'
 
 
-def _row(name: str, cells: Iterable[str], style: str = "") -> str:
+def row(name: str, cells: Iterable[str], style: str = "") -> str:
     kind = f' class="{style}"' if style else ""
     return f'<tr{kind}><th scope="row" class="name">{name}</th>{"".join(cells)}</tr>'
 
 
-def _cell(text: str) -> str:
-    return f"<td>{_text(text)}</td>"
+def cell(text: str) -> str:
+    return f"<td>{escaped(text)}</td>"
 
 
-def _facts(facts: Iterable[tuple[str, str]]) -> str:
-    items = "".join(f"<dt>{_text(k)}</dt><dd>{_text(v)}</dd>\n" for k, v in facts)
+def facts(facts: Iterable[tuple[str, str]]) -> str:
+    items = "".join(f"<dt>{escaped(k)}</dt><dd>{escaped(v)}</dd>\n" for k, v in facts)
     return f'<dl class="facts">\n{items}</dl>'
 
 
 def _figure(comparison: Comparison, drawn: Mapping[str, str], name: str, caption: str) -> str:
     plate = PLATES[name]
-    picture = inline(drawn[name], _text(f"{plate.title}. {plate.alternative(comparison)}"))
+    picture = inline(drawn[name], escaped(f"{plate.title}. {plate.alternative(comparison)}"))
     return (
-        f"<figure>\n{_scroll(f'Figure: {plate.title}', picture)}\n"
-        f"<figcaption>{_text(caption)}</figcaption>\n</figure>"
+        f"<figure>\n{scroll(f'Figure: {plate.title}', picture)}\n"
+        f"<figcaption>{escaped(caption)}</figcaption>\n</figure>"
     )
 
 
 def _verdict(comparison: Comparison) -> str:
     parts = t.verdict_parts(comparison)
-    items = [f'<li class="{kind}">{_text(text)}</li>' for kind, text in parts]
-    sentences = "\n".join(_paragraph(s) for s in comparison.verdict.sentences)
+    items = [f'<li class="{kind}">{escaped(text)}</li>' for kind, text in parts]
+    sentences = "\n".join(paragraph(s) for s in comparison.verdict.sentences)
     headline = f'<ul class="verdict">{"".join(items)}</ul>'
     return f'<section aria-label="Verdict">\n{headline}\n{sentences}\n</section>'
 
@@ -188,9 +193,9 @@ def _front(comparison: Comparison, drawn: Mapping[str, str]) -> str:
         f"length from δ = {max(deltas):g} to {min(deltas):g}. The vertical axis is linear below "
         "the dotted line, so that no error at all can be shown."
     )
-    return _section(
+    return section(
         "The front: prediction error against description length",
-        _paragraph(t.FRONT_NOTE),
+        paragraph(t.FRONT_NOTE),
         _figure(comparison, drawn, "front", caption),
     )
 
@@ -200,9 +205,9 @@ def _roles(comparison: Comparison, drawn: Mapping[str, str]) -> str:
         _figure(comparison, drawn, "roles", "Neurons by role; hypotheses that share a fit once.")
     ]
     head = [
-        _column("role", name=True),
+        column("role", name=True),
         *map(
-            _column,
+            column,
             (
                 "neurons",
                 "FVU left",
@@ -214,39 +219,39 @@ def _roles(comparison: Comparison, drawn: Mapping[str, str]) -> str:
         ),
     ]
     for family in t.role_families(comparison):
-        names = _text(", ".join(family.names))
+        names = escaped(", ".join(family.names))
         caption = f"<b>{names}</b>: covers {family.coverage:.0%} of the neurons that matter."
         rows = [
-            _row(
-                _text(line.role),
+            row(
+                escaped(line.role),
                 [
-                    _cell(str(line.neurons)),
-                    *(_cell(t.loss(v)) for v in (line.fvu_left, line.fvu_right, line.fvu_unembed)),
-                    *(_cell(t.accuracy(1 - v)) for v in (line.fvu_left, line.fvu_right)),
+                    cell(str(line.neurons)),
+                    *(cell(t.loss(v)) for v in (line.fvu_left, line.fvu_right, line.fvu_unembed)),
+                    *(cell(t.accuracy(1 - v)) for v in (line.fvu_left, line.fvu_right)),
                 ],
             )
             for line in family.lines
         ]
-        parts.append(_table(f"Roles under {', '.join(family.names)}", caption, head, rows))
+        parts.append(table(f"Roles under {', '.join(family.names)}", caption, head, rows))
     parts.append(
-        _paragraph(
+        paragraph(
             "FVU: median over neurons of the fraction of variance unexplained; explained: 1 − FVU. "
             "Negligible neurons hardly touch the logits; unexplained ones carry the mean of their "
             "tables in the surrogate.",
             "soft",
         )
     )
-    return _section("What the neurons do", *parts)
+    return section("What the neurons do", *parts)
 
 
 def _interventions(
     comparison: Comparison, lines: Sequence[t.InterventionLine], drawn: Mapping[str, str]
 ) -> str:
     names = [c.name for c in comparison.hypotheses]
-    notes = "\n".join(_paragraph(note, "soft") for note in t.footnotes(comparison))
-    return _section(
+    notes = "\n".join(paragraph(note, "soft") for note in t.footnotes(comparison))
+    return section(
         "Interventions: observed and predicted",
-        _paragraph(
+        paragraph(
             f"Pairs: {t.pairs_text(comparison)}. The control is the network's own value under "
             "another intervention with the same dull effect, or an exact value. A row separates "
             "hypotheses when their predictions differ by more than their own errors."
@@ -286,14 +291,14 @@ def _interventions(
 
 def _observed_table(lines: Sequence[t.InterventionLine], names: Sequence[str]) -> str:
     head = [
-        _column("intervention", name=True),
-        _column("observed"),
-        *map(_column, names),
-        _column("matched control"),
-        _column("separates", name=True),
+        column("intervention", name=True),
+        column("observed"),
+        *map(column, names),
+        column("matched control"),
+        column("separates", name=True),
     ]
     rows = [
-        _row(
+        row(
             _line_name(line),
             [
                 _reading(line.observed),
@@ -304,7 +309,7 @@ def _observed_table(lines: Sequence[t.InterventionLine], names: Sequence[str]) -
         )
         for line in lines
     ]
-    return _table(
+    return table(
         "Interventions, observed and predicted",
         "Observed, predicted by each hypothesis, and controlled: accuracy above mean loss (nats).",
         head,
@@ -315,10 +320,10 @@ def _observed_table(lines: Sequence[t.InterventionLine], names: Sequence[str]) -
 def _relabelled_table(lines: Sequence[t.InterventionLine], names: Sequence[str]) -> str:
     shown = [name for name in names if lines and name in lines[0].relabelled]
     if not shown:
-        return _paragraph("There is no relabelled-group control for this network.")
-    head = [_column("intervention", name=True), _column("observed"), *map(_column, shown)]
+        return paragraph("There is no relabelled-group control for this network.")
+    head = [column("intervention", name=True), column("observed"), *map(column, shown)]
     rows = [
-        _row(
+        row(
             _line_name(line),
             [_reading(line.observed), *(_reading(line.relabelled[name]) for name in shown)],
         )
@@ -329,11 +334,11 @@ def _relabelled_table(lines: Sequence[t.InterventionLine], names: Sequence[str])
         "network and the labels are untouched. Where these predict as well, the prediction is no "
         "evidence for the group structure."
     )
-    return _table("Predictions on a relabelled group", caption, head, rows)
+    return table("Predictions on a relabelled group", caption, head, rows)
 
 
 def _line_name(line: t.InterventionLine) -> str:
-    return f"{line.number}. {_text(line.title)}<small><code>{_broken(line.id)}</code></small>"
+    return f"{line.number}. {escaped(line.title)}<small><code>{broken(line.id)}</code></small>"
 
 
 def _reading(reading: t.Reading | None, used: bool = False) -> str:
@@ -350,13 +355,13 @@ def _control(control: t.ControlReading | None) -> str:
     if control is None:
         return f"<td>{t.MISSING}</td>"
     second = "" if control.loss is None else f'<span class="loss">{t.loss(control.loss)}</span>'
-    note = f"<small>{_text(control.title)}</small>"
+    note = f"<small>{escaped(control.title)}</small>"
     return f'<td class="control">{t.accuracy(control.accuracy)}{second}{note}</td>'
 
 
 def _cautions(lines: Sequence[t.InterventionLine]) -> str:
     items = "".join(
-        f"<dt>{_text('; '.join(line.title for line in rows))}</dt><dd>{_text(text)}</dd>\n"
+        f"<dt>{escaped('; '.join(line.title for line in rows))}</dt><dd>{escaped(text)}</dd>\n"
         for rows, text in t.cautions(lines)
     )
     return f'<dl class="notes">\n{items}</dl>'
@@ -373,12 +378,12 @@ def _predictions(comparison: Comparison) -> str:
         "logit R²",
         "rows",
     )
-    bits = [_column(f"bits at δ = {delta:g}") for delta in deltas]
-    head = [_column("candidate", name=True), *bits, *map(_column, titles)]
+    bits = [column(f"bits at δ = {delta:g}") for delta in deltas]
+    head = [column("candidate", name=True), *bits, *map(column, titles)]
     rows = [
-        _row(
-            f"{_broken(line.name)}<small>{line.kind}</small>",
-            [*(_cell(t.whole(line.bits[delta])) for delta in deltas), *_error_cells(line)],
+        row(
+            f"{broken(line.name)}<small>{line.kind}</small>",
+            [*(cell(t.whole(line.bits[delta])) for delta in deltas), *_error_cells(line)],
             line.kind,
         )
         for line in t.front(comparison)
@@ -388,7 +393,7 @@ def _predictions(comparison: Comparison) -> str:
         "in decades of loss and shares of pairs, over the rows on which a candidate is not silent; "
         "same answer and logit R² compare input by input (medians over rows)."
     )
-    return _section("Prediction summary", _table("Prediction summary", escape(caption), head, rows))
+    return section("Prediction summary", table("Prediction summary", escape(caption), head, rows))
 
 
 def _error_cells(line: t.FrontLine) -> list[str]:
@@ -401,18 +406,18 @@ def _error_cells(line: t.FrontLine) -> list[str]:
         error.same_answer,
         error.logit_r2,
     )
-    return [*(_cell(t.decades(v)) for v in values), _cell(str(error.rows))]
+    return [*(cell(t.decades(v)) for v in values), cell(str(error.rows))]
 
 
 def _claims(comparison: Comparison) -> str:
     claims, found = t.attributions(comparison)
     if not found:
         return ""
-    head = [_column("hypothesis", name=True), *(_column(f"{claim} alone") for claim in claims)]
+    head = [column("hypothesis", name=True), *(column(f"{claim} alone") for claim in claims)]
     rows = [
-        _row(
-            _broken(name),
-            (_cell(t.decades(values[c]) if c in values else "not claimed") for c in claims),
+        row(
+            broken(name),
+            (cell(t.decades(values[c]) if c in values else "not claimed") for c in claims),
         )
         for name, values in found
     ]
@@ -420,29 +425,32 @@ def _claims(comparison: Comparison) -> str:
         "Median |Δlog10 loss| in decades when one claim alone replaces its part of the network and "
         "the rest stays the network's own: which claim brings the error in."
     )
-    return _section("Claims apart", _table("Errors of single claims", escape(caption), head, rows))
+    return section("Claims apart", table("Errors of single claims", escape(caption), head, rows))
 
 
 def _not_applicable(comparison: Comparison) -> str:
     if not comparison.not_applicable:
         return ""
-    return _section(
+    return section(
         "Hypotheses that do not apply",
-        _facts(t.not_applicable(comparison)),
+        facts(t.not_applicable(comparison)),
     )
 
 
 def _circumstances(comparison: Comparison) -> str:
-    rows = [_row(f"<code>{_broken(k)}</code>", [_cell(v)]) for k, v in t.thresholds(comparison)]
-    head = [_column("threshold", name=True), _column("value")]
-    return _section(
+    rows = [
+        row(f"<code>{broken(k)}</code>", [cell(v)])
+        for k, v in t.threshold_values(comparison.thresholds)
+    ]
+    head = [column("threshold", name=True), column("value")]
+    return section(
         "How this was decided, and how to repeat it",
         "<h3>Rule</h3>",
-        _paragraph(comparison.verdict.rule),
+        paragraph(comparison.verdict.rule),
         "<h3>Thresholds</h3>",
-        _table("Thresholds", "They travel with every result.", head, rows),
+        table("Thresholds", "They travel with every result.", head, rows),
         "<h3>Circumstances</h3>",
-        _facts(t.circumstances(comparison)),
+        facts(t.circumstances(comparison)),
         "<h3>Again, in Python</h3>",
-        f"<pre><code>{_text(t.repeat_line(comparison))}</code></pre>",
+        f"<pre><code>{escaped(t.repeat_line(comparison))}</code></pre>",
     )

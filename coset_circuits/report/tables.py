@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import combinations
@@ -12,15 +13,18 @@ from coset_circuits.evidence.compare import NETWORK, Candidate, versions
 from coset_circuits.evidence.verdict import errors
 from coset_circuits.networks import shipped
 from coset_circuits.networks.checkpoints import weights_sha256
+from coset_circuits.thresholds import Thresholds
 
 SILENT = "silent"
 MISSING = "–"
 SHORT = {"irrep-projected": "proj", "irrep-bilinear": "bilin"}
 
-EVEN_NOTE = (
-    "+even: the hypothesis also claims that the linear half of the activation cancels in the "
-    "logits (ReLU(t) = t/2 + |t|/2)."
-)
+CLAIM_NOTES = {
+    "+even": "+even: the hypothesis also claims that the linear half of the activation cancels in "
+    "the logits (ReLU(t) = t/2 + |t|/2).",
+    "+joint": "+joint: the unembedding's levels, as many as before, are fitted together to the "
+    "network's logits instead of neuron by neuron.",
+}
 FRONT_NOTE = (
     "An explanation should predict well and be short: low and to the left. The dull null (k-means "
     "levels, no group theory) and the raw weights need no explanation to predict, and are long for "
@@ -274,9 +278,8 @@ def attributions(comparison: Comparison) -> tuple[list[str], list[tuple[str, dic
     return claims, list(rows.items())
 
 
-def thresholds(comparison: Comparison) -> list[tuple[str, str]]:
+def threshold_values(values: Thresholds) -> list[tuple[str, str]]:
     """Every threshold and its value."""
-    values = comparison.thresholds
     found = ((f.name, getattr(values, f.name)) for f in fields(values))
     return [
         (name, ", ".join(f"{v:g}" for v in value) if isinstance(value, tuple) else f"{value:g}")
@@ -310,16 +313,16 @@ def repeat_line(comparison: Comparison) -> str:
 def footnotes(comparison: Comparison) -> list[str]:
     """What must be read with the interventions table, and the comparison's own notes."""
     names = [c.name for c in comparison.hypotheses]
-    notes = []
-    if any(name.endswith("+even") for name in names):
-        notes.append(EVEN_NOTE)
+    notes = [note for claim, note in CLAIM_NOTES.items() if any(claim in name for name in names)]
+    users: dict[frozenset[str], list[str]] = defaultdict(list)
     for candidate in comparison.hypotheses:
-        if used := candidate.circuit.used_rows:
-            rows = ", ".join(sorted(used))
-            notes.append(
-                f"The fit of {clean(candidate.name)} has already used what is observed under "
-                f"{rows} (a temperature, say): no evidence for it, and not among its errors."
-            )
+        if candidate.circuit.used_rows:
+            users[candidate.circuit.used_rows].append(clean(candidate.name))
+    for rows, fitted in users.items():
+        notes.append(
+            f"The fit of {' and of '.join(fitted)} has already used what is observed under "
+            f"{', '.join(sorted(rows))}: no evidence for it, and not among its errors."
+        )
     return notes + [clean(note) for note in comparison.notes]
 
 
@@ -332,8 +335,9 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
     """Column headings of at most seven characters, all different."""
     found: dict[str, str] = {}
     for name in names:
-        stem, plus, _ = name.partition("+")
-        base = f"{SHORT.get(stem, stem)[:5]}+e" if plus else SHORT.get(stem, stem)[:7]
+        stem, *claims = name.split("+")
+        suffix = f"+{''.join(claim[:1] for claim in claims)}" if claims else ""
+        base = f"{SHORT.get(stem, stem)[: 7 - len(suffix)]}{suffix}"
         short, count = base, 1
         while short in found.values():
             count += 1
@@ -385,7 +389,7 @@ def decades(value: float | None) -> str:
 
 def whole(value: float | None) -> str:
     """Bits, to the bit."""
-    return MISSING if value is None or math.isnan(value) else f"{value:,.0f}"
+    return MISSING if value is None or not math.isfinite(value) else f"{round(value):,}"
 
 
 def clean(text: str) -> str:

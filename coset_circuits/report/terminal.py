@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from rich import box
 from rich.console import Console
@@ -21,7 +21,7 @@ def print_comparison(comparison: Comparison, console: Console | None = None) -> 
     """Print a comparison: network, verdict, roles, interventions, front, rule."""
     console = console or Console(highlight=False)
     lines = t.interventions(comparison)
-    console.print(_facts(t.network_facts(comparison)))
+    console.print(fact_table(t.network_facts(comparison)))
     _verdict(console, comparison)
     _roles(console, comparison)
     _interventions(console, comparison, lines)
@@ -31,6 +31,11 @@ def print_comparison(comparison: Comparison, console: Console | None = None) -> 
 
 def plain_text(comparison: Comparison, width: int = 80) -> str:
     """The same without colour, no line longer than ``width``."""
+    return plainly(lambda console: print_comparison(comparison, console), width)
+
+
+def plainly(show: Callable[[Console], None], width: int) -> str:
+    """What is printed to a console of that width, without colour."""
     file = io.StringIO()
     console = Console(
         file=file,
@@ -41,11 +46,11 @@ def plain_text(comparison: Comparison, width: int = 80) -> str:
         legacy_windows=False,
         _environ={},
     )
-    print_comparison(comparison, console)
+    show(console)
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
 
 
-def _facts(facts: Iterable[tuple[str, str]]) -> Table:
+def fact_table(facts: Iterable[tuple[str, str]]) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -54,28 +59,28 @@ def _facts(facts: Iterable[tuple[str, str]]) -> Table:
     return table
 
 
-def _heading(console: Console, text: str) -> None:
+def print_heading(console: Console, text: str) -> None:
     console.print()
     console.print(Text(text, style="bold underline" if console.color_system else "bold"))
 
 
-def _note(console: Console, text: str) -> None:
+def print_note(console: Console, text: str) -> None:
     console.print(Text(text, style="dim", overflow="fold"))
 
 
 def _verdict(console: Console, comparison: Comparison) -> None:
-    _heading(console, "VERDICT")
+    print_heading(console, "VERDICT")
     styles = {"supported": "bold green", "refuted": "bold red", "open": "bold yellow"}
     for kind, text in t.verdict_parts(comparison):
         console.print(Text(text, style=styles[kind]))
 
 
 def _roles(console: Console, comparison: Comparison) -> None:
-    _heading(console, "WHAT THE NEURONS DO")
+    print_heading(console, "WHAT THE NEURONS DO")
     for family in t.role_families(comparison):
         names = t.clean(", ".join(family.names))
         console.print(Text(f"{names}: covers {family.coverage:.0%} of the neurons that matter"))
-        table = _table(
+        table = plain_table(
             ["role"],
             ["neurons", "FVU left", "FVU right", "unembed", "expl. L", "R"],
             gap=2 if console.width >= 72 else 1,
@@ -87,8 +92,10 @@ def _roles(console: Console, comparison: Comparison) -> None:
             table.add_row(Text(t.clean(line.role)), *cells, *explained)
         console.print(Padding(table, (0, 0, 0, 2)))
         if rest := family.lines[MAX_ROLES:]:
-            _note(console, f"  and {len(rest)} more roles ({sum(r.neurons for r in rest)} neurons)")
-    _note(
+            print_note(
+                console, f"  and {len(rest)} more roles ({sum(r.neurons for r in rest)} neurons)"
+            )
+    print_note(
         console,
         "FVU: median fraction of variance unexplained; expl. L, R: explained left and right, "
         "1−FVU.",
@@ -100,30 +107,30 @@ def _interventions(
 ) -> None:
     short = t.short_names([c.name for c in comparison.hypotheses])
     for quantity, unit in (("accuracy", "share of pairs"), ("loss", "mean, nats")):
-        _heading(console, f"INTERVENTIONS: {quantity.upper()} ({unit})")
-        for part in _parts(list(short), max(1, (console.width - 40) // 8)):
+        print_heading(console, f"INTERVENTIONS: {quantity.upper()} ({unit})")
+        for part in parts(list(short), max(1, (console.width - 40) // 8)):
             console.print(_readings(lines, quantity, {name: short[name] for name in part}))
     if legend := t.legend(short):
-        _note(console, f"{legend}.")
-    _note(console, "; ".join(f"{line.number} {line.title}" for line in lines) + ".")
-    _note(
+        print_note(console, f"{legend}.")
+    print_note(console, "; ".join(f"{line.number} {line.title}" for line in lines) + ".")
+    print_note(
         console,
         "control: the network's own value under the intervention whose number stands in “row” "
         "(=: the exact share of commuting pairs); sep: does the row separate any two hypotheses? "
         "–: the hypothesis is silent here.",
     )
     for note in t.footnotes(comparison):
-        _note(console, note)
+        print_note(console, note)
 
 
-def _parts(names: Sequence[str], size: int) -> list[Sequence[str]]:
+def parts(names: Sequence[str], size: int) -> list[Sequence[str]]:
     """Columns in tables of at most ``size`` hypotheses; one empty part where there are none."""
     return [names[i : i + size] for i in range(0, len(names), size)] or [[]]
 
 
 def _readings(lines: Sequence[t.InterventionLine], quantity: str, short: dict[str, str]) -> Table:
     show = t.accuracy if quantity == "accuracy" else t.loss
-    table = _table(
+    table = plain_table(
         ["", "intervention"], ["seen", *map(t.clean, short.values()), "control", "row", "sep"]
     )
     for line in lines:
@@ -146,8 +153,8 @@ def _readings(lines: Sequence[t.InterventionLine], quantity: str, short: dict[st
 def _front(console: Console, comparison: Comparison) -> None:
     deltas = comparison.thresholds.relative_errors
     headline = comparison.thresholds.headline_error
-    _heading(console, "THE FRONT: PREDICTION ERROR AGAINST DESCRIPTION LENGTH")
-    table = _table(
+    print_heading(console, "THE FRONT: PREDICTION ERROR AGAINST DESCRIPTION LENGTH")
+    table = plain_table(
         ["candidate"],
         [*(f"δ={d:g}".replace("0.", ".") for d in deltas), "loss", "worst", "acc.", "same", "R²"],
     )
@@ -164,26 +171,26 @@ def _front(console: Console, comparison: Comparison) -> None:
             t.decades(error.logit_r2),
         )
     console.print(table)
-    _note(
+    print_note(
         console,
         f"δ: bits per neuron at that relative error (sorted by {headline:g}); loss, worst: median "
         "and worst |Δlog10 loss| in decades; acc.: mean |Δaccuracy|; same, R²: same answer and "
         "logit R² per input, medians over rows.",
     )
-    _note(console, t.FRONT_NOTE)
+    print_note(console, t.FRONT_NOTE)
 
 
 def _closing(console: Console, comparison: Comparison) -> None:
-    _heading(console, "WHAT THE ROWS SUPPORT")
+    print_heading(console, "WHAT THE ROWS SUPPORT")
     for sentence in comparison.verdict.sentences:
         console.print(Text(t.clean(sentence), overflow="fold"))
     for names, why in t.not_applicable(comparison):
         console.print(Text(f"Not applicable, {names}: {why}", overflow="fold"))
     console.print()
-    _note(console, f"Rule. {comparison.verdict.rule}")
+    print_note(console, f"Rule. {comparison.verdict.rule}")
 
 
-def _table(texts: Sequence[str], numbers: Sequence[str], *, gap: int = 1) -> Table:
+def plain_table(texts: Sequence[str], numbers: Sequence[str], *, gap: int = 1) -> Table:
     padding = (0, gap - 1, 0, 0)
     table = Table(box=box.SIMPLE_HEAD, padding=padding, pad_edge=False, show_edge=False)
     for name in texts:

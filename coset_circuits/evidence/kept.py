@@ -1,0 +1,165 @@
+"""Findings that a folder keeps, so that no network is analysed twice with the same options."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from coset_circuits.algorithms import Algorithm
+from coset_circuits.errors import CosetCircuitsError
+
+if TYPE_CHECKING:
+    from coset_circuits.evidence.compare import Comparison
+
+ASKED = "asked.json"
+"""Beside each kept findings.json: what was asked, and hashes that show that it is unchanged."""
+FINDINGS = "findings.json"
+_OWN = {"findings.json", "report.html", "figures"}
+
+
+class Kept:
+    """A folder with one report for each network; what it holds is found by what was asked.
+
+    Attributes:
+        folder: it is made when the first report is written.
+
+    Raises:
+        CosetCircuitsError: it could not be written then.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        check_writable(self.folder)
+        self.places: dict[str, Path] = {}
+        for path in sorted(self.folder.glob(f"*/{ASKED}")):
+            if (note := _read(path)) is not None:
+                self.places[_key(note)] = path.parent
+
+    def findings(self, asked: Mapping[str, Any] | None) -> tuple[dict[str, Any], Path] | None:
+        """What was found when the same was asked, and where; None if never or no longer whole."""
+        place = None if asked is None else self.places.get(_key(asked))
+        if place is None:
+            return None
+        note = _read(place / ASKED)
+        try:
+            found = (place / FINDINGS).read_bytes()
+        except OSError:
+            return None
+        if note is None or note.get("findings_sha256") != hashlib.sha256(found).hexdigest():
+            return None
+        return json.loads(found), place
+
+    def keep(self, asked: Mapping[str, Any] | None, content: str, comparison: Comparison) -> Path:
+        """Write a comparison's report and what was asked for it; returns its folder.
+
+        ``content`` is the hash of the network. Without ``asked`` the report is written all the
+        same, but never stands for a later one.
+
+        Raises:
+            CosetCircuitsError: the folder cannot be written.
+        """
+        place = self._place(comparison.network.label, content)
+        asked = {"network": content} if asked is None else asked
+        # An older note must not vouch for a new report that is only half written.
+        (place / ASKED).unlink(missing_ok=True)
+        comparison.save(place)
+        found = (place / FINDINGS).read_bytes()
+        note = {**asked, "findings_sha256": hashlib.sha256(found).hexdigest()}
+        partial = place / f".{ASKED}.{os.getpid()}.partial"
+        partial.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+        partial.replace(place / ASKED)
+        self.places[_key(asked)] = place
+        return place
+
+    def _place(self, label: str, network: str) -> Path:
+        """Under the network's label, unless another network or something else stands there."""
+        own = self.folder / file_name(label)
+        if own.name not in _OWN:
+            note = _read(own / ASKED)
+            if not own.exists() or (note is not None and note.get("network") == network):
+                return own
+        return own.with_name(f"{own.name}-{network[:8]}")
+
+
+def asked(
+    network: str, naming: Sequence[str], algorithms: Sequence[Algorithm], options: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """All that findings depend on, or None where that cannot be told.
+
+    Args:
+        network: the hash of the weights.
+        naming: what the network's label is taken from.
+        algorithms: an algorithm counts with its parameters, which its ``repr`` must show.
+        options: seed, pairs, thresholds, order, versions.
+    """
+    code = {_module_hash(type(a)) for a in algorithms}
+    if None in code or any(type(a).__repr__ is object.__repr__ for a in algorithms):
+        return None
+    found = {
+        "network": network,
+        "naming": list(naming),
+        "algorithms": [repr(a) for a in algorithms],
+        "options": dict(options),
+        "code": [_source_hash(), *sorted(map(str, code))],
+    }
+    return json.loads(json.dumps(found))
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a folder that cannot be written before minutes are spent.
+
+    Raises:
+        CosetCircuitsError: it, or what it would be made in, is read-only or a file.
+    """
+    existing = folder
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise CosetCircuitsError(
+            f"{folder} cannot be written, because {existing} is "
+            f"{'read-only' if existing.is_dir() else 'a file, not a folder'}; choose another."
+        )
+
+
+def file_name(label: str) -> str:
+    """A label as the name of a file or folder."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", label).strip(".") or "network"
+
+
+def _key(note: Mapping[str, Any]) -> str:
+    kept = {name: value for name, value in note.items() if name != "findings_sha256"}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def _read(note: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(note.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+@cache
+def _source_hash() -> str:
+    """Of the package's own code: a release number stays the same while the code is worked on."""
+    root = Path(__file__).parents[1]
+    whole = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        whole.update(path.relative_to(root).as_posix().encode())
+        whole.update(path.read_bytes())
+    return whole.hexdigest()
+
+
+def _module_hash(kind: type) -> str | None:
+    """Of the file that defines an algorithm, which may be the user's own; None if there is none."""
+    try:
+        return hashlib.sha256(Path(inspect.getfile(kind)).read_bytes()).hexdigest()
+    except (OSError, TypeError):
+        return None

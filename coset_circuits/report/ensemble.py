@@ -1,0 +1,260 @@
+"""Many networks on a terminal, as a page, and in a folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from rich.console import Console
+from rich.text import Text
+
+from coset_circuits.evidence.across import Stratum
+from coset_circuits.evidence.ensemble import Ensemble
+from coset_circuits.report import html as h
+from coset_circuits.report import sheets as s
+from coset_circuits.report import tables as t
+from coset_circuits.report.folder import write
+from coset_circuits.report.style import COLOURS, INK, colour, inline, look, marker, svg
+from coset_circuits.report.terminal import (
+    fact_table,
+    plain_table,
+    plainly,
+    print_heading,
+    print_note,
+)
+
+MAX_ROWS = 60
+"""Networks that a terminal lists; the others are in the files."""
+
+MARKERS = {"control": "x", "null": "s"}
+KINDS = {"control": "on a relabelled group", "null": "null: no group theory"}
+STYLES = {"supported": "bold green", "refuted": "bold red", "open": "bold yellow"}
+
+
+def save(ensemble: Ensemble, folder: str | os.PathLike[str]) -> Path:
+    """Write report.html and findings.json; returns the folder.
+
+    The page links to the networks' own reports where they lie in the same folder.
+
+    Raises:
+        CosetCircuitsError: the folder cannot be made or written.
+    """
+    return write(folder, lambda: _files(ensemble, Path(folder)))
+
+
+def _files(ensemble: Ensemble, folder: Path) -> dict[str, str]:
+    findings = json.dumps(ensemble.to_dict(), indent=1, allow_nan=False)
+    reports = {n.report for n in ensemble if n.report and (folder / n.report).is_dir()}
+    return {"findings.json": f"{findings}\n", "report.html": page(ensemble, frozenset(reports))}
+
+
+def plain_text(ensemble: Ensemble, width: int = 80) -> str:
+    """What :func:`print_ensemble` prints, without colour, no line longer than ``width``."""
+    return plainly(lambda console: print_ensemble(ensemble, console), width)
+
+
+def print_ensemble(ensemble: Ensemble, console: Console | None = None) -> None:
+    """Print every network's verdict and figures, then what is found across them."""
+    console = console or Console(highlight=False)
+    short = s.in_short(ensemble)
+    console.print(fact_table(facts(ensemble)))
+    for sheet in s.per_network(ensemble, short.__getitem__):
+        _print_sheet(console, sheet)
+    hypotheses = {name: short[name] for name in s.all_hypotheses(ensemble)}
+    if legend := t.legend(hypotheses):
+        print_note(console, f"{legend}.")
+    for text in s.claims(ensemble):
+        print_note(console, text)
+    for stratum in ensemble.strata:
+        _print_stratum(console, stratum, ensemble, short)
+    console.print()
+    print_note(console, f"Rule for each network. {ensemble.rule}")
+
+
+def facts(ensemble: Ensemble) -> list[tuple[str, str]]:
+    """What was studied: (name, value)."""
+    kinds = "; ".join(f"{len(x.networks)} of {x.title}" for x in ensemble.strata)
+    found = [("networks", f"{len(ensemble)}: {kinds}")]
+    for i, (name, why) in enumerate(ensemble.skipped.items()):
+        told = why if why.startswith(name) else f"{name}: {why}"
+        found.append(("" if i else "not analysed", told))
+    found.append(("seed", str(ensemble.seed)))
+    if len(ensemble.strata) > 1:
+        found.append(("across", "within one group, width and activation only"))
+    return [(name, t.clean(value)) for name, value in found]
+
+
+def _print_sheet(console: Console, sheet: s.Sheet) -> None:
+    print_heading(console, sheet.title.upper().replace("Δ", "δ"))
+    for part in sheet.fitted(console.width):
+        table = plain_table(part.names, part.numbers)
+        for row in part.rows[:MAX_ROWS]:
+            table.add_row(*map(Text, row))
+        console.print(table)
+    if len(sheet.rows) > MAX_ROWS:
+        print_note(console, f"and {len(sheet.rows) - MAX_ROWS} more networks")
+    if sheet.note:
+        print_note(console, sheet.note)
+
+
+def _print_stratum(
+    console: Console, stratum: Stratum, ensemble: Ensemble, short: Mapping[str, str]
+) -> None:
+    count = len(stratum.networks)
+    print_heading(console, f"ACROSS {count} NETWORK{'S' * (count > 1)} OF {t.clean(stratum.title)}")
+    for kind, text in s.verdicts(stratum):
+        console.print(Text(text, style=STYLES[kind]))
+    for sheet in _printed(stratum, short):
+        _print_sheet(console, sheet)
+    console.print()
+    for text in s.method(stratum, ensemble):
+        print_note(console, text)
+
+
+def _printed(stratum: Stratum, short: Mapping[str, str]) -> Iterator[s.Sheet]:
+    """Means of predictions stay in the files: the median is what can be trusted."""
+    for sheet in s.across(stratum, short.__getitem__):
+        if not sheet.title.startswith("Interventions: mean"):
+            yield sheet
+    yield from s.paired(stratum, short.__getitem__)
+
+
+def page(ensemble: Ensemble, reports: frozenset[str] = frozenset()) -> str:
+    """The whole page; ``reports`` are the folders of networks' own reports beside it."""
+    sections = [_verdicts(ensemble), h.section("The networks", *_networks(ensemble, reports))]
+    for number, stratum in enumerate(ensemble.strata):
+        sections.append(_across(stratum, ensemble, number))
+    sections += [_skipped(ensemble), _circumstances(ensemble)]
+    return h.document(f"Which algorithm explains these {len(ensemble)} networks?", sections)
+
+
+def _verdicts(ensemble: Ensemble) -> str:
+    parts = []
+    for stratum in ensemble.strata:
+        title = h.escaped(f"{len(stratum.networks)} of {stratum.title}")
+        items = "".join(
+            f'<li class="{kind}">{h.escaped(text)}</li>' for kind, text in s.verdicts(stratum)
+        )
+        parts.append(f'<h3>{title}</h3>\n<ul class="verdict">{items}</ul>')
+    return f'<section aria-label="Verdict">\n{"".join(parts)}\n</section>'
+
+
+def _networks(ensemble: Ensemble, reports: frozenset[str]) -> Iterator[str]:
+    yield h.paragraph(
+        "Every network by itself. Statistics come below: their unit is the network, never the "
+        "neuron."
+    )
+    for sheet in s.per_network(ensemble, s.in_full):
+        yield _sheet(sheet, reports)
+    for text in s.claims(ensemble):
+        yield h.paragraph(text, "soft")
+
+
+def _across(stratum: Stratum, ensemble: Ensemble, number: int) -> str:
+    title = h.escaped(f"Across the networks of {stratum.title}")
+    if len(stratum.networks) < 2:
+        return h.section(title, *map(h.paragraph, s.method(stratum, ensemble)))
+    return h.section(
+        title,
+        *map(h.paragraph, s.method(stratum, ensemble)),
+        _front_figure(stratum, ensemble, number),
+        *(_sheet(sheet) for sheet in s.across(stratum, s.in_full)),
+        *(_sheet(sheet) for sheet in s.paired(stratum, s.in_full)),
+    )
+
+
+def _sheet(sheet: s.Sheet, reports: frozenset[str] = frozenset()) -> str:
+    # A column of numbers in front of the names is for a terminal's cross-references only.
+    skip = 0 if sheet.names[0] else 1
+    head = [h.column(title, name=True) for title in sheet.names[skip:]]
+    head += [h.column(title) for title in sheet.numbers]
+    links = {name: href for name, href in sheet.links if href.rpartition("/")[0] in reports}
+    texts = len(sheet.names) - skip - 1
+    rows = []
+    for first, *rest in sheet.rows:
+        name = h.broken(". ".join([first, *rest[:skip]]))
+        if first in links:
+            name = f'<a href="{h.escaped(quote(links[first]))}">{name}</a>'
+        cells = [f'<td class="text">{h.broken(c)}</td>' for c in rest[skip : skip + texts]]
+        rows.append(h.row(name, [*cells, *map(h.cell, rest[skip + texts :])]))
+    note = f". {h.escaped(sheet.note)}" if sheet.note else ""
+    return h.table(sheet.title, f"<b>{h.escaped(sheet.title)}</b>{note}", head, rows)
+
+
+def _skipped(ensemble: Ensemble) -> str:
+    if not ensemble.skipped:
+        return ""
+    return h.section("Not analysed", h.facts(ensemble.skipped.items()))
+
+
+def _circumstances(ensemble: Ensemble) -> str:
+    thresholds = [
+        h.row(f"<code>{h.broken(name)}</code>", [h.cell(value)])
+        for name, value in t.threshold_values(ensemble.thresholds)
+    ]
+    head = [h.column("threshold", name=True), h.column("value")]
+    versions = [*ensemble.versions.items(), ("seed", str(ensemble.seed))]
+    return h.section(
+        "How this was decided, and how to repeat it",
+        "<h3>Rule for each network</h3>",
+        h.paragraph(ensemble.rule),
+        "<h3>Thresholds</h3>",
+        h.table("Thresholds", "They travel with every result.", head, thresholds),
+        "<h3>Circumstances</h3>",
+        h.facts(versions),
+    )
+
+
+def _front_figure(stratum: Stratum, ensemble: Ensemble, number: int) -> str:
+    with look():
+        figure = Figure(figsize=(7.5, 5.0), layout="constrained")
+        front(stratum, figure.subplots(), ensemble.thresholds.headline_error)
+    title = "The front over networks: prediction error against description length"
+    told = "One mark a network and candidate; the figures are in the tables."
+    picture = inline(svg(figure, f"front-{number}"), h.escaped(f"{title}. {told}"))
+    caption = (
+        "One mark a network and candidate: low and to the left is better. A hypothesis and its "
+        "relabelled control share a colour. The vertical axis is linear below 0.01."
+    )
+    return f"<figure>\n{h.scroll(title, picture)}\n<figcaption>{caption}</figcaption>\n</figure>"
+
+
+def front(stratum: Stratum, ax: Axes, relative_error: float) -> Axes:
+    """Prediction error against description length, one marker a network and candidate."""
+    shades = {name: colour(i) for i, name in enumerate(stratum.hypotheses)}
+    # Where the colours begin anew, the marks differ.
+    marks = {n: marker(2 * (i // len(COLOURS))) for i, n in enumerate(stratum.hypotheses)}
+    for network in stratum.networks:
+        for name, circuit in network.circuits.items():
+            error, bits = network.error(name), network.bits(name, relative_error)
+            if error is not None and bits is not None:
+                shade = shades.get(circuit["control_of"] or name, INK)
+                mark = marks.get(name, MARKERS.get(circuit["kind"], "o"))
+                ax.plot(max(bits, 1e-3), error, mark, color=shade, ms=6, alpha=0.75)
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=9))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.set_yscale("symlog", linthresh=0.01, linscale=0.5)
+    ax.set_yticks(ticks := [0, 0.01, 0.1, 1, 10], [f"{tick:g}" for tick in ticks])
+    ax.set_ylim(bottom=-0.0015)
+    ax.grid(True, color=INK, alpha=0.1, lw=0.6)
+    ax.set_xlabel(f"description length (bits per neuron at δ = {relative_error:g})")
+    ax.set_ylabel("median |Δlog10 loss| (decades)")
+    handles = [
+        Line2D([], [], ls="", marker=marks[name], color=shade, label=t.clean(name))
+        for name, shade in shades.items()
+    ]
+    handles += [
+        Line2D([], [], ls="", marker=mark, color=INK, alpha=0.75, label=KINDS[kind])
+        for kind, mark in MARKERS.items()
+    ]
+    ax.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+    return ax

@@ -1,0 +1,390 @@
+"""The tables of an ensemble, computed once for terminal and HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from coset_circuits.evidence.across import (
+    BITS,
+    PREDICTION_ERROR,
+    Across,
+    NetworkFindings,
+    Stratum,
+)
+from coset_circuits.evidence.ensemble import Ensemble
+from coset_circuits.evidence.interventions import INTERVENTIONS
+from coset_circuits.evidence.statistics import METHOD, Estimate, Paired, networks_needed
+from coset_circuits.report import tables as t
+
+Label = Callable[[str], str]
+"""How a candidate is written: short on a terminal, in full on a page."""
+
+SUPPORTED, REFUTED, NEITHER = "+", "×", "·"
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One table: columns of text, then columns of figures.
+
+    Attributes:
+        note: how it is to be read.
+        names: titles of the text columns.
+        numbers: titles of the columns of figures.
+        rows: a cell for each column.
+        links: a page for the first cell of some rows.
+    """
+
+    title: str
+    note: str
+    names: tuple[str, ...]
+    numbers: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    links: tuple[tuple[str, str], ...] = ()
+
+    def fitted(self, width: int) -> Iterator[Sheet]:
+        """The same in several tables, each with all names and as many figures as fit a width."""
+        left = sum(min(24, max(map(len, c))) + 1 for c in self._columns(0, len(self.names)))
+        widths = [max(map(len, c)) + 1 for c in self._columns(len(self.names), None)]
+        start = 0
+        while start < max(1, len(widths)):
+            stop = start + 1
+            while stop < len(widths) and left + sum(widths[start : stop + 1]) <= width + 1:
+                stop += 1
+            yield self._part(start, stop)
+            start = stop
+
+    def _columns(self, start: int, stop: int | None) -> list[tuple[str, ...]]:
+        titles = (*self.names, *self.numbers)
+        return list(zip(titles, *self.rows, strict=True))[start:stop]
+
+    def _part(self, start: int, stop: int) -> Sheet:
+        own = len(self.names)
+        rows = tuple((*row[:own], *row[own + start : own + stop]) for row in self.rows)
+        return Sheet(self.title, self.note, self.names, self.numbers[start:stop], rows, self.links)
+
+
+def per_network(ensemble: Ensemble, label: Label) -> Iterator[Sheet]:
+    """What was found on each network by itself."""
+    yield _networks(ensemble, label)
+    names = all_hypotheses(ensemble)
+    delta = ensemble.thresholds.headline_error
+    yield _by_hypothesis(
+        ensemble,
+        label,
+        "Prediction error",
+        "Median |Δlog10 loss| in decades, and after / the same on a relabelled group; nulls have "
+        "no group theory and need none.",
+        lambda network, name: t.decades(network.error(name)),
+    )
+    yield Sheet(
+        "Worst accuracy error",
+        "The largest |Δaccuracy| over the interventions.",
+        ("network",),
+        tuple(map(label, names)),
+        tuple((n.name, *(_worst_accuracy(n, name) for name in names)) for n in ensemble),
+    )
+    yield _by_hypothesis(
+        ensemble,
+        label,
+        f"Bits per neuron at δ = {delta:g}",
+        "Description length; after / that on a relabelled group.",
+        lambda network, name: t.whole(network.bits(name, delta)),
+    )
+
+
+def across(stratum: Stratum, label: Label) -> Iterator[Sheet]:
+    """What is found across the networks of one kind; nothing for one network."""
+    if len(stratum.networks) < 2:
+        return
+    yield _candidates(stratum, label)
+    for quantity, show in (("accuracy", t.accuracy), ("loss", t.loss)):
+        yield _observed(stratum, quantity, show)
+        for statistic in ("median", "mean"):
+            yield _predicted(stratum, label, quantity, show, statistic)
+
+
+def paired(stratum: Stratum, label: Label) -> Iterator[Sheet]:
+    """Every two hypotheses over the same networks, and each against its relabelled control."""
+    for compared, what in ((stratum.between, "Hypotheses"), (stratum.controlled, "Controls")):
+        for quantity, title, show in (
+            (PREDICTION_ERROR, "prediction error in decades", t.loss),
+            (BITS, "bits per neuron", t.whole),
+        ):
+            chosen = [p for p in compared if p.quantity == quantity]
+            if chosen:
+                yield _paired(f"{what} compared: {title}", chosen, label, show)
+
+
+def all_hypotheses(ensemble: Ensemble) -> list[str]:
+    """The compared hypotheses, in the order met."""
+    return list(dict.fromkeys(name for network in ensemble for name in network.hypotheses))
+
+
+def claims(ensemble: Ensemble) -> list[str]:
+    """What the endings of the hypotheses' names stand for."""
+    names = all_hypotheses(ensemble)
+    return [note for end, note in t.CLAIM_NOTES.items() if any(end in name for name in names)]
+
+
+def verdicts(stratum: Stratum) -> list[tuple[str, str]]:
+    """What was supported and refuted, in how many networks: (kind, words)."""
+    found = []
+    for word, kind in (("supported", "supported"), ("refuted", "refuted")):
+        counts: dict[str, list[str]] = {}
+        for name in stratum.hypotheses:
+            having = [n for n in stratum.networks if name in n.circuits]
+            count = sum(name in n.verdict[word] for n in having)
+            if count:
+                counts.setdefault(f"{count} of {len(having)}", []).append(name)
+        if counts:
+            said = "; ".join(f"{', '.join(names)} in {many}" for many, names in counts.items())
+            found.append((kind, f"{word.capitalize()}: {said}"))
+    if not any(kind == "supported" for kind, _ in found):
+        found.insert(0, ("open", "No hypothesis is supported in any network"))
+    return [(kind, t.clean(text)) for kind, text in found]
+
+
+def method(stratum: Stratum, ensemble: Ensemble) -> list[str]:
+    """How figures across networks were made, and what they cannot say."""
+    limits = ensemble.thresholds
+    family = len(stratum.between)
+    count = len(stratum.networks)
+    few = [n.partition(": ")[2] for n in ensemble.notes if n.startswith(f"{stratum.title}: ")]
+    needed = networks_needed(limits, family=family) if family else 0
+    return [
+        f"[low, high]: {1 - limits.significance:.0%} interval, {METHOD}, seed {ensemble.seed}. An "
+        "interval without width means that these networks agree, not that all would. Means of "
+        "losses hang on a few networks and their intervals are too short; read the median first.",
+        "Differences are first − second, over the rows on which both speak. r: matched-pairs "
+        "rank-biserial correlation. p: exact two-sided Wilcoxon signed-rank test after Holm's "
+        f"correction over the {family} comparisons of hypotheses (controls: "
+        f"{len(stratum.controlled)}). Equivalent: two one-sided tests within "
+        f"±{limits.equivalence_log_loss:g} decades or ±{limits.equivalence_bits:g} bits, corrected "
+        "likewise.",
+        *(t.clean(text) for text in few),
+        *(
+            [
+                f"After the correction over {family} comparisons no p can be below "
+                f"{limits.significance:g} with fewer than {needed} networks."
+            ]
+            if family and count < needed
+            else []
+        ),
+    ]
+
+
+def _networks(ensemble: Ensemble, label: Label) -> Sheet:
+    names = all_hypotheses(ensemble)
+    rows, links = [], []
+    for network in ensemble:
+        group, _, width, _ = network.kind
+        marks = [_mark(network, name) for name in names]
+        name = t.clean(network.name)
+        accuracy, loss = t.accuracy(network.accuracy), t.loss(network.loss)
+        rows.append((name, t.clean(group), str(width), accuracy, loss, *marks))
+        if network.report is not None:
+            links.append((name, f"{network.report}/report.html"))
+    return Sheet(
+        "Networks and verdicts",
+        f"Over all pairs; loss: mean, nats. {SUPPORTED} supported, {REFUTED} refuted, {NEITHER} "
+        f"neither, {t.MISSING} does not apply.",
+        ("network", "group"),
+        ("width", "accuracy", "loss", *map(label, names)),
+        tuple(rows),
+        tuple(links),
+    )
+
+
+def _mark(network: NetworkFindings, name: str) -> str:
+    if name not in network.circuits:
+        return t.MISSING
+    if name in network.verdict["supported"]:
+        return SUPPORTED
+    return REFUTED if name in network.verdict["refuted"] else NEITHER
+
+
+def _by_hypothesis(
+    ensemble: Ensemble,
+    label: Label,
+    title: str,
+    note: str,
+    show: Callable[[NetworkFindings, str], str],
+) -> Sheet:
+    """One figure of each hypothesis beside that of its control, and of each null."""
+    names = all_hypotheses(ensemble)
+    nulls = list(dict.fromkeys(n for network in ensemble for n in _of_kind(network, "null")))
+    rows = []
+    for network in ensemble:
+        controls = {c["control_of"]: n for n, c in network.circuits.items() if c["control_of"]}
+        cells = [
+            f"{show(network, n)}/{show(network, controls[n])}"
+            if n in controls
+            else show(network, n)
+            for n in names
+        ]
+        rows.append((t.clean(network.name), *cells, *(show(network, n) for n in nulls)))
+    titles = (*map(label, names), *map(label, nulls))
+    return Sheet(title, note, ("network",), titles, tuple(rows))
+
+
+def _of_kind(network: NetworkFindings, kind: str) -> list[str]:
+    return [name for name, circuit in network.circuits.items() if circuit["kind"] == kind]
+
+
+def _worst_accuracy(network: NetworkFindings, name: str) -> str:
+    circuit = network.circuits.get(name)
+    value = None if circuit is None else circuit["prediction"]["worst_abs_delta_accuracy"]
+    return t.decades(value)
+
+
+def _candidates(stratum: Stratum, label: Label) -> Sheet:
+    candidates = dict.fromkeys(name for network in stratum.networks for name in network.circuits)
+    delta = next(iter(stratum.networks)).findings["thresholds"]["headline_error"]
+    rows = []
+    for name in candidates:
+        error = stratum.finding("prediction", name, "median_abs_delta_log10_loss")
+        bits = stratum.finding(f"description_length_{delta:g}", name, BITS)
+        rows.append(
+            (
+                label(name),
+                *_centres(error, t.decades),
+                *_centres(bits, t.whole),
+            )
+        )
+    return Sheet(
+        "Prediction error and description length",
+        f"Median |Δlog10 loss| in decades and bits per neuron at δ = {delta:g}: their median and "
+        "mean over networks.",
+        ("candidate",),
+        ("error", "[low, high]", "mean", "bits", "[low, high]", "mean"),
+        tuple(rows),
+    )
+
+
+def _centres(item: Across | None, show: Callable[[float | None], str]) -> tuple[str, str, str]:
+    if item is None:
+        return t.MISSING, t.MISSING, t.MISSING
+    middle, mean = item.estimates["median"], item.estimates["mean"]
+    return show(middle.value), _interval(middle, show), show(mean.value)
+
+
+def _observed(stratum: Stratum, quantity: str, show: Callable[[float | None], str]) -> Sheet:
+    numbers = {id: i for i, id in enumerate(_experiments(stratum), 1)}
+    rows = []
+    for id, number in numbers.items():
+        item = stratum.finding(id, None, quantity)
+        if item is None:
+            continue
+        control = (item.control_values or {}).get("median")
+        beside = "" if item.control is None else str(numbers.get(item.control[0], "="))
+        rows.append(
+            (
+                str(number),
+                id,
+                *(_with_interval(item.estimates[name], show) for name in ("mean", "median")),
+                _brief(show(control)),
+                beside,
+            )
+        )
+    unit = "share of pairs" if quantity == "accuracy" else "mean over pairs, nats"
+    return Sheet(
+        f"Interventions: {quantity} of the networks",
+        f"Over networks ({unit}); control: the median under the intervention in “row”, which has "
+        "the same dull effect (=: an exact value).",
+        ("", "intervention"),
+        ("mean [low, high]", "median [low, high]", "control", "row"),
+        tuple(rows),
+    )
+
+
+def _with_interval(estimate: Estimate, show: Callable[[float | None], str]) -> str:
+    """In one cell, as short as can be: two of them must fit a line of a terminal."""
+    low_high = "" if estimate.interval is None else f" {_interval(estimate, show, ',')}"
+    return _brief(f"{show(estimate.value)}{low_high}")
+
+
+def _brief(text: str) -> str:
+    """Exponents of one digit in one digit."""
+    return text.replace("e-0", "e-").replace("e+0", "e+")
+
+
+def _predicted(
+    stratum: Stratum,
+    label: Label,
+    quantity: str,
+    show: Callable[[float | None], str],
+    statistic: str,
+) -> Sheet:
+    names = stratum.hypotheses
+    rows = []
+    for id in _experiments(stratum):
+        found = [stratum.finding(id, name, quantity) for name in (None, *names)]
+        values = [None if f is None else f.estimates[statistic].value for f in found]
+        rows.append((id, *map(show, values), str(_separating(stratum, id))))
+    return Sheet(
+        f"Interventions: {statistic} {quantity}, observed and predicted",
+        f"The {statistic} over networks of what is seen and of what each surrogate answers; "
+        f"{t.MISSING}: silent; sep: in how many of the {len(stratum.networks)} networks the row "
+        "separates any two hypotheses.",
+        ("intervention",),
+        ("seen", *map(label, names), "sep"),
+        tuple(rows),
+    )
+
+
+def _separating(stratum: Stratum, id: str) -> int:
+    return sum(bool(n.rows[id, None, "loss"]["separates"]) for n in stratum.networks)
+
+
+def _experiments(stratum: Stratum) -> list[str]:
+    return [id for id in INTERVENTIONS if stratum.finding(id, None, "accuracy") is not None]
+
+
+def _paired(
+    title: str, compared: Iterable[Paired], label: Label, show: Callable[[float | None], str]
+) -> Sheet:
+    rows = tuple(
+        (
+            label(p.one),
+            label(p.two),
+            str(p.networks),
+            show(p.median.value),
+            _interval(p.median, show),
+            show(p.mean.value),
+            f"{p.effect:.2f}",
+            t.MISSING if p.p_holm is None else t.loss(p.p_holm),
+            _said(p),
+        )
+        for p in compared
+    )
+    numbers = ("n", "median", "[low, high]", "mean", "r", "p", "verdict")
+    return Sheet(title, "", ("first", "second"), numbers, rows)
+
+
+def _said(p: Paired) -> str:
+    return {"too few networks": "too few", "different, equivalent": "diff., equiv."}.get(
+        p.verdict, p.verdict
+    )
+
+
+def _interval(estimate: Estimate, show: Callable[[float | None], str], between: str = ", ") -> str:
+    if estimate.interval is None:
+        return t.MISSING
+    return f"[{between.join(show(bound) for bound in estimate.interval)}]"
+
+
+def in_full(name: str) -> str:
+    """A candidate's name as a page writes it."""
+    return t.clean(name)
+
+
+def in_short(ensemble: Ensemble) -> dict[str, str]:
+    """Short names of all candidates; those of the hypotheses are told apart."""
+    found = t.short_names(all_hypotheses(ensemble))
+    short = {name: t.clean(text) for name, text in found.items()}
+    for network in ensemble:
+        for name, circuit in network.circuits.items():
+            of = circuit["control_of"]
+            short.setdefault(name, f"{short[of]} (relab.)" if of in short else t.clean(name))
+    return short
