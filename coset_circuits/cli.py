@@ -77,7 +77,8 @@ def compare(
         list[str] | None,
         typer.Argument(
             help="Shipped names, files of ours, checkpoints of either paper, folders of any of "
-            "these [default: s5].",
+            "these (default: s5).",
+            metavar="NETWORK",
             show_default=False,
         ),
     ] = None,
@@ -87,8 +88,8 @@ def compare(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for the report [default: coset-circuits-report/NAME]. Of several "
-            "networks each gets a report below it, and is not analysed again.",
+            help="Folder for the report (default: coset-circuits-report/NAME). Of several "
+            "networks each gets a report below it, and is not analysed again."
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of noise, relabelling, samples and bootstrap.")] = 0,
@@ -316,7 +317,7 @@ def group(
 def import_(
     file: Annotated[str, typer.Argument(help="A checkpoint of either paper: file or folder.")],
     out: Annotated[
-        Path | None, typer.Option(help="Where to write [default: NAME.safetensors].")
+        Path | None, typer.Option(help="Where to write (default: NAME.safetensors).")
     ] = None,
     order: Order = None,
 ) -> None:

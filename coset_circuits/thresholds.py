@@ -48,8 +48,8 @@ class Thresholds:
     control_ratio: float = 0.5
     """… and at most this share of the same hypothesis's error on the relabelled group."""
     freedom: float = 0.05
-    """A scrub is vacuous when it leaves the input less than this share of its entropy. Cosets of two
-    elements leave 0.15 on S5 and 0.11 on S6; a few sign neurons among faithful irreps 0.02 to
+    """A scrub is vacuous when it leaves the input less than this share of its entropy. Cosets of
+    two elements leave 0.15 on S5, 0.11 on S6; a few sign neurons among faithful irreps 0.02 to
     0.05."""
     relative_errors: tuple[float, ...] = (0.3, 0.1, 0.03)
     """Precisions, in standard deviations, at which description lengths are given."""

@@ -27,8 +27,9 @@ def main(name: str = "s5", samples: int = 5) -> pd.DataFrame:
     rows = []
     for algorithm in (cc.IrrepAlgorithm(), cc.CosetAlgorithm(), cc.DullNull()):
         circuit = algorithm.fit(network)
-        for found in scrub(circuit, samples=samples, controls=MATCHED).scrubs:
-            tried = [c for c in found.controls.values() if isinstance(c, Scrubbed)]
+        for found in scrub(circuit, samples=samples, controls=(*MATCHED, "relabelled")).scrubs:
+            matched = [found.controls.get(name) for name in MATCHED]
+            tried = [control for control in matched if isinstance(control, Scrubbed)]
             rows.append(
                 {
                     "hypothesis": algorithm.name,

@@ -34,6 +34,7 @@ from coset_circuits.evidence.patching import (
     path_patching,
 )
 from coset_circuits.evidence.scrubbing import scrub
+from coset_circuits.evidence.substitution import substitution
 from coset_circuits.networks import SITES, planted_coset
 
 PACKAGE = str(Path(cc.__file__).parent)
@@ -97,6 +98,7 @@ EXPERIMENTS = {
     "nulls": fits(cc.DullNull(), cc.RawWeights()),
     "compare": lambda network: cc.compare(network, [OneForm()], pairs=6),
     "scrub": with_circuit(scrub, samples=2),
+    "substitution": with_circuit(substitution, pairs=torch.tensor([[0, 1], [2, 3], [4, 4]])),
     "interchange": with_circuit(interchange, controls=1, pairs=6),
     "ablation_by_threshold": with_circuit(ablation_by_threshold, controls=1, pairs=6),
     "ablation": with_groups(ablation, controls=1),

@@ -45,6 +45,7 @@ def test_irreps_are_free_only_after_the_activation(capsys):
     assert cluster < 2 and cosets > 100
     assert coset.loc["pre: both cosets", "verdict"] == "passes"
     assert coset.loc["pre: both cosets", "best control"] < 0.06
+    assert frame.loc[("dull null", "pre: both levels"), "verdict"] == "blind"
     assert "best control" in capsys.readouterr().out
 
 

@@ -20,13 +20,15 @@ from coset_circuits.evidence.interventions import (
 )
 from coset_circuits.evidence.measure import Outcome, measure
 from coset_circuits.evidence.neurons import NeuronGroups, neuron_groups
+from coset_circuits.evidence.partitions import cells
 from coset_circuits.evidence.patching import (
     Patching,
     activation_patching,
     attribution_patching,
     path_patching,
 )
-from coset_circuits.evidence.product_variance import product_variance
+from coset_circuits.evidence.product_variance import product_variance, variance_by_product
+from coset_circuits.evidence.resampling import donors, mean_over, only, replace, resample, shuffle
 from coset_circuits.evidence.scrub_result import ScrubResult
 from coset_circuits.evidence.scrubbing import scrub
 from coset_circuits.evidence.substitution import Substitution, substitution
@@ -52,18 +54,26 @@ __all__ = [
     "ablation_by_threshold",
     "activation_patching",
     "attribution_patching",
+    "cells",
     "commuting_fraction",
     "compare",
     "completeness",
+    "donors",
     "interchange",
     "intervention",
+    "mean_over",
     "measure",
     "minimality",
     "neuron_groups",
+    "only",
     "path_patching",
     "product_variance",
     "relabelled_group",
+    "replace",
+    "resample",
     "scrub",
+    "shuffle",
     "standard_normal",
     "substitution",
+    "variance_by_product",
 ]

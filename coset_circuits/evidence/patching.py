@@ -292,10 +292,10 @@ def attribution_patching(
     neurons is the sum of its neurons' shares. One forward and one backward pass whatever the number
     of patches. Exact at ``hook_post`` and ``hook_logits``, where the logit difference is linear;
     before the activation function it is wrong by whatever that bends
-    (:meth:`Patching.attribution_error`). Of any ReLU network without biases whose two runs are
-    independent it finds half of the whole there: gradient times what goes is the base's own logits
-    (Euler), and gradient times what comes is a function of a' plus one of b', which favours no
-    product. Arguments as in :func:`activation_patching`.
+    (:meth:`Patching.attribution_error`). Of any ReLU network whose pre-activations have mean nought
+    and whose two runs are independent it finds half of the whole there: gradient times what goes is
+    the base's own logits (Euler), and gradient times what comes is a function of a' plus one of b',
+    which favours no product. Arguments as in :func:`activation_patching`.
     """
     sweep = _Sweep(network, groups, (_DIFFERENCE,), corrupt, direction, 0, pairs, seed)
     chosen = check_sites(sweep.model, sites)

@@ -325,14 +325,21 @@ def all_runs(network):
 
 @pytest.mark.parametrize(("act_fn", "degree"), [("relu", 1), ("square", 2)])
 def test_attribution_finds_a_share_that_is_no_evidence(act_fn, degree):
-    """Over all independent runs of *any* network f(t) = σ′(t)·t / degree, no biases: degree / 2."""
+    """Over all independent runs of *any* network σ(t) = σ′(t)·t / degree: degree / 2.
+
+    The pre-activations have mean nought, or what comes would be worth something by its mean.
+    """
     generator = torch.Generator().manual_seed(0)
     left, right, write = (
         torch.randn(*shape, generator=generator, dtype=torch.float64)
         for shape in ((6, 5), (6, 5), (5, 6))
     )
     network = GroupMLP.from_weights(
-        cc.group("S3"), left_table=left, right_table=right, W_U=write, act_fn=act_fn
+        cc.group("S3"),
+        left_table=left - left.mean(0),
+        right_table=right - right.mean(0),
+        W_U=write,
+        act_fn=act_fn,
     )
     base, source, t, moved = all_runs(network)
     gradient = (t > 0).double() if act_fn == "relu" else 2 * t
