@@ -360,7 +360,6 @@ class _Step:
         self.network = models["network"]
         self.answers = {k: run.logits.argmax(1) for k, run in self.base.items()}
         self.centred = {k: _centred(run.logits) for k, run in self.base.items()}
-        self.put_random: dict[tuple[str, tuple[int, int]], list[Tensor]] = {}
 
     def put(self, model: str, site: str, members: Tensor, source: Run | None = None) -> Tensor:
         values = (source or self.other[model]).values[site][:, members]
@@ -375,8 +374,13 @@ class _Step:
             if model == CIRCUIT:
                 stats = self.stats(moved, "surrogate", predicted)
             elif model == "random group":
-                draws = [self.stats(x, "surrogate", predicted) for x in self.random(site, members)]
-                stats = torch.stack(draws).mean(0)
+                draws = self.plan.random(members)
+                stats = torch.stack(
+                    [
+                        self.stats(self.put("network", site, x), "surrogate", predicted)
+                        for x in draws
+                    ]
+                ).mean(0)
             elif model == "shuffled variable":
                 shuffled_put = self.put("surrogate", site, members, self.unrelated)
                 stats = self.stats(moved, "surrogate", shuffled_put)
@@ -388,15 +392,6 @@ class _Step:
                 stats = self.law(site, moved)
             found.append(stats)
         return found
-
-    def random(self, site: str, members: Tensor) -> list[Tensor]:
-        """The network's logits with random groups interchanged; groups of one size share them."""
-        key = (site, self.plan.neurons.signature(members))
-        if key not in self.put_random:
-            self.put_random[key] = [
-                self.put("network", site, drawn) for drawn in self.plan.random(members)
-            ]
-        return self.put_random[key]
 
     def stats(self, moved: Tensor, model: str, predicted: Tensor) -> Float[Tensor, "6 batch"]:
         answer, expected = moved.argmax(1), predicted.argmax(1)

@@ -17,7 +17,15 @@ from coset_circuits import (
 from coset_circuits.evidence import commuting_fraction
 from coset_circuits.networks import planted_coset, planted_gcr
 
-HYPOTHESES = ["coset", "coset+even", "irrep-projected", "irrep-projected+even", "irrep-bilinear"]
+HYPOTHESES = [
+    "coset",
+    "coset+even",
+    "coset+even+joint",
+    "irrep-projected",
+    "irrep-projected+even",
+    "irrep-projected+even+joint",
+    "irrep-bilinear",
+]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +44,7 @@ def small():
 
 
 def test_a_planted_coset_circuit_supports_cosets_alone(of_coset):
-    assert set(of_coset.verdict.supported) == {"coset", "coset+even"}
+    assert set(of_coset.verdict.supported) == {"coset", "coset+even", "coset+even+joint"}
     error = of_coset.predicted["coset"]
     assert error.worst_log_loss < 1e-9 and error.worst_accuracy == 0 and error.rows == 17
     assert [c.name for c in of_coset.hypotheses] == HYPOTHESES
@@ -71,15 +79,15 @@ def test_a_network_that_only_memorised_supports_nothing():
 
 def test_a_group_of_prime_order_has_no_coset_hypothesis():
     found = compare(planted_gcr(cc.group("C7")))
-    assert set(found.not_applicable) == {"coset", "coset+even"}
+    assert set(found.not_applicable) == set(HYPOTHESES[:3])
     assert "no proper non-trivial subgroup" in found.not_applicable["coset"]
-    assert [c.name for c in found.hypotheses] == HYPOTHESES[2:]
+    assert [c.name for c in found.hypotheses] == HYPOTHESES[3:]
     assert found.to_dict()["not_applicable"] == found.not_applicable
 
 
 def test_a_group_without_other_names_is_compared_without_that_control():
     found = compare(planted_gcr(cc.group("C3")), [IrrepAlgorithm()])
-    assert [c.kind for c in found.candidates] == ["hypothesis"] * 3 + ["null"] * 2
+    assert [c.kind for c in found.candidates] == ["hypothesis"] * 4 + ["null"] * 2
     assert any("no relabelled-group control" in note for note in found.notes)
 
 
