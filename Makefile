@@ -11,7 +11,7 @@ demo: $(READY)
 	$(BIN)/coset-circuits compare s5
 
 test: $(READY) gap
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 # The tests that ask GAP skip without it; root on Debian or Ubuntu gets it here, 15 MB.
 APT := DEBIAN_FRONTEND=noninteractive timeout 90 apt-get -qq --yes
