@@ -33,6 +33,7 @@ from coset_circuits.groups.fourier import (
 )
 from coset_circuits.groups.group import FiniteGroup
 from coset_circuits.groups.irreps import Irrep, RealBlock
+from coset_circuits.groups.lattice import SubgroupLattice
 from coset_circuits.groups.subgroups import Subgroup, SubgroupClass, double_cosets
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "RealBlock",
     "Subgroup",
     "SubgroupClass",
+    "SubgroupLattice",
     "affine",
     "alternating",
     "average_over",
