@@ -70,6 +70,7 @@ def test_json_is_the_only_output(tmp_path):
     assert {c["algorithm"] for c in findings["circuits"] if c["kind"] == "hypothesis"} == {
         "coset",
         "coset+even",
+        "coset+even+joint",
     }
     assert list(tmp_path.iterdir()) == []
 

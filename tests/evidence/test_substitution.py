@@ -14,6 +14,7 @@ def test_a_planted_circuit_replaces_every_site(coset_network):
     assert found.loc["surrogate alone", "control_accuracy"] < 0.2
 
 
+@torch.no_grad()
 def test_each_row_is_the_hook_written_by_hand():
     network = cc.load("s4", dtype=torch.float64).requires_grad_(False)
     circuit = cc.CosetAlgorithm().fit(network)
