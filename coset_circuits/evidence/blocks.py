@@ -11,10 +11,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.evidence.measure import pairs_to_use
 from coset_circuits.groups import FiniteGroup
 
-ALL_PAIRS_UP_TO = 60_000
-SAMPLE = 10_000
 DRAWS = 1_000
 CONFIDENCE = 0.95
 
@@ -77,8 +76,7 @@ def sample_blocks(group: FiniteGroup, wanted: int | None, seed: int) -> Blocks:
     n = group.order
     if wanted is not None and wanted < 1:
         raise CosetCircuitsError(f"{wanted} pairs were asked for; give a number from 1 up.")
-    if wanted is None:
-        wanted = n * n if n * n <= ALL_PAIRS_UP_TO else SAMPLE
+    wanted = pairs_to_use(n * n, wanted)
     size = min(n, -(-wanted // n))
     if size == n:
         return Blocks(group.pairs().unflatten(0, (n, n)))

@@ -31,7 +31,7 @@ from coset_circuits.evidence.candidates import NETWORK, Candidate, Kind, Row
 from coset_circuits.evidence.controls import commuting_fraction, relabelled_group
 from coset_circuits.evidence.ensemble import Ensemble, Report, compare_many
 from coset_circuits.evidence.interventions import INTERVENTIONS, Intervention
-from coset_circuits.evidence.measure import Outcome, measure
+from coset_circuits.evidence.measure import Outcome, measure, sampled
 from coset_circuits.evidence.sources import Given, is_collection
 from coset_circuits.evidence.verdict import (
     PredictionError,
@@ -47,8 +47,6 @@ from coset_circuits.networks.mlp import GroupModel
 from coset_circuits.thresholds import DEFAULT, Thresholds
 
 SCHEMA = 1
-ALL_PAIRS_UP_TO = 60_000
-SAMPLE = 10_000
 ATTRIBUTION_ROWS = ("base", "abs", "noise_0_1", "scale_left_2")
 
 
@@ -396,7 +394,7 @@ def _compare_one(
     candidates, not_applicable, notes = _fit_all(network, algorithms, seed, thresholds)
     told("all pairs")
     all_pairs = network.group.pairs()
-    sample = _sample(all_pairs, pairs, seed)
+    sample = sampled(all_pairs, pairs, seed)
     base = measure(INTERVENTIONS["base"], {NETWORK: network}, all_pairs)[NETWORK]
     assert base is not None
     models: dict[str, GroupModel] = {NETWORK: network}
@@ -440,15 +438,6 @@ class _Progress:
 
 def _measured_copy(network: GroupMLP) -> GroupMLP:
     return network.unhooked().requires_grad_(False).double()
-
-
-def _sample(pairs: Tensor, wanted: int | None, seed: int) -> Tensor:
-    if wanted is None:
-        wanted = len(pairs) if len(pairs) <= ALL_PAIRS_UP_TO else SAMPLE
-    if wanted >= len(pairs):
-        return pairs
-    generator = torch.Generator().manual_seed(seed)
-    return pairs[torch.randperm(len(pairs), generator=generator)[:wanted].sort().values]
 
 
 def _fit_all(

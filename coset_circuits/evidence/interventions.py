@@ -199,13 +199,13 @@ def standard_normal(
 def _drawn(seed: int, keys: bytes, d_mlp: int) -> np.ndarray:
     pair = np.frombuffer(keys, dtype=np.uint64)
     counter = pair[:, None] * np.uint64(2 * d_mlp) + np.arange(2 * d_mlp, dtype=np.uint64)
-    bits = _mixed(counter ^ _mixed(np.array([seed], dtype=np.int64).astype(np.uint64)))
+    bits = mixed(counter ^ mixed(np.array([seed], dtype=np.int64).astype(np.uint64)))
     uniform = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
     radius = np.sqrt(-2 * np.log1p(-uniform[:, :d_mlp]))
     return radius * np.cos(2 * np.pi * uniform[:, d_mlp:])
 
 
-def _mixed(x: np.ndarray) -> np.ndarray:
+def mixed(x: np.ndarray) -> np.ndarray:
     """splitmix64 (Steele, Lea, Flood 2014), a hash of 64-bit counters."""
     x = x + np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -13,6 +13,10 @@ from coset_circuits.evidence.interventions import Intervention
 from coset_circuits.networks import SilentSiteError, cross_entropy
 from coset_circuits.networks.mlp import GroupModel
 
+# More pairs than this are sampled, unless the caller says how many are wanted.
+ALL_PAIRS_UP_TO = 60_000
+SAMPLE = 10_000
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -115,3 +119,21 @@ def measure(
             reference = _Reference.of(logits) if reference is None else reference
             tallies[name].add(logits, labels.to(logits.device), reference)
     return {name: None if name in silent else tally.outcome() for name, tally in tallies.items()}
+
+
+def pairs_to_use(pairs: int, wanted: int | None) -> int:
+    """How many of so many pairs an experiment takes; None leaves it to their number."""
+    if wanted is None:
+        wanted = pairs if pairs <= ALL_PAIRS_UP_TO else SAMPLE
+    return min(wanted, pairs)
+
+
+def sampled(
+    pairs: Int[Tensor, "pairs 2"], wanted: int | None, seed: int
+) -> Int[Tensor, "wanted 2"]:
+    """As many pairs as are to be used, drawn without replacement, in their own order."""
+    count = pairs_to_use(len(pairs), wanted)
+    if count == len(pairs):
+        return pairs
+    generator = torch.Generator().manual_seed(seed)
+    return pairs[torch.randperm(len(pairs), generator=generator)[:count].sort().values]

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.evidence.interventions import _mixed
+from coset_circuits.evidence.interventions import mixed
 
 ResamplingHook = Callable[..., Any]
 """``fn(activation, hook)``, as TransformerLens calls it; the activation is never written to."""
@@ -63,9 +63,9 @@ def uniform(seed: int, *keys: np.ndarray | int) -> np.ndarray:
 
     Keyed by what they are for, not by when they are drawn: the same for any batch or chunk.
     """
-    bits = _mixed(np.array([seed], dtype=np.int64).astype(np.uint64))
+    bits = mixed(np.array([seed], dtype=np.int64).astype(np.uint64))
     for key in keys:
-        bits = _mixed(bits ^ np.asarray(key, dtype=np.int64).astype(np.uint64))
+        bits = mixed(bits ^ np.asarray(key, dtype=np.int64).astype(np.uint64))
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 

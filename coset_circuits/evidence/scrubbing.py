@@ -25,8 +25,8 @@ from torch import Tensor
 from coset_circuits.algorithms import Algorithm, Circuit, Classes, DoesNotApplyError, DullNull
 from coset_circuits.algorithms.algorithm import NEGLIGIBLE, UNEXPLAINED
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.evidence.blocks import ALL_PAIRS_UP_TO, SAMPLE
 from coset_circuits.evidence.controls import relabelled_group
+from coset_circuits.evidence.measure import sampled
 from coset_circuits.evidence.partitions import Partition, explained
 from coset_circuits.evidence.sampler import SCRUBBED_SITES, Runner
 from coset_circuits.evidence.scrub_result import Scrub, Scrubbed, ScrubResult
@@ -369,12 +369,8 @@ def _chosen_pairs(
 ) -> Int[Tensor, "pairs 2"] | None:
     """A sample of pairs, or None for all of them."""
     pairs = group.pairs()
-    if wanted is None:
-        wanted = len(pairs) if len(pairs) <= ALL_PAIRS_UP_TO else SAMPLE
-    if wanted >= len(pairs):
-        return None
-    generator = torch.Generator().manual_seed(seed)
-    return pairs[torch.randperm(len(pairs), generator=generator)[:wanted].sort().values]
+    chosen = sampled(pairs, wanted, seed)
+    return None if len(chosen) == len(pairs) else chosen
 
 
 def _check_options(

@@ -71,7 +71,7 @@ def test_a_sample_beats_a_hook_for_every_neuron(circuit, site):
 def test_a_hundred_samples_cost_what_their_products_do(circuit):
     """100 × 14,400 pairs × 128 neurons × 120 outputs: 44 GFLOP that no way of sampling avoids.
 
-    An absolute time would measure the machine: 100 samples may take ten times the bare products,
+    An absolute time would measure the machine: 100 samples may take five times the bare products,
     which run at some 50 GFLOP/s on two cores.
     """
     post = torch.randn(2_000, 128)
@@ -82,4 +82,4 @@ def test_a_hundred_samples_cost_what_their_products_do(circuit):
     scrub(circuit, "hook_pre", samples=100, **options)
     ours = time.process_time() - begun
     print(f"\n100 samples: {ours:.1f} s, their matrix products alone {products:.1f} s")
-    assert ours < 10 * products
+    assert ours < 5 * products
