@@ -4,7 +4,15 @@ from coset_circuits.networks.checkpoints import load, save, shipped
 from coset_circuits.networks.losses import cross_entropy
 from coset_circuits.networks.mlp import SITES, GroupMLP, GroupMLPConfig, SilentSiteError
 from coset_circuits.networks.planted import planted_coset, planted_gcr
-from coset_circuits.networks.training import RECIPES, Progress, Recipe, split, train
+from coset_circuits.networks.training import (
+    RECIPES,
+    Progress,
+    Recipe,
+    TrainingFailed,
+    split,
+    train,
+    training_checkpoints,
+)
 
 __all__ = [
     "RECIPES",
@@ -14,6 +22,7 @@ __all__ = [
     "Progress",
     "Recipe",
     "SilentSiteError",
+    "TrainingFailed",
     "cross_entropy",
     "load",
     "planted_coset",
@@ -22,4 +31,5 @@ __all__ = [
     "shipped",
     "split",
     "train",
+    "training_checkpoints",
 ]

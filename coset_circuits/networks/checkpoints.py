@@ -20,6 +20,7 @@ from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.groups import FiniteGroup
 from coset_circuits.groups import group as named_group
 from coset_circuits.networks.element_orders import detect, group_names
+from coset_circuits.networks.files import write_whole
 from coset_circuits.networks.mlp import GroupMLP, check_weights
 
 SCHEMA = 1
@@ -84,10 +85,13 @@ def load(
     return network.to(device=device, dtype=dtype)
 
 
-def save(network: GroupMLP, path: str | os.PathLike[str]) -> Path:
+def save(network: GroupMLP, path: str | os.PathLike[str], *, card: bool = True) -> Path:
     """Write a network with its configuration and provenance; the file appears whole or not at all.
 
-    A card (``.json`` beside it, the provenance and the file's hash) is written for people.
+    A ``card`` (``.json`` beside it, the provenance and the file's hash) is written for people.
+
+    Raises:
+        CosetCircuitsError: it cannot be written, or is a surrogate that a file cannot hold.
     """
     path = Path(path)
     if network.cancelled is not None:
@@ -95,7 +99,9 @@ def save(network: GroupMLP, path: str | os.PathLike[str]) -> Path:
             f"{network.label} is a surrogate that cancels its linear half, which a checkpoint "
             "cannot hold; save the network and fit it again."
         )
-    tensors = {k: v.detach().cpu().contiguous() for k, v in network.named_parameters()}
+    tensors = _without_identities(
+        {k: v.detach().cpu().contiguous() for k, v in network.named_parameters()}
+    )
     try:
         is_named = named_group(network.group.name) == network.group
     except CosetCircuitsError:
@@ -111,16 +117,30 @@ def save(network: GroupMLP, path: str | os.PathLike[str]) -> Path:
         "provenance": {k: v for k, v in network.provenance.items() if k != "sha256"},
     }
     content = to_bytes(tensors, {"coset_circuits": json.dumps(description)})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    card = {**description, "sha256": hashlib.sha256(content).hexdigest()}
-    for target, data in (
-        (path, content),
-        (path.with_suffix(".json"), (json.dumps(card, indent=1) + "\n").encode()),
-    ):
-        partial = target.with_name(target.name + ".partial")
-        partial.write_bytes(data)
-        partial.replace(target)
+    write_whole(path, content)
+    if card:
+        described = {**description, "sha256": hashlib.sha256(content).hexdigest()}
+        write_whole(path.with_suffix(".json"), (json.dumps(described, indent=1) + "\n").encode())
     return path
+
+
+def _without_identities(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A side whose embeddings are its pre-activations is held as one table."""
+    for side in ("left", "right"):
+        matrix = weights[f"W_in_{side}"]
+        if torch.equal(matrix, torch.eye(*matrix.shape, dtype=matrix.dtype)):
+            del weights[f"W_in_{side}"]
+            weights[f"{side}_table"] = weights.pop(f"W_E_{side}")
+    return weights
+
+
+def _with_identities(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    for side in ("left", "right"):
+        table = weights.pop(f"{side}_table", None)
+        if table is not None:
+            weights[f"W_E_{side}"] = table
+            weights[f"W_in_{side}"] = torch.eye(table.shape[-1:].numel(), dtype=table.dtype)
+    return weights
 
 
 def weights_sha256(network: GroupMLP) -> str:
@@ -154,6 +174,7 @@ def _load_ours(path: Path) -> GroupMLP:
         with safe_open(path, "pt") as file:
             description = json.loads((file.metadata() or {}).get("coset_circuits", "null"))
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            weights = _with_identities(weights)
     except (SafetensorError, OSError, ValueError) as error:
         raise CosetCircuitsError(
             f"{path} cannot be read as safetensors ({error}); it is damaged or of another format."

@@ -7,8 +7,6 @@ the difference of two nearly equal numbers. Here the label is kept out of the su
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -27,34 +25,16 @@ def cross_entropy(
     return F.softplus(log_odds, threshold=40)
 
 
-class _MeanCrossEntropy(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, labels: Tensor) -> Tensor:  # type: ignore[override]
-        index = labels[:, None]
-        odds = logits - logits.gather(1, index)
-        odds.scatter_(1, index, -torch.inf)
-        ceiling = odds.amax(1, keepdim=True).clamp_(min=0)
-        odds.sub_(ceiling).exp_()
-        total = odds.sum(1, keepdim=True)
-        own = (-ceiling).exp()
-        losses = torch.where(ceiling > 0, ceiling + (own + total).log(), total.log1p())
-        ctx.save_for_backward(odds, index, total, own)
-        return losses.mean()
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        odds, index, total, own = ctx.saved_tensors
-        scale = grad / (len(odds) * (own + total))
-        gradient = odds * scale
-        return gradient.scatter_(1, index, -total * scale), None
-
-
-def mean_cross_entropy(
+def cross_entropy_gradient(
     logits: Float[Tensor, "batch order"], labels: Int[Tensor, "batch"]
-) -> Float[Tensor, ""]:
-    """Mean cross-entropy in nats, differentiable, careful in the dtype it is given.
+) -> Float[Tensor, "batch order"]:
+    """The gradient of the mean cross-entropy by the logits, right in float32 at any loss.
 
-    The label's gradient is minus the sum of the other classes' probabilities, so that nothing
-    cancels: in float32 the gradient stays right at any loss.
+    The label's entry is minus the sum of the other classes' probabilities. One less than its own
+    probability, which torch's gradient is, cancels: it is off by 5.7% at a loss of 2e-6 and by
+    330% at 4e-8.
     """
-    return _MeanCrossEntropy.apply(logits, labels)  # type: ignore[return-value]
+    index = labels[:, None]
+    gradient = logits.softmax(1).scatter_(1, index, 0)
+    gradient.scatter_(1, index, -gradient.sum(1, keepdim=True))
+    return gradient.div_(len(labels))

@@ -1,0 +1,122 @@
+"""How networks are trained, as data: which circuits form depends on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.groups import FiniteGroup
+from coset_circuits.networks.mlp import Activation
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained. It travels with the network: circuit frequencies depend on it."""
+
+    name: str
+    learning_rate: float
+    weight_decay: float = 1.0
+    betas: tuple[float, float] = (0.9, 0.98)
+    fraction: float = 0.4
+    """The share of all pairs that is trained on."""
+    batch_size: int | None = None
+    """Pairs a step; all training pairs where there is none. The papers use all."""
+    d_mlp: int = 128
+    d_embed: int = 256
+    act_fn: str = "relu"
+    max_steps: int = 250_000
+    loss_bound: float = 1e-5
+    """Training is good enough when all pairs are right with a mean loss below this, in nats."""
+    clean_up: float = 0.5
+    """Then it goes on for this share of the steps so far, in which circuits clean up, …"""
+    final_learning_rate: float | None = None
+    """… while the learning rate falls evenly on a log scale to this, where it is given."""
+    stop_when_memorised: bool = False
+    """End as soon as the training pairs alone meet the bound: makes a negative control."""
+    every: int = 100
+    """Steps between looks at the loss of all pairs; training ends at a look."""
+    about: str = ""
+    """For the network's card: what the recipe is good for, and what not."""
+
+
+RECIPES = {
+    "fast": Recipe(
+        "fast",
+        learning_rate=1e-2,
+        max_steps=40_000,
+        about="Ten times the papers' learning rate. Which circuits form, and how often, depends "
+        "on the recipe: figures meant to match a paper need the recipe paper.",
+    ),
+    "paper": Recipe(
+        "paper",
+        learning_rate=1e-3,
+        loss_bound=0.0,
+        about="Table 2 of Stander et al. 2024: full batch, to the last step.",
+    ),
+    "memorise": Recipe(
+        "memorise",
+        learning_rate=1e-3,
+        weight_decay=0.0,
+        max_steps=5_000,
+        loss_bound=0.01,
+        stop_when_memorised=True,
+        about="A negative control: no weight decay, stopped before anything generalises.",
+    ),
+}
+"""By name. *paper* is Stander et al., Table 2; *fast* ends by itself; *memorise* never grokks."""
+
+_S6 = {"d_mlp": 256, "d_embed": 512}
+FOR_GROUP: dict[tuple[str, str], dict[str, Any]] = {
+    ("paper", "S6"): {**_S6, "max_steps": 50_000},
+    ("fast", "S6"): {**_S6, "batch_size": 16_384, "every": 50},
+}
+"""What a recipe changes for a group, by recipe and group."""
+
+
+def recipe_for(
+    group: FiniteGroup, recipe: Recipe | str, changes: Mapping[str, Any] | None = None
+) -> Recipe:
+    """A recipe for a group: that of the name, with what it changes for the group, then yours.
+
+    Raises:
+        CosetCircuitsError: an unknown name or field, or a value that makes no run.
+    """
+    changes = dict(changes or {})
+    if isinstance(recipe, str):
+        if recipe not in RECIPES:
+            raise CosetCircuitsError(
+                f"No recipe is called {recipe!r}; choose one of {', '.join(RECIPES)}."
+            )
+        recipe = replace(RECIPES[recipe], **FOR_GROUP.get((recipe, group.name), {}))
+    unknown = set(changes) - set(asdict(recipe))
+    if unknown:
+        raise CosetCircuitsError(
+            f"A recipe has no field {', '.join(sorted(unknown))}; its fields are "
+            f"{', '.join(asdict(recipe))}."
+        )
+    changed = replace(recipe, **changes)
+    _check(changed)
+    return changed
+
+
+def _check(recipe: Recipe) -> None:
+    if not 0 < recipe.fraction <= 1:
+        raise CosetCircuitsError(
+            f"The training fraction is {recipe.fraction}; give a number above 0 and up to 1."
+        )
+    for name in ("d_mlp", "d_embed", "max_steps", "every", "batch_size"):
+        value = getattr(recipe, name)
+        if value is not None and value < 1:
+            raise CosetCircuitsError(f"{name} is {value}; give a number from 1 up.")
+    for name in ("learning_rate", "final_learning_rate"):
+        value = getattr(recipe, name)
+        if value is not None and not 0 < value < float("inf"):
+            raise CosetCircuitsError(f"{name} is {value}; give a number above 0.")
+    for name in ("weight_decay", "loss_bound", "clean_up"):
+        if not 0 <= getattr(recipe, name) < float("inf"):
+            raise CosetCircuitsError(f"{name} is {getattr(recipe, name)}; give 0 or more.")
+    if not all(0 <= beta < 1 for beta in recipe.betas):
+        raise CosetCircuitsError(f"betas are {recipe.betas}; give two numbers from 0 to below 1.")
+    Activation.named(recipe.act_fn)
