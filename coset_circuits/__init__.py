@@ -36,7 +36,14 @@ if TYPE_CHECKING:
         substitution,
     )
     from coset_circuits.groups import FiniteGroup, group
-    from coset_circuits.networks import GroupMLP, load, shipped, train
+    from coset_circuits.networks import (
+        GroupMLP,
+        load,
+        shipped,
+        train,
+        train_many,
+        training_checkpoints,
+    )
     from coset_circuits.thresholds import Thresholds
 
 __version__ = "0.1.0"
@@ -73,6 +80,8 @@ __all__ = [
     "shipped",
     "substitution",
     "train",
+    "train_many",
+    "training_checkpoints",
 ]
 
 

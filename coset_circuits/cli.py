@@ -18,8 +18,7 @@ from coset_circuits.errors import CosetCircuitsError
 if TYPE_CHECKING:
     from coset_circuits.algorithms import Algorithm
     from coset_circuits.evidence import Comparison
-    from coset_circuits.groups import FiniteGroup
-    from coset_circuits.networks import GroupMLP, Progress
+    from coset_circuits.networks import GroupMLP, Outcome, Progress
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -220,68 +219,114 @@ def train(
     seeds: Annotated[str, typer.Option(help="One seed (7), a range (0-7) or a list (1,5).")] = "0",
     recipe: Annotated[str, typer.Option(help="fast, paper or memorise.")] = "fast",
     out: Annotated[Path, typer.Option(help="Folder that gets GROUP-seedN/.")] = Path("runs"),
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where a run stopped.")] = False,
-    width: Annotated[int | None, typer.Option(help="Neurons.", min=1)] = None,
-    embedding: Annotated[int | None, typer.Option(help="Embedding dimension.", min=1)] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where runs stopped; finished ones stay.")
+    ] = False,
+    width: Annotated[int | None, typer.Option(help="Neurons.")] = None,
+    embedding: Annotated[int | None, typer.Option(help="Embedding dimension.")] = None,
     fraction: Annotated[float | None, typer.Option(help="Share of pairs trained on.")] = None,
-    max_steps: Annotated[int | None, typer.Option(help="Steps at most.", min=1)] = None,
+    activation: Annotated[str | None, typer.Option(help="relu, gelu, silu, abs, …")] = None,
+    max_steps: Annotated[int | None, typer.Option(help="Steps at most.")] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any field of the recipe, such as batch_size=2880."),
+    ] = None,
+    checkpoints: Annotated[
+        str, typer.Option(help="Steps whose tables are kept: log, none, or a list (0,500,1000).")
+    ] = "log",
+    workers: Annotated[
+        int | None, typer.Option(help="Seeds trained at a time (default: one a core).", min=1)
+    ] = None,
+    threads: Annotated[int, typer.Option(help="Threads for each seed.", min=1)] = 1,
+    device: Annotated[str, typer.Option(help="cpu, or cuda: all seeds side by side.")] = "cpu",
     quiet: Quiet = False,
 ) -> None:
     """Train networks before your eyes until they grok; Ctrl-C stops, --resume goes on."""
     numbers = _seeds(seeds)
     _check_writable(out)
-    changes = {
-        key: value
-        for key, value in {
-            "d_mlp": width,
-            "d_embed": embedding,
-            "fraction": fraction,
-            "max_steps": max_steps,
-        }.items()
-        if value is not None
+    named = {
+        "d_mlp": width,
+        "d_embed": embedding,
+        "fraction": fraction,
+        "act_fn": activation,
+        "max_steps": max_steps,
     }
+    wanted = {**_fields(changes or []), **{k: v for k, v in named.items() if v is not None}}
+    kept = _checkpoints(checkpoints)
     from coset_circuits.groups import group as named_group
+    from coset_circuits.networks import train_many
 
     chosen = named_group(group)
-    for number in numbers:
-        _train_one(chosen, number, recipe, out, resume, changes, quiet)
-
-
-def _train_one(
-    group: FiniteGroup,
-    seed: int,
-    recipe: str,
-    out: Path,
-    resume: bool,
-    changes: dict[str, Any],
-    quiet: bool,
-) -> None:
-    from coset_circuits.networks import train as run
-
-    folder = out / f"{group.name}-seed{seed}"
-    target = folder / "network.safetensors"
-    if resume and target.exists():
-        typer.echo(f"{target} is finished already.")
-        return
     try:
-        with _training_line(f"{group.name} seed {seed}", hidden=quiet) as report:
-            network = run(
-                group, seed, recipe=recipe, out=folder, resume=resume, report=report, **changes
+        with _training_lines(chosen.name, len(numbers), hidden=quiet) as report:
+            outcomes = train_many(
+                chosen,
+                numbers,
+                recipe=recipe,
+                out=out,
+                resume=resume,
+                checkpoints=kept,
+                workers=workers,
+                threads=threads,
+                device=device,
+                report=report,
+                **wanted,
             )
     except KeyboardInterrupt:
         typer.echo(
-            f"Stopped; the state is in {folder / 'checkpoints'}. The same command with --resume "
-            "goes on.",
-            err=True,
+            f"Stopped; what was done is in {out}. The same command with --resume goes on.", err=True
         )
         raise typer.Exit(130) from None
-    last = network.provenance["curve"][-1]
-    typer.echo(
-        f"{group.name} seed {seed}: {last['step']} steps, test accuracy "
-        f"{last['test_accuracy']:.4f}, mean loss {last['loss']:.2e} nats over all pairs. Wrote "
-        f"{target}"
+    if os.environ.get("RANK", "0") == "0":
+        _say_trained(chosen.name, outcomes, out)
+    if any(outcome.failure for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+def _say_trained(name: str, outcomes: list[Outcome], out: Path) -> None:
+    for outcome in outcomes:
+        title = f"{name} seed {outcome.seed}"
+        if outcome.failure is not None or outcome.last is None:
+            typer.echo(f"{title}: failed. {outcome.failure}", err=True)
+            continue
+        last = outcome.last
+        typer.echo(
+            f"{title}: {last.state} after {last.step} steps, test accuracy "
+            f"{last.test_accuracy:.4f}, mean loss {last.loss:.2e} nats over all pairs, "
+            f"{_duration(last.seconds)}. Wrote {outcome.folder / 'network.safetensors'}"
+        )
+    done = [outcome for outcome in outcomes if outcome.failure is None]
+    if done:
+        typer.echo(f"Next: coset-circuits compare {done[0].folder if len(done) == 1 else out}")
+
+
+def _fields(changes: list[str]) -> dict[str, Any]:
+    """Fields of a recipe from NAME=VALUE, the value as JSON or else as text."""
+    fields = {}
+    for change in changes:
+        name, equals, value = change.partition("=")
+        if not equals:
+            raise CosetCircuitsError(
+                f"--set is {change!r}; give a field of the recipe and its value, such as "
+                "learning_rate=0.02."
+            )
+        try:
+            fields[name] = json.loads(value)
+        except ValueError:
+            fields[name] = value
+    return fields
+
+
+def _checkpoints(text: str) -> list[int] | None:
+    if text == "log":
+        return None
+    if text == "none":
+        return []
+    if re.fullmatch(r"\d{1,9}(,\d{1,9})*", text):
+        return [int(part) for part in text.split(",")]
+    raise CosetCircuitsError(
+        f"--checkpoints is {text!r}; give log, none, or a list of steps such as 0,500,1000."
     )
-    typer.echo(f"Next: coset-circuits compare {folder}")
 
 
 def _seeds(text: str) -> list[int]:
@@ -358,38 +403,52 @@ def _steps(*, hidden: bool) -> Iterator[Any]:
 
 
 @contextmanager
-def _training_line(title: str, *, hidden: bool) -> Iterator[Any]:
-    """A live line on a terminal (losses: training pairs / all); every thousandth step in a log."""
+def _training_lines(name: str, count: int, *, hidden: bool) -> Iterator[Any]:
+    """On a terminal a live line for each seed in training; in a log a line for every tenth look.
+
+    Losses are those of the training pairs / of all pairs; the bar is the accuracy on test pairs.
+    """
     from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bar
 
     console = Console(stderr=True)
     live = console.is_terminal and not hidden
-    with Bar(
-        TextColumn("{task.description}"),
-        BarColumn(10),
-        TimeElapsedColumn(),
-        console=console,
-        disable=not live,
-        transient=True,
-    ) as bar:
-        task = bar.add_task(title, total=1.0)
+    columns = (TextColumn("{task.description}"), BarColumn(8), TextColumn("{task.fields[left]}"))
+    with Bar(*columns, console=console, disable=not live, transient=True) as bar:
+        total = bar.add_task(f"{name}: 0 of {count} done", total=count, left="", visible=count > 1)
+        tasks: dict[int, Any] = {}
+        looks: dict[int, int] = {}
 
-        def report(look: Progress) -> None:
-            short = (
-                f"{title} {look.step:6d} {look.state:9s} "
-                f"loss {look.train_loss:.0e}/{look.loss:.0e} test {look.test_accuracy:.2f}"
+        def report(seed: int, look: Progress) -> None:
+            title = f"{name} seed {seed}"
+            if seed not in tasks:
+                tasks[seed] = bar.add_task(title, total=1.0, left="")
+            looks[seed] = looks.get(seed, 0) + 1
+            sign = "" if look.state == "grokked" else "≤ "
+            bar.update(
+                tasks[seed],
+                description=f"{title} {look.step:6d} {look.state:9s} loss {look.train_loss:.0e}/"
+                f"{look.loss:.0e} test {look.test_accuracy:.2f}",
+                completed=look.test_accuracy,
+                left=f"{look.rate:.0f}/s {sign}{_duration(look.seconds_left)}",
             )
-            # The bar is how much of the test pairs the network gets right.
-            bar.update(task, description=short, completed=look.test_accuracy)
-            if not live and not hidden and look.step % 1000 == 0:
-                rate = look.step / max(look.seconds, 1e-9)
+            if look.step == look.last_step:
+                bar.update(tasks[seed], visible=False)
+                done = int(bar.tasks[total].completed) + 1
+                bar.update(total, completed=done, description=f"{name}: {done} of {count} done")
+            if not live and not hidden and looks[seed] % 10 == 0:
                 typer.echo(
                     f"{title}  step {look.step:6d}  {look.state:9s} loss: train "
                     f"{look.train_loss:.1e}, all {look.loss:.1e}  test accuracy "
-                    f"{look.test_accuracy:.3f}  {rate:.0f} steps/s",
+                    f"{look.test_accuracy:.3f}  {look.rate:.0f} steps/s",
                     err=True,
                 )
 
         yield report
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -6,11 +6,13 @@ from coset_circuits.networks.mlp import SITES, GroupMLP, GroupMLPConfig, SilentS
 from coset_circuits.networks.planted import planted_coset, planted_gcr
 from coset_circuits.networks.training import (
     RECIPES,
+    Outcome,
     Progress,
     Recipe,
     TrainingFailed,
     split,
     train,
+    train_many,
     training_checkpoints,
 )
 
@@ -19,6 +21,7 @@ __all__ = [
     "SITES",
     "GroupMLP",
     "GroupMLPConfig",
+    "Outcome",
     "Progress",
     "Recipe",
     "SilentSiteError",
@@ -31,5 +34,6 @@ __all__ = [
     "shipped",
     "split",
     "train",
+    "train_many",
     "training_checkpoints",
 ]

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,8 @@ class Progress:
     seconds: float
     pairs: int
     """How many pairs were measured: all, or a sample of a large group's."""
+    last_step: int
+    """Where training ends: at the latest, until the network is good enough."""
 
     @property
     def state(self) -> str:
@@ -60,6 +62,16 @@ class Progress:
         if self.train_accuracy < 0.99:
             return "starting"
         return "grokking" if self.test_accuracy > 0.1 else "memorised"
+
+    @property
+    def rate(self) -> float:
+        """Steps a second."""
+        return self.step / max(self.seconds, 1e-9)
+
+    @property
+    def seconds_left(self) -> float:
+        """To the last step, at the rate so far."""
+        return (self.last_step - self.step) / max(self.rate, 1e-9)
 
 
 @dataclass
@@ -106,15 +118,16 @@ class Run:
             return first
         return first * (final / first) ** ((self.step - self.good) / (self.end - self.good))
 
-    def note(self, progress: Progress) -> None:
+    def note(self, progress: Progress) -> Progress:
         """Once the network is good enough, fix the step (a look's) at which training ends."""
+        if self.end is None and _meets(progress, self.recipe):
+            every = self.recipe.every
+            clean_up = 0 if self.recipe.stop_when_memorised else self.recipe.clean_up
+            self.good = self.step
+            self.end = -(-round(self.step * (1 + clean_up)) // every) * every
+        progress = replace(progress, last_step=self.last_step)
         self.curve.append(asdict(progress))
-        if self.end is not None or not _meets(progress, self.recipe):
-            return
-        every = self.recipe.every
-        clean_up = 0 if self.recipe.stop_when_memorised else self.recipe.clean_up
-        self.good = self.step
-        self.end = -(-round(self.step * (1 + clean_up)) // every) * every
+        return progress
 
     def card(self) -> dict[str, Any]:
         """What a network's file says about its making."""
@@ -279,6 +292,7 @@ def _measure(
         test_accuracy=test_right,
         seconds=run.seconds,
         pairs=len(train) + len(test),
+        last_step=run.last_step,
     )
 
 
@@ -319,10 +333,9 @@ def train_together(
 
     def attend(run: Run, row: int) -> None:
         folder = places[id(run)][1]
-        if run.step and (run.step % run.recipe.every == 0 or run.finished):
-            progress = lockstep.look(run)
-            run.note(progress)
-            report(run, progress)
+        looked = run.curve[-1]["step"] if run.curve else 0
+        if run.step > looked and (run.step % run.recipe.every == 0 or run.finished):
+            report(run, run.note(lockstep.look(run)))
         if folder is not None:
             folder.attend(run, lockstep.stack.moments[:, row])
 
@@ -336,8 +349,8 @@ def train_together(
                 except CosetCircuitsError as error:
                     failures[places[id(run)][0]] = error
                     gone.append(run)
-                if run.finished:
-                    gone.append(run)
+                else:
+                    gone += [run] if run.finished else []
             if len(gone) == len(lockstep.runs):
                 break
             if gone:

@@ -122,8 +122,8 @@ class RunFolder:
         """
         if self.network.exists():
             raise CosetCircuitsError(
-                f"{self.network} exists already; choose another folder, or take it away to train "
-                "anew."
+                f"{self.network} exists already; resume to keep it, choose another folder, or take "
+                "it away to train anew."
             )
         if self.state.exists():
             raise CosetCircuitsError(

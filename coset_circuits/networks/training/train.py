@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.groups import FiniteGroup
@@ -56,32 +57,62 @@ def train(
             or a folder that holds another run, is in use or cannot be written.
     """
     group = named_group(group) if isinstance(group, str) else group
-    wanted = recipe_for(group, recipe, changes)
     if resume and out is None:
         raise CosetCircuitsError("Nothing to resume: give out=, the folder of the earlier run.")
+    wanted = recipe_for(group, recipe, changes)
+    steps = log_spaced(wanted.max_steps) if checkpoints is None else checkpoints
+    folder = None if out is None else RunFolder(Path(out), steps, save_every)
+    heard = None if report is None else lambda run, progress: report(progress)
+    with _threads(threads):
+        (trained,) = train_stack(group, {seed: folder}, wanted, resume, device, heard)
+    if isinstance(trained, CosetCircuitsError):
+        raise trained
+    return trained
+
+
+def train_stack(
+    group: FiniteGroup,
+    folders: Mapping[int, RunFolder | None],
+    recipe: Recipe,
+    resume: bool,
+    device: str,
+    report: Callable[[Run, Progress], None] | None,
+) -> list[GroupMLP | CosetCircuitsError]:
+    """Train networks side by side in this process, each in its folder; keys are the seeds.
+
+    Returns for each the network, or what stopped it while the others went on.
+    """
+    trained: dict[int, GroupMLP | CosetCircuitsError] = {}
+    started: dict[int, list[tuple[Run, RunFolder | None, Tensor | None]]] = {}
     with ExitStack() as stack:
-        folder = moments = None
-        if out is not None:
-            steps = log_spaced(wanted.max_steps) if checkpoints is None else checkpoints
-            folder = stack.enter_context(RunFolder(Path(out), steps, save_every).open())
-            if not resume:
-                folder.refuse_to_overwrite()
-            elif (network := folder.finished(group, wanted, seed)) is not None:
-                return network
-        run = Run.start(group, wanted, seed, device)
-        if folder is not None:
-            moments = folder.restore(run)
-        stack.enter_context(_threads(threads))
-        (failure,) = train_together(
-            [run],
-            [folder],
-            None if moments is None else moments[:, None],
-            lambda _, progress: report(progress) if report is not None else None,
-        )
-    if failure is not None:
-        raise failure
-    run.network.provenance = run.card()
-    return run.network
+        for seed, folder in folders.items():
+            try:
+                if folder is not None:
+                    stack.enter_context(folder.open())
+                    if not resume:
+                        folder.refuse_to_overwrite()
+                    elif (finished := folder.finished(group, recipe, seed)) is not None:
+                        trained[seed] = finished
+                        continue
+                run = Run.start(group, recipe, seed, device)
+                moments = None if folder is None else folder.restore(run)
+            except CosetCircuitsError as error:
+                trained[seed] = error
+            else:
+                started.setdefault(run.step, []).append((run, folder, moments))
+        # Runs that were broken off at different steps are not in step with each other.
+        for _, together in sorted(started.items()):
+            runs, theirs, moments = zip(*together, strict=True)
+            failures = train_together(
+                runs,
+                theirs,
+                None if moments[0] is None else torch.stack(moments, 1),
+                report or (lambda run, progress: None),
+            )
+            for run, failure in zip(runs, failures, strict=True):
+                run.network.provenance = run.card()
+                trained[run.seed] = failure or run.network
+    return [trained[seed] for seed in folders]
 
 
 @contextmanager

@@ -1,13 +1,15 @@
 """The trainer: what the seed fixes, what is trained on, and that a run can be taken up again."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
 import coset_circuits as cc
 from coset_circuits import CosetCircuitsError
-from coset_circuits.networks import RECIPES, GroupMLP, Progress, split
+from coset_circuits.networks import RECIPES, GroupMLP, Progress, TrainingFailed, split
+from coset_circuits.networks.training.run import Lockstep, Run
 
 SMALL = {"d_mlp": 12, "d_embed": 6, "fraction": 0.6}
 
@@ -111,8 +113,11 @@ def test_states_are_named(train_accuracy, test_accuracy, state):
         loss=0.1,
         test_accuracy=test_accuracy,
         seconds=1.0,
+        pairs=36,
+        last_step=5,
     )
     assert look.state == state
+    assert look.rate == 1 and look.seconds_left == 4
 
 
 def test_the_card_says_how_it_was_trained(tmp_path):
@@ -126,77 +131,9 @@ def test_the_card_says_how_it_was_trained(tmp_path):
     assert loaded.label == "S3-seed2" and loaded.seed == 2
 
 
-class Killed(Exception):
-    pass
-
-
-def stop_at(step, error):
-    def report(progress):
-        if progress.step == step:
-            raise error
-
-    return report
-
-
-@pytest.mark.parametrize(
-    ("error", "stop"),
-    # Ctrl-C saves the state where it is; a kill leaves that of every tenth look.
-    [(KeyboardInterrupt, 130), (KeyboardInterrupt, 10), (Killed, 130), (Killed, 50)],
-)
-def test_a_run_taken_up_again_ends_in_the_same_network(tmp_path, error, stop):
-    settings = {**SMALL, "max_steps": 200, "every": 10}
-    whole = cc.train("S3", 4, **settings)
-    with pytest.raises(error):
-        cc.train("S3", 4, out=tmp_path, report=stop_at(stop, error), **settings)
-    assert not (tmp_path / "network.safetensors").exists()
-    steps = []
-    resumed = cc.train(
-        "S3", 4, out=tmp_path, resume=True, report=lambda p: steps.append(p.step), **settings
-    )
-    assert same_weights(resumed, whole)
-    begun = {(KeyboardInterrupt, 130): 130, (KeyboardInterrupt, 10): 10, (Killed, 130): 100}
-    assert steps[0] == begun.get((error, stop), 0) + 10
-    looks = [[p["step"], p["loss"]] for p in whole.provenance["curve"]]
-    assert [[p["step"], p["loss"]] for p in resumed.provenance["curve"]] == looks
-
-
-def test_a_state_of_another_recipe_seed_or_width_is_refused(tmp_path):
-    settings = {**SMALL, "max_steps": 40, "every": 10}
-    with pytest.raises(KeyboardInterrupt):
-        cc.train("S3", 4, out=tmp_path, report=stop_at(20, KeyboardInterrupt), **settings)
-    for seed, changes in ((5, {}), (4, {"learning_rate": 0.1}), (4, {"d_mlp": 13})):
-        with pytest.raises(CosetCircuitsError, match="belongs to another group, recipe or seed"):
-            cc.train("S3", seed, out=tmp_path, resume=True, **{**settings, **changes})
-    # C6 has as many elements: its weights would fit.
-    for group in ("C6", "C5"):
-        with pytest.raises(CosetCircuitsError, match="belongs to another group, recipe or seed"):
-            cc.train(group, 4, out=tmp_path, resume=True, **settings)
-
-
-def test_an_interruption_before_the_first_step_leaves_nothing_to_trip_over(tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setattr(torch.optim.AdamW, "zero_grad", stop_at_once)
-        with pytest.raises(KeyboardInterrupt):
-            cc.train("S3", 4, out=tmp_path, max_steps=20, **SMALL)
-    resumed = cc.train("S3", 4, out=tmp_path, resume=True, max_steps=20, **SMALL)
-    assert same_weights(resumed, cc.train("S3", 4, max_steps=20, **SMALL))
-
-
-def stop_at_once(*_):
-    raise KeyboardInterrupt
-
-
 def test_resuming_without_a_folder_is_refused():
     with pytest.raises(CosetCircuitsError, match=r"Nothing to resume: give out="):
         cc.train("S3", 0, resume=True, max_steps=10, **SMALL)
-
-
-def test_a_damaged_state_is_refused(tmp_path):
-    state = tmp_path / "checkpoints" / "state.safetensors"
-    state.parent.mkdir()
-    state.write_bytes(b"no state at all")
-    with pytest.raises(CosetCircuitsError, match=r"state.safetensors cannot be read"):
-        cc.train("S3", 0, out=tmp_path, resume=True, max_steps=10, **SMALL)
 
 
 @pytest.mark.parametrize(
@@ -207,6 +144,12 @@ def test_a_damaged_state_is_refused(tmp_path):
         ({"fraction": 0.0}, "training fraction is 0.0"),
         ({"fraction": 1.5}, "training fraction is 1.5"),
         ({"act_fn": "tanh"}, "'tanh' is not known"),
+        ({"d_mlp": 0}, "d_mlp is 0; give a number from 1 up"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"every": 0}, "every is 0"),
+        ({"learning_rate": 0.0}, "learning_rate is 0.0; give a number above 0"),
+        ({"weight_decay": -1.0}, "weight_decay is -1.0; give 0 or more"),
+        ({"betas": (0.9, 1.0)}, "betas are"),
     ],
 )
 def test_settings_that_make_no_run_are_refused(arguments, sentence):
@@ -233,7 +176,7 @@ def test_a_small_group_is_grokked_in_seconds():
     states = []
     network = cc.train(
         "S4",
-        0,
+        1,
         d_mlp=64,
         d_embed=32,
         fraction=0.8,
@@ -246,7 +189,89 @@ def test_a_small_group_is_grokked_in_seconds():
     pairs = network.group.pairs()
     with torch.no_grad():
         assert (network(pairs).argmax(1) == network.group.products(pairs)).all()
-    last = network.provenance["curve"][-1]
-    assert last["loss"] < 1e-2
-    # Half as many steps again as the bound was first met at.
-    assert network.provenance["steps"] < 6_000
+    curve = network.provenance["curve"]
+    assert curve[-1]["loss"] < 1e-2
+    # Half as many steps again as the bound was first met at, to the next look.
+    met = next(p["step"] for p in curve if p["test_accuracy"] == 1 and p["loss"] < 1e-2)
+    assert network.provenance["steps"] == -(-met * 3 // 200) * 100
+
+
+def test_the_learning_rate_falls_evenly_on_a_log_scale_in_the_clean_up():
+    recipe = replace(RECIPES["fast"], final_learning_rate=1e-4)
+    run = Run.start(cc.group("S3"), replace(recipe, d_mlp=4, d_embed=2), 0)
+    run.step = 30
+    assert run.learning_rate == 1e-2
+    run.good, run.end = 30, 50
+    rates = []
+    for run.step in (30, 40, 50):
+        rates.append(run.learning_rate)
+    assert rates == pytest.approx([1e-2, 1e-3, 1e-4])
+
+
+@pytest.fixture
+def lockstep():
+    """S3 with batches of 5 of its 22 training pairs: four steps an epoch."""
+    recipe = replace(RECIPES["fast"], fraction=0.6, batch_size=5, d_mlp=4, d_embed=2)
+    return Lockstep([Run.start(cc.group("S3"), recipe, seed) for seed in (3, 8)])
+
+
+def test_every_epoch_sees_an_example_at_most_once_in_an_order_of_its_own(lockstep):
+    seen = []
+    for _ in range(8):
+        seen.append(lockstep._indices())
+        for run in lockstep.runs:
+            run.step += 1
+    epochs = [torch.cat(seen[:4], 1), torch.cat(seen[4:], 1)]
+    for epoch in epochs:
+        assert epoch.shape == (2, 20)
+        assert all(len(set(row)) == 20 and max(row) < 22 for row in epoch.tolist())
+    assert not torch.equal(*epochs)
+    assert not torch.equal(*epochs[0])
+
+
+def test_a_batch_is_of_training_pairs_with_their_products(lockstep):
+    group = cc.group("S3")
+    lockstep.advance()
+    for row, run in enumerate(lockstep.runs):
+        train, _ = split(group, 0.6, run.seed)
+        known = {tuple(pair) for pair in train.tolist()}
+        for a, b, product in lockstep._batch[row].T.tolist():
+            assert (a, b) in known and group.array[a, b] == product
+
+
+def test_a_batch_of_everything_is_the_full_batch():
+    settings = {**SMALL, "max_steps": 30}
+    assert same_weights(cc.train("S3", 1, **settings), cc.train("S3", 1, batch_size=99, **settings))
+
+
+def test_a_large_group_is_looked_at_in_a_sample_and_whole_at_the_end(monkeypatch):
+    """As if S4 were large: looks at 60 pairs, the last one at all 576."""
+    monkeypatch.setattr("coset_circuits.networks.training.run.ALL_PAIRS", 100)
+    monkeypatch.setattr("coset_circuits.networks.training.run.SAMPLE", 30)
+    looks = []
+    network = cc.train("S4", 0, d_mlp=8, d_embed=4, max_steps=300, report=looks.append)
+    assert [look.pairs for look in looks] == [60, 60, 576]
+    pairs = network.group.pairs()
+    with torch.no_grad():
+        expected = cc.networks.cross_entropy(network(pairs), network.group.products(pairs)).mean()
+    assert looks[-1].loss == pytest.approx(expected.item(), rel=1e-9)
+
+
+def test_nothing_is_called_grokked_on_a_sample_alone(monkeypatch):
+    monkeypatch.setattr("coset_circuits.networks.training.run.ALL_PAIRS", 100)
+    monkeypatch.setattr("coset_circuits.networks.training.run.SAMPLE", 30)
+    settings = {"d_mlp": 64, "d_embed": 32, "fraction": 0.8, "loss_bound": 1e-2}
+    looks = []
+    cc.train("S4", 1, max_steps=6_000, report=looks.append, **settings)
+    ended = next(look for look in looks if look.last_step < 6_000)
+    assert ended.pairs == 576
+
+
+def test_a_run_whose_weights_are_no_numbers_says_so():
+    with pytest.raises(TrainingFailed, match=r"S3-seed0 stopped at step 10: its loss .* is nan"):
+        cc.train("S3", 0, learning_rate=1e30, max_steps=50, every=10, **SMALL)
+
+
+def test_a_run_far_above_chance_says_so():
+    with pytest.raises(TrainingFailed, match=r"where chance is 1.79. A lower learning rate"):
+        cc.train("S3", 0, learning_rate=30.0, max_steps=50, every=10, **SMALL)
