@@ -70,7 +70,10 @@ def train_many(
     On the CPU each seed has a process, as many at a time as there are cores; a script that calls
     this needs the usual ``if __name__ == "__main__":``. On a GPU all are trained side by side.
     Under ``torchrun`` the ranks take the seeds in turn, each on its own device, and all are told
-    all outcomes. What a seed gives does not depend on how many are trained.
+    all outcomes.
+
+    In processes, what a seed gives does not depend on how many are trained. Side by side it does in
+    the last digits, which training amplifies: another network of the same seed.
 
     Args:
         out: each run gets its folder in it, such as ``S5-seed7``.
