@@ -284,19 +284,20 @@ def train(
 
 
 def _say_trained(name: str, outcomes: list[Outcome], out: Path) -> None:
+    done = []
     for outcome in outcomes:
-        title = f"{name} seed {outcome.seed}"
-        if outcome.failure is not None or outcome.last is None:
+        title, last = f"{name} seed {outcome.seed}", outcome.last
+        if last is None or outcome.failure is not None:
             typer.echo(f"{title}: failed. {outcome.failure}", err=True)
             continue
-        last = outcome.last
+        done.append(outcome)
         typer.echo(
-            f"{title}: {last.state} after {last.step} steps, test accuracy "
-            f"{last.test_accuracy:.4f}, mean loss {last.loss:.2e} nats over all pairs, "
-            f"{_duration(last.seconds)}. Wrote {outcome.folder / 'network.safetensors'}"
+            f"{title}: {last.state}, {last.step} steps, {_duration(last.seconds)}, test accuracy "
+            f"{last.test_accuracy:.4f}, loss {last.loss:.1e}"
         )
-    done = [outcome for outcome in outcomes if outcome.failure is None]
     if done:
+        folder = done[0].folder if len(done) == 1 else out / f"{name}-seed*"
+        typer.echo(f"Wrote {folder}/network.safetensors")
         typer.echo(f"Next: coset-circuits compare {done[0].folder if len(done) == 1 else out}")
 
 

@@ -140,6 +140,7 @@ def test_train_stop_resume_compare(tmp_path):
     assert done.returncode == 0, done.stderr
     files = [tmp_path / f"S3-seed{i}" / "network.safetensors" for i in (0, 1)]
     assert all(file.exists() for file in files)
+    assert f"Next: coset-circuits compare {tmp_path}\n" in done.stdout
     again = run(*arguments, "--fraction", 0.9, "--max-steps", 200, "--out", tmp_path, "--resume")
     assert again.stdout == done.stdout
     card = json.loads(files[0].with_suffix(".json").read_text())

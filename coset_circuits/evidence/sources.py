@@ -15,6 +15,7 @@ import torch
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.networks import GroupMLP, load, shipped
 from coset_circuits.networks.checkpoints import FOLDER_FILES
+from coset_circuits.networks.training.run_folder import is_step
 
 Given = GroupMLP | str | os.PathLike[str]
 SUFFIXES = (".safetensors", ".pt", ".pth")
@@ -94,6 +95,8 @@ def sources(given: Given | Iterable[Given]) -> list[Source]:
 
     In a folder, and in those below it, every checkpoint counts; one that holds a network under
     a run's usual name (such as ``network.safetensors`` or ``model.pt``) counts as that network.
+    What a run kept over its training are not networks of their own, unless that very folder is
+    given.
 
     Raises:
         CosetCircuitsError: nothing was given, something is no network or path, or a folder holds
@@ -121,7 +124,7 @@ def _expanded(item: object, number: int) -> Iterator[Source]:
         # Its own sentence says what exists; better now than after hours.
         load(item)
     elif path.is_dir():
-        found = list(_below(path))
+        found = [file for file in _below(path) if file.parent == path or not is_step(file)]
         if not found:
             raise CosetCircuitsError(_nothing_in(path))
         for file in found:

@@ -26,9 +26,11 @@ def cross_entropy(
 
 
 def cross_entropy_gradient(
-    logits: Float[Tensor, "batch order"], labels: Int[Tensor, "batch"]
+    logits: Float[Tensor, "batch order"], labels: Int[Tensor, "batch"], count: int | None = None
 ) -> Float[Tensor, "batch order"]:
     """The gradient of the mean cross-entropy by the logits, right in float32 at any loss.
+
+    The mean is over ``count`` rows, where these are not all of them.
 
     The label's entry is minus the sum of the other classes' probabilities. One less than its own
     probability, which torch's gradient is, cancels: it is off by 5.7% at a loss of 2e-6 and by
@@ -37,4 +39,4 @@ def cross_entropy_gradient(
     index = labels[:, None]
     gradient = logits.softmax(1).scatter_(1, index, 0)
     gradient.scatter_(1, index, -gradient.sum(1, keepdim=True))
-    return gradient.div_(len(labels))
+    return gradient.div_(count or len(labels))

@@ -352,6 +352,24 @@ def test_a_folder_is_all_networks_below_it_in_natural_order(folder):
     ]
 
 
+def test_checkpoints_over_training_are_no_networks_of_their_own(tmp_path):
+    """An unfinished run has its state and its steps; the steps are looked at where asked for."""
+
+    def stop(progress):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cc.train("S3", 0, out=tmp_path / "run", d_mlp=8, d_embed=4, report=stop, save_every=0)
+    cc.save(untrained(1), tmp_path / "other" / "network.safetensors")
+    found = [source.given.relative_to(tmp_path) for source in sources(tmp_path)]
+    assert [str(path) for path in found] == [
+        "other/network.safetensors",
+        "run/checkpoints/state.safetensors",
+    ]
+    steps = sources(tmp_path / "run" / "checkpoints")
+    assert len(steps) == 1 + len(cc.training_checkpoints(tmp_path / "run"))
+
+
 def test_bad_files_are_listed_and_the_others_analysed(folder, unchecked):
     ensemble = compare(folder, COSET)
     assert [n.name for n in ensemble] == ["S3-seed2", "S3-seed10", "S3-seed3"]

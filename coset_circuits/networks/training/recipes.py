@@ -44,10 +44,15 @@ class Recipe:
 RECIPES = {
     "fast": Recipe(
         "fast",
-        learning_rate=1e-2,
+        learning_rate=3e-2,
+        batch_size=1_440,
         max_steps=40_000,
-        about="Ten times the papers' learning rate. Which circuits form, and how often, depends "
-        "on the recipe: figures meant to match a paper need the recipe paper.",
+        loss_bound=1e-3,
+        clean_up=1.0,
+        final_learning_rate=1e-3,
+        about="Thirty times the papers' learning rate, in mini-batches, then cooled. Which circuits "
+        "form, and how often, depends on the recipe: figures meant to match a paper need the "
+        "recipe paper.",
     ),
     "paper": Recipe(
         "paper",

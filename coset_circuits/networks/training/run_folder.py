@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from coset_circuits.networks.training.run import Run
 
 NETWORK = "network.safetensors"
+_CHECKPOINTS = "checkpoints"
 _STEP = re.compile(r"step-(\d+)\.safetensors")
 
 
@@ -52,7 +53,7 @@ def training_checkpoints(folder: str | os.PathLike[str]) -> dict[int, Path]:
     Raises:
         CosetCircuitsError: there are none.
     """
-    places = Path(folder) / "checkpoints"
+    places = Path(folder) / _CHECKPOINTS
     found = {
         int(match[1]): path
         for path in places.glob("step-*.safetensors")
@@ -64,6 +65,11 @@ def training_checkpoints(folder: str | os.PathLike[str]) -> dict[int, Path]:
             "runs/S5-seed7, that was trained with them."
         )
     return dict(sorted(found.items()))
+
+
+def is_step(path: Path) -> bool:
+    """Whether a file is a checkpoint that a run kept over its training."""
+    return path.parent.name == _CHECKPOINTS and _STEP.fullmatch(path.name) is not None
 
 
 class RunFolder:
@@ -83,7 +89,7 @@ class RunFolder:
     ) -> None:
         self.path = path
         self.network = path / NETWORK
-        self.checkpoints = path / "checkpoints"
+        self.checkpoints = path / _CHECKPOINTS
         self.state = self.checkpoints / "state.safetensors"
         self.steps = frozenset(checkpoints)
         self.save_every = save_every

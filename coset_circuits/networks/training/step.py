@@ -6,7 +6,8 @@ seven operations whatever the number of networks.
 
 The tables of left and right pre-activations are computed once for each element and gathered for
 each pair, which is the same mathematics as embedding each pair. What is left is three products of
-2·batch·d_mlp·order operations.
+2·batch·d_mlp·order operations; on a CPU a chunk of pairs at a time, so that logits need not travel
+to memory and back.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from coset_circuits.networks.mlp import GroupMLP
 
 EPSILON = 1e-8
 """Added to the root of the second moment, as in torch's AdamW."""
+_CHUNK = 2048
+"""Pairs whose logits are held at once on a CPU: they stay in its cache. It is part of what the same
+seed gives, in the last digits."""
 
 
 class Stack:
@@ -69,30 +73,35 @@ class Stack:
     ) -> None:
         """Write the gradient of each network's mean cross-entropy over its own batch of pairs."""
         w, g = self.weights, self.gradients
-        seeds, batch = left.shape
-        rows = torch.arange(0, seeds * self.order, self.order, device=left.device)[:, None]
-        left_rows, right_rows = (left + rows).flatten(), (right + rows).flatten()
-        left_table = torch.bmm(w["W_E_left"], w["W_in_left"])
-        right_table = torch.bmm(w["W_E_right"], w["W_in_right"])
-        pre = left_table.flatten(0, 1).index_select(0, left_rows)
-        pre += right_table.flatten(0, 1).index_select(0, right_rows)
-        with torch.enable_grad():
-            activated = self.activation.function(pre.requires_grad_())
-        post = activated.detach().unflatten(0, (seeds, batch))
-        logits = torch.bmm(post, w["W_U"]).flatten(0, 1)
-        errors = cross_entropy_gradient(logits, products.flatten()).mul_(seeds)
-        errors = errors.unflatten(0, (seeds, batch))
-        torch.bmm(post.mT, errors, out=g["W_U"])
-        d_post = torch.bmm(errors, w["W_U"].mT).flatten(0, 1)
-        (d_pre,) = torch.autograd.grad(activated, pre, d_post)
-        for side, table, index in (
-            ("left", left_table, left_rows),
-            ("right", right_table, right_rows),
-        ):
-            d_table = torch.zeros_like(table).flatten(0, 1).index_add_(0, index, d_pre)
-            d_table = d_table.view_as(table)
+        tables = {s: torch.bmm(w[f"W_E_{s}"], w[f"W_in_{s}"]) for s in ("left", "right")}
+        d_tables = {side: torch.zeros_like(table) for side, table in tables.items()}
+        g["W_U"].zero_()
+        batch, elements = left.shape[1], {"left": left, "right": right}
+        chunk = batch if left.is_cuda else _CHUNK
+        for start in range(0, batch, chunk):
+            part = slice(start, start + chunk)
+            index = {side: self._rows(of[:, part]) for side, of in elements.items()}
+            pre = _gathered(tables["left"], index["left"])
+            pre += _gathered(tables["right"], index["right"])
+            with torch.enable_grad():
+                activated = self.activation.function(pre.requires_grad_())
+            post = activated.detach().unflatten(0, (len(left), -1))
+            logits = torch.bmm(post, w["W_U"]).flatten(0, 1)
+            errors = cross_entropy_gradient(logits, products[:, part].flatten(), batch)
+            errors = errors.unflatten(0, (len(left), -1))
+            g["W_U"].baddbmm_(post.mT, errors)
+            d_post = torch.bmm(errors, w["W_U"].mT).flatten(0, 1)
+            (d_pre,) = torch.autograd.grad(activated, pre, d_post)
+            for side, d_table in d_tables.items():
+                d_table.flatten(0, 1).index_add_(0, index[side], d_pre)
+        for side, d_table in d_tables.items():
             torch.bmm(d_table, w[f"W_in_{side}"].mT, out=g[f"W_E_{side}"])
             torch.bmm(w[f"W_E_{side}"].mT, d_table, out=g[f"W_in_{side}"])
+
+    def _rows(self, elements: Int[Tensor, "seeds pairs"]) -> Int[Tensor, "rows"]:
+        """Where the rows of elements are in tables that lie one below the other."""
+        first = torch.arange(0, len(elements) * self.order, self.order, device=elements.device)
+        return (elements + first[:, None]).flatten()
 
     @torch.no_grad()
     def update(
@@ -115,6 +124,10 @@ class Stack:
         self.flat.mul_((1 - learning_rate * weight_decay).to(self.flat.dtype))
         self._scratch.mul_((learning_rate / corrections[0]).to(self.flat.dtype))
         self.flat.sub_(self._scratch)
+
+
+def _gathered(table: Tensor, rows: Tensor) -> Tensor:
+    return table.flatten(0, 1).index_select(0, rows)
 
 
 def _views(flat: Tensor, like: GroupMLP) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import coset_circuits as cc
+from coset_circuits.networks.training import step as step_module
 from coset_circuits.networks.training.step import Stack
 
 BETAS = (0.9, 0.98)
@@ -41,7 +42,9 @@ def differentiate(stack, group, pairs):
 
 @pytest.mark.parametrize("act_fn", ["relu", "gelu", "silu", "abs", "square", "identity"])
 @pytest.mark.parametrize("count", [1, 3])
-def test_gradients_are_those_of_autograd(count, act_fn):
+@pytest.mark.parametrize("chunk", [2048, 64])
+def test_gradients_are_those_of_autograd(count, act_fn, chunk, monkeypatch):
+    monkeypatch.setattr(step_module, "_CHUNK", chunk)
     plain, ours = networks(count, act_fn), networks(count, act_fn)
     group = ours[0].group
     pairs = batches(group, count)
