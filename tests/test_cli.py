@@ -1,6 +1,7 @@
 """The command line, run as a user runs it."""
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -136,6 +137,7 @@ def test_group_json_has_exact_spectra():
 @pytest.mark.slow
 def test_train_stop_resume_compare(tmp_path):
     arguments = ("train", "S3", "--seeds", "0-1", "--width", 16, "--embedding", 8)
+    arguments += ("--set", "batch_size=null", "--set", "betas=[0.9, 0.99]", "--activation", "gelu")
     done = run(*arguments, "--fraction", 0.9, "--max-steps", 200, "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     files = [tmp_path / f"S3-seed{i}" / "network.safetensors" for i in (0, 1)]
@@ -144,7 +146,7 @@ def test_train_stop_resume_compare(tmp_path):
     again = run(*arguments, "--fraction", 0.9, "--max-steps", 200, "--out", tmp_path, "--resume")
     assert again.stdout == done.stdout
     card = json.loads(files[0].with_suffix(".json").read_text())
-    command = card["provenance"]["command"].split()
+    command = shlex.split(card["provenance"]["command"])
     assert command[0] == "coset-circuits"
     assert run(*command[1:], "--out", tmp_path / "again").returncode == 0
     same = tmp_path / "again" / "S3-seed0" / "network.safetensors"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from math import isfinite
 from typing import Any
 
 from coset_circuits.errors import CosetCircuitsError
@@ -50,9 +51,9 @@ RECIPES = {
         loss_bound=1e-3,
         clean_up=1.0,
         final_learning_rate=1e-3,
-        about="Thirty times the papers' learning rate, in mini-batches, then cooled. Which circuits "
-        "form, and how often, depends on the recipe: figures meant to match a paper need the "
-        "recipe paper.",
+        about="Thirty times the papers' learning rate, in mini-batches, then cooled. Which "
+        "circuits form, and how often, depends on the recipe: figures meant to match a paper need "
+        "the recipe paper.",
     ),
     "paper": Recipe(
         "paper",
@@ -101,27 +102,44 @@ def recipe_for(
             f"A recipe has no field {', '.join(sorted(unknown))}; its fields are "
             f"{', '.join(asdict(recipe))}."
         )
+    _check({**asdict(recipe), **changes})
     changed = replace(recipe, **changes)
-    _check(changed)
-    return changed
+    return replace(changed, betas=(changed.betas[0], changed.betas[1]))
 
 
-def _check(recipe: Recipe) -> None:
-    if not 0 < recipe.fraction <= 1:
+_WHOLE = ("d_mlp", "d_embed", "max_steps", "every", "batch_size")
+_POSITIVE = ("learning_rate", "final_learning_rate")
+_NOT_NEGATIVE = ("weight_decay", "loss_bound", "clean_up")
+_MAY_LACK = ("batch_size", "final_learning_rate")
+
+
+def _check(given: Mapping[str, Any]) -> None:
+    given = {k: v for k, v in given.items() if not (v is None and k in _MAY_LACK)}
+    for name in _WHOLE:
+        value = given.get(name, 1)
+        if type(value) is not int or value < 1:
+            raise CosetCircuitsError(f"{name} is {value!r}; give a whole number from 1 up.")
+    for name in _POSITIVE:
+        if not (_is_number(value := given.get(name, 1)) and value > 0):
+            raise CosetCircuitsError(f"{name} is {value!r}; give a number above 0.")
+    for name in _NOT_NEGATIVE:
+        if not (_is_number(value := given[name]) and value >= 0):
+            raise CosetCircuitsError(f"{name} is {value!r}; give a number, 0 or more.")
+    if not (_is_number(value := given["fraction"]) and 0 < value <= 1):
         raise CosetCircuitsError(
-            f"The training fraction is {recipe.fraction}; give a number above 0 and up to 1."
+            f"The training fraction is {value!r}; give a number above 0 and up to 1."
         )
-    for name in ("d_mlp", "d_embed", "max_steps", "every", "batch_size"):
-        value = getattr(recipe, name)
-        if value is not None and value < 1:
-            raise CosetCircuitsError(f"{name} is {value}; give a number from 1 up.")
-    for name in ("learning_rate", "final_learning_rate"):
-        value = getattr(recipe, name)
-        if value is not None and not 0 < value < float("inf"):
-            raise CosetCircuitsError(f"{name} is {value}; give a number above 0.")
-    for name in ("weight_decay", "loss_bound", "clean_up"):
-        if not 0 <= getattr(recipe, name) < float("inf"):
-            raise CosetCircuitsError(f"{name} is {getattr(recipe, name)}; give 0 or more.")
-    if not all(0 <= beta < 1 for beta in recipe.betas):
-        raise CosetCircuitsError(f"betas are {recipe.betas}; give two numbers from 0 to below 1.")
-    Activation.named(recipe.act_fn)
+    betas = given["betas"]
+    if not isinstance(betas, (tuple, list)) or not (
+        len(betas) == 2 and all(_is_number(beta) and 0 <= beta < 1 for beta in betas)
+    ):
+        raise CosetCircuitsError(f"betas are {betas!r}; give two numbers from 0 to below 1.")
+    if not isinstance(value := given["stop_when_memorised"], bool):
+        raise CosetCircuitsError(f"stop_when_memorised is {value!r}; give true or false.")
+    if not isinstance(value := given["act_fn"], str):
+        raise CosetCircuitsError(f"act_fn is {value!r}; give a name, such as relu.")
+    Activation.named(value)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shlex
 import signal
 import threading
 import time
@@ -237,7 +239,8 @@ class Lockstep:
         progress = None
         if order**2 > ALL_PAIRS:
             progress = _measure(run, train[:SAMPLE], test[:SAMPLE], len(train) / order**2)
-        if progress is None or run.finished or _meets(progress, run.recipe):
+        decides = run.end is None and progress is not None and _meets(progress, run.recipe)
+        if progress is None or run.finished or decides:
             progress = _measure(run, train, test, len(train) / order**2)
         chance = max(1.0, math.log(order))
         if not progress.train_loss <= DIVERGED * chance or not math.isfinite(progress.loss):
@@ -388,11 +391,11 @@ def _stop_between_steps() -> Iterator[Callable[[], bool]]:
 
 def _command(recipe: Recipe, seed: int, group: FiniteGroup) -> str:
     """What to type for the same network."""
-    plain = asdict(recipe_for(group, recipe.name)) if recipe.name in RECIPES else {}
-    options = "".join(
-        f" --set {name}={value}"
-        for name, value in asdict(recipe).items()
-        if name not in ("name", "about") and value != plain.get(name, value)
-    )
-    name = f'"{group.name}"' if "(" in group.name else group.name
-    return f"coset-circuits train {name} --seeds {seed} --recipe {recipe.name}{options}"
+    base = recipe.name if recipe.name in RECIPES else "fast"
+    plain = asdict(recipe_for(group, base))
+    words = ["coset-circuits", "train", group.name, "--seeds", str(seed), "--recipe", base]
+    for name, value in asdict(recipe).items():
+        if name not in ("name", "about") and value != plain[name]:
+            text = value if isinstance(value, str) else json.dumps(value)
+            words += ["--set", f"{name}={text}"]
+    return shlex.join(words)

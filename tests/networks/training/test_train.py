@@ -72,7 +72,7 @@ def test_one_step_is_adamw_on_the_training_pairs():
         loss = torch.nn.functional.cross_entropy(network(pairs), network.group.products(pairs))
         loss.backward()
         optimiser.step()
-    trained = cc.train("S3", 5, recipe="fast", max_steps=3, **SMALL)
+    trained = cc.train("S3", 5, learning_rate=1e-2, max_steps=3, **SMALL)
     for name, tensor in trained.state_dict().items():
         torch.testing.assert_close(tensor, network.state_dict()[name], rtol=1e-3, atol=1e-5)
 
@@ -144,11 +144,18 @@ def test_resuming_without_a_folder_is_refused():
         ({"fraction": 0.0}, "training fraction is 0.0"),
         ({"fraction": 1.5}, "training fraction is 1.5"),
         ({"act_fn": "tanh"}, "'tanh' is not known"),
-        ({"d_mlp": 0}, "d_mlp is 0; give a number from 1 up"),
+        ({"d_mlp": 0}, "d_mlp is 0; give a whole number from 1 up"),
+        ({"d_mlp": 12.5}, "d_mlp is 12.5; give a whole number"),
+        ({"every": "10"}, "every is '10'; give a whole number"),
+        ({"learning_rate": "quick"}, "learning_rate is 'quick'; give a number above 0"),
+        ({"loss_bound": float("nan")}, "loss_bound is nan; give a number, 0 or more"),
+        ({"stop_when_memorised": 1}, "stop_when_memorised is 1; give true or false"),
+        ({"betas": 0.9}, "betas are 0.9; give two numbers"),
+        ({"act_fn": 3}, "act_fn is 3; give a name"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"every": 0}, "every is 0"),
         ({"learning_rate": 0.0}, "learning_rate is 0.0; give a number above 0"),
-        ({"weight_decay": -1.0}, "weight_decay is -1.0; give 0 or more"),
+        ({"weight_decay": -1.0}, "weight_decay is -1.0; give a number, 0 or more"),
         ({"betas": (0.9, 1.0)}, "betas are"),
     ],
 )
@@ -181,6 +188,7 @@ def test_a_small_group_is_grokked_in_seconds():
         d_embed=32,
         fraction=0.8,
         loss_bound=1e-2,
+        clean_up=0.5,
         max_steps=6_000,
         report=lambda look: states.append(look.state),
     )
@@ -197,7 +205,7 @@ def test_a_small_group_is_grokked_in_seconds():
 
 
 def test_the_learning_rate_falls_evenly_on_a_log_scale_in_the_clean_up():
-    recipe = replace(RECIPES["fast"], final_learning_rate=1e-4)
+    recipe = replace(RECIPES["fast"], learning_rate=1e-2, final_learning_rate=1e-4)
     run = Run.start(cc.group("S3"), replace(recipe, d_mlp=4, d_embed=2), 0)
     run.step = 30
     assert run.learning_rate == 1e-2
