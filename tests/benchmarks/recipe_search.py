@@ -119,6 +119,29 @@ def _first_grokked(folder: Path) -> int | None:
     return None
 
 
+def table(rows: list[dict[str, Any]]) -> str:
+    """A line a trial, in Markdown: steps are medians over its seeds, of those that came so far."""
+
+    def median(values: list[Any]) -> str:
+        known = [v for v in values if v is not None]
+        return f"{np.median(known):,.0f}" if known else "–"
+
+    lines = [
+        "| recipe | clean / seeds | grokked at | clean from | ends at | loss |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in dict.fromkeys(row["trial"] for row in rows):
+        of = [row for row in rows if row["trial"] == name and "failure" not in row]
+        if of:
+            losses = [row["loss"] for row in of]
+            lines.append(
+                f"| {name} | {sum(r['clean'] for r in of)} / {len(of)} "
+                f"| {median([r['grokked'] for r in of])} | {median([r['clean_from'] for r in of])} "
+                f"| {median([r['steps'] for r in of])} | {min(losses):.0e}–{max(losses):.0e} |"
+            )
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("group", nargs="?", default="S5", choices=TRIALS)
@@ -158,6 +181,7 @@ def main() -> None:
             with rows.open("a") as file:
                 file.write(json.dumps(row) + "\n")
             print(json.dumps(row), flush=True)
+    print(table([json.loads(line) for line in rows.read_text().splitlines()]))
 
 
 if __name__ == "__main__":
