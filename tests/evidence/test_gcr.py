@@ -234,7 +234,7 @@ def test_a_random_networks_shares_have_the_chance_as_their_mean():
         evidence = cc.gcr_evidence(network)
         found.append(own(evidence).iloc[:3][TABLES].to_numpy(float))
         expected = own(evidence, "chance").iloc[:3][TABLES].to_numpy(float)
-    np.testing.assert_allclose(np.mean(found, 0), expected, atol=0.02)
+    np.testing.assert_allclose(np.mean(found, 0), expected, atol=0.04)
 
 
 def test_chance_of_random_logits_and_activations_by_simulation():
