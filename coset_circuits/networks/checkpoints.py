@@ -254,7 +254,14 @@ def _from_gcr(path: Path, content: Mapping[str, Any], order: str | None) -> Grou
         f"{folder}/{path.name}" if path.name == "model.pt" else path.name
     )
     label = folder if path.name == "model.pt" else path.stem
-    return _reordered(path, weights, names, order, label or "network", source, cfg.get("seed"))
+    network = _reordered(path, weights, names, order, label or "network", source, cfg.get("seed"))
+    if network.seed is not None and "frac_train" in cfg:
+        network.provenance["shuffle"] = {
+            "order": network.provenance["element_order"].partition(", ")[2],
+            "fraction": cfg["frac_train"],
+            "seed": network.seed,
+        }
+    return network
 
 
 def _gcr_cfg(path: Path) -> dict[str, Any]:
