@@ -11,7 +11,6 @@ from itertools import combinations
 from coset_circuits.evidence import Comparison, Outcome, PredictionError, Row
 from coset_circuits.evidence.compare import NETWORK, Candidate, versions
 from coset_circuits.evidence.verdict import errors
-from coset_circuits.networks import shipped
 from coset_circuits.networks.checkpoints import weights_sha256
 from coset_circuits.thresholds import Thresholds
 
@@ -297,17 +296,6 @@ def circumstances(comparison: Comparison) -> list[tuple[str, str]]:
         ("sha256", weights_sha256(comparison.network)),
     ]
     return [(name, clean(value)) for name, value in facts]
-
-
-def repeat_line(comparison: Comparison) -> str:
-    """One line of Python that makes the comparison again."""
-    label = comparison.network.label
-    name = repr(clean(label)) if label in shipped() else '"PATH OF THE NETWORK"'
-    sample = f", pairs={len(comparison.pairs)}" if comparison.is_sampled else ""
-    return (
-        f"import coset_circuits as cc; cc.compare(cc.load({name}), seed={comparison.seed}{sample})"
-        '.save("report/")'
-    )
 
 
 def footnotes(comparison: Comparison) -> list[str]:
