@@ -378,12 +378,21 @@ def import_(
 
 
 @app.command()
-def networks() -> None:
+def networks(as_json: Json = False) -> None:
     """The networks that ship with the package."""
     from coset_circuits.networks import load, shipped
+    from coset_circuits.report.terminal import print_networks
 
-    for name in shipped():
-        typer.echo(repr(load(name)))
+    loaded = [load(name) for name in shipped()]
+    if as_json:
+        described = [
+            {"name": n.label, "group": n.group.name, "d_mlp": n.cfg.d_mlp, "act_fn": n.cfg.act_fn}
+            | {key: n.provenance[key] for key in ("command", "steps", "seed", "sha256")}
+            for n in loaded
+        ]
+        typer.echo(json.dumps(described, indent=1))
+    else:
+        print_networks(loaded)
 
 
 @contextmanager

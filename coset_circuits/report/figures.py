@@ -390,7 +390,7 @@ PLATES: dict[str, Plate] = {
         front,
         "Prediction error against description length",
         _front_alternative,
-        lambda comparison: (8.2, 5.2),
+        lambda comparison: (7.2, 5.2),
     ),
     "roles": Plate(roles, "What the neurons do", _roles_alternative, _roles_size),
     "lattice": Plate(

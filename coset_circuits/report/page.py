@@ -174,7 +174,7 @@ def _gallery() -> str:
         _filter("role", "Role"),
         _filter("class", "Subgroup class"),
         _filter("irrep", "Leading irrep"),
-        _filter("residual", "Residual (larger FVU of left, right)"),
+        _filter("residual", "Residual (larger FVU)"),
         _filter("sort", "Sort by", _SORTS),
     )
     return f"""<noscript><p>This page draws neurons with a script, which is off.</p></noscript>
@@ -213,7 +213,8 @@ def _enlarged(comparison: Comparison) -> str:
 <div class="panels">{pictures}
 <dl class="facts" id="enlarged-facts"></dl></div>
 <details><summary>The means of all cells</summary>
-<table><thead><tr>{"".join(head)}</tr></thead><tbody id="enlarged-levels"></tbody></table></details>
+<table><caption class="hidden">The means of all cells</caption>
+<thead><tr>{"".join(head)}</tr></thead><tbody id="enlarged-levels"></tbody></table></details>
 </dialog>"""
 
 
