@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 import numpy as np
@@ -22,7 +22,7 @@ MAX_CLASSES = 90
 SWEEPS = 12
 SHIFTS = (0.0, 0.4, -0.4, 0.8, -0.8, 1.2, -1.2)
 CLEAR = 0.42
-"""Lines keep as far from classes that they do not join, in columns, where they can."""
+"""Lines keep as far from classes that they do not join, in inches, where they can."""
 HEIGHT = 0.75
 Place = tuple[float, float]
 
@@ -32,20 +32,19 @@ def lattice(comparison: Comparison, ax: Axes) -> Axes:
     group, used = comparison.network.group, used_classes(comparison)
     classes = _drawn(group, used)
     edges = _edges(group, classes)
-    places = _places(classes, edges)
+    labels = {c: _label(c, used) for c in classes}
+    places = _places(labels, edges)
     for upper, lower in edges:
         (x, y), (a, b) = places[upper], places[lower]
         both = upper.name in used and lower.name in used
         ax.plot([x, a], [y, b], color=INK, alpha=2 * FAINT if both else FAINT / 2, lw=0.8, zorder=1)
     for i, (c, (x, y)) in enumerate(places.items()):
         neurons = used.get(c.name, 0)
-        text = t.clean(c.name) + (f"\n{neurons} neurons" if neurons > 1 else "")
-        text += "\n1 neuron" if neurons == 1 else ""
         shade, ink = (COLOURS[0], "#ffffff") if neurons else (PAPER, INK)
         ax.text(
             x,
             y,
-            text,
+            labels[c],
             gid=f"used-{i}" if neurons else None,
             ha="center",
             va="center",
@@ -60,7 +59,7 @@ def lattice(comparison: Comparison, ax: Axes) -> Axes:
                 "lw": 0.8,
             },
         )
-    width = max(abs(x) for x, _ in places.values()) + 0.6
+    width = _half_width(labels, places)
     ax.set_xlim(-width, width)
     heights = {y: c.order for c, (_, y) in places.items()}
     ax.set_ylim(min(heights) - 0.4, max(heights) + 0.4)
@@ -82,9 +81,28 @@ def used_classes(comparison: Comparison) -> dict[str, int]:
 
 def size(comparison: Comparison) -> tuple[float, float]:
     """Inches that keep the names apart."""
-    classes = _drawn(comparison.network.group, used_classes(comparison))
-    rows = Counter(c.order for c in classes)
-    return max(6.0, 1.0 + 1.05 * max(rows.values())), 0.6 + HEIGHT * len(rows)
+    group, used = comparison.network.group, used_classes(comparison)
+    labels = {c: _label(c, used) for c in _drawn(group, used)}
+    width = _half_width(labels, _places(labels, _edges(group, tuple(labels))))
+    return max(5.0, 0.8 + 2 * width), 0.6 + HEIGHT * len({c.order for c in labels})
+
+
+def _label(c: SubgroupClass, used: Mapping[str, int]) -> str:
+    """A class's name, its generators on a line of their own, and how many neurons use it."""
+    neurons = used.get(c.name, 0)
+    count = f"\n{neurons} neuron{'s' if neurons > 1 else ''}" if neurons else ""
+    return t.clean(c.name).replace("⟨", "\n⟨") + count
+
+
+def _inches(label: str) -> float:
+    """About as wide as a label is in its frame, with some room beside it."""
+    return 0.4 + 0.068 * max(map(len, label.splitlines()))
+
+
+def _half_width(
+    labels: Mapping[SubgroupClass, str], places: Mapping[SubgroupClass, Place]
+) -> float:
+    return max(abs(x) + _inches(labels[c]) / 2 for c, (x, _) in places.items())
 
 
 def _drawn(group: FiniteGroup, used: dict[str, int]) -> tuple[SubgroupClass, ...]:
@@ -113,22 +131,33 @@ def _edges(
 
 
 def _places(
-    classes: Sequence[SubgroupClass], edges: Sequence[tuple[SubgroupClass, SubgroupClass]]
+    labels: Mapping[SubgroupClass, str], edges: Sequence[tuple[SubgroupClass, SubgroupClass]]
 ) -> dict[SubgroupClass, Place]:
-    """A row for each order; within it each class near the middle of its neighbours."""
-    rows = [list(row) for _, row in groupby(classes, key=lambda c: c.order)]
-    near: dict[SubgroupClass, list[SubgroupClass]] = {c: [] for c in classes}
+    """A row for each order; within it each class near the middle of its neighbours. In inches."""
+    rows = [list(row) for _, row in groupby(labels, key=lambda c: c.order)]
+    near: dict[SubgroupClass, list[SubgroupClass]] = {c: [] for c in labels}
     for upper, lower in edges:
         near[upper].append(lower)
         near[lower].append(upper)
-    at = {c: i - (len(row) - 1) / 2 for row in rows for i, c in enumerate(row)}
+    at: dict[SubgroupClass, float] = {}
+    for row in rows:
+        at.update(_side_by_side(row, labels))
     for _ in range(SWEEPS):
         for row in rows:
             row.sort(key=lambda c: sum(at[n] for n in near[c]) / max(1, len(near[c])))
-            at.update({c: i - (len(row) - 1) / 2 for i, c in enumerate(row)})
+            at.update(_side_by_side(row, labels))
     places = {c: (at[c], float(height)) for height, row in enumerate(rows) for c in row}
     _step_aside(places, rows, edges)
     return places
+
+
+def _side_by_side(
+    row: Sequence[SubgroupClass], labels: Mapping[SubgroupClass, str]
+) -> dict[SubgroupClass, float]:
+    """Where the middles of a row's labels stand, the row's own middle at 0."""
+    widths = np.array([_inches(labels[c]) for c in row])
+    middles = np.cumsum(widths) - widths / 2 - widths.sum() / 2
+    return dict(zip(row, middles.tolist(), strict=True))
 
 
 def _step_aside(

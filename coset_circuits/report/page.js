@@ -556,7 +556,8 @@
     choose({});
 
     for (const node of document.querySelectorAll("[id*='-used-']")) {
-      const name = node.querySelector("text").textContent.trim();
+      const lines = [...node.querySelectorAll("text")].map((line) => line.textContent.trim());
+      const name = lines.slice(0, -1).join("");
       node.setAttribute("data-class", name);
       node.addEventListener("click", () => {
         choose({ ...reset, class: name });
