@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -25,7 +24,7 @@ def legend_above(ax: Axes, columns: int, **options: object) -> None:
 
 def log_scale(
     ax: Axes,
-    which: Literal["x", "y"],
+    which: str,
     text: Callable[[float], str],
     subs: Sequence[float] = (1.0,),
 ) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -195,13 +196,13 @@ def _name_strays(
 def roles(comparison: Comparison, ax: Axes) -> Axes:
     """How many neurons have which role, once for hypotheses that agree."""
     ticks, names, position = [], [], 0.0
-    for i, (names_of_family, bars) in enumerate(_distinct_roles(comparison)):
-        heading = t.clean(", ".join(names_of_family))
-        ax.annotate(
-            heading, (0, position), (4, 0), textcoords="offset points", weight="bold", va="center",
-            fontsize=9,
-        )  # fmt: skip
-        position += 1
+    for i, (family, bars) in enumerate(_distinct_roles(comparison)):
+        for line in _heading(family):
+            ax.annotate(
+                line, (0, position), (4, 0), textcoords="offset points", weight="bold",
+                va="center", fontsize=9,
+            )  # fmt: skip
+            position += 1
         for role, neurons in bars:
             dull = role in ("unexplained", "negligible")
             ax.barh(position, neurons, 0.72, color=colour(i), alpha=0.45 if dull else 1)
@@ -220,6 +221,10 @@ def roles(comparison: Comparison, ax: Axes) -> Axes:
     ax.set_xlabel("neurons")
     ax.set_ylabel("role")
     return ax
+
+
+def _heading(names: Sequence[str]) -> list[str]:
+    return wrap(t.clean(", ".join(names)), 64, break_on_hyphens=False)
 
 
 def _distinct_roles(comparison: Comparison) -> list[tuple[list[str], list[tuple[str, int]]]]:
@@ -377,7 +382,7 @@ def _is_trained(comparison: Comparison) -> bool:
 
 
 def _roles_size(comparison: Comparison) -> tuple[float, float]:
-    rows = sum(1.4 + len(bars) for _, bars in _distinct_roles(comparison))
+    rows = sum(len(_heading(n)) + 0.4 + len(bars) for n, bars in _distinct_roles(comparison))
     return 7.2, 0.8 + 0.27 * max(2, rows)
 
 

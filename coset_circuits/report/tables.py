@@ -400,12 +400,3 @@ def separation_text(pairs: Sequence[tuple[str, str]], names: Sequence[str]) -> s
         every = len(others) == len(names) - 1 > 1
         parts.append(f"{most} from {'all others' if every else ', '.join(others)}")
     return clean("; ".join(parts)) or "no"
-
-
-def cautions(lines: Sequence[InterventionLine]) -> list[tuple[list[InterventionLine], str]]:
-    """What rows cannot tell, rows of one caution taken together."""
-    found: dict[str, list[InterventionLine]] = {}
-    for line in lines:
-        if line.caution:
-            found.setdefault(line.caution, []).append(line)
-    return [(rows, text) for text, rows in found.items()]
