@@ -351,7 +351,9 @@ def group(
     from coset_circuits.groups import group as named_group
     from coset_circuits.report.groups import group_dict, print_group
 
-    described = group_dict(named_group(name))
+    with _steps(hidden=as_json) as progress:
+        progress("subgroups and spectra", 0, None)
+        described = group_dict(named_group(name))
     if as_json:
         typer.echo(json.dumps(described, indent=1))
     else:
@@ -369,7 +371,9 @@ def import_(
     """Turn a checkpoint of either paper into ours; its conventions are found by measuring."""
     from coset_circuits.networks import load, save
 
-    network = load(file, order=order)
+    with _steps(hidden=False) as progress:
+        progress("finding the element order", 0, None)
+        network = load(file, order=order)
     target = Path(f"{_file_name(network)}.safetensors") if out is None else out
     _check_writable(target.parent)
     written = save(network, target)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from coset_circuits.evidence import Comparison
+from coset_circuits.networks import SilentSiteError
 from coset_circuits.report import html as h
 from coset_circuits.report import tables as t
 from coset_circuits.report.repeat import one_row
@@ -113,7 +114,10 @@ def _control_text(line: t.InterventionLine) -> str:
 def _method(comparison: Comparison, line: t.InterventionLine) -> str:
     network = comparison.network
     intervention = next(r.intervention for r in comparison.rows if r.intervention.id == line.id)
-    hooks = intervention.hooks(network, comparison.pairs[:1], comparison.seed)
+    try:
+        hooks = intervention.hooks(network, comparison.pairs[:1], comparison.seed)
+    except SilentSiteError as refusal:
+        return f"{intervention.id}: not done. {t.clean(str(refusal))}"
     sites = ", ".join(dict.fromkeys(str(site) for site, _ in hooks))
     done = f"TransformerLens hooks at {sites}" if sites else "no hooks"
     if intervention.inputs is not None:
@@ -132,8 +136,13 @@ def _predicted(comparison: Comparison, line: t.InterventionLine, names: Sequence
     ]
     rows = []
     for name in names:
-        found = (line.predictions[name], line.relabelled.get(name))
-        rows.append(h.row(h.broken(name), [x for r in found for x in _three(comparison, line, r)]))
+        control = (
+            _three(comparison, line, line.relabelled[name])
+            if name in line.relabelled
+            else [h.cell(t.MISSING)] * 3
+        )
+        own = _three(comparison, line, line.predictions[name])
+        rows.append(h.row(h.broken(name), [*own, *control]))
     caption = (
         "Predicted by each hypothesis, and by the same fitted after the group's elements were "
         "renamed at random: where that predicts as well, the row is no evidence for the group."
@@ -143,6 +152,6 @@ def _predicted(comparison: Comparison, line: t.InterventionLine, names: Sequence
 
 def _three(comparison: Comparison, line: t.InterventionLine, guess: t.Reading | None) -> list[str]:
     if guess is None:
-        return [f'<td class="silent">{t.SILENT}</td>', *[f"<td>{t.MISSING}</td>"] * 2]
+        return [f'<td class="silent">{t.SILENT}</td>', *[h.cell(t.MISSING)] * 2]
     off = _off(comparison, line, guess)
     return [h.cell(t.accuracy(guess.accuracy)), h.cell(t.loss(guess.loss)), h.cell(t.decades(off))]

@@ -124,7 +124,7 @@ def _neurons(comparison: Comparison, drawn: Mapping[str, str]) -> str:
     return section(
         "What the neurons do",
         '<div class="beside">',
-        _figure(comparison, drawn, "roles", "Neurons by role; hypotheses that share a fit once."),
+        _figure(comparison, drawn, "roles", "Neurons by role; hypotheses that agree together."),
         f"<div>{_key()}{_role_tables(comparison)}</div>",
         "</div>",
         "<h3>Every neuron</h3>",

@@ -425,6 +425,17 @@ def test_a_report_where_nothing_applies(nothing_applies, tmp_path):
     assert "no proper non-trivial subgroup" in " ".join(report.plain_text(nothing_applies).split())
 
 
+def test_a_row_that_could_not_be_measured_says_why(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    shapes = {"W_E_left": (6, 3), "W_E_right": (6, 5), "W_in": (8, 4), "W_U": (4, 6)}
+    weights = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    network = cc.GroupMLP.from_weights(cc.group("S3"), **weights)
+    found = cc.compare(network, [cc.CosetAlgorithm()])
+    text = (found.save(tmp_path) / "report.html").read_text(encoding="utf-8")
+    words = " ".join(" ".join(Page(text).words).split())
+    assert "swap_tables: not done. The embeddings of" in words and "widths 3 and 5" in words
+
+
 @pytest.mark.parametrize("where", ["taken", "taken/report", "report"])
 def test_a_file_in_the_way_is_refused(comparison, tmp_path, where):
     (tmp_path / "taken").write_text("mine")
