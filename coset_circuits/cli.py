@@ -352,7 +352,9 @@ def group(
     from coset_circuits.groups import group as named_group
     from coset_circuits.report.groups import group_dict, print_group
 
-    described = group_dict(named_group(name))
+    with _steps(hidden=as_json) as progress:
+        progress("subgroups and spectra", 0, None)
+        described = group_dict(named_group(name))
     if as_json:
         typer.echo(json.dumps(described, indent=1))
     else:
@@ -370,7 +372,9 @@ def import_(
     """Turn a checkpoint of either paper into ours; its conventions are found by measuring."""
     from coset_circuits.networks import load, save
 
-    network = load(file, order=order)
+    with _steps(hidden=False) as progress:
+        progress("finding the element order", 0, None)
+        network = load(file, order=order)
     target = Path(f"{_file_name(network)}.safetensors") if out is None else out
     _check_writable(target.parent)
     written = save(network, target)
@@ -379,12 +383,21 @@ def import_(
 
 
 @app.command()
-def networks() -> None:
+def networks(as_json: Json = False) -> None:
     """The networks that ship with the package."""
     from coset_circuits.networks import load, shipped
+    from coset_circuits.report.terminal import print_networks
 
-    for name in shipped():
-        typer.echo(repr(load(name)))
+    loaded = [load(name) for name in shipped()]
+    if as_json:
+        described = [
+            {"name": n.label, "group": n.group.name, "d_mlp": n.cfg.d_mlp, "act_fn": n.cfg.act_fn}
+            | {key: n.provenance[key] for key in ("command", "steps", "seed", "sha256")}
+            for n in loaded
+        ]
+        typer.echo(json.dumps(described, indent=1))
+    else:
+        print_networks(loaded)
 
 
 @contextmanager

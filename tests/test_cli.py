@@ -1,6 +1,7 @@
 """The command line, run as a user runs it."""
 
 import json
+import re
 import shlex
 import signal
 import subprocess
@@ -132,6 +133,27 @@ def test_group_json_has_exact_spectra():
     spectra = {s["name"]: s["spectrum"] for s in described["subgroups"]}
     assert spectra["S3"]["(3,1)"] == [1, 1]
     assert spectra["A4"]["(1,1,1,1)"] == [1, 1]
+
+
+def test_no_color_is_respected(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    done = run("group", "S3")
+    # Bold is no colour; 30 to 49 and 90 to 107 are.
+    assert "S3" in done.stdout and not re.search(r"\x1b\[[\d;]*[349]\dm", done.stdout)
+
+
+def test_networks_are_listed_for_machines():
+    listed = json.loads(run("networks", "--json").stdout)
+    assert [n["name"] for n in listed] == list(cc.shipped())
+    for network in listed:
+        assert network["command"].startswith(f"coset-circuits train {network['group']} ")
+
+
+@pytest.mark.slow
+def test_quiet_says_where_the_report_is(tmp_path):
+    done = run("compare", "s4", "--algorithms", "coset", "--quiet", "--out", tmp_path / "r")
+    assert done.stdout == f"Report: {tmp_path / 'r' / 'report.html'}\n" and done.stderr == ""
 
 
 @pytest.mark.slow

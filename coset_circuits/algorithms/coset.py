@@ -298,6 +298,7 @@ def _roles(
     at = [search.position[found.subgroup] for found in neurons]
     conjugate_at = [search.position[found.conjugate] for found in neurons]
     every = range(len(neurons))
+    places = {h: i for i, h in enumerate(search.group.subgroups)}
     return Roles(
         tuple(names),
         torch.from_numpy(search.left[at, every]),
@@ -306,6 +307,8 @@ def _roles(
         {
             "subgroup": [found.subgroup.name for found in neurons],
             "conjugator": [search.group.labels[found.x] for found in neurons],
+            "subgroup_index": [places[found.subgroup] for found in neurons],
+            "conjugator_index": [found.x for found in neurons],
             "pairing_error": [found.pairing for found in neurons],
             "concentration": search.concentration().tolist(),
         },

@@ -30,6 +30,7 @@ from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.evidence.candidates import NETWORK, Candidate, Kind, Row
 from coset_circuits.evidence.controls import commuting_fraction, relabelled_group
 from coset_circuits.evidence.ensemble import Ensemble, Report, compare_many
+from coset_circuits.evidence.formation import Formation, formation
 from coset_circuits.evidence.interventions import INTERVENTIONS, Intervention
 from coset_circuits.evidence.measure import Outcome, measure, sampled
 from coset_circuits.evidence.sources import Given, is_collection
@@ -74,6 +75,7 @@ class Comparison:
         attributions: the errors of single claims.
         swapped_commuting: share of commuting pairs, the exact accuracy under swapped inputs of any
             network that is right everywhere; None for a network that is not.
+        formation: how the neurons' structure came about; None without checkpoints over training.
     """
 
     network: GroupMLP
@@ -91,6 +93,7 @@ class Comparison:
     device: str
     swapped_commuting: float | None
     notes: list[str] = field(default_factory=list)
+    formation: Formation | None = None
 
     @property
     def hypotheses(self) -> list[Candidate]:
@@ -423,6 +426,9 @@ def _compare_one(
         device=str(network.device),
         swapped_commuting=commuting_fraction(network.group) if base.accuracy == 1 else None,
         notes=notes,
+        formation=formation(
+            network, [c.circuit for c in candidates if c.kind == "hypothesis"], thresholds
+        ),
     )
 
 

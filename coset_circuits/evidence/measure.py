@@ -18,7 +18,7 @@ ALL_PAIRS_UP_TO = 60_000
 SAMPLE = 10_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Outcome:
     """What a model answers on some pairs: losses in nats, right or wrong, and logit agreement.
 
@@ -47,6 +47,12 @@ class Outcome:
     @property
     def median_loss(self) -> float:
         return float(self.losses.median())
+
+    def __repr__(self) -> str:
+        return (
+            f"Outcome(accuracy {self.accuracy:.6g}, mean loss {self.loss:.6g} nats, "
+            f"{len(self.losses):,} pairs)"
+        )
 
 
 @dataclass(frozen=True)

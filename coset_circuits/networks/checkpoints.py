@@ -35,6 +35,8 @@ _SN_GROK = (
     "unembed.bias",
 )
 _DESCRIPTION = {"schema", "label", "group", "act_fn", "seed", "provenance"}
+_OF_THE_FILE = ("sha256", "path")
+"""What is known of a file that was read, and would be wrong in the next one."""
 _PEER_GROUPS = {
     "SymmetricGroup": "S",
     "AlternatingGroup": "A",
@@ -82,6 +84,8 @@ def load(
     network.provenance["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
     if str(name_or_path) in zoo:
         network.label = str(name_or_path)
+    else:
+        network.provenance["path"] = str(name_or_path)
     return network.to(device=device, dtype=dtype)
 
 
@@ -114,7 +118,7 @@ def save(network: GroupMLP, path: str | os.PathLike[str], *, card: bool = True) 
         "group": network.group.name,
         "act_fn": network.cfg.act_fn,
         "seed": network.seed,
-        "provenance": {k: v for k, v in network.provenance.items() if k != "sha256"},
+        "provenance": {k: v for k, v in network.provenance.items() if k not in _OF_THE_FILE},
     }
     content = to_bytes(tensors, {"coset_circuits": json.dumps(description)})
     write_whole(path, content)

@@ -11,7 +11,6 @@ from urllib.parse import quote
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from rich.console import Console
 from rich.text import Text
 
@@ -20,6 +19,7 @@ from coset_circuits.evidence.ensemble import Ensemble
 from coset_circuits.report import html as h
 from coset_circuits.report import sheets as s
 from coset_circuits.report import tables as t
+from coset_circuits.report.axes import guide, legend_above, log_scale, plain_number
 from coset_circuits.report.folder import write
 from coset_circuits.report.style import COLOURS, INK, colour, inline, look, marker, svg
 from coset_circuits.report.terminal import (
@@ -238,14 +238,11 @@ def front(stratum: Stratum, ax: Axes, relative_error: float) -> Axes:
                 shade = shades.get(circuit["control_of"] or name, INK)
                 mark = marks.get(name, MARKERS.get(circuit["kind"], "o"))
                 ax.plot(max(bits, 1e-3), error, mark, color=shade, ms=6, alpha=0.75)
-    ax.set_xscale("log")
-    ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=9))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    ax.xaxis.set_minor_formatter(NullFormatter())
+    log_scale(ax, "x", plain_number, (1.0, 2.0, 5.0))
     ax.set_yscale("symlog", linthresh=0.01, linscale=0.5)
     ax.set_yticks(ticks := [0, 0.01, 0.1, 1, 10], [f"{tick:g}" for tick in ticks])
     ax.set_ylim(bottom=-0.0015)
-    ax.grid(True, color=INK, alpha=0.1, lw=0.6)
+    guide(ax)
     ax.set_xlabel(f"description length (bits per neuron at δ = {relative_error:g})")
     ax.set_ylabel("median |Δlog10 loss| (decades)")
     handles = [
@@ -256,5 +253,5 @@ def front(stratum: Stratum, ax: Axes, relative_error: float) -> Axes:
         Line2D([], [], ls="", marker=mark, color=INK, alpha=0.75, label=KINDS[kind])
         for kind, mark in MARKERS.items()
     ]
-    ax.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+    legend_above(ax, 3, handles=handles)
     return ax

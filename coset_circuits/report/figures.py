@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,12 +15,21 @@ from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from coset_circuits.evidence import Comparison
 from coset_circuits.report import tables as t
+from coset_circuits.report.axes import guide, legend_above, log_scale, plain_number, power_of_ten
 from coset_circuits.report.labels import place
+from coset_circuits.report.lattice import lattice, used_classes
+from coset_circuits.report.lattice import size as lattice_size
+from coset_circuits.report.neurons import coset_candidate
 from coset_circuits.report.style import FAINT, INK, colour, look, marker
+from coset_circuits.report.training_figures import (
+    structure_forming,
+    training_accuracy,
+    training_curve,
+    training_loss,
+)
 
 FLOOR = 0.01
 """Errors in decades are drawn on a logarithmic axis down to this, and linearly from it to 0."""
@@ -58,18 +68,18 @@ def front(comparison: Comparison, ax: Axes) -> Axes:
         ax.plot([min(bits), max(bits)], [y, y], color=shade, lw=1, alpha=FAINT, zorder=1)
         whiskers += [(b, y) for b in np.geomspace(min(bits), max(bits), 25)]
         ax.plot(x, y, KINDS[line.kind], color=shade, ms=8, zorder=3)
-    _log_scale(ax, "x", _bits_text, (1.0, 2.0, 5.0))
+    log_scale(ax, "x", plain_number, (1.0, 2.0, 5.0))
     _error_scale(ax, [y for _, y in points])
     ax.margins(x=0.08)
     ax.set_xlabel(f"description length (bits per neuron at δ = {delta:g})")
     ax.set_ylabel("median |Δlog10 loss| (decades)")
-    _guide(ax)
+    guide(ax)
     kinds = [kind for kind in KINDS if any(x.kind == kind for x in lines)]
     handles = [
         Line2D([], [], ls="", marker=KINDS[k], color=INK, ms=7, label=KIND_TITLES[k]) for k in kinds
     ]
     if handles:
-        ax.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+        legend_above(ax, 3, handles=handles)
     labels = _merged(points, [t.display_name(x) for x in lines])
     place(ax, *labels, obstacles=points, lines=whiskers)
     return ax
@@ -101,32 +111,12 @@ def _error_scale(ax: Axes, values: list[float]) -> None:
     ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
 
 
-def _log_scale(
-    ax: Axes, which: str, text: Callable[[float], str], subs: tuple[float, ...] = (1.0,)
-) -> None:
-    """A logarithmic axis whose few ticks are written without mathematics mode."""
-    axis = ax.xaxis if which == "x" else ax.yaxis
-    ax.set(**{f"{which}scale": "log"})
-    axis.set_major_locator(LogLocator(subs=subs, numticks=9))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
-    axis.set_minor_formatter(NullFormatter())
-
-
-def _bits_text(value: float) -> str:
-    return f"{value:,.0f}" if value >= 1 else f"{value:g}"
-
-
-def _power_of_ten(value: float) -> str:
-    exponent = f"{math.log10(value):.0f}"
-    return "10" + exponent.translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-
-
 def observed_predicted_loss(comparison: Comparison, ax: Axes) -> Axes:
     """What each hypothesis predicts against what is observed, in nats."""
     floor = comparison.thresholds.loss_floor
     points = _against(comparison, ax, lambda r: max(r.loss, floor))
     for which in "xy":
-        _log_scale(ax, which, _power_of_ten)
+        log_scale(ax, which, power_of_ten)
     _diagonal(ax, [v for _, x, y in points for v in (x, y)])
     ax.set_xlabel(f"observed mean loss (nats, floored at {floor:g})")
     ax.set_ylabel("predicted mean loss (nats)")
@@ -172,7 +162,7 @@ def _against(comparison: Comparison, ax: Axes, value: Callable[[t.Reading], floa
         )
         drawn += found
     if drawn:
-        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, columnspacing=1.2)
+        legend_above(ax, 2, columnspacing=1.2)
     ax.set_box_aspect(1)
     return drawn
 
@@ -183,7 +173,7 @@ def _diagonal(ax: Axes, values: list[float]) -> None:
     ax.set_xlim(low, high)
     ax.set_ylim(low, high)
     ax.plot([low, high], [low, high], color=INK, lw=0.8, alpha=FAINT, zorder=1)
-    _guide(ax)
+    guide(ax)
 
 
 def _name_strays(
@@ -204,17 +194,16 @@ def _name_strays(
 
 
 def roles(comparison: Comparison, ax: Axes) -> Axes:
-    """How many neurons have which role, once for hypotheses that share a fit."""
+    """How many neurons have which role, once for hypotheses that agree."""
     ticks, names, position = [], [], 0.0
-    families = t.role_families(comparison)
-    for i, family in enumerate(families):
-        heading = t.clean(", ".join(family.names))
-        ax.annotate(
-            heading, (0, position), (4, 0), textcoords="offset points", weight="bold", va="center",
-            fontsize=9,
-        )  # fmt: skip
-        position += 1
-        for role, neurons in shown_roles(family):
+    for i, (family, bars) in enumerate(_distinct_roles(comparison)):
+        for line in _heading(family):
+            ax.annotate(
+                line, (0, position), (4, 0), textcoords="offset points", weight="bold",
+                va="center", fontsize=9,
+            )  # fmt: skip
+            position += 1
+        for role, neurons in bars:
             dull = role in ("unexplained", "negligible")
             ax.barh(position, neurons, 0.72, color=colour(i), alpha=0.45 if dull else 1)
             ax.annotate(
@@ -230,7 +219,25 @@ def roles(comparison: Comparison, ax: Axes) -> Axes:
     ax.set_ylim(max(1.0, position), -0.8)
     ax.margins(x=0.1)
     ax.set_xlabel("neurons")
+    ax.set_ylabel("role")
     return ax
+
+
+def _heading(names: Sequence[str]) -> list[str]:
+    return wrap(t.clean(", ".join(names)), 64, break_on_hyphens=False)
+
+
+def _distinct_roles(comparison: Comparison) -> list[tuple[list[str], list[tuple[str, int]]]]:
+    """Hypotheses whose roles and counts are the same, together, and these."""
+    found: list[tuple[list[str], list[tuple[str, int]]]] = []
+    for family in t.role_families(comparison):
+        bars = shown_roles(family)
+        same = next((names for names, other in found if other == bars), None)
+        if same is None:
+            found.append((list(family.names), bars))
+        else:
+            same.extend(family.names)
+    return found
 
 
 def shown_roles(family: t.RoleFamily) -> list[tuple[str, int]]:
@@ -294,11 +301,6 @@ def _colours(comparison: Comparison) -> dict[str, str]:
     return {c.name: own.get(c.of or c.name, INK) for c in comparison.candidates}
 
 
-def _guide(ax: Axes) -> None:
-    ax.grid(True, color=INK, alpha=0.1, lw=0.6)
-    ax.set_axisbelow(True)
-
-
 @dataclass(frozen=True)
 class Plate:
     """A figure of the report: how it is drawn, what it shows, how large it is."""
@@ -307,6 +309,7 @@ class Plate:
     title: str
     alternative: Callable[[Comparison], str]
     size: Callable[[Comparison], tuple[float, float]]
+    applies: Callable[[Comparison], bool] = lambda comparison: True
 
 
 def _front_alternative(comparison: Comparison) -> str:
@@ -335,9 +338,8 @@ def _accuracy_alternative(comparison: Comparison) -> str:
 
 def _roles_alternative(comparison: Comparison) -> str:
     told = "; ".join(
-        f"{', '.join(family.names)}: "
-        + ", ".join(f"{role} {neurons}" for role, neurons in shown_roles(family))
-        for family in t.role_families(comparison)
+        f"{', '.join(names)}: " + ", ".join(f"{role} {neurons}" for role, neurons in bars)
+        for names, bars in _distinct_roles(comparison)
     )
     return f"Bars of neuron counts by role. {told}."
 
@@ -349,9 +351,38 @@ def _errors_alternative(comparison: Comparison) -> str:
     )
 
 
+def _lattice_alternative(comparison: Comparison) -> str:
+    used = used_classes(comparison)
+    told = ", ".join(f"{name} by {count}" for name, count in used.items()) or "none"
+    return f"Subgroups up to conjugacy by order; classes that neurons work on: {told}."
+
+
+def _training_alternative(comparison: Comparison) -> str:
+    first, last = (training_curve(comparison)[i] for i in (0, -1))
+    return (
+        f"Over steps {first['step']:,} to {last['step']:,}: mean loss over all pairs from "
+        f"{t.loss(first['loss'])} to {t.loss(last['loss'])} nats, test accuracy from "
+        f"{t.accuracy(first['test_accuracy'])} to {t.accuracy(last['test_accuracy'])}."
+    )
+
+
+def _forming_alternative(comparison: Comparison) -> str:
+    return (
+        "Median and middle half, over neurons, of the fraction of variance outside the cells of "
+        f"{comparison.formation.algorithm if comparison.formation else ''}, by training step."
+    )
+
+
+def _training_size(comparison: Comparison) -> tuple[float, float]:
+    return 5.4, 3.6
+
+
+def _is_trained(comparison: Comparison) -> bool:
+    return bool(training_curve(comparison))
+
+
 def _roles_size(comparison: Comparison) -> tuple[float, float]:
-    families = t.role_families(comparison)
-    rows = sum(1.4 + len(shown_roles(family)) for family in families)
+    rows = sum(len(_heading(n)) + 0.4 + len(bars) for n, bars in _distinct_roles(comparison))
     return 7.2, 0.8 + 0.27 * max(2, rows)
 
 
@@ -364,9 +395,33 @@ PLATES: dict[str, Plate] = {
         front,
         "Prediction error against description length",
         _front_alternative,
-        lambda comparison: (8.2, 5.2),
+        lambda comparison: (7.2, 5.2),
     ),
     "roles": Plate(roles, "What the neurons do", _roles_alternative, _roles_size),
+    "lattice": Plate(
+        lattice,
+        "Subgroups up to conjugacy, and those that neurons use",
+        _lattice_alternative,
+        lattice_size,
+        lambda comparison: coset_candidate(comparison) is not None,
+    ),
+    "training_loss": Plate(
+        training_loss, "Loss over training", _training_alternative, _training_size, _is_trained
+    ),
+    "training_accuracy": Plate(
+        training_accuracy,
+        "Accuracy over training",
+        _training_alternative,
+        _training_size,
+        _is_trained,
+    ),
+    "structure_forming": Plate(
+        structure_forming,
+        "How the neurons' structure came about",
+        _forming_alternative,
+        _training_size,
+        lambda comparison: comparison.formation is not None,
+    ),
     "observed_predicted_loss": Plate(
         observed_predicted_loss,
         "Observed and predicted loss",
@@ -390,8 +445,12 @@ PLATES: dict[str, Plate] = {
 
 
 def all_figures(comparison: Comparison) -> dict[str, Figure]:
-    """Every figure, drawn, by its name; the front comes first."""
-    return {name: _figure(plate, comparison) for name, plate in PLATES.items()}
+    """Every figure that applies, drawn, by its name; the front comes first."""
+    return {
+        name: _figure(plate, comparison)
+        for name, plate in PLATES.items()
+        if plate.applies(comparison)
+    }
 
 
 def _figure(plate: Plate, comparison: Comparison) -> Figure:

@@ -10,12 +10,12 @@ from pathlib import Path
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.evidence import Comparison
 from coset_circuits.report.figures import all_figures
-from coset_circuits.report.html import page
-from coset_circuits.report.style import svg
+from coset_circuits.report.page import page
+from coset_circuits.report.style import png, svg
 
 
 def save(comparison: Comparison, folder: str | os.PathLike[str]) -> Path:
-    """Write report.html, findings.json and the figures as SVG; returns the folder.
+    """Write report.html, findings.json and the figures as SVG and PNG; returns the folder.
 
     Files of an earlier report in the same folder are replaced.
 
@@ -27,11 +27,11 @@ def save(comparison: Comparison, folder: str | os.PathLike[str]) -> Path:
 
 def write(
     folder: str | os.PathLike[str],
-    make: Callable[[], Mapping[str, str]],
+    make: Callable[[], Mapping[str, str | bytes]],
     *,
     below: Sequence[str] = (),
 ) -> Path:
-    """Write files, by their paths in the folder, and make the folder and those ``below`` it.
+    """Write files, by their paths in the folder; make the folder and those ``below`` it.
 
     Raises:
         CosetCircuitsError: the folder cannot be made or written.
@@ -51,11 +51,13 @@ def write(
     return target
 
 
-def _files(comparison: Comparison) -> dict[str, str]:
-    drawn = {name: svg(figure, name) for name, figure in all_figures(comparison).items()}
+def _files(comparison: Comparison) -> dict[str, str | bytes]:
+    figures = all_figures(comparison)
+    drawn = {name: svg(figure, name) for name, figure in figures.items()}
     findings = json.dumps(comparison.to_dict(), indent=1, allow_nan=False)
     return {
         **{f"figures/{name}.svg": text for name, text in drawn.items()},
+        **{f"figures/{name}.png": png(figure) for name, figure in figures.items()},
         "findings.json": f"{findings}\n",
         "report.html": page(comparison, drawn),
     }
@@ -76,16 +78,19 @@ def _make(folder: Path, made: list[Path]) -> None:
             made.append(place)
 
 
-def _write(target: Path, files: Mapping[str, str]) -> None:
+def _write(target: Path, files: Mapping[str, str | bytes]) -> None:
     """All files under temporary names, then all renamed."""
-    waiting = {target / name: text for name, text in files.items()}
+    waiting = {
+        target / name: content if isinstance(content, bytes) else content.encode()
+        for name, content in files.items()
+    }
     partial = {path: path.with_name(f".{path.name}.{os.getpid()}.partial") for path in waiting}
     for path in waiting:
         if path.is_dir():
             raise _refusal(target, f"{path} is a folder")
     try:
-        for path, text in waiting.items():
-            partial[path].write_text(text, encoding="utf-8", newline="\n")
+        for path, content in waiting.items():
+            partial[path].write_bytes(content)
         for path, temporary in partial.items():
             temporary.replace(path)
     finally:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from coset_circuits.groups import FiniteGroup, Subgroup, spectrum
+from coset_circuits.report.terminal import plain_table, print_heading, print_note
 
 
 def group_dict(group: FiniteGroup) -> dict[str, Any]:
@@ -45,7 +48,7 @@ def _spectrum(subgroup: Subgroup) -> dict[str, list[int]]:
 
 
 def print_group(described: dict[str, Any], console: Console | None = None) -> None:
-    """The same for people."""
+    """The same for people, no line longer than the console is wide."""
     console = console or Console(highlight=False)
     subgroups = described["subgroups"]
     console.print(
@@ -54,29 +57,49 @@ def print_group(described: dict[str, Any], console: Console | None = None) -> No
         f"{described['conjugacy_classes']} conjugacy classes, {len(described['irreps'])} irreps, "
         f"{sum(c['count'] for c in subgroups)} subgroups in {len(subgroups)} classes"
     )
-    irreps = Table(title="Irreps over the complex numbers", title_justify="left")
-    for heading in ("irrep", "dimension", "type"):
-        irreps.add_column(heading, justify="right" if heading == "dimension" else "left")
+    print_heading(console, "IRREPS OVER THE COMPLEX NUMBERS")
+    irreps = plain_table(["irrep", "type"], ["dimension"], gap=2)
     for irrep in described["irreps"]:
-        irreps.add_row(irrep["name"], str(irrep["dimension"]), irrep["type"])
+        irreps.add_row(Text(irrep["name"]), irrep["type"], str(irrep["dimension"]))
     console.print(irreps)
-    table = Table(
-        title="Subgroups up to conjugacy, and the energy of their coset indicators by irrep",
-        title_justify="left",
+    print_heading(console, "SUBGROUPS UP TO CONJUGACY")
+    console.print(_subgroups(subgroups, console.width))
+    print_note(
+        console,
+        "count: conjugates; spectrum: the share of the energy of the centred coset indicator in "
+        "each irrep, exactly.",
     )
-    for heading in ("class", "order", "count", "generators", "spectrum"):
-        table.add_column(heading, justify="right" if heading in ("order", "count") else "left")
-    for c in subgroups:
-        shares = (
-            f"{name}: {top}/{bottom}" if bottom > 1 else f"{name}: {top}"
+
+
+def _subgroups(subgroups: list[dict[str, Any]], width: int) -> Table:
+    """Wrapped between generators and between shares, never inside one."""
+    table = plain_table(["class", "generators", "spectrum"], ["order", "count"], gap=2)
+    rest = width - 20
+    names = [_lines([c["name"]], rest // 3) for c in subgroups]
+    made_by = [_lines(c["generators"] or ["e"], rest // 3, ", ") for c in subgroups]
+    left = rest - sum(max(map(_longest, column)) for column in (names, made_by))
+    for c, name, generators in zip(subgroups, names, made_by, strict=True):
+        shares = [
+            f"{name} {top}/{bottom}" if bottom > 1 else f"{name} {top}"
             for name, (top, bottom) in c["spectrum"].items()
             if top
-        )
-        table.add_row(
-            c["name"],
-            str(c["order"]),
-            str(c["count"]),
-            ", ".join(c["generators"]) or "e",
-            "; ".join(shares) or "constant",
-        )
-    console.print(table)
+        ]
+        spectrum = _lines(shares or ["constant"], left, "; ")
+        table.add_row(*map(Text, (name, generators, spectrum)), str(c["order"]), str(c["count"]))
+    return table
+
+
+def _longest(text: str) -> int:
+    return max(map(len, text.splitlines()))
+
+
+def _lines(items: list[str], width: int, between: str = "") -> str:
+    """Items side by side, as many to a line as fit; one that is itself too long is wrapped."""
+    lines: list[str] = []
+    for i, item in enumerate(items):
+        text = item + (between.rstrip() if i < len(items) - 1 else "")
+        if lines and len(lines[-1]) + 1 + len(text) <= width:
+            lines[-1] += f" {text}"
+        else:
+            lines += wrap(text, max(8, width))
+    return "\n".join(lines)

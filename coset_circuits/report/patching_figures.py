@@ -9,12 +9,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import LinearSegmentedColormap, Normalize
-from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.evidence.ablation import Ablation
 from coset_circuits.evidence.neurons import ALL
 from coset_circuits.evidence.patching import Patching
+from coset_circuits.report.axes import guide, legend_above, log_scale, plain_number
 from coset_circuits.report.style import FAINT, INK, colour, marker
 
 DIVERGING = LinearSegmentedColormap.from_list("recovery", ["#D55E00", "#f2f5f9", "#0072B2"])
@@ -77,12 +77,12 @@ def attribution_scatter(result: Patching, ax: Axes) -> Axes:
         x, y = points[:, drawn & (sites == site)]
         label = str(site).removeprefix("hook_")
         ax.plot(x, y, marker(i), color=colour(i), mfc="none", ms=4, label=label)
-    ax.set_xlabel("recovery, patched")
-    ax.set_ylabel("recovery, gradient × difference")
+    ax.set_xlabel("recovery by the patch (1: whole difference)")
+    ax.set_ylabel("recovery by gradient × difference")
     if drawn.any():
         ends = [points[:, drawn].min(), points[:, drawn].max()]
         ax.plot(ends, ends, color=INK, lw=0.8, alpha=FAINT, zorder=1)
-        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
+        legend_above(ax, 4)
     return ax
 
 
@@ -97,10 +97,8 @@ def threshold_curve(result: Ablation, ax: Axes) -> Axes:
         part = result.rows.loc[result.rows["side"] == side]
         x = part["threshold"].to_numpy()
         _with_control(ax, x, part, i, f"neurons {side} it removed")
-    ax.set_xscale("log")
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.set_xlabel("threshold")
+    log_scale(ax, "x", plain_number)
+    ax.set_xlabel(f"threshold in the {result.experiment}")
     return _accuracy(ax)
 
 
@@ -125,7 +123,6 @@ def _with_control(ax: Axes, x: np.ndarray, part: pd.DataFrame, i: int, label: st
 def _accuracy(ax: Axes) -> Axes:
     ax.set_ylim(-0.04, 1.04)
     ax.set_ylabel("accuracy (share of pairs)")
-    ax.grid(True, color=INK, alpha=0.1, lw=0.6)
-    ax.set_axisbelow(True)
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    guide(ax)
+    legend_above(ax, 2)
     return ax

@@ -14,6 +14,9 @@ from matplotlib.figure import Figure
 INK = "#010203"
 """Stands for the page's text colour: every use becomes ``currentColor`` in the SVG."""
 
+PAPER = "#fdfefd"
+"""Stands for the page's background, for what must hide the lines behind it."""
+
 FAINT = 0.35
 """Opacity of lines that only guide the eye."""
 
@@ -53,8 +56,8 @@ RC: dict[Any, Any] = {
 }
 
 STANDALONE = (
-    "<style>svg{color:#1b1f24;stroke-linejoin:round}"
-    "@media (prefers-color-scheme:dark){svg{color:#e6e8eb}}</style>"
+    "<style>svg{color:#1b1f24;--page:#ffffff;stroke-linejoin:round}"
+    "@media (prefers-color-scheme:dark){svg{color:#e6e8eb;--page:#15181c}}</style>"
 )
 
 
@@ -90,7 +93,19 @@ def svg(figure: Figure, name: str) -> str:
     text = re.sub(r"\s*<!DOCTYPE[^>]*>", "", text, count=1)
     text = text.replace("'DejaVu Sans'", FONTS)
     text = re.sub(INK, "currentColor", text, flags=re.IGNORECASE)
+    text = re.sub(PAPER, "var(--page)", text, flags=re.IGNORECASE)
     return re.sub(r"(<svg [^>]*>)", lambda m: m[1] + STANDALONE, text, count=1)
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as a PNG for slides and papers: dark on white, 200 dots an inch."""
+    buffer = io.BytesIO()
+    with look():
+        figure.savefig(
+            buffer, format="png", dpi=200, facecolor="white", metadata={"Software": None},
+            bbox_inches="tight", pad_inches=0.08,
+        )  # fmt: skip
+    return buffer.getvalue()
 
 
 def inline(text: str, label: str) -> str:

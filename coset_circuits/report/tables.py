@@ -11,7 +11,6 @@ from itertools import combinations
 from coset_circuits.evidence import Comparison, Outcome, PredictionError, Row
 from coset_circuits.evidence.compare import NETWORK, Candidate, versions
 from coset_circuits.evidence.verdict import errors
-from coset_circuits.networks import shipped
 from coset_circuits.networks.checkpoints import weights_sha256
 from coset_circuits.thresholds import Thresholds
 
@@ -299,17 +298,6 @@ def circumstances(comparison: Comparison) -> list[tuple[str, str]]:
     return [(name, clean(value)) for name, value in facts]
 
 
-def repeat_line(comparison: Comparison) -> str:
-    """One line of Python that makes the comparison again."""
-    label = comparison.network.label
-    name = repr(clean(label)) if label in shipped() else '"PATH OF THE NETWORK"'
-    sample = f", pairs={len(comparison.pairs)}" if comparison.is_sampled else ""
-    return (
-        f"import coset_circuits as cc; cc.compare(cc.load({name}), seed={comparison.seed}{sample})"
-        '.save("report/")'
-    )
-
-
 def footnotes(comparison: Comparison) -> list[str]:
     """What must be read with the interventions table, and the comparison's own notes."""
     names = [c.name for c in comparison.hypotheses]
@@ -412,12 +400,3 @@ def separation_text(pairs: Sequence[tuple[str, str]], names: Sequence[str]) -> s
         every = len(others) == len(names) - 1 > 1
         parts.append(f"{most} from {'all others' if every else ', '.join(others)}")
     return clean("; ".join(parts)) or "no"
-
-
-def cautions(lines: Sequence[InterventionLine]) -> list[tuple[list[InterventionLine], str]]:
-    """What rows cannot tell, rows of one caution taken together."""
-    found: dict[str, list[InterventionLine]] = {}
-    for line in lines:
-        if line.caution:
-            found.setdefault(line.caution, []).append(line)
-    return [(rows, text) for text, rows in found.items()]

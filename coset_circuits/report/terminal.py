@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from coset_circuits.evidence import Comparison
+from coset_circuits.networks import GroupMLP
 from coset_circuits.report import tables as t
 
 MAX_ROLES = 12
@@ -27,6 +28,18 @@ def print_comparison(comparison: Comparison, console: Console | None = None) -> 
     _interventions(console, comparison, lines)
     _front(console, comparison)
     _closing(console, comparison)
+
+
+def print_networks(networks: Iterable[GroupMLP], console: Console | None = None) -> None:
+    """A line a network: what it is, and the command that trains it."""
+    console = console or Console(highlight=False)
+    table = plain_table(["network", "group", "trained by: coset-circuits train"], ["neurons"])
+    for network in networks:
+        command = str(network.provenance.get("command", t.MISSING))
+        trained = command.removeprefix("coset-circuits train ")
+        names = (network.label, network.group.name, trained)
+        table.add_row(*(Text(t.clean(name)) for name in names), str(network.cfg.d_mlp))
+    console.print(table)
 
 
 def plain_text(comparison: Comparison, width: int = 80) -> str:

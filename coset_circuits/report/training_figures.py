@@ -1,61 +1,100 @@
-"""Figures of training. Each is ``(networks, ax) -> ax``; draw them within style.look()."""
+"""Training as figures: losses, accuracies, and when the neurons' structure came about."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 
 from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.evidence import Comparison
 from coset_circuits.networks import GroupMLP
+from coset_circuits.report.axes import guide, legend_above, log_scale, plain_number, power_of_ten
 from coset_circuits.report.style import FAINT, INK, colour, marker
 
+LOSSES = {"train_loss": "training pairs", "loss": "all pairs"}
+ACCURACIES = {"train_accuracy": "training pairs", "test_accuracy": "test pairs"}
 
-def learning_curves(networks: Sequence[GroupMLP], ax: Axes, by: str = "label") -> Axes:
+
+def training_curve(comparison: Comparison) -> list[dict[str, float]]:
+    """What was measured while the network was trained; nothing where it is not recorded."""
+    known = comparison.network.provenance.get("curve")
+    return [look for look in known or [] if look.get("step")]
+
+
+def training_loss(comparison: Comparison, ax: Axes) -> Axes:
+    """Mean losses over training."""
+    _curves(comparison, ax, LOSSES)
+    log_scale(ax, "y", power_of_ten)
+    ax.set_ylabel("mean loss (nats)")
+    return ax
+
+
+def training_accuracy(comparison: Comparison, ax: Axes) -> Axes:
+    """Accuracies over training."""
+    _curves(comparison, ax, ACCURACIES)
+    ax.set_ylim(-0.04, 1.04)
+    ax.set_ylabel("accuracy (share of pairs)")
+    return ax
+
+
+def _curves(comparison: Comparison, ax: Axes, names: dict[str, str]) -> None:
+    curve = training_curve(comparison)
+    for i, (name, label) in enumerate(names.items()):
+        looks = [look for look in curve if look.get(name) is not None]
+        if looks:
+            steps, values = [x["step"] for x in looks], [x[name] for x in looks]
+            ax.plot(steps, values, color=colour(i), lw=1.6, ls=("-", "--")[i], label=label)
+    _steps(ax)
+
+
+def structure_forming(comparison: Comparison, ax: Axes) -> Axes:
+    """What is left of both tables outside the cells that neurons end with; middle half shaded."""
+    found = comparison.formation
+    assert found is not None
+    # Step 0 has no place on a logarithmic axis.
+    later = np.array(found.steps) > 0
+    steps = np.array(found.steps)[later]
+    for i, (side, values) in enumerate((("left", found.fvu_left), ("right", found.fvu_right))):
+        kept = values.numpy()[later]
+        kept = kept[:, ~np.isnan(kept).any(0)]
+        low, middle, high = np.maximum(np.percentile(kept, [25, 50, 75], axis=1), 1e-16)
+        ax.plot(steps, middle, color=colour(i), lw=1.6, ls=("-", "--")[i], label=f"{side}, median")
+        ax.fill_between(steps, low, high, color=colour(i), alpha=FAINT / 2, lw=0)
+    bound = comparison.thresholds.fvu
+    ax.axhline(bound, color=INK, lw=0.8, ls=":", label=f"explained below {bound:g}")
+    log_scale(ax, "y", power_of_ten)
+    _steps(ax, columns=3)
+    ax.set_ylabel("FVU outside the final cells (fraction)")
+    return ax
+
+
+def learning_curves(networks: Sequence[GroupMLP], ax: Axes) -> Axes:
     """The loss of all pairs over training, a line a network; a mark where all pairs are right.
-
-    Args:
-        by: what a colour stands for: a network's ``label``, its ``group``, or its ``recipe``.
 
     Raises:
         CosetCircuitsError: a network without a curve, such as one from a paper's file.
     """
-    names: list[str] = []
-    for network in networks:
+    for i, network in enumerate(networks):
         curve = network.provenance.get("curve")
         if not curve:
             raise CosetCircuitsError(
                 f"{network.label} has no training curve; give networks trained by this package."
             )
-        name = _name(network, by)
-        first = name not in names
-        names += [name] if first else []
-        shade, shape = colour(names.index(name)), marker(names.index(name))
-        ax.plot(
-            [look["step"] for look in curve],
-            [look["loss"] for look in curve],
-            color=shade,
-            lw=1.2,
-            label=name if first else None,
-        )
-        grokked = next((look for look in curve if look["test_accuracy"] == 1.0), None)
-        if grokked is not None:
-            ax.plot(grokked["step"], grokked["loss"], shape, color=shade, ms=6)
-    ax.set(xscale="log", yscale="log")
-    ax.axhline(1e-5, color=INK, lw=0.6, ls=":", alpha=FAINT)
-    ax.set_xlabel("step of training")
+        steps, losses = [look["step"] for look in curve], [look["loss"] for look in curve]
+        ax.plot(steps, losses, color=colour(i), lw=1.4, label=network.label)
+        right = [k for k, look in enumerate(curve) if look["test_accuracy"] == 1.0]
+        if right:
+            ax.plot(steps[right[0]], losses[right[0]], marker(i), color=colour(i), ms=7)
+    log_scale(ax, "y", power_of_ten)
+    _steps(ax, columns=3)
     ax.set_ylabel("mean loss of all pairs (nats)")
-    ax.legend(loc="lower left")
     return ax
 
 
-def _name(network: GroupMLP, by: str) -> str:
-    known: dict[str, Any] = {
-        "label": network.label,
-        "group": network.group.name,
-        "recipe": network.provenance.get("recipe", {}).get("name"),
-    }
-    if by not in known:
-        raise CosetCircuitsError(f"by is {by!r}; choose one of {', '.join(known)}.")
-    return str(known[by])
+def _steps(ax: Axes, columns: int = 2) -> None:
+    log_scale(ax, "x", plain_number)
+    ax.set_xlabel("training step")
+    guide(ax)
+    legend_above(ax, columns)

@@ -1,22 +1,30 @@
 """What is printed and written holds what was found, is safe to open, and is the same each time."""
 
+import base64
 import copy
+import hashlib
+import io
 import json
 import os
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 
+import matplotlib.image
+import numpy as np
 import pytest
+import torch
 from matplotlib.figure import Figure
 from rich.console import Console
 
 import coset_circuits as cc
 from coset_circuits import report
 from coset_circuits.evidence.compare import without_nan
-from coset_circuits.networks import planted_coset
+from coset_circuits.networks import planted_coset, save
 from coset_circuits.report import tables
 from coset_circuits.report.figures import PLATES, all_figures
-from coset_circuits.report.style import look
+from coset_circuits.report.neurons import gallery
+from coset_circuits.report.repeat import one_row, whole_comparison
+from coset_circuits.report.style import look, png
 
 HOSTILE = '<script>alert("1")</script> [bold]&\x1b[31m $x$'
 VOID = {"meta", "link", "br", "hr", "img", "wbr", "input"}
@@ -33,6 +41,29 @@ def comparison():
 def nothing_applies():
     network = cc.GroupMLP.initialised(cc.group("C5"), d_mlp=4, d_embed=4, seed=0)
     return cc.compare(network, [cc.CosetAlgorithm()])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Cosets of C2 and a run's folder, as training writes it: two checkpoints and a curve."""
+    network = planted_coset(cc.group("S3"), "C2")
+    network.provenance["curve"] = [
+        {"step": s, "train_loss": 1 / s, "loss": 9 / s, "train_accuracy": 1.0, "test_accuracy": 0.5}
+        for s in (1, 10, 100)
+    ]
+    run = tmp_path_factory.mktemp("run")
+    save(network.float(), run / "network.safetensors")
+    save(network, run / "checkpoints" / "step-000100.safetensors", card=False)
+    generator = torch.Generator().manual_seed(0)
+    for table in (network.W_E_left, network.W_E_right):
+        table.data += torch.randn(table.shape, generator=generator)
+    save(network, run / "checkpoints" / "step-000010.safetensors", card=False)
+    return cc.compare(cc.load(run))
+
+
+def drawn(comparison):
+    """The names of the figures that apply."""
+    return [name for name, plate in PLATES.items() if plate.applies(comparison)]
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +228,7 @@ def test_rows_that_a_fit_has_used_are_marked(comparison, page):
     assert used
     lines = tables.interventions(comparison)
     assert {(name, line.id) for line in lines for name in line.used} == used
-    assert page.count("used to fit</small>") == len(used)
+    assert page.count("<small>(") == len(used)
     assert "has already used" in " ".join(report.plain_text(comparison).split())
 
 
@@ -215,16 +246,30 @@ def test_nan_becomes_null():
     assert without_nan({"a": [float("nan"), 1.5, (float("inf"),)]}) == {"a": [None, 1.5, [None]]}
 
 
-def test_page_is_whole_and_loads_nothing(page):
+def test_page_is_whole_and_loads_nothing(page, comparison):
     parsed = Page(page)
-    assert all(link.startswith("#") for link in parsed.links)
-    assert {link[1:] for link in parsed.links} <= set(parsed.ids)
+    links = [link for link in parsed.links if link != "data:,"]
+    assert all(link.startswith("#") for link in links)
+    assert {link[1:] for link in links} <= set(parsed.ids)
     assert len(parsed.ids) == len(set(parsed.ids))
     tags = [tag for tag, _ in parsed.tags]
-    assert not {"script", "link", "img", "iframe", "object", "embed"} & set(tags)
+    assert not {"img", "iframe", "object", "embed"} & set(tags)
+    assert [attrs.get("type") for tag, attrs in parsed.tags if tag == "script"] == [
+        "application/json",
+        None,
+    ]
     assert "@import" not in page and "url(http" not in page
     assert dict(parsed.tags)["html"]["lang"] == "en"
-    assert tags.count("h1") == 1 and tags.count("svg") == len(PLATES)
+    assert tags.count("h1") == 1 and tags.count("svg") == len(drawn(comparison))
+
+
+def test_the_browser_is_told_to_fetch_nothing_and_run_one_script(page):
+    policy = next(a["content"] for t, a in Page(page).tags if t == "meta" and "content" in a)
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    script = page[page.rindex("<script>") + len("<script>") : page.rindex("</script>")]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert rules["default-src"] == "'none'" and rules["script-src"] == f"'sha256-{digest}'"
+    assert "</" not in script
 
 
 def test_page_has_every_row_and_the_verdict(page, comparison):
@@ -232,7 +277,7 @@ def test_page_has_every_row_and_the_verdict(page, comparison):
     for row in comparison.rows:
         assert row.intervention.title in words
     assert " ".join(comparison.verdict.rule.split()) in words
-    assert "prefers-color-scheme:dark" in page and "@media print" in page
+    assert "prefers-color-scheme: dark" in page and "@media print" in page
 
 
 def test_page_can_be_used_without_eyes_or_mouse(page):
@@ -249,7 +294,7 @@ def test_page_can_be_used_without_eyes_or_mouse(page):
 
 
 def test_labels_are_escaped(page, comparison):
-    assert "<script" not in page and "\x1b" not in page
+    assert "<script>alert" not in page and "\x1b" not in page
     assert "&lt;script&gt;" in page
     assert "[bold]" in report.plain_text(comparison)
 
@@ -257,34 +302,112 @@ def test_labels_are_escaped(page, comparison):
 def test_figures_are_the_same_each_time(comparison, folder, tmp_path):
     again = report.save(comparison, tmp_path)
     names = sorted(path.name for path in (folder / "figures").iterdir())
-    assert names == sorted(f"{name}.svg" for name in PLATES)
+    kept = drawn(comparison)
+    assert names == sorted(f"{name}.{kind}" for name in kept for kind in ("svg", "png"))
     for name in (*(f"figures/{name}" for name in names), "findings.json", "report.html"):
         assert (folder / name).read_bytes() == (again / name).read_bytes()
 
 
 def test_figures_are_xml_with_text_as_text(folder):
-    for path in (folder / "figures").iterdir():
+    for path in (folder / "figures").glob("*.svg"):
         root = ET.fromstring(path.read_text(encoding="utf-8"))
         assert root.tag == "{http://www.w3.org/2000/svg}svg"
         assert root.findall(".//{http://www.w3.org/2000/svg}text")
         assert "$" not in "".join(root.itertext())
 
 
-def test_every_axis_is_labelled(comparison, nothing_applies):
-    for each in (comparison, nothing_applies):
+def test_every_axis_is_labelled(comparison, nothing_applies, trained):
+    for each in (comparison, nothing_applies, trained):
         figures = all_figures(each)
         assert next(iter(figures)) == "front"
         for name, figure in figures.items():
             (ax,) = figure.axes
-            assert ax.get_xlabel(), name
-            assert ax.get_ylabel() or name == "roles"
+            # Classes of one order stand beside each other in no order of their own.
+            assert ax.get_xlabel() or name == "lattice"
+            assert ax.get_ylabel(), name
 
 
-def test_a_figure_draws_on_the_axes_it_is_given(comparison):
+def test_a_figure_draws_on_the_axes_it_is_given(trained):
+    assert drawn(trained) == list(PLATES)
     with look():
         for plate in PLATES.values():
             ax = Figure().add_subplot()
-            assert plate.draw(comparison, ax) is ax
+            assert plate.draw(trained, ax) is ax
+
+
+def test_a_png_is_dark_on_white(trained):
+    content = png(all_figures(trained)["training_loss"])
+    assert content.startswith(b"\x89PNG") and content == png(all_figures(trained)["training_loss"])
+    pixels = matplotlib.image.imread(io.BytesIO(content))
+    assert pixels[0, 0, :3].tolist() == [1, 1, 1] and pixels.shape[1] > 900
+
+
+def test_a_trained_network_shows_its_training(trained):
+    curve = trained.network.provenance["curve"]
+    figures = all_figures(trained)
+    first, second = figures["training_loss"].axes[0].lines
+    assert first.get_ydata().tolist() == [look["train_loss"] for look in curve if look["step"]]
+    assert second.get_ydata().tolist() == [look["loss"] for look in curve if look["step"]]
+    assert figures["training_accuracy"].axes[0].get_ylim()[0] < 0
+    forming = figures["structure_forming"].axes[0].lines[0]
+    kept = trained.formation.fvu_left.numpy()
+    kept = kept[:, ~np.isnan(kept).any(0)]
+    assert forming.get_xdata().tolist() == [s for s in trained.formation.steps if s]
+    assert forming.get_ydata()[-1] == pytest.approx(np.median(kept[-1]))
+
+
+def test_a_line_of_python_repeats_its_row(trained, capsys):
+    row = next(row for row in trained.rows if row.intervention.id == "noise_1_1")
+    line = one_row(trained, "noise_1_1")
+    assert "\n" not in line
+    exec(line, {})
+    printed = capsys.readouterr().out
+    for outcome in row.outcomes.values():
+        if repr(outcome) in printed:
+            printed = printed.replace(repr(outcome), "")
+    assert "Outcome" not in printed and "network" in printed
+
+
+def test_a_line_of_python_repeats_the_comparison(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(whole_comparison(trained), {})
+    again = json.loads((tmp_path / "report" / "findings.json").read_text())
+    assert again["findings"] == trained.to_dict()["findings"]
+
+
+def test_the_lattice_marks_the_classes_in_use(trained):
+    ax = all_figures(trained)["lattice"].axes[0]
+    names = [text.get_text().splitlines()[0] for text in ax.texts]
+    assert names == [c.name for c in cc.group("S3").subgroup_classes]
+    roles = trained.candidate("coset").circuit.roles.names
+    for text in ax.texts:
+        name, *count = text.get_text().splitlines()
+        neurons = roles.count(name)
+        assert count == ([f"{neurons} neuron{'s' * (neurons > 1)}"] if neurons else [])
+    # C2 and C3 in S3, C1 in both.
+    assert len(ax.lines) == 4
+
+
+def test_the_pages_tables_are_the_networks(trained):
+    data = gallery(trained)
+    network = trained.network
+    for table, own in zip(data["tables"], (network.left_table, network.right_table), strict=False):
+        levels = np.frombuffer(base64.b64decode(table["levels"]), np.uint8).reshape(-1, 6)
+        low, high = np.array(table["low"])[:, None], np.array(table["high"])[:, None]
+        told = low + (high - low) / 255 * levels
+        assert np.abs(told - own.detach().T.numpy()).max() < 0.01 * (high - low).max()
+    shares = np.array(data["shares"])
+    assert shares.shape == (network.cfg.d_mlp, 3, 2) and np.allclose(shares.sum(2), 1, atol=1e-3)
+    cosets, notes = data["cosets"], trained.candidate("coset").circuit.roles.notes
+    for j, x in enumerate(cosets["x"]):
+        H, K = (cosets["subgroups"][cosets[side][j]] for side in "HK")
+        assert H["name"] == K["name"] == notes["subgroup"][j]
+        right = np.frombuffer(base64.b64decode(H["cosets"]), "<u2")
+        conjugate = np.frombuffer(base64.b64decode(K["cosets"]), "<u2")
+        # Hx = xK: the left coset of x, which are the right cosets of inverses.
+        inverse = np.array(cosets["inverse"])
+        shared = right == right[x]
+        assert (shared == (conjugate[inverse] == conjugate[inverse[x]])).all()
 
 
 def test_front_has_a_marker_for_each_candidate(comparison):
@@ -300,6 +423,17 @@ def test_a_report_where_nothing_applies(nothing_applies, tmp_path):
     page = (report.save(nothing_applies, tmp_path) / "report.html").read_text(encoding="utf-8")
     assert "no proper non-trivial subgroup" in page
     assert "no proper non-trivial subgroup" in " ".join(report.plain_text(nothing_applies).split())
+
+
+def test_a_row_that_could_not_be_measured_says_why(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    shapes = {"W_E_left": (6, 3), "W_E_right": (6, 5), "W_in": (8, 4), "W_U": (4, 6)}
+    weights = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    network = cc.GroupMLP.from_weights(cc.group("S3"), **weights)
+    found = cc.compare(network, [cc.CosetAlgorithm()])
+    text = (found.save(tmp_path) / "report.html").read_text(encoding="utf-8")
+    words = " ".join(" ".join(Page(text).words).split())
+    assert "swap_tables: not done. The embeddings of" in words and "widths 3 and 5" in words
 
 
 @pytest.mark.parametrize("where", ["taken", "taken/report", "report"])
@@ -318,7 +452,7 @@ def test_a_failed_write_leaves_nothing(comparison, tmp_path, monkeypatch):
     def full(self, *args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pathlib.Path.write_text", full)
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
     with pytest.raises(cc.CosetCircuitsError, match="No space left on device"):
         report.save(comparison, tmp_path / "new" / "report")
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,188 @@
+"""The lattice of subgroups as a figure, with the classes that neurons use marked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from coset_circuits.evidence import Comparison
+from coset_circuits.evidence.neurons import DULL
+from coset_circuits.groups import FiniteGroup, SubgroupClass, SubgroupLattice
+from coset_circuits.report import tables as t
+from coset_circuits.report.neurons import coset_candidate
+from coset_circuits.report.style import COLOURS, FAINT, INK, PAPER
+
+MAX_CLASSES = 90
+"""Of a group with more classes of subgroups only those that neurons use are drawn, and the ends."""
+
+SWEEPS = 12
+SHIFTS = (0.0, 0.4, -0.4, 0.8, -0.8, 1.2, -1.2)
+CLEAR = 0.42
+"""Lines keep as far from classes that they do not join, in inches, where they can."""
+HEIGHT = 0.75
+Place = tuple[float, float]
+
+
+def lattice(comparison: Comparison, ax: Axes) -> Axes:
+    """Subgroups up to conjugacy, smaller ones below; those that neurons work on are filled."""
+    group, used = comparison.network.group, used_classes(comparison)
+    classes = _drawn(group, used)
+    edges = _edges(group, classes)
+    labels = {c: _label(c, used) for c in classes}
+    places = _places(labels, edges)
+    for upper, lower in edges:
+        (x, y), (a, b) = places[upper], places[lower]
+        both = upper.name in used and lower.name in used
+        ax.plot([x, a], [y, b], color=INK, alpha=2 * FAINT if both else FAINT / 2, lw=0.8, zorder=1)
+    for i, (c, (x, y)) in enumerate(places.items()):
+        neurons = used.get(c.name, 0)
+        shade, ink = (COLOURS[0], "#ffffff") if neurons else (PAPER, INK)
+        ax.text(
+            x,
+            y,
+            labels[c],
+            gid=f"used-{i}" if neurons else None,
+            ha="center",
+            va="center",
+            fontsize=8,
+            zorder=3,
+            color=ink,
+            weight="bold" if neurons else "normal",
+            bbox={
+                "boxstyle": "round,pad=0.35",
+                "fc": shade,
+                "ec": COLOURS[0] if neurons else INK,
+                "lw": 0.8,
+            },
+        )
+    width = _half_width(labels, places)
+    ax.set_xlim(-width, width)
+    heights = {y: c.order for c, (_, y) in places.items()}
+    ax.set_ylim(min(heights) - 0.4, max(heights) + 0.4)
+    ax.set_yticks(list(heights), [str(order) for order in heights.values()])
+    ax.set_xticks([])
+    ax.set_ylabel("order of the subgroup (elements)")
+    ax.spines[:].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+    return ax
+
+
+def used_classes(comparison: Comparison) -> dict[str, int]:
+    """How many neurons work on the cosets of each class of subgroups."""
+    candidate = coset_candidate(comparison)
+    if candidate is None:
+        return {}
+    return dict(Counter(name for name in candidate.circuit.roles.names if name not in DULL))
+
+
+def size(comparison: Comparison) -> tuple[float, float]:
+    """Inches that keep the names apart."""
+    group, used = comparison.network.group, used_classes(comparison)
+    labels = {c: _label(c, used) for c in _drawn(group, used)}
+    width = _half_width(labels, _places(labels, _edges(group, tuple(labels))))
+    return max(5.0, 0.8 + 2 * width), 0.6 + HEIGHT * len({c.order for c in labels})
+
+
+def _label(c: SubgroupClass, used: Mapping[str, int]) -> str:
+    """A class's name, its generators on a line of their own, and how many neurons use it."""
+    neurons = used.get(c.name, 0)
+    count = f"\n{neurons} neuron{'s' if neurons > 1 else ''}" if neurons else ""
+    return t.clean(c.name).replace("⟨", "\n⟨") + count
+
+
+def _inches(label: str) -> float:
+    """About as wide as a label is in its frame, with some room beside it."""
+    return 0.4 + 0.068 * max(map(len, label.splitlines()))
+
+
+def _half_width(
+    labels: Mapping[SubgroupClass, str], places: Mapping[SubgroupClass, Place]
+) -> float:
+    return max(abs(x) + _inches(labels[c]) / 2 for c, (x, _) in places.items())
+
+
+def _drawn(group: FiniteGroup, used: dict[str, int]) -> tuple[SubgroupClass, ...]:
+    every = group.subgroup_classes
+    if len(every) <= MAX_CLASSES:
+        return every
+    return tuple(c for c in every if c.name in used or c in (every[0], every[-1]))
+
+
+def _edges(
+    group: FiniteGroup, classes: Sequence[SubgroupClass]
+) -> list[tuple[SubgroupClass, SubgroupClass]]:
+    known = SubgroupLattice(group)
+    if len(classes) == len(known.classes):
+        return [(edge.upper, edge.lower) for edge in known.edges]
+    below = {
+        upper: [c for c in classes if c.order < upper.order and known.count(upper, c)]
+        for upper in classes
+    }
+    return [
+        (upper, lower)
+        for upper, inside in below.items()
+        for lower in inside
+        if not any(lower in below[between] for between in inside)
+    ]
+
+
+def _places(
+    labels: Mapping[SubgroupClass, str], edges: Sequence[tuple[SubgroupClass, SubgroupClass]]
+) -> dict[SubgroupClass, Place]:
+    """A row for each order; within it each class near the middle of its neighbours. In inches."""
+    rows = [list(row) for _, row in groupby(labels, key=lambda c: c.order)]
+    near: dict[SubgroupClass, list[SubgroupClass]] = {c: [] for c in labels}
+    for upper, lower in edges:
+        near[upper].append(lower)
+        near[lower].append(upper)
+    at: dict[SubgroupClass, float] = {}
+    for row in rows:
+        at.update(_side_by_side(row, labels))
+    for _ in range(SWEEPS):
+        for row in rows:
+            row.sort(key=lambda c: sum(at[n] for n in near[c]) / max(1, len(near[c])))
+            at.update(_side_by_side(row, labels))
+    places = {c: (at[c], float(height)) for height, row in enumerate(rows) for c in row}
+    _step_aside(places, rows, edges)
+    return places
+
+
+def _side_by_side(
+    row: Sequence[SubgroupClass], labels: Mapping[SubgroupClass, str]
+) -> dict[SubgroupClass, float]:
+    """Where the middles of a row's labels stand, the row's own middle at 0."""
+    widths = np.array([_inches(labels[c]) for c in row])
+    middles = np.cumsum(widths) - widths / 2 - widths.sum() / 2
+    return dict(zip(row, middles.tolist(), strict=True))
+
+
+def _step_aside(
+    places: dict[SubgroupClass, Place],
+    rows: Sequence[Sequence[SubgroupClass]],
+    edges: Sequence[tuple[SubgroupClass, SubgroupClass]],
+) -> None:
+    """Shift rows sideways so that few lines run through classes that they do not join."""
+    order = {c: i for i, c in enumerate(places)}
+    ends = np.array([(order[upper], order[lower]) for upper, lower in edges], dtype=int)
+    at = np.array(list(places.values()))
+
+    def crossed() -> int:
+        (x1, y1), (x0, y0) = at[ends[:, 0]].T[..., None], at[ends[:, 1]].T[..., None]
+        between = (at[:, 1] > y0) & (at[:, 1] < y1)
+        passing = x0 + (x1 - x0) * (at[:, 1] - y0) / (y1 - y0)
+        return int((between & (np.abs(passing - at[:, 0]) < CLEAR)).sum())
+
+    for _ in range(2 if edges else 0):
+        for row in rows[1:-1]:
+            own = [order[c] for c in row]
+            start = at[own, 0].copy()
+            costs = []
+            for shift in SHIFTS:
+                at[own, 0] = start + shift
+                costs.append((crossed(), abs(float(at[own, 0].mean())), shift))
+            at[own, 0] = start + min(costs)[2]
+    places.update({c: (float(x), float(y)) for c, (x, y) in zip(places, at, strict=True)})

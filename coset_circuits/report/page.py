@@ -1,0 +1,409 @@
+"""report.html of one network: verdict, findings, neurons, and how all of it was decided."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+
+from coset_circuits.evidence import Comparison
+from coset_circuits.report import tables as t
+from coset_circuits.report.figures import MAX_NAMED, PLATES, STRAY, STRAY_ACCURACY
+from coset_circuits.report.findings import findings_table
+from coset_circuits.report.html import (
+    broken,
+    cell,
+    column,
+    document,
+    escaped,
+    facts,
+    paragraph,
+    row,
+    scroll,
+    section,
+    table,
+)
+from coset_circuits.report.neurons import gallery
+from coset_circuits.report.repeat import whole_comparison
+from coset_circuits.report.style import inline
+
+CONTENTS = {
+    "findings": "Findings",
+    "neurons-heading": "Neurons",
+    "subgroups": "Subgroups",
+    "training": "Training",
+    "predictions": "Observed and predicted",
+    "front": "The front",
+    "how": "How it was decided",
+}
+
+
+def page(comparison: Comparison, drawn: Mapping[str, str]) -> str:
+    """The whole page.
+
+    Args:
+        comparison: what is reported.
+        drawn: the SVG text of each figure in :data:`PLATES` that applies.
+    """
+    sections = (
+        _verdict(comparison, drawn),
+        _findings(comparison),
+        _neurons(comparison, drawn),
+        _subgroups(comparison, drawn),
+        _training(comparison, drawn),
+        _observed_and_predicted(comparison, drawn),
+        _front(comparison),
+        _not_applicable(comparison),
+        _circumstances(comparison),
+    )
+    links = "".join(
+        f'<li><a href="#{name}">{title}</a></li>'
+        for name, title in CONTENTS.items()
+        if any(f'<h2 id="{name}">' in part for part in sections)
+    )
+    lead = paragraph(_lead(comparison), "lead")
+    return document(
+        f"Which algorithm explains {comparison.network.label}?",
+        sections,
+        f'{lead}\n<nav aria-label="Contents"><ul>{links}</ul></nav>\n',
+        gallery(comparison),
+    )
+
+
+def _lead(comparison: Comparison) -> str:
+    known = dict(t.network_facts(comparison))
+    pairs = f"{comparison.network.group.order**2:,}"
+    return (
+        f"{known['group']}. {known['width']}. Accuracy {known['accuracy']}, loss {known['loss']}, "
+        f"over all {pairs} pairs."
+    )
+
+
+def _figure(comparison: Comparison, drawn: Mapping[str, str], name: str, caption: str) -> str:
+    plate = PLATES[name]
+    picture = inline(drawn[name], escaped(f"{plate.title}. {plate.alternative(comparison)}"))
+    return (
+        f"<figure>\n{scroll(f'Figure: {plate.title}', picture)}\n"
+        f"<figcaption>{escaped(caption)}</figcaption>\n</figure>"
+    )
+
+
+def _verdict(comparison: Comparison, drawn: Mapping[str, str]) -> str:
+    parts = t.verdict_parts(comparison)
+    items = [f'<li class="{kind}">{escaped(text)}</li>' for kind, text in parts]
+    sentences = "\n".join(paragraph(s) for s in comparison.verdict.sentences)
+    deltas = comparison.thresholds.relative_errors
+    caption = (
+        f"{t.FRONT_NOTE} Colours: a hypothesis and its relabelled control share one. Thin lines: "
+        f"description length from δ = {max(deltas):g} to {min(deltas):g}. The vertical axis is "
+        "linear below the dotted line."
+    )
+    return (
+        f'<section aria-label="Verdict">\n<ul class="verdict">{"".join(items)}</ul>\n'
+        f'<div class="beside">\n<div>{sentences}</div>\n'
+        f"{_figure(comparison, drawn, 'front', caption)}\n</div>\n</section>"
+    )
+
+
+def _findings(comparison: Comparison) -> str:
+    lines = t.interventions(comparison)
+    notes = "\n".join(paragraph(note, "soft") for note in t.footnotes(comparison))
+    return section(
+        "Findings",
+        paragraph(
+            f"Pairs: {t.pairs_text(comparison)}. The control is the network's own value under "
+            "another intervention with the same dull effect, or an exact value. A row separates "
+            "hypotheses when their predictions differ by more than their own errors."
+        ),
+        findings_table(comparison, lines),
+        notes,
+        name="findings",
+    )
+
+
+def _neurons(comparison: Comparison, drawn: Mapping[str, str]) -> str:
+    return section(
+        "What the neurons do",
+        '<div class="beside">',
+        _figure(comparison, drawn, "roles", "Neurons by role; hypotheses that agree together."),
+        f"<div>{_key()}{_role_tables(comparison)}</div>",
+        "</div>",
+        "<h3>Every neuron</h3>",
+        _gallery(),
+        _enlarged(comparison),
+        name="neurons-heading",
+    )
+
+
+def _filter(name: str, title: str, options: str = "") -> str:
+    return f'<label>{title}<select id="filter-{name}">{options}</select></label>'
+
+
+_SORTS = (
+    '<option value="role">role</option><option value="number">number</option>'
+    '<option value="residual">residual, largest first</option>'
+)
+_KEY = (
+    "Four pictures a neuron. ",
+    ("left", "Left"),
+    ": its pre-activation for every left input, sorted by right coset Hg of its subgroup; a neuron "
+    "of cosets is a staircase, each step a coset. ",
+    ("right", "Right"),
+    ": the same for the right input, by left coset gK of the conjugate K. Irreps: the share of the "
+    "variance of left, right and unembedding in each. ",
+    ("unembed", "Unembedding"),
+    ": its row, by double coset HgK, the shared coset tinted. Strokes are the means of cells. "
+    "Where no subgroup was looked for, elements stand by the phase of the leading irrep, or in the "
+    "group's order.",
+)
+
+
+def _key() -> str:
+    """How a card of the gallery is read, with the colours it uses."""
+    parts = [
+        escaped(part)
+        if isinstance(part, str)
+        else f'<span class="swatch" style="background:var(--{part[0]})"></span>{part[1]}'
+        for part in _KEY
+    ]
+    return f"<p>{''.join(parts)}</p>"
+
+
+def _gallery() -> str:
+    controls = (
+        _filter("family", "Roles under"),
+        _filter("role", "Role"),
+        _filter("class", "Subgroup class"),
+        _filter("irrep", "Leading irrep"),
+        _filter("residual", "Residual (larger FVU)"),
+        _filter("sort", "Sort by", _SORTS),
+    )
+    return f"""<noscript><p>This page draws neurons with a script, which is off.</p></noscript>
+<form class="filters needs-js" aria-label="Which neurons are shown">
+{"".join(controls)}
+<button type="button" id="reset">Show all</button>
+</form>
+<p class="soft needs-js"><span id="gallery-count" role="status"></span>. Arrow keys go from one to
+the next, Enter enlarges.</p>
+<div id="gallery" role="group" aria-label="Neurons"></div>"""
+
+
+def _enlarged(comparison: Comparison) -> str:
+    panels = {
+        "0": "Left pre-activation (no unit)",
+        "1": "Right pre-activation (no unit)",
+        "2": "Unembedding (logits per unit of activation)",
+        "irreps": "Irreps: share of variance, each row from 0 to 1",
+    }
+    if comparison.formation is not None:
+        panels["formation"] = (
+            "Over training: log10 FVU outside the final cells (left; right dashed)"
+        )
+    pictures = "\n".join(
+        f'<figure><figcaption>{title}</figcaption><canvas role="img" data-large="{name}"></canvas>'
+        "</figure>"
+        for name, title in panels.items()
+    )
+    head = [column("cell of", name=True), *map(column, ("elements", "size", "mean"))]
+    return f"""<dialog id="enlarged" aria-labelledby="enlarged-title">
+<header><h3 id="enlarged-title"></h3><span id="enlarged-place" class="soft"></span>
+<button type="button" id="previous" aria-label="Previous neuron">←</button>
+<button type="button" id="next" aria-label="Next neuron">→</button>
+<button type="button" id="close">Close</button></header>
+<p class="readout soft" id="readout" role="status"></p>
+<div class="panels">{pictures}
+<dl class="facts" id="enlarged-facts"></dl></div>
+<details><summary>The means of all cells</summary>
+<table><caption class="hidden">The means of all cells</caption>
+<thead><tr>{"".join(head)}</tr></thead><tbody id="enlarged-levels"></tbody></table></details>
+</dialog>"""
+
+
+def _role_tables(comparison: Comparison) -> str:
+    titles = ("neurons", "FVU left", "FVU right", "FVU unembedding")
+    head = [column("role", name=True), *map(column, titles)]
+    parts = []
+    for family in t.role_families(comparison):
+        names = escaped(", ".join(family.names))
+        caption = f"<b>{names}</b>: covers {family.coverage:.0%} of the neurons that matter."
+        rows = [
+            row(
+                escaped(line.role),
+                [
+                    cell(str(line.neurons)),
+                    *(cell(t.loss(v)) for v in (line.fvu_left, line.fvu_right, line.fvu_unembed)),
+                ],
+            )
+            for line in family.lines
+        ]
+        parts.append(table(f"Roles under {', '.join(family.names)}", caption, head, rows))
+    note = paragraph(
+        "FVU: median over neurons of the fraction of variance unexplained. Negligible neurons "
+        "hardly touch the logits; unexplained ones carry the mean of their tables in the "
+        "surrogate.",
+        "soft",
+    )
+    tables = "\n".join(parts)
+    return f"<details><summary>Roles and residuals in tables</summary>\n{tables}\n{note}</details>"
+
+
+def _subgroups(comparison: Comparison, drawn: Mapping[str, str]) -> str:
+    if "lattice" not in drawn:
+        return ""
+    caption = (
+        "Subgroups up to conjugacy; a line joins a class to those maximal in it. Filled: classes "
+        "on whose cosets neurons work. With a mouse, a filled class shows its neurons."
+    )
+    return section(
+        "The subgroups that are used",
+        f'<div class="lattice">{_figure(comparison, drawn, "lattice", caption)}</div>',
+        name="subgroups",
+    )
+
+
+def _training(comparison: Comparison, drawn: Mapping[str, str]) -> str:
+    captions = {
+        "training_loss": "Mean loss while it was trained.",
+        "training_accuracy": "Accuracy while it was trained.",
+        "structure_forming": "From the checkpoints of the run: what is left of each neuron's "
+        "tables outside the cells it ends with. Line: median over neurons; shaded: middle half.",
+    }
+    figures = [
+        _figure(comparison, drawn, name, caption)
+        for name, caption in captions.items()
+        if name in drawn
+    ]
+    if not figures:
+        return ""
+    return section("Training", '<div class="beside">', *figures, "</div>", name="training")
+
+
+def _observed_and_predicted(comparison: Comparison, drawn: Mapping[str, str]) -> str:
+    return section(
+        "Interventions: observed and predicted",
+        '<div class="beside">',
+        _figure(
+            comparison,
+            drawn,
+            "observed_predicted_loss",
+            f"Loss. Named: predictions more than {STRAY:g} decade off the diagonal, of "
+            f"more than {MAX_NAMED} the worst.",
+        ),
+        _figure(
+            comparison,
+            drawn,
+            "observed_predicted_accuracy",
+            f"Accuracy. Named: predictions more than {STRAY_ACCURACY:g} off the diagonal, of "
+            f"more than {MAX_NAMED} the worst.",
+        ),
+        "</div>",
+        "<h3>Errors by intervention</h3>",
+        _figure(
+            comparison,
+            drawn,
+            "errors_by_intervention",
+            "Differences of log10 mean loss between each surrogate and the network; losses below "
+            f"{comparison.thresholds.loss_floor:g} count as that.",
+        ),
+        name="predictions",
+    )
+
+
+def _front(comparison: Comparison) -> str:
+    return section(
+        "The front: prediction error against description length",
+        _predictions(comparison),
+        _claims(comparison),
+        name="front",
+    )
+
+
+def _predictions(comparison: Comparison) -> str:
+    deltas = comparison.thresholds.relative_errors
+    titles = (
+        "median |Δlog10 loss|",
+        "worst |Δlog10 loss|",
+        "mean |Δaccuracy|",
+        "worst |Δaccuracy|",
+        "same answer",
+        "logit R²",
+        "rows",
+    )
+    bits = [column(f"bits at δ = {delta:g}") for delta in deltas]
+    head = [column("candidate", name=True), *bits, *map(column, titles)]
+    rows = [
+        row(
+            f"{broken(line.name)}<small>{line.kind}</small>",
+            [*(cell(t.whole(line.bits[delta])) for delta in deltas), *_error_cells(line)],
+            line.kind,
+        )
+        for line in t.front(comparison)
+    ]
+    caption = (
+        "Bits per neuron that give both tables and the unembedding to a relative error δ; errors "
+        "in decades of loss and shares of pairs, over the rows on which a candidate is not silent; "
+        "same answer and logit R² compare input by input (medians over rows)."
+    )
+    return table("Prediction summary", escape(caption), head, rows)
+
+
+def _error_cells(line: t.FrontLine) -> list[str]:
+    error = line.error
+    values = (
+        error.median_log_loss,
+        error.worst_log_loss,
+        error.mean_accuracy,
+        error.worst_accuracy,
+        error.same_answer,
+        error.logit_r2,
+    )
+    return [*(cell(t.decades(v)) for v in values), cell(str(error.rows))]
+
+
+def _claims(comparison: Comparison) -> str:
+    claims, found = t.attributions(comparison)
+    if not found:
+        return ""
+    head = [column("hypothesis", name=True), *(column(f"{claim} alone") for claim in claims)]
+    rows = [
+        row(
+            broken(name),
+            (cell(t.decades(values[c]) if c in values else "not claimed") for c in claims),
+        )
+        for name, values in found
+    ]
+    caption = (
+        "Median |Δlog10 loss| in decades when one claim alone replaces its part of the network and "
+        "the rest stays the network's own: which claim brings the error in."
+    )
+    return "<h3>Claims apart</h3>\n" + table("Errors of single claims", escape(caption), head, rows)
+
+
+def _not_applicable(comparison: Comparison) -> str:
+    if not comparison.not_applicable:
+        return ""
+    return section(
+        "Hypotheses that do not apply",
+        facts(t.not_applicable(comparison)),
+    )
+
+
+def _circumstances(comparison: Comparison) -> str:
+    rows = [
+        row(f"<code>{broken(k)}</code>", [cell(v)])
+        for k, v in t.threshold_values(comparison.thresholds)
+    ]
+    head = [column("threshold", name=True), column("value")]
+    return section(
+        "How this was decided, and how to repeat it",
+        "<h3>The network</h3>",
+        facts(t.network_facts(comparison)),
+        "<h3>Rule</h3>",
+        paragraph(comparison.verdict.rule),
+        "<h3>Thresholds</h3>",
+        table("Thresholds", "They travel with every result.", head, rows),
+        "<h3>Circumstances</h3>",
+        facts(t.circumstances(comparison)),
+        "<h3>Again, in Python</h3>",
+        f"<pre><code>{escaped(whole_comparison(comparison))}</code></pre>",
+        name="how",
+    )

@@ -1,0 +1,94 @@
+"""Lines of Python that make a figure again."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import coset_circuits.algorithms
+from coset_circuits.algorithms import Algorithm, CosetAlgorithm, IrrepAlgorithm
+from coset_circuits.evidence import Candidate, Comparison
+from coset_circuits.networks import shipped
+from coset_circuits.report import tables as t
+
+
+def whole_comparison(comparison: Comparison) -> str:
+    """One line that makes the comparison and its report again."""
+    chosen = _algorithms(comparison)
+    given = "" if chosen is None else f", [{', '.join(chosen)}]"
+    sample = f", pairs={len(comparison.pairs)}" if comparison.is_sampled else ""
+    return (
+        f"import coset_circuits as cc; cc.compare({_network(comparison)}{given}, "
+        f'seed={comparison.seed}{sample}).save("report/")'
+    )
+
+
+def one_row(comparison: Comparison, id: str) -> str:
+    """One line that prints what network and best hypothesis answer under an intervention."""
+    models = ['"network": m']
+    for candidate in _best(comparison, id)[:1]:
+        assert candidate.circuit.algorithm is not None
+        fitted = f"{_call(candidate.circuit.algorithm)}.fit(m).surrogate()"
+        models.append(f'"{candidate.name}": {fitted}')
+    imports, pairs = "import coset_circuits as cc", "m.group.pairs()"
+    if comparison.is_sampled:
+        imports += "; from coset_circuits.evidence.measure import sampled"
+        pairs = f"sampled({pairs}, {len(comparison.pairs)}, seed={comparison.seed})"
+    return (
+        f"{imports}; m = {_network(comparison)}.double(); "
+        f'print(cc.measure(cc.INTERVENTIONS["{id}"], {{{", ".join(models)}}}, {pairs}, '
+        f"seed={comparison.seed}))"
+    )
+
+
+def _network(comparison: Comparison) -> str:
+    label = comparison.network.label
+    if label in shipped():
+        return f'cc.load("{label}")'
+    path = comparison.network.provenance.get("path")
+    return 'cc.load("PATH OF THE NETWORK")' if path is None else f"cc.load({t.clean(path)!r})"
+
+
+def _best(comparison: Comparison, id: str) -> list[Candidate]:
+    """Hypotheses that can be written down and speak of the row: supported ones first, by length."""
+    delta, supported = comparison.thresholds.headline_error, comparison.verdict.supported
+    row = next(row for row in comparison.rows if row.intervention.id == id)
+    able = [
+        c
+        for c in comparison.hypotheses
+        if _is_ours(c.circuit.algorithm) and row.outcomes[c.name] is not None
+    ]
+    return sorted(able, key=lambda c: (c.name not in supported, c.bits[delta]))
+
+
+def _algorithms(comparison: Comparison) -> list[str] | None:
+    """What was compared, as Python; None where it is the default or cannot be written."""
+    known = {*(c.name for c in comparison.hypotheses), *comparison.not_applicable}
+    default = {v.name for a in (CosetAlgorithm(), IrrepAlgorithm()) for v in a.variants()}
+    if known == default:
+        return None
+    chosen: list[str] = []
+    told: set[str] = set()
+    for candidate in comparison.hypotheses:
+        algorithm = candidate.circuit.algorithm
+        if algorithm is None or not _is_ours(algorithm):
+            return None
+        if candidate.name not in told:
+            chosen.append(_call(algorithm))
+            told |= {variant.name for variant in algorithm.variants()}
+    return chosen or None
+
+
+def _is_ours(algorithm: Algorithm | None) -> bool:
+    name = type(algorithm).__name__
+    return getattr(coset_circuits.algorithms, name, None) is type(algorithm)
+
+
+def _call(algorithm: Algorithm) -> str:
+    """The call that makes an algorithm, with the arguments that are not the default."""
+    assert dataclasses.is_dataclass(algorithm)
+    given = [
+        f"{field.name}={getattr(algorithm, field.name)!r}"
+        for field in dataclasses.fields(algorithm)
+        if field.name != "thresholds" and getattr(algorithm, field.name) != field.default
+    ]
+    return f"cc.{type(algorithm).__name__}({', '.join(given)})"

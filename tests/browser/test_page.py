@@ -1,0 +1,262 @@
+"""The page in a real browser: it opens, filters, enlarges, prints, and fetches nothing."""
+
+import json
+
+import pytest
+from chromium import browser, chromium
+
+import coset_circuits as cc
+from coset_circuits.networks import planted_coset, save
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        chromium() is None, reason="no chromium on the PATH; on Debian: apt-get install chromium"
+    ),
+]
+
+HOSTILE = "</script><script>document.title='taken'</script><img src=x onerror=alert(1)>&amp;"
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    """Neurons of C2 in S3, two of them spoilt, its names hostile, with checkpoints beside it."""
+    s3 = cc.group("S3")
+    labels = [f"{HOSTILE}{label}" for label in s3.labels]
+    network = planted_coset(cc.FiniteGroup.from_table(s3.table, HOSTILE, labels), "C2")
+    network.W_E_left.data[:, :2] += 3 * network.W_E_left.data[[1, 0, 3, 5, 4, 2], 2:4]
+    run = tmp_path_factory.mktemp("run")
+    for step in (0, 10, 100):
+        path = run / "checkpoints" / f"step-{step:06d}.safetensors"
+        save(network.float(), path, card=False)
+    network = network.double()
+    network.label = HOSTILE
+    network.provenance["path"] = str(run)
+    network.provenance["curve"] = [
+        {"step": s, "train_loss": 1 / s, "loss": 9 / s, "train_accuracy": 1.0, "test_accuracy": 0.5}
+        for s in (1, 10, 100)
+    ]
+    return network
+
+
+@pytest.fixture(scope="module")
+def comparison(network):
+    return cc.compare(network)
+
+
+@pytest.fixture(scope="module")
+def report(comparison, tmp_path_factory):
+    return comparison.save(tmp_path_factory.mktemp("report")) / "report.html"
+
+
+@pytest.fixture(scope="module")
+def chrome():
+    path = chromium()
+    assert path is not None
+    with browser(path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def page(chrome, report):
+    """The page, just opened; what it did in a test must have raised no complaint."""
+    chrome.prefer("light")
+    chrome.open(report)
+    chrome.settle()
+    yield chrome
+    assert chrome.errors == []
+    assert chrome.requests == [report.resolve().as_uri()]
+
+
+def shown(page):
+    """The neurons in the gallery, in its order."""
+    return page.evaluate("[...document.querySelectorAll('.neuron')].map(e => +e.dataset.neuron)")
+
+
+def roles(comparison, name):
+    return comparison.candidate(name).circuit.roles.names
+
+
+def test_hostile_names_are_text(page):
+    assert page.evaluate("document.title") == f"Which algorithm explains {HOSTILE}?"
+    assert (
+        page.evaluate("document.querySelectorAll('img, script:not(:last-of-type)[src]').length")
+        == 0
+    )
+    assert page.evaluate("document.querySelectorAll('script').length") == 2
+
+
+def test_findings_open_by_mouse_and_key(page, comparison):
+    visible = "[...document.querySelectorAll('tr.more')].filter(e => e.offsetHeight).length"
+    assert page.evaluate(visible) == 0
+    page.click(".findings button")
+    assert page.evaluate(visible) == 1
+    assert page.evaluate("document.activeElement.getAttribute('aria-expanded')") == "true"
+    words = page.evaluate("document.querySelector('tr.more.shown').innerText")
+    assert all(word in words for word in ("control", "method", "seed 0", "import coset_circuits"))
+    page.press("Enter")
+    assert page.evaluate(visible) == 0
+    page.click("#open-all")
+    assert page.evaluate(visible) == len(comparison.rows)
+
+
+@pytest.mark.parametrize("family", range(2))
+def test_roles_are_those_of_the_hypothesis(page, comparison, family):
+    page.choose("#filter-family", str(family))
+    name = page.evaluate(f"document.querySelector('#filter-family').options[{family}].text")
+    own = roles(comparison, name.split(", ")[0])
+    offered = page.evaluate("[...document.querySelector('#filter-role').options].map(o => o.value)")
+    assert sorted(offered) == sorted({"", *own})
+    for role in set(own):
+        page.choose("#filter-role", role)
+        assert sorted(shown(page)) == [j for j, other in enumerate(own) if other == role]
+
+
+def test_filters_combine_and_are_taken_back(page, comparison, network):
+    own = comparison.candidate("coset").circuit.roles
+    width = network.cfg.d_mlp
+    assert sorted(shown(page)) == list(range(width))
+    page.choose("#filter-residual", ">0.01")
+    worse = (own.fvu_left.maximum(own.fvu_right) > 0.01).nonzero()[:, 0].tolist()
+    assert sorted(shown(page)) == worse and 0 < len(worse) < width
+    page.choose("#filter-class", "C2")
+    assert shown(page) == []
+    told = page.evaluate("document.querySelector('#gallery-count').textContent")
+    assert told == f"0 of {width} neurons shown"
+    page.choose("#filter-residual", "")
+    assert sorted(shown(page)) == [j for j, role in enumerate(own.names) if role == "C2"]
+    page.click("#reset")
+    page.choose("#filter-sort", "number")
+    assert shown(page) == list(range(width))
+    irrep = page.evaluate("document.querySelector('#filter-irrep').options[1].value")
+    page.choose("#filter-irrep", irrep)
+    strongest = comparison.candidate("irrep-projected").circuit.roles.notes["strongest"]
+    assert shown(page) == [j for j, name in enumerate(strongest) if name == irrep]
+
+
+def test_a_class_of_the_lattice_shows_its_neurons(page, comparison):
+    page.click("[data-class='C2'] text")
+    own = roles(comparison, "coset")
+    assert sorted(shown(page)) == [j for j, role in enumerate(own) if role == "C2"]
+
+
+def test_the_gallery_works_from_the_keyboard(page):
+    focused = "+document.activeElement.dataset.neuron"
+    page.evaluate("document.querySelector('.neuron[tabindex=\"0\"]').focus()")
+    order = shown(page)
+    page.press("ArrowRight")
+    assert page.evaluate(focused) == order[1]
+    page.press("End")
+    assert page.evaluate(focused) == order[-1]
+    page.press("Home")
+    page.press("Enter")
+    title = "document.querySelector('#enlarged[open] h3').textContent"
+    assert page.evaluate(title) == f"Neuron {order[0]}"
+    page.press("ArrowRight")
+    assert page.evaluate(title) == f"Neuron {order[1]}"
+    page.press("Escape")
+    assert page.evaluate("document.querySelector('#enlarged').open") is False
+    assert page.evaluate(focused) == order[1]
+    assert page.evaluate("document.querySelectorAll('.neuron[tabindex=\"0\"]').length") == 1
+
+
+def test_an_enlarged_neuron_has_the_means_of_its_cosets(page, comparison, network):
+    circuit = comparison.candidate("coset").circuit
+    j = circuit.roles.names.index("C2")
+    page.click(f"[data-neuron='{j}']")
+    rows = page.evaluate(
+        "[...document.querySelectorAll('#enlarged-levels tr')]"
+        ".map(r => [...r.cells].map(c => c.textContent))"
+    )
+    labels = circuit.classes("hook_left_pre")[0].left[:, j]
+    table = network.left_table[:, j].detach()
+    expected = sorted(float(table[labels == cell].mean()) for cell in labels.unique())
+    left = [float(row[3]) for row in rows if row[0].startswith("left")]
+    # Three digits of values that are told in steps of 1/255 of the neuron's range.
+    assert left == pytest.approx(expected, abs=float(table.max() - table.min()) / 100)
+    products = circuit.classes("hook_post")[0].product[:, j]
+    double = [row for row in rows if row[0].startswith("unembedding")]
+    assert len(double) == len(products.unique())
+    x = network.group.labels.index(circuit.roles.notes["conjugator"][j])
+    shared = next(row for row in double if "shared" in row[0])
+    assert int(shared[2]) == int((products == products[x]).sum())
+
+
+def test_pictures_are_drawn(page):
+    page.evaluate("document.querySelector('#gallery').scrollIntoView({behavior: 'instant'})")
+    page.settle()
+    page.settle()
+    coloured = page.evaluate(
+        "(() => { const c = document.querySelector('.neuron canvas');"
+        "return c.getContext('2d').getImageData(0, 0, c.width, c.height).data"
+        ".filter((v, i) => i % 4 === 3 && v > 0).length })()"
+    )
+    assert coloured > 200
+    page.click(".neuron")
+    names = page.evaluate(
+        "[...document.querySelectorAll('#enlarged canvas')].map(c => c.getAttribute('aria-label'))"
+    )
+    assert len(names) == 5 and all(len(name) > 40 for name in names)
+
+
+def test_everything_has_a_name_for_a_screen_reader(page):
+    page.click(".neuron")
+    opened = page.names()
+    page.press("Escape")
+    found = [*page.names(), *opened]
+    needing = {"button", "combobox", "dialog", "image", "img", "region", "form"}
+    assert [role for role, name in found if role in needing and not name.strip()] == []
+    assert ("group", "Neurons") in found
+    told = [name for role, name in found if role == "button"]
+    assert any("leading irrep" in name and "residual" in name for name in told)
+
+
+@pytest.mark.parametrize("width", [320, 400, 768, 1280])
+def test_nothing_sticks_out(page, width):
+    page.resize(width, 800)
+    page.click("#open-all")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.click(".neuron")
+    assert page.evaluate("document.querySelector('#enlarged').scrollWidth") <= width
+
+
+def test_dark_is_dark(page):
+    background = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(background)
+    page.prefer("dark")
+    assert page.evaluate(background) != light == "rgb(255, 255, 255)"
+
+
+def test_it_prints(page):
+    page.evaluate("window.addEventListener('afterprint', () => { window.printed = true })")
+    assert page.pdf().startswith(b"%PDF")
+    assert page.evaluate("window.printed") is True
+
+
+def test_without_its_script_the_page_has_its_words(chrome, report, comparison):
+    chrome.call("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        chrome.open(report)
+        told = " ".join(name for role, name in chrome.names() if role == "StaticText")
+    finally:
+        chrome.call("Emulation.setScriptExecutionDisabled", value=False)
+    for row in comparison.rows:
+        assert row.intervention.title in told
+    assert told.count("Again, in Python") >= len(comparison.rows)
+    assert "draws neurons with a script" in told
+
+
+def test_the_page_of_many_networks_asks_for_nothing(chrome, network, tmp_path):
+    ensemble = cc.compare([network, network.unhooked()], [cc.CosetAlgorithm()])
+    page = ensemble.save(tmp_path) / "report.html"
+    chrome.open(page, width=400)
+    assert chrome.errors == [] and chrome.requests == [page.resolve().as_uri()]
+    assert chrome.evaluate("document.documentElement.scrollWidth") <= 400
+
+
+def test_the_data_are_json_whatever_the_names(report):
+    text = report.read_text(encoding="utf-8")
+    start = text.index('id="neuron-data">') + len('id="neuron-data">')
+    data = text[start : text.index("</script>", start)]
+    assert "<" not in data and ">" not in data and "&" not in data
+    assert json.loads(data)["labels"][0].startswith(HOSTILE)
