@@ -27,7 +27,7 @@ def save(comparison: Comparison, folder: str | os.PathLike[str]) -> Path:
 
 def write(
     folder: str | os.PathLike[str],
-    make: Callable[[], Mapping[str, str]],
+    make: Callable[[], Mapping[str, str | bytes]],
     *,
     below: Sequence[str] = (),
 ) -> Path:
@@ -76,16 +76,19 @@ def _make(folder: Path, made: list[Path]) -> None:
             made.append(place)
 
 
-def _write(target: Path, files: Mapping[str, str]) -> None:
+def _write(target: Path, files: Mapping[str, str | bytes]) -> None:
     """All files under temporary names, then all renamed."""
-    waiting = {target / name: text for name, text in files.items()}
+    waiting = {
+        target / name: content.encode() if isinstance(content, str) else content
+        for name, content in files.items()
+    }
     partial = {path: path.with_name(f".{path.name}.{os.getpid()}.partial") for path in waiting}
     for path in waiting:
         if path.is_dir():
             raise _refusal(target, f"{path} is a folder")
     try:
-        for path, text in waiting.items():
-            partial[path].write_text(text, encoding="utf-8", newline="\n")
+        for path, content in waiting.items():
+            partial[path].write_bytes(content)
         for path, temporary in partial.items():
             temporary.replace(path)
     finally:
