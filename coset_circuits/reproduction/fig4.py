@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from coset_circuits.algorithms import Circuit, CosetAlgorithm
 from coset_circuits.evidence import INTERVENTIONS, measure
@@ -170,14 +171,16 @@ def concentration(ax: Axes, states: Sequence[Mapping[str, Any]]) -> Axes:
     ax.axhline(CONCENTRATED, color=INK, lw=0.8, alpha=FAINT)
     _by_step(ax)
     ax.set_yscale("log")
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
     ax.set_ylabel("coset concentration C (median)")
     ax.legend(loc="lower left")
     return ax
 
 
 def _by_step(ax: Axes) -> None:
-    ax.set_xscale("symlog", linthresh=10)
     ax.set_xlabel("step")
+    ax.xaxis.set_major_locator(MaxNLocator(4))
 
 
 def _notes(ours: Sequence[Seen], followed: Sequence[Seen]) -> list[str]:

@@ -54,10 +54,8 @@ def _kept(row: Mapping[Any, Any]) -> dict[str, Any]:
     names = ("threshold", "side", "neurons", "negligible", "accuracy", "loss")
     control = row["control"]
     # Random sets of no neurons, or of all, are those sets themselves.
-    return {
-        **{k: row[k] for k in names},
-        "control": row["accuracy" if np.isnan(control) else "control"],
-    }
+    beside = row["accuracy"] if np.isnan(control) else control
+    return {**{name: row[name] for name in names}, "control": beside}
 
 
 def tell(ours: Sequence[Seen], controls: Sequence[Seen]) -> Part:
@@ -176,7 +174,7 @@ def curves(ax: Axes, networks: Sequence[Seen], side: str) -> Axes:
     ax.set_title(SIDES[side], fontsize=10)
     ax.set_xlabel("threshold on C")
     ax.set_ylabel("accuracy")
-    ax.legend(loc="lower left" if side == "below" else "lower right")
+    ax.legend(loc="center left" if side == "below" else "center right")
     return ax
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from coset_circuits.algorithms import coset_fvu
 from coset_circuits.algorithms.algorithm import NEGLIGIBLE, UNEXPLAINED
@@ -29,8 +30,8 @@ from coset_circuits.reproduction.artifact import (
 from coset_circuits.reproduction.study import Study
 
 SHOWN = (0.25, 0.5, 0.75)
-"""Steps are shown where the unexplained variance has gone this share of its way, in decades, and the
-end; where these are one, the latest others."""
+"""Steps are shown where the unexplained variance has gone this share of its way, in decades, and
+the end; where these are one, the latest others."""
 
 MAX_COSETS = 24
 """More cosets make no legible figure; a neuron with fewer is taken where there is one."""
@@ -261,18 +262,27 @@ def by_coset(ax: Axes, found: Mapping[str, Any], side: str, i: int) -> Axes:
     """Histogram of one side's pre-activations at the i-th step shown, stacked by coset."""
     state, names = found["shown"][i], found["cosets"][side]
     labels, values = np.array(found["labels"][side]), np.array(state[side]["values"])
-    limits = [f for h in found["shown"] for f in (min(h[side]["values"]), max(h[side]["values"]))]
-    edges = np.linspace(min(limits), max(limits), _BINS + 1)
+    edges = np.linspace(values.min(), values.max(), _BINS + 1)
     shades = [_shade(k) for k in range(len(names))]
     floor = np.zeros(_BINS)
     for k, (shade, hatch) in enumerate(shades):
         heights = np.histogram(values[labels == k], edges)[0]
-        ax.bar(edges[:-1], heights, np.diff(edges), floor, align="edge", color=shade, hatch=hatch)
+        at = np.flatnonzero(heights)
+        ax.bar(
+            edges[at],
+            heights[at],
+            np.diff(edges)[at],
+            floor[at],
+            align="edge",
+            color=shade,
+            hatch=hatch,
+        )
         floor += heights
     step = state["step"]
     title = "final" if step < 0 else f"step {step:,}"
     ax.set_title(f"{title}\nC = {state[side]['c']:.2g}", fontsize=9)
     ax.set_xlabel(f"{side} pre-activation")
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     if i == 0:
         ax.set_ylabel("elements")
     if i == len(found["shown"]) - 1:

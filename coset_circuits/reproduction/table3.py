@@ -131,8 +131,8 @@ def tell(ours: Sequence[Seen], controls: Sequence[Seen]) -> Part:
             "not learnt": "number",
         },
         tuple(rows),
-        "Pairs of neurons within a network, pooled over the networks; not learnt: the mean in networks "
-        "of this kind that have not learnt their group.",
+        "Pairs of neurons within a network, pooled over the networks; not learnt: the mean in "
+        "networks of this kind that have not learnt their group.",
     )
     return Part(tuple(lines), (table,))
 
