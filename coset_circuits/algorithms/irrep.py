@@ -41,8 +41,8 @@ from coset_circuits.algorithms.table_circuit import (
     TableCircuit,
 )
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.groups import FiniteGroup, RealBlock
-from coset_circuits.networks import GroupMLP, cross_entropy
+from coset_circuits.groups import FiniteGroup, RealBlock, fourier_basis
+from coset_circuits.networks import GroupMLP, HiddenMoments, cross_entropy, hidden_moments
 from coset_circuits.networks.mlp import GroupModel
 from coset_circuits.thresholds import DEFAULT, Thresholds
 
@@ -97,7 +97,7 @@ class IrrepAlgorithm:
             )
         tables = Tables.of(network, frame)
         if self.variant == "bilinear":
-            return _fit_bilinear(self, network, base, blocks, tables)
+            return _fit_bilinear(self, network, group, blocks, tables)
         return self._fit_projected(network, base, blocks, tables)
 
     def _fit_projected(
@@ -383,12 +383,13 @@ class BilinearCircuit:
 def _fit_bilinear(
     algorithm: IrrepAlgorithm,
     network: GroupMLP,
-    base: FiniteGroup,
+    group: FiniteGroup | None,
     blocks: list[RealBlock],
     tables: Tables,
 ) -> BilinearCircuit:
     thresholds = algorithm.thresholds
-    similarity = logit_similarity(network, base, blocks, tables.frame)
+    (moments,) = hidden_moments(network, [group or network.group])
+    similarity = logit_similarity(network, moments)[1:]
     keys = [i for i in range(len(blocks)) if similarity[i] > thresholds.similarity]
     key = [blocks[i] for i in keys]
     fitted = tables.means()
@@ -474,29 +475,34 @@ def _log_mean(logits: Tensor, labels: Tensor) -> float:
     return float(cross_entropy(logits, labels).mean().clamp_min(1e-300).log10())
 
 
-@torch.no_grad()
 def logit_similarity(
-    network: GroupMLP,
-    base: FiniteGroup,
-    blocks: list[RealBlock],
-    frame: Int[Tensor, "order"],
-    chunk: int = 40_000,
+    network: GroupModel, moments: HiddenMoments | None = None
 ) -> Float[Tensor, "blocks"]:
-    """Cosine over all order³ entries between logits, centred over c, and χ_ρ(abc⁻¹), per irrep.
+    """Cosine over all order³ entries between logits, centred over c, and χ_ρ(abc⁻¹).
 
-    The sum over pairs with one product is taken first, so nothing of order³ entries is stored.
+    One figure a real block, the trivial one's 0. Over c and the product p = ab, χ_ρ(pc⁻¹) is a
+    multiple of the projection on ρ's functions, and the logits are linear in the hidden layer: so
+    its means by product are enough, and nothing of order³ entries is made.
+
+    Args:
+        network: whose logits.
+        moments: of its hidden layer, under the group that the irreps belong to; by default its own.
     """
-    order = base.order
-    inverse_frame = torch.argsort(frame)
-    sums = torch.zeros(order, order, dtype=torch.float64)
-    energy = 0.0
-    for pairs in network.group.pairs().split(chunk):
-        logits = network(pairs).double().cpu()
-        logits -= logits.mean(1, keepdim=True)
-        energy += float(logits.square().sum())
-        named = inverse_frame[pairs]
-        sums.index_add_(0, base.table[named[:, 0], named[:, 1]], logits[:, frame])
-    quotients = base.table[:, base.inverses]
-    norms = [order**2 * block.character.square().sum() for block in blocks]
-    dots = [(sums * block.character[quotients]).sum() for block in blocks]
-    return torch.stack(dots) / (torch.stack(norms) * max(energy, 1e-300)).sqrt()
+    if moments is None:
+        (moments,) = hidden_moments(network, [network.group])
+    group = moments.group
+    write = network.W_U.detach().double().cpu()
+    bias = getattr(network, "b_U", None)
+    bias = write.new_zeros(group.order) if bias is None else bias.detach().double().cpu()
+    write, bias = write - write.mean(1, keepdim=True), bias - bias.mean()
+    # The mean square of the logits, summed over c.
+    mean = moments.mean @ write + bias
+    energy = moments.variance(write) + mean.square().sum()
+    by_product = moments.by_product @ write + bias
+    basis = fourier_basis(group)
+    on_functions = ((basis.T @ by_product) * basis.T).sum(1)
+    sizes = [block.parameters for block in group.real_blocks]
+    dots = torch.stack([part.sum() for part in on_functions.split(sizes)])
+    dots[0] = 0.0
+    norms = torch.tensor(sizes, dtype=torch.float64) * group.order * energy
+    return dots / norms.clamp_min(1e-300).sqrt()

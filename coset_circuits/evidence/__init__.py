@@ -11,6 +11,8 @@ from coset_circuits.evidence.candidates import Candidate, Row
 from coset_circuits.evidence.compare import Comparison, compare
 from coset_circuits.evidence.controls import commuting_fraction, relabelled_group
 from coset_circuits.evidence.ensemble import Ensemble
+from coset_circuits.evidence.gcr import gcr_evidence
+from coset_circuits.evidence.gcr_result import GCREvidence
 from coset_circuits.evidence.interchange import Interchange, interchange
 from coset_circuits.evidence.interventions import (
     INTERVENTIONS,
@@ -40,6 +42,7 @@ __all__ = [
     "Candidate",
     "Comparison",
     "Ensemble",
+    "GCREvidence",
     "Interchange",
     "Intervention",
     "NeuronGroups",
@@ -59,6 +62,7 @@ __all__ = [
     "compare",
     "completeness",
     "donors",
+    "gcr_evidence",
     "interchange",
     "intervention",
     "mean_over",

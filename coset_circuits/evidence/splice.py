@@ -18,7 +18,7 @@ from torch import Tensor
 
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.networks import SITES, GroupMLP, SilentSiteError, cross_entropy
-from coset_circuits.networks.mlp import GroupModel
+from coset_circuits.networks.mlp import GroupModel, Model
 
 NEURON_SITES = ("hook_left_pre", "hook_right_pre", "hook_pre", "hook_post")
 """The sites that have one value a neuron."""
@@ -189,7 +189,7 @@ def run_on(model: GroupModel, pairs: Int[Tensor, "batch 2"]) -> Run:
     return HookedRun(model, pairs)
 
 
-def measured(model: GroupModel) -> GroupModel:
+def measured(model: Model) -> Model:
     """A copy in float64, without gradients and without the user's hooks: what is measured."""
     with torch.inference_mode(False):
         return model.unhooked().double().requires_grad_(False)

@@ -257,6 +257,12 @@ def _from_gcr(path: Path, content: Mapping[str, Any], order: str | None) -> Grou
     network = _reordered(path, weights, names, order, label or "network", source, cfg.get("seed"))
     if recipe := _gcr_recipe(cfg):
         network.provenance["recipe"] = recipe
+    if network.seed is not None and "frac_train" in cfg:
+        network.provenance["shuffle"] = {
+            "order": network.provenance["element_order"].partition(", ")[2],
+            "fraction": cfg["frac_train"],
+            "seed": network.seed,
+        }
     return network
 
 

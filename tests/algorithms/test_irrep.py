@@ -43,7 +43,7 @@ def test_logit_similarity_is_the_cosine_over_all_triples(make):
         "coset": lambda: planted_coset(group, "C2"),
         "untrained": lambda: GroupMLP.initialised(group, d_mlp=8, d_embed=4).double(),
     }[make]()
-    found = logit_similarity(network, group, blocks_of(group), torch.arange(6), chunk=7)
+    found = logit_similarity(network)[1:]
     expected = [brute_force_similarity(network, block) for block in blocks_of(group)]
     assert found.tolist() == pytest.approx(expected, abs=1e-12)
     if make == "gcr":
@@ -55,8 +55,7 @@ def test_logit_similarity_is_the_cosine_over_all_triples(make):
 
 
 def test_squared_similarities_never_add_up_to_more_than_one(untrained):
-    group = untrained.group
-    found = logit_similarity(untrained, group, blocks_of(group), torch.arange(24))
+    found = logit_similarity(untrained)
     assert found.square().sum().item() <= 1
 
 

@@ -1,0 +1,104 @@
+"""What a network's hidden activations add up to over all pairs, in one pass and little memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.groups import FiniteGroup
+from coset_circuits.networks.mlp import GroupModel
+
+
+@dataclass(frozen=True)
+class HiddenMoments:
+    """Means over all pairs of the hidden activations h(a, b), in float64.
+
+    Every function of a alone, of b alone or of the product that is nearest to the activations, and
+    every variance of what they write linearly, follows from these.
+
+    Attributes:
+        group: whose products ``by_product`` is sorted by.
+        by_left: the mean of h(a, b) over b; ``by_right`` that over a.
+        by_product: the mean of h over the pairs of each product ab.
+        second: the mean of the outer products h hᵀ.
+    """
+
+    group: FiniteGroup
+    by_left: Float[Tensor, "order d_mlp"]
+    by_right: Float[Tensor, "order d_mlp"]
+    by_product: Float[Tensor, "order d_mlp"]
+    second: Float[Tensor, "d_mlp d_mlp"]
+
+    @property
+    def mean(self) -> Float[Tensor, "d_mlp"]:
+        return self.by_left.mean(0)
+
+    def variance(self, write: Float[Tensor, "d_mlp outputs"] | None = None) -> float:
+        """The variance over all pairs of h, or of ``h @ write``, summed over the columns."""
+        square, mean = self.second, self.mean[None]
+        if write is not None:
+            square, mean = write.T @ square @ write, mean @ write
+        total = float(square.trace())
+        variance = total - float(mean.square().sum())
+        # A difference: what rounding leaves of activations that do not vary is no variance.
+        return variance if variance > 1e-12 * total else 0.0
+
+
+@torch.no_grad()
+def hidden_moments(
+    model: GroupModel,
+    groups: Sequence[FiniteGroup],
+    *,
+    chunk: int = 20_000,
+    step: Callable[[int, int], None] | None = None,
+) -> list[HiddenMoments]:
+    """The moments of a model for its own group, or for others on the same elements.
+
+    Args:
+        model: any whose hidden layer is its activation of the sum of its two tables.
+        groups: for which products; all share one pass.
+        chunk: about how many pairs are held at once.
+        step: called with how many pairs are done and how many there are.
+
+    Raises:
+        CosetCircuitsError: the model is silent at its hidden layer, or a group has another order.
+    """
+    if "hook_post" in model.silent:
+        raise CosetCircuitsError(
+            f"{model.label} is silent at hook_post, so it has no hidden activations to look at; "
+            "give the network itself."
+        )
+    order = model.group.order
+    for group in groups:
+        if group.order != order:
+            raise CosetCircuitsError(
+                f"{group.name} has {group.order} elements, the network's group {order}; give a "
+                "group on the same elements."
+            )
+    left, right = (t.detach().double().cpu() for t in (model.left_table, model.right_table))
+    width = left.shape[1]
+    by_left, by_right = torch.zeros_like(left), torch.zeros_like(right)
+    by_product = [torch.zeros_like(left) for _ in groups]
+    second = left.new_zeros(width, width)
+    rows = max(1, chunk // order)
+    for start in range(0, order, rows):
+        part = slice(start, start + rows)
+        pre = (left[part, None] + right).flatten(0, 1)
+        post = model.activate(pre)
+        grid = post.unflatten(0, (-1, order))
+        by_left[part] = grid.mean(1)
+        by_right += grid.sum(0)
+        for group, sums in zip(groups, by_product, strict=True):
+            sums.index_add_(0, group.table[part].flatten(), post)
+        second.addmm_(post.T, post)
+        if step is not None:
+            step(min(start + rows, order) * order, order**2)
+    return [
+        HiddenMoments(group, by_left, by_right / order, sums / order, second / order**2)
+        for group, sums in zip(groups, by_product, strict=True)
+    ]
