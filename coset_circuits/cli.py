@@ -345,7 +345,8 @@ def reproduce(
     what: Annotated[
         list[str],
         typer.Argument(
-            help="table1 to table5, fig2 to fig8, or all; several at once.", metavar="WHAT"
+            help="table1 to table5, fig2 to fig8, section7, or all; several at once.",
+            metavar="WHAT",
         ),
     ],
     networks: Annotated[

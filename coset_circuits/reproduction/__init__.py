@@ -11,6 +11,7 @@ from coset_circuits.reproduction import (
     fig6,
     fig7,
     fig8,
+    section7,
     table1,
     table2,
     table3,
@@ -43,6 +44,7 @@ ARTIFACTS: dict[str, Artifact] = {
         fig6,
         fig7,
         fig8,
+        section7,
     )
 }
 """Everything that can be reproduced, by name, in the paper's order."""

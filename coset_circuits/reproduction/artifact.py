@@ -148,7 +148,6 @@ class Artifact:
         tell: from what was seen of networks of one kind, those that have learnt their group (at
             least one) and the others, which are controls; from nothing where none is needed.
         look: what is seen of one network, small and as JSON; None where no network is needed.
-        over_training: whether it looks at the checkpoints over training.
         groups: whose networks the paper's figures are of; None: they hold of any group.
         notes: how it is to be read, whatever the networks.
     """
@@ -158,7 +157,6 @@ class Artifact:
     source: str
     tell: Tell
     look: Callable[[Study], dict[str, Any]] | None = None
-    over_training: bool = False
     groups: tuple[str, ...] | None = ("S5",)
     notes: tuple[str, ...] = ()
 

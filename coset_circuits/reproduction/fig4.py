@@ -7,13 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Int
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from torch import Tensor
 
 from coset_circuits.algorithms import Circuit, CosetAlgorithm
 from coset_circuits.evidence import INTERVENTIONS, measure
 from coset_circuits.evidence.measure import sampled
-from coset_circuits.networks import split
+from coset_circuits.networks import training_pairs
 from coset_circuits.report.style import FAINT, INK, colour
 from coset_circuits.reproduction.artifact import (
     Artifact,
@@ -34,13 +36,7 @@ CONCENTRATED = 1.0
 
 def see(study: Study) -> dict[str, Any]:
     """At every checkpoint: validation loss, and the median over neurons of the least C."""
-    network = study.network
-    fraction = (network.provenance.get("recipe") or {}).get("fraction")
-    validation, known = study.pairs, False
-    # The split of our own runs only: beside those there are checkpoints.
-    if study.training and network.seed is not None and fraction is not None and fraction < 1:
-        held_out = split(network.group, fraction, network.seed)[1]
-        validation, known = sampled(held_out, None, study.seed), True
+    validation, known = _validation(study)
     states = []
     for step, model in study.over_training():
         outcome = measure(INTERVENTIONS["base"], {"network": model}, validation)["network"]
@@ -59,7 +55,17 @@ def see(study: Study) -> dict[str, Any]:
                 "coverage": circuit.roles.coverage,
             }
         )
-    return {"states": states, "validation": known, "chance": math.log(network.group.order)}
+    return {"states": states, "validation": known, "chance": math.log(study.network.group.order)}
+
+
+def _validation(study: Study) -> tuple[Int[Tensor, "pairs 2"], bool]:
+    """The pairs that were not trained on; all pairs, and False, where these are not known."""
+    train, group = training_pairs(study.network), study.network.group
+    if train is None or len(train) == group.order**2:
+        return study.pairs, False
+    held_out = torch.ones(group.order**2, dtype=torch.bool)
+    held_out[train[:, 0] * group.order + train[:, 1]] = False
+    return sampled(group.pairs()[held_out], None, study.seed), True
 
 
 def median_concentration(circuit: Circuit) -> float:
@@ -212,6 +218,5 @@ ARTIFACT = Artifact(
     "Stander et al., Fig. 4 (seed 1)",
     tell,
     see,
-    over_training=True,
     notes=NOTES,
 )

@@ -59,9 +59,7 @@ class Wanted:
 
 def artifact(name: str, title: str, source: str, wanted: Wanted) -> Artifact:
     """The figure as an artifact."""
-    return Artifact(
-        name, title, source, partial(tell, wanted), partial(see, wanted), over_training=True
-    )
+    return Artifact(name, title, source, partial(tell, wanted), partial(see, wanted))
 
 
 def see(wanted: Wanted, study: Study) -> dict[str, Any]:

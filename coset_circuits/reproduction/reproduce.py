@@ -19,7 +19,8 @@ from coset_circuits.evidence.sources import Given, Source, sources
 from coset_circuits.networks import shipped
 from coset_circuits.report.folder import write
 from coset_circuits.reproduction.artifact import Artifact, Kind, Part, Seen
-from coset_circuits.reproduction.study import Study, checkpoints_beside
+from coset_circuits.reproduction.section7 import RELEASED
+from coset_circuits.reproduction.study import Study, checkpoints_in
 
 SCHEMA = 1
 ABOUT = "about"
@@ -253,15 +254,18 @@ class _Reader:
 
     def _look(self, source: Source, content: str) -> None:
         one = _One(source, self.order, self.seed)
-        question = {"seed": self.seed, "order": self.order, "versions": versions()}
+        question = {
+            "seed": self.seed,
+            "order": self.order,
+            "versions": versions(),
+            "beside": one.surroundings,
+        }
         about = self._findings(ABOUT, one, content, question, Study.about)
         name = unused_name(about["name"], content, [n.name for n in self.about])
         self.about.append(Seen(name, about, {}))
-        trained = {**question, "training": one.training_hash}
         for artifact in self.looks:
             assert artifact.look is not None
-            options = trained if artifact.over_training else question
-            found = self._findings(artifact.name, one, content, options, artifact.look)
+            found = self._findings(artifact.name, one, content, question, artifact.look)
             if _REFUSED in found:
                 self.refused[artifact.name][name] = found[_REFUSED]
             else:
@@ -301,17 +305,27 @@ class _One:
 
     def __init__(self, source: Source, order: str | None, seed: int) -> None:
         self.source, self.order, self.seed = source, order, seed
-        self.training = checkpoints_beside(source.given)
 
     @cached_property
     def study(self) -> Study:
-        return Study(self.source.load(self.order), self.training, self.seed)
+        return Study(self.source.load(self.order), self.seed, folder=self.folder)
+
+    @property
+    def folder(self) -> Path | None:
+        given = self.source.given
+        if not isinstance(given, Path):
+            return None
+        return given if given.is_dir() else given.parent
 
     @cached_property
-    def training_hash(self) -> str:
+    def surroundings(self) -> str:
+        """A hash of what is looked at beside the network's own file."""
         whole = hashlib.sha256()
-        for path in self.training.values():
-            whole.update(hashlib.sha256(path.read_bytes()).digest())
+        if self.folder is not None:
+            files = [self.folder / RELEASED, *checkpoints_in(self.folder).values()]
+            for path in files:
+                content = path.read_bytes() if path.is_file() else b""
+                whole.update(hashlib.sha256(content).digest())
         return whole.hexdigest()
 
 

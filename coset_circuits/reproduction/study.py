@@ -26,12 +26,19 @@ class Study:
         network: a copy without anybody's hooks.
         training: the checkpoints over training, by step; none where the run kept none.
         seed: of noise, relabelling, samples.
+        folder: where the network was read from.
     """
 
-    def __init__(self, network: GroupMLP, training: dict[int, Path], seed: int) -> None:
+    def __init__(self, network: GroupMLP, seed: int = 0, *, folder: Path | None = None) -> None:
         self.network = _measured(network)
-        self.training = training
+        self.training = {} if folder is None else checkpoints_in(folder)
+        self.folder = folder
         self.seed = seed
+
+    def beside(self, name: str) -> Path | None:
+        """A file beside the network's own; None where there is none."""
+        path = None if self.folder is None else self.folder / name
+        return path if path is not None and path.is_file() else None
 
     @cached_property
     def circuit(self) -> Circuit:
@@ -100,12 +107,10 @@ class Study:
         }
 
 
-def checkpoints_beside(given: object) -> dict[int, Path]:
-    """The checkpoints over training beside a run's network; none where the run kept none."""
-    if not isinstance(given, Path):
-        return {}
+def checkpoints_in(folder: Path) -> dict[int, Path]:
+    """A run's checkpoints over training; none where it kept none."""
     try:
-        return training_checkpoints(given if given.is_dir() else given.parent)
+        return training_checkpoints(folder)
     except CosetCircuitsError:
         return {}
 
