@@ -72,8 +72,8 @@ def tell(ours: Sequence[Seen], controls: Sequence[Seen]) -> Part:
 
 NOTES = (
     "A neuron counts for the largest subgroup that leaves less than 1% of its variance on both "
-    "sides. The plain minimum of the paper's C, a sum over cosets, is no good rule where nothing "
-    "fits: there it is always a subgroup of index 2, or a tiny one.",
+    "sides. The least of the paper's C, a sum over cosets, is no rule where nothing fits: of a "
+    "random function C is about the number of cosets, least for a subgroup of index 2.",
     "Which circuits form depends on how a network is trained: shares are comparable between "
     "networks of one recipe only.",
 )

@@ -123,7 +123,7 @@ def test_surrogates_predict_what_they_compute(made, runs):
             model = network(runs, seed)
             pairs = model.group.pairs()
             labels = model.group.products(pairs)
-            logits = cc.CosetAlgorithm().fit(model).surrogate()(pairs)
+            logits = cc.CosetAlgorithm().fit(model).surrogate()(pairs).detach()
             right = float((logits.argmax(1) == labels).double().mean())
             expected.append((right, float(cross_entropy(logits, labels).mean()))[show])
         assert table.rows[0][2] == pytest.approx(np.median(expected))
@@ -258,8 +258,9 @@ def test_null_concentration_is_that_of_random_functions():
 
 
 def test_steps_to_show_are_where_it_forms():
-    falling = [1.0, 1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-4, 1e-4]
-    assert _steps_to_show(falling) == [1, 2, 3, 7] or _steps_to_show(falling)[-1] == 7
+    falling = [1.0, 0.9, 0.09, 9e-3, 9e-4, 1e-4, 1e-4, 1e-4]
+    # A quarter, half and three quarters of the four decades are gone just after these.
+    assert _steps_to_show(falling) == [1, 2, 3, 7]
     assert _steps_to_show([1e-3]) == [0]
     assert _steps_to_show([1.0, 1e-4]) == [0, 1]
 
@@ -429,8 +430,9 @@ def test_networks_of_chughtai_et_al(tmp_path):
     keyed = line(made, "table3", "same coset: mean")
     assert keyed.control == pytest.approx(0.98, abs=0.02)
     assert keyed.ours < keyed.control
-    for name in ("networks with an A5 neuron", "networks with an S4 neuron"):
-        assert line(made, "fig6", name).ours == 1
+    assert line(made, "fig6", "networks with an A5 neuron").ours == 1
+    # One of the eight has none, though every network of Stander et al. had.
+    assert line(made, "fig6", "networks with an S4 neuron").ours == 7 / 8
     assert line(made, "section7", "largest difference, shares: absolute").ours < 3e-7
     assert line(made, "section7", "largest difference, losses: relative").ours < 2e-6
     models = {"network": cc.load(folders[1]).double()}
