@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         train_many,
         training_checkpoints,
     )
+    from coset_circuits.reproduction import Reproduction, reproduce
     from coset_circuits.thresholds import Thresholds
 
 __version__ = "0.1.0"
@@ -65,6 +66,7 @@ __all__ = [
     "Intervention",
     "IrrepAlgorithm",
     "RawWeights",
+    "Reproduction",
     "Thresholds",
     "ablation",
     "activation_patching",
@@ -77,6 +79,7 @@ __all__ = [
     "measure",
     "neuron_groups",
     "path_patching",
+    "reproduce",
     "save",
     "scrub",
     "shipped",
@@ -97,7 +100,15 @@ def save(network: GroupMLP, path: str | os.PathLike[str]) -> Path:
 
 
 # Imported on first use: torch and TransformerLens take seconds, the command's help must not.
-_HOMES = ("algorithms", "errors", "evidence", "groups", "networks", "thresholds")
+_HOMES = (
+    "algorithms",
+    "errors",
+    "evidence",
+    "groups",
+    "networks",
+    "thresholds",
+    "reproduction",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -342,6 +342,51 @@ def _seeds(text: str) -> list[int]:
 
 
 @app.command()
+def reproduce(
+    what: Annotated[
+        list[str],
+        typer.Argument(
+            help="table1 to table5, fig2 to fig8, section7, or all; several at once.",
+            metavar="WHAT",
+        ),
+    ],
+    networks: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A folder of checkpoints, a file or a shipped name; may be given several times "
+            "(default: all shipped networks).",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="Folder for the page, tables and figures, and what is kept.")
+    ] = Path("coset-circuits-report/reproduction"),
+    seed: Annotated[int, typer.Option(help="Of noise, relabelling and random sets.")] = 0,
+    order: Order = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Tables and figures of Stander et al. from networks, theirs beside ours, with controls."""
+    _check_writable(out)
+    from coset_circuits.reproduction import reproduce as run
+    from coset_circuits.reproduction.page import print_reproduction
+
+    try:
+        with _steps(hidden=quiet or as_json) as progress:
+            made = run(what, networks, out=out, seed=seed, order=order, progress=progress)
+    except KeyboardInterrupt:
+        typer.echo(f"Stopped. What is done is in {out}; the same command goes on.", err=True)
+        raise typer.Exit(130) from None
+    if as_json:
+        typer.echo(json.dumps(made.to_dict(), indent=1, allow_nan=False))
+        return
+    if not quiet:
+        print_reproduction(made)
+        typer.echo()
+    typer.echo(f"Page: {out / 'reproduction.md'}")
+
+
+@app.command()
 def group(
     name: Annotated[
         str, typer.Argument(help="Such as S5, D59, Q8, PSL(2,7), S3xS3.", metavar="GROUP")

@@ -64,6 +64,9 @@ class Thresholds:
     """The same for bits per neuron: three levels at a relative error of 0.1."""
     no_difference: float = 1e-9
     """Smaller paired differences are rounding and count as none."""
+    grokked_accuracy: float = 0.99
+    """A network has learnt its group when it is right on this share of all pairs, or more. In the
+    paper's figures the others are controls."""
     concentrations: tuple[float, ...] = (1, 0.5, 0.1, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
     """Where ablation by concentration cuts the neurons: the levels of Fig. 5 of Stander et al."""
 

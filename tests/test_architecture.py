@@ -1,4 +1,4 @@
-"""Imports point one way: groups ← networks ← algorithms ← evidence ← report ← cli."""
+"""Imports point one way: groups ← networks ← … ← report ← reproduction ← cli."""
 
 import ast
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 import coset_circuits
 
 PACKAGE = Path(coset_circuits.__file__).parent
-LAYERS = ["groups", "networks", "algorithms", "evidence", "report", "cli"]
+LAYERS = ["groups", "networks", "algorithms", "evidence", "report", "reproduction", "cli"]
 # Importable by all; they import nothing of the package.
 FOUNDATION = {"errors", "thresholds"}
 # A Comparison and an Ensemble save and print themselves: in functions, nothing at import time.

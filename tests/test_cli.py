@@ -45,7 +45,7 @@ def test_help_needs_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for command in ("compare", "train", "group", "import", "networks"):
+    for command in ("compare", "train", "reproduce", "group", "import", "networks"):
         assert command in done.stdout
 
 
@@ -176,6 +176,17 @@ def test_train_stop_resume_compare(tmp_path):
     assert one.keys() == other.keys() and all((one[k] == other[k]).all() for k in one)
 
 
+def test_reproduce_writes_a_page_and_prints_json_alone(tmp_path):
+    done = run("reproduce", "table5", "fig6", "--networks", "s4", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    content = json.loads(done.stdout)
+    assert content["command"] == "coset-circuits reproduce table5 fig6 --networks s4"
+    assert [section["name"] for section in content["sections"]] == ["table5", "fig6"]
+    folder = tmp_path / "coset-circuits-report" / "reproduction"
+    assert json.loads((folder / "reproduction.json").read_text()) == content
+    assert (folder / "figures" / "fig6-S4-64-relu.svg").is_file()
+
+
 def test_import_keeps_the_network(tmp_path):
     network = cc.load("s4")
     cc.save(network, tmp_path / "mine.safetensors")
@@ -198,6 +209,8 @@ def test_import_keeps_the_network(tmp_path):
         (("train", "S3", "--recipe", "slow"), ("slow", "fast")),
         (("train", "S3", "--fraction", "2"), ("fraction", "2")),
         (("group", "S99"), ("S99",)),
+        (("reproduce", "table9"), ("table9", "table1", "fig8", "all")),
+        (("reproduce", "fig6", "--networks", "nosuch"), ("nosuch", "s5")),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, tuple) else "",
 )

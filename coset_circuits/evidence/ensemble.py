@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -276,11 +276,11 @@ def compare_many(
         )
         # It holds the network and every surrogate, while the next network is analysed.
         del result
-        name = _unused(findings["network"]["name"], content, results)
+        name = unused_name(findings["network"]["name"], content, [n.name for n in results])
         report = None if place is None else place.name
         results.append(NetworkFindings(name, findings, source.called, report))
     if not results:
-        raise CosetCircuitsError(_none_of(len(found), skipped))
+        raise CosetCircuitsError(none_of(len(found), skipped))
     if progress is not None:
         progress("figures across networks", len(found) * STEPS, len(found) * STEPS)
     across = strata(results, thresholds, seed)
@@ -311,7 +311,9 @@ def _written(
     comparison: Comparison, kept: Kept | None, question: Mapping[str, Any] | None, content: str
 ) -> tuple[dict[str, Any], Path | None]:
     """A comparison's findings, and the folder of its report where one is wanted."""
-    place = None if kept is None else kept.keep(question, content, comparison)
+    if kept is None:
+        return comparison.to_dict(), None
+    place = kept.keep(question, content, comparison.network.label, comparison.save)
     return comparison.to_dict(), place
 
 
@@ -327,17 +329,17 @@ def _told(progress: Report | None, number: int, of: int) -> Report | None:
     return told
 
 
-def _unused(label: str, content: str, results: Sequence[NetworkFindings]) -> str:
+def unused_name(label: str, content: str, taken: Collection[str]) -> str:
     """The label, told apart by the content's hash where another network has it already."""
-    taken = {network.name for network in results}
     return label if label not in taken else f"{label}-{content[:8]}"
 
 
-def _none_of(count: int, skipped: Mapping[str, str]) -> str:
+def none_of(count: int, skipped: Mapping[str, str]) -> str:
+    """The sentence for files none of which can be read."""
     reasons = list(dict.fromkeys(skipped.values()))
     more = f" And {len(reasons) - 2} more reasons." if len(reasons) > 2 else ""
     files = "The one checkpoint found" if count == 1 else f"All {count} checkpoints found"
-    return f"{files} cannot be compared. {' '.join(reasons[:2])}{more}"
+    return f"{files} cannot be used. {' '.join(reasons[:2])}{more}"
 
 
 def _notes(across: Sequence[Stratum], thresholds: Thresholds) -> Iterator[str]:

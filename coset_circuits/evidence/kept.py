@@ -7,16 +7,13 @@ import inspect
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from coset_circuits.algorithms import Algorithm
 from coset_circuits.errors import CosetCircuitsError
-
-if TYPE_CHECKING:
-    from coset_circuits.evidence.compare import Comparison
 
 ASKED = "asked.json"
 """Beside each kept findings.json: what was asked, and hashes that show that it is unchanged."""
@@ -56,20 +53,29 @@ class Kept:
             return None
         return json.loads(found), place
 
-    def keep(self, asked: Mapping[str, Any] | None, content: str, comparison: Comparison) -> Path:
-        """Write a comparison's report and what was asked for it; returns its folder.
+    def keep(
+        self,
+        asked: Mapping[str, Any] | None,
+        content: str,
+        label: str,
+        save: Callable[[Path], object],
+    ) -> Path:
+        """Write what was found and what was asked for it; returns its folder.
 
-        ``content`` is the hash of the network. Without ``asked`` the report is written all the
-        same, but never stands for a later one.
+        Args:
+            asked: without it the findings are written all the same, but never stand for later ones.
+            content: the hash of the network.
+            label: the network's; its folder is called so.
+            save: writes findings.json, and what else belongs to it, into the folder it is given.
 
         Raises:
             CosetCircuitsError: the folder cannot be written.
         """
-        place = self._place(comparison.network.label, content)
+        place = self._place(label, content)
         asked = {"network": content} if asked is None else asked
         # An older note must not vouch for a new report that is only half written.
         (place / ASKED).unlink(missing_ok=True)
-        comparison.save(place)
+        save(place)
         found = (place / FINDINGS).read_bytes()
         note = {**asked, "findings_sha256": hashlib.sha256(found).hexdigest()}
         partial = place / f".{ASKED}.{os.getpid()}.partial"

@@ -259,6 +259,8 @@ def _from_gcr(path: Path, content: Mapping[str, Any], order: str | None) -> Grou
     )
     label = folder if path.name == "model.pt" else path.stem
     network = _reordered(path, weights, names, order, label or "network", source, cfg.get("seed"))
+    if recipe := _gcr_recipe(cfg):
+        network.provenance["recipe"] = recipe
     if network.seed is not None and "frac_train" in cfg:
         network.provenance["shuffle"] = {
             "order": network.provenance["element_order"].partition(", ")[2],
@@ -266,6 +268,18 @@ def _from_gcr(path: Path, content: Mapping[str, Any], order: str | None) -> Grou
             "seed": network.seed,
         }
     return network
+
+
+def _gcr_recipe(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """How the network was trained, under the names of our own recipes."""
+    names = {
+        "lr": "learning_rate",
+        "weight_decay": "weight_decay",
+        "betas": "betas",
+        "frac_train": "fraction",
+        "num_epochs": "max_steps",
+    }
+    return {ours: cfg[theirs] for theirs, ours in names.items() if theirs in cfg}
 
 
 def _gcr_cfg(path: Path) -> dict[str, Any]:

@@ -18,10 +18,11 @@ def training_pairs(network: GroupMLP) -> Int[Tensor, "train 2"] | None:
     in their ``cfg.json``: all pairs in their own element order, shuffled by ``torch.randperm``.
     """
     known = network.provenance
-    if "recipe" in known and network.seed is not None:
-        return split(network.group, known["recipe"]["fraction"], network.seed)[0]
+    # Theirs have a recipe too, but another way of splitting.
     if "shuffle" in known:
         return _shuffled(network, **known["shuffle"])
+    if "recipe" in known and network.seed is not None:
+        return split(network.group, known["recipe"]["fraction"], network.seed)[0]
     return None
 
 

@@ -66,7 +66,7 @@ def print_ensemble(ensemble: Ensemble, console: Console | None = None) -> None:
     short = s.in_short(ensemble)
     console.print(fact_table(facts(ensemble)))
     for sheet in s.per_network(ensemble, short.__getitem__):
-        _print_sheet(console, sheet)
+        print_sheet(console, sheet)
     hypotheses = {name: short[name] for name in s.all_hypotheses(ensemble)}
     if legend := t.legend(hypotheses):
         print_note(console, f"{legend}.")
@@ -91,7 +91,8 @@ def facts(ensemble: Ensemble) -> list[tuple[str, str]]:
     return [(name, t.clean(value)) for name, value in found]
 
 
-def _print_sheet(console: Console, sheet: s.Sheet) -> None:
+def print_sheet(console: Console, sheet: s.Sheet) -> None:
+    """A table in as many parts as the width asks for."""
     print_heading(console, sheet.title.upper().replace("Δ", "δ"))
     for part in sheet.fitted(console.width):
         table = plain_table(part.names, part.numbers)
@@ -112,7 +113,7 @@ def _print_stratum(
     for kind, text in s.verdicts(stratum):
         console.print(Text(text, style=STYLES[kind]))
     for sheet in _printed(stratum, short):
-        _print_sheet(console, sheet)
+        print_sheet(console, sheet)
     console.print()
     for text in s.method(stratum, ensemble):
         print_note(console, text)

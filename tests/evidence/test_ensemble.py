@@ -411,7 +411,7 @@ def test_which_arguments_mean_several(folder):
         (["s4", "nosuch"], "'nosuch'.*shipped are s4"),
         ("empty", "holds no network.*it is empty"),
         ("texts", r"holds no network.*a\.txt, b\.txt"),
-        ("bad", "All 2 checkpoints found cannot be compared.*cannot be read"),
+        ("bad", "All 2 checkpoints found cannot be used.*cannot be read"),
     ],
     ids=["nothing", "number", "misspelt", "empty", "other files", "all bad"],
 )
