@@ -10,7 +10,7 @@ import coset_circuits as cc
 from coset_circuits.networks import cross_entropy, split
 
 CLEAN = ("s5", "s5_b", "s5_a4", "s4")
-ALL_RIGHT = (*CLEAN, "s5_paper", "s6", "d30")
+ALL_RIGHT = (*CLEAN, "s5_paper", "s6", "a5", "d30")
 
 
 def figures(network, pairs):
