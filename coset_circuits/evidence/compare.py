@@ -144,6 +144,7 @@ class Comparison:
                 "refuted": list(self.verdict.refuted),
                 "not_supported": dict(self.verdict.not_supported),
                 "indistinguishable": list(self.verdict.indistinguishable),
+                "dominated": dict(self.verdict.dominated),
                 "rule": self.verdict.rule,
                 "sentences": list(self.verdict.sentences),
             },
@@ -240,7 +241,7 @@ class Comparison:
         """95%, normal; None where every pair was measured, which leaves nothing to chance."""
         if outcome is None or not self.is_sampled:
             return None
-        values = outcome.correct.double() if quantity == "accuracy" else outcome.losses
+        values = outcome.correct if quantity == "accuracy" else outcome.losses
         half = 1.96 * float(values.std()) / math.sqrt(len(values))
         mean = float(values.mean())
         return [mean - half, mean + half]

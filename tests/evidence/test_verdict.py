@@ -24,7 +24,7 @@ IDS = ("base", "abs", "scale_left_2")
 
 
 def outcome(loss, accuracy=1.0, logit_r2=1.0):
-    correct = torch.arange(1000) < round(1000 * accuracy)
+    correct = (torch.arange(1000) < round(1000 * accuracy)).double()
     losses = torch.full((1000,), loss, dtype=torch.float64)
     return Outcome(losses, correct, same_answer=accuracy, logit_r2=logit_r2)
 
