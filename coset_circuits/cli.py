@@ -386,6 +386,39 @@ def networks() -> None:
         typer.echo(repr(load(name)))
 
 
+@app.command()
+def selftest(
+    seeds: Annotated[int, typer.Option(help="Networks of each case.")] = 2,
+    groups: Annotated[str, typer.Option(help="Groups, separated by commas.")] = "D4,S4",
+    out: Annotated[
+        Path, typer.Option(help="Folder that keeps every answer: a stopped run goes on.")
+    ] = Path("coset-circuits-report/selftest"),
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Judge networks whose algorithm is known: is the right one found, and nothing else?"""
+    names = [name.strip() for name in groups.split(",") if name.strip()]
+    _check_writable(out)
+    from coset_circuits.evidence.selftest import selftest as run
+    from coset_circuits.report.selftest import print_selftest
+
+    try:
+        with _steps(hidden=quiet or as_json) as progress:
+            found = run(names, seeds=seeds, out=out, progress=progress)
+    except KeyboardInterrupt:
+        typer.echo(f"Stopped. What is done is in {out}; the same command goes on.", err=True)
+        raise typer.Exit(130) from None
+    folder = found.save(out)
+    if as_json:
+        typer.echo(json.dumps(found.to_dict(), indent=1, allow_nan=False))
+        return
+    if not quiet:
+        print_selftest(found)
+    typer.echo(f"Answers: {folder / 'selftest.json'}")
+    if found.failures():
+        raise typer.Exit(1)
+
+
 @contextmanager
 def _steps(*, hidden: bool) -> Iterator[Any]:
     """A progress bar on standard error while standard output stays clean."""

@@ -46,11 +46,11 @@ class Thresholds:
     prediction_accuracy: float = 0.1
     """… a mean accuracy error of at most this, …"""
     prediction_r2: float = 0.8
-    """… accounts in the median for at least this share of the variance of the network's logits, pair
-    by pair (loss and accuracy alone are predicted by any logits of the right size where the network
-    is never right), … The best forms of cosets and irreps reach 0.91 to 1.00 on grokked S5, A5, D59
-    and C118 networks; memorised and untrained ones leave 0, and coset circuits whose outputs were
-    permuted at most 0.6 of order 8 and 0.41 of order 24."""
+    """… accounts in the median for at least this share of the variance of the network's logits,
+    pair by pair (loss and accuracy alone are predicted by any logits of the right size where the
+    network is never right), … The best forms of cosets and irreps reach 0.91 to 1.00 on grokked S5,
+    A5, D59 and C118 networks; memorised and untrained ones leave 0, and coset circuits whose
+    outputs were permuted at most 0.6 of order 8 and 0.41 of order 24."""
     control_ratio: float = 0.5
     """… and at most this share of the same hypothesis's error on the relabelled group."""
     freedom: float = 0.05

@@ -210,9 +210,10 @@ def rule(t: Thresholds) -> str:
     """The rule of the verdict, in words, with its thresholds."""
     return (
         "A hypothesis is supported when its surrogate predicts the interventions (median |Δlog10 "
-        f"loss| ≤ {t.prediction_log_loss:g}, mean |Δaccuracy| ≤ {t.prediction_accuracy:g}, median R² "
-        f"of the logits ≥ {t.prediction_r2:g}), with at most {t.control_ratio:g} of the error that the same hypothesis makes on a relabelled "
-        "group (where none can be made, nothing is supported), is silent on at most "
+        f"loss| ≤ {t.prediction_log_loss:g}, mean |Δaccuracy| ≤ {t.prediction_accuracy:g}, median "
+        f"R² of the logits ≥ {t.prediction_r2:g}), with at most {t.control_ratio:g} of the error "
+        "that the same hypothesis makes on a relabelled group (where none can be made, nothing is "
+        "supported), is silent on at most "
         f"{t.spoken:.0%} of the interventions, covers at least {t.coverage:.0%} of the neurons "
         "that matter, and is shorter than the dull null at δ = "
         f"{t.headline_error:g}. It is refuted by a row that it misses by more than "
@@ -221,8 +222,8 @@ def rule(t: Thresholds) -> str:
         "and does not itself miss the row so. "
         "Rows that a fit has already used are no evidence for it. Supported hypotheses that no row "
         "separates cannot be told apart; one is dominated by another that needs no more bits and "
-        "is nearer on every row that separates them. A row separates two whose predictions differ by more "
-        f"than {t.separation_log_loss:g} decades or {t.separation_accuracy:g} of accuracy and by "
+        "is nearer on every row that separates them. A row separates two whose predictions differ "
+        f"by more than {t.separation_log_loss:g} decades or {t.separation_accuracy:g} of accuracy and by "
         "more than both their own errors together."
     )
 
@@ -342,7 +343,9 @@ def _dominated(
     """Supported hypotheses, each with the shortest rival that dominates it."""
     for name in supported:
         for rival in sorted(supported, key=lambda n: bits[n]):
-            apart = [r for r in rows if _named_together(separations[r.intervention.id], name, rival)]
+            apart = [
+                r for r in rows if _named_together(separations[r.intervention.id], name, rival)
+            ]
             nearer = all(_nearer(row, rival, name, thresholds) for row in apart)
             if apart and nearer and bits[rival] <= bits[name]:
                 yield name, rival
