@@ -141,7 +141,9 @@ def _with_sign(group: FiniteGroup, classes: list[SubgroupClass]) -> Iterator[Cas
 
 
 def _gcr(group: FiniteGroup) -> Iterator[Case]:
-    for act_fn, sign in (("square", "x²"), ("relu", "ReLU")):
+    activations: tuple[tuple[Literal["square", "relu"], str], ...]
+    activations = (("square", "x²"), ("relu", "ReLU"))
+    for act_fn, sign in activations:
         yield _case(
             group,
             f"GCR, {sign}",

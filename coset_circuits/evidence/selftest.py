@@ -267,8 +267,9 @@ def _kept(case: Case, seed: int, thresholds: Thresholds, out: Any) -> Answer:
 
 
 def _read(path: Path) -> Answer:
-    found = json.loads(path.read_bytes())
-    return Answer(**{k: tuple(v) if isinstance(v, list) else v for k, v in found.items()})
+    found: dict[str, Any] = json.loads(path.read_bytes())
+    lists = {"truth": tuple(found["truth"]), "supported": tuple(found["supported"])}
+    return Answer(**{**found, **lists})
 
 
 def _answer(case: Case, seed: int, thresholds: Thresholds) -> Answer:

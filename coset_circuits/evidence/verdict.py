@@ -223,8 +223,8 @@ def rule(t: Thresholds) -> str:
         "Rows that a fit has already used are no evidence for it. Supported hypotheses that no row "
         "separates cannot be told apart; one is dominated by another that needs no more bits and "
         "is nearer on every row that separates them. A row separates two whose predictions differ "
-        f"by more than {t.separation_log_loss:g} decades or {t.separation_accuracy:g} of accuracy and by "
-        "more than both their own errors together."
+        f"by more than {t.separation_log_loss:g} decades or {t.separation_accuracy:g} of accuracy "
+        "and by more than both their own errors together."
     )
 
 
