@@ -190,7 +190,7 @@ def _pairs(text: str) -> int | None:
         return None
     if text == "all":
         return sys.maxsize
-    if text.isdecimal() and int(text) > 0:
+    if re.fullmatch(r"\d{1,18}", text) and int(text) > 0:
         return int(text)
     raise CosetCircuitsError(f"--pairs is {text!r}; give auto, all, or a number from 1 up.")
 
@@ -312,7 +312,7 @@ def _fields(changes: list[str]) -> dict[str, Any]:
             )
         try:
             fields[name] = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             fields[name] = value
     return fields
 

