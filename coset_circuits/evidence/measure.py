@@ -93,7 +93,7 @@ def _largest(logits: Float[Tensor, "pairs order"]) -> Bool[Tensor, "pairs order"
     spaced levels whose left input is doubled, and tell apart what computes the same.
     """
     best = logits.amax(1, keepdim=True)
-    rounding = torch.finfo(logits.dtype).eps ** 0.5
+    rounding = min(1e-5, torch.finfo(logits.dtype).eps ** 0.5)
     return logits >= best - rounding * best.abs().clamp_min(1)
 
 
