@@ -71,8 +71,10 @@ class Answer:
 
     @property
     def is_found(self) -> bool:
-        """Whether those hypotheses are supported that are true, and no others."""
-        return set(self.supported) == set(self.truth)
+        """Whether those hypotheses are left that are true, and no others."""
+        both = self.said in (ALIKE, TRADE_OFF)
+        left = set(ALGORITHMS) if both else {self.said} - {NOTHING}
+        return left == set(self.truth)
 
 
 def judged(comparison: Comparison) -> tuple[str, tuple[str, ...], str | None]:
@@ -133,7 +135,7 @@ class SelfTest:
         return self._shares("null", "false positives", rows)
 
     def power(self) -> pd.DataFrame:
-        """Of noisy networks of each case how many had exactly their true hypotheses supported."""
+        """Of noisy networks of each case how many were left with exactly their true hypotheses."""
         noisy = [answer for answer in self.answers if answer.noise is not None]
         clean = {a.case: a for a in self._clean()}
         groups: dict[tuple[str, float], list[Answer]] = {}

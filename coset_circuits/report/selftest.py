@@ -32,7 +32,8 @@ def _table(console: Console, title: str, headings: tuple[str, ...], rows: list[l
     console.print(Text(title, style="bold"))
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
     for number, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if number == 0 else "right", overflow="fold")
+        first = number == 0
+        table.add_column(heading, justify="left" if first else "right", min_width=30 * first)
     for row in rows:
         table.add_row(*map(Text, row))
     console.print(table)
@@ -70,7 +71,7 @@ def _power(console: Console, found: SelfTest) -> None:
     headings = ("case", "noise", "accuracy", "found", "95%")
     _table(
         console,
-        "Power: exactly the true hypotheses are supported (noise in s.d. of each table)",
+        "Power: exactly the true hypotheses are left (noise in s.d. of each table)",
         headings,
         rows,
     )

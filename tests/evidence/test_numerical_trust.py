@@ -14,6 +14,7 @@ import torch
 import coset_circuits as cc
 from coset_circuits import INTERVENTIONS, CosetAlgorithm, GroupMLP, compare, measure
 from coset_circuits.evidence.controls import keeps_structure
+from coset_circuits.evidence.selftest import judged
 from coset_circuits.networks import planted_coset
 from coset_circuits.networks.spoilt import noisy, relabelled
 
@@ -33,8 +34,10 @@ def found(network):
 
 
 def judgement(comparison):
+    """Who is dominated is left out: it asks for every row, and other noise is another row."""
     verdict = comparison.verdict
-    return verdict.supported, verdict.refuted, set(verdict.not_supported), verdict.dominated
+    word = judged(comparison)[0]
+    return verdict.supported, verdict.refuted, set(verdict.not_supported), word
 
 
 def figures(comparison, without=()):
