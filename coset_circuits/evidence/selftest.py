@@ -34,7 +34,8 @@ SCHEMA = 1
 GROUPS = ("D4", "S4")
 SAMPLE = 2_000
 """Pairs taken of a group whose pairs are too many to be gone through for every seed."""
-TRADE_OFF = "both, one shorter and one nearer"
+TRADE_OFF = "trade-off"
+"""Both hypotheses are supported, one the shorter and the other the nearer."""
 ANSWERS = (*ALGORITHMS, ALIKE, TRADE_OFF, NOTHING)
 """All that can be said."""
 

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from coset_circuits.evidence.known_answers import ALIKE
 from coset_circuits.evidence.selftest import SelfTest
 from coset_circuits.report.terminal import plainly
 
@@ -41,12 +42,17 @@ def _table(console: Console, title: str, headings: tuple[str, ...], rows: list[l
 
 def _confusion(console: Console, found: SelfTest) -> None:
     frame = found.confusion()
+    short = {ALIKE: "not told apart"}
     rows = [
-        [f"{kind}: {right}", *(str(count) if count else "·" for count in frame.loc[(kind, right)])]
+        [
+            f"{kind}: {short.get(right, right)}",
+            *(str(count) if count else "·" for count in frame.loc[(kind, right)]),
+        ]
         for kind, right in frame.index
     ]
     title = f"What was said of {sum(frame.sum())} networks, by what was put there (no noise)"
-    _table(console, title, ("put there: right answer", *frame.columns), rows)
+    columns = [short.get(name, name) for name in frame.columns]
+    _table(console, title, ("put there: right answer", *columns), rows)
 
 
 def _false_positives(console: Console, found: SelfTest) -> None:

@@ -142,7 +142,8 @@ def test_misjudged_networks_are_listed(few):
         (["X"], 1, "'X'"),
     ],
 )
-def test_bad_input(groups, seeds, words, unchecked):
+def test_bad_input(groups, seeds, words, monkeypatch, unchecked):
+    monkeypatch.setattr(module, "known_cases", known_cases)
     with pytest.raises(CosetCircuitsError, match=words):
         selftest(groups, seeds=seeds)
 
