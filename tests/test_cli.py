@@ -198,7 +198,7 @@ def test_a_damaged_file(tmp_path):
 
 
 @pytest.mark.slow
-def test_selftest_says_what_was_put_there_and_goes_on(tmp_path, monkeypatch):
+def test_selftest_says_what_was_put_there_and_goes_on(tmp_path, monkeypatch, unchecked):
     chosen = [case for case in selftest.known_cases(["D4"]) if case.noise is None][:3]
     monkeypatch.setattr(selftest, "known_cases", lambda groups: chosen)
     arguments = ["selftest", "--groups", "D4", "--seeds", "1", "--out", str(tmp_path), "--json"]
