@@ -190,7 +190,7 @@ def _pairs(text: str) -> int | None:
         return None
     if text == "all":
         return sys.maxsize
-    if text.isdecimal() and int(text) > 0:
+    if re.fullmatch(r"\d{1,18}", text) and int(text) > 0:
         return int(text)
     raise CosetCircuitsError(f"--pairs is {text!r}; give auto, all, or a number from 1 up.")
 
@@ -313,7 +313,7 @@ def _fields(changes: list[str]) -> dict[str, Any]:
             )
         try:
             fields[name] = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             fields[name] = value
     return fields
 
@@ -443,6 +443,39 @@ def networks(as_json: Json = False) -> None:
         typer.echo(json.dumps(described, indent=1))
     else:
         print_networks(loaded)
+
+
+@app.command()
+def selftest(
+    seeds: Annotated[int, typer.Option(help="Networks of each case.")] = 2,
+    groups: Annotated[str, typer.Option(help="Groups, separated by commas.")] = "D4,S4",
+    out: Annotated[
+        Path, typer.Option(help="Folder that keeps every answer: a stopped run goes on.")
+    ] = Path("coset-circuits-report/selftest"),
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Judge networks whose algorithm is known: is the right one found, and nothing else?"""
+    names = [name.strip() for name in groups.split(",") if name.strip()]
+    _check_writable(out)
+    from coset_circuits.evidence.selftest import selftest as run
+    from coset_circuits.report.selftest import print_selftest
+
+    try:
+        with _steps(hidden=quiet or as_json) as progress:
+            found = run(names, seeds=seeds, out=out, progress=progress)
+    except KeyboardInterrupt:
+        typer.echo(f"Stopped. What is done is in {out}; the same command goes on.", err=True)
+        raise typer.Exit(130) from None
+    folder = found.save(out)
+    if as_json:
+        typer.echo(json.dumps(found.to_dict(), indent=1, allow_nan=False))
+        return
+    if not quiet:
+        print_selftest(found)
+    typer.echo(f"Answers: {folder / 'selftest.json'}")
+    if found.failures():
+        raise typer.Exit(1)
 
 
 @contextmanager

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
 import coset_circuits as cc
-from coset_circuits.evidence import INTERVENTIONS
+from coset_circuits import cli
+from coset_circuits.evidence import INTERVENTIONS, selftest
 from coset_circuits.networks import planted_coset
 
 
@@ -231,3 +233,15 @@ def test_a_damaged_file(tmp_path):
     whole = Path(cc.shipped()["s4"]).read_bytes()
     (tmp_path / "cut.safetensors").write_bytes(whole[: len(whole) // 2])
     assert "cut.safetensors" in one_sentence(run("compare", tmp_path / "cut.safetensors"))
+
+
+@pytest.mark.slow
+def test_selftest_says_what_was_put_there_and_goes_on(tmp_path, monkeypatch, unchecked):
+    chosen = [case for case in selftest.known_cases(["D4"]) if case.noise is None][:3]
+    monkeypatch.setattr(selftest, "known_cases", lambda groups: chosen)
+    arguments = ["selftest", "--groups", "D4", "--seeds", "1", "--out", str(tmp_path), "--json"]
+    first, again = (CliRunner().invoke(cli.app, arguments) for _ in range(2))
+    assert first.exit_code == 0 and first.stdout == again.stdout
+    answers = json.loads(first.stdout)["answers"]
+    assert [a["said"] for a in answers] == ["coset", "coset", "irrep"]
+    assert (tmp_path / "selftest.json").is_file()

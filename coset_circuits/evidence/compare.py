@@ -147,6 +147,7 @@ class Comparison:
                 "refuted": list(self.verdict.refuted),
                 "not_supported": dict(self.verdict.not_supported),
                 "indistinguishable": list(self.verdict.indistinguishable),
+                "dominated": dict(self.verdict.dominated),
                 "rule": self.verdict.rule,
                 "sentences": list(self.verdict.sentences),
             },
@@ -243,7 +244,7 @@ class Comparison:
         """95%, normal; None where every pair was measured, which leaves nothing to chance."""
         if outcome is None or not self.is_sampled:
             return None
-        values = outcome.correct.double() if quantity == "accuracy" else outcome.losses
+        values = outcome.correct if quantity == "accuracy" else outcome.losses
         half = 1.96 * float(values.std()) / math.sqrt(len(values))
         mean = float(values.mean())
         return [mean - half, mean + half]
@@ -342,6 +343,8 @@ def compare(
         CosetCircuitsError: no algorithm, or two of one name; no such network; a file that cannot
             be read, or none among several that can.
     """
+    if not 0 <= seed < 2**63:
+        raise CosetCircuitsError(f"The seed is {seed}; give a number from 0 to 2^63 − 1.")
     chosen = _chosen(algorithms, pairs)
 
     def one(network: GroupMLP, progress: Report | None) -> Comparison:

@@ -113,7 +113,7 @@ def asked(
         "naming": list(naming),
         "algorithms": [repr(a) for a in algorithms],
         "options": dict(options),
-        "code": [_source_hash(), *sorted(map(str, code))],
+        "code": [source_hash(), *sorted(map(str, code))],
     }
     return json.loads(json.dumps(found))
 
@@ -153,7 +153,7 @@ def _read(note: Path) -> dict[str, Any] | None:
 
 
 @cache
-def _source_hash() -> str:
+def source_hash() -> str:
     """Of the package's own code: a release number stays the same while the code is worked on."""
     root = Path(__file__).parents[1]
     whole = hashlib.sha256()

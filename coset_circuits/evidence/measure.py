@@ -24,20 +24,20 @@ class Outcome:
 
     Attributes:
         losses: cross-entropy of each pair.
-        correct: whether the largest logit is the product's.
+        correct: whether the largest logit is the product's; a share where others are as large.
         same_answer: share of pairs on which the network gives the same answer.
         logit_r2: share of the variance of the network's logits, centred over the outputs of each
             pair, that this model's logits account for (1 for the network itself).
     """
 
     losses: Float[Tensor, "pairs"]
-    correct: Bool[Tensor, "pairs"]
+    correct: Float[Tensor, "pairs"]
     same_answer: float
     logit_r2: float
 
     @property
     def accuracy(self) -> float:
-        return float(self.correct.double().mean())
+        return float(self.correct.mean())
 
     @property
     def loss(self) -> float:
@@ -58,27 +58,29 @@ class Outcome:
 @dataclass(frozen=True)
 class _Reference:
     logits: Tensor
-    answers: Tensor
+    best: Tensor
     energy: float
 
     @classmethod
     def of(cls, logits: Tensor) -> _Reference:
-        return cls(logits, logits.argmax(1), float(_centred_energy(logits)))
+        return cls(logits, _largest(logits), float(_centred_energy(logits)))
 
 
 class _Tally:
     def __init__(self) -> None:
         self.losses: list[Tensor] = []
         self.correct: list[Tensor] = []
-        self.same = 0
+        self.same = 0.0
         self.error = 0.0
         self.energy = 0.0
 
     def add(self, logits: Tensor, labels: Tensor, reference: _Reference) -> None:
-        answers = logits.argmax(1)
+        best = _largest(logits)
+        named = best.gather(1, labels[:, None])[:, 0] / best.sum(1)
         self.losses.append(cross_entropy(logits, labels).cpu())
-        self.correct.append((answers == labels).cpu())
-        self.same += int((answers == reference.answers).sum())
+        self.correct.append(named.double().cpu())
+        common, either = (best & reference.best).sum(1), (best | reference.best).sum(1)
+        self.same += float((common / either).double().sum())
         self.energy += reference.energy
         self.error += float(_centred_energy(logits - reference.logits))
 
@@ -88,6 +90,17 @@ class _Tally:
         has_variance = self.energy > 1e-20 * len(losses)
         r2 = 1 - self.error / self.energy if has_variance else float("nan")
         return Outcome(losses, torch.cat(self.correct), self.same / len(losses), r2)
+
+
+def _largest(logits: Float[Tensor, "pairs order"]) -> Bool[Tensor, "pairs order"]:
+    """The answers of each pair: several where logits are equal but for rounding.
+
+    Rounding would else decide the accuracy of a network with exact ties, such as one of equally
+    spaced levels whose left input is doubled, and tell apart what computes the same.
+    """
+    best = logits.amax(1, keepdim=True)
+    rounding = min(1e-5, torch.finfo(logits.dtype).eps ** 0.5)
+    return logits >= best - rounding * best.abs().clamp_min(1)
 
 
 def _centred_energy(logits: Tensor) -> Tensor:

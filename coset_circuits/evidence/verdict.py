@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 
 import numpy as np
@@ -36,7 +36,11 @@ class PredictionError:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Names of the compared hypotheses, sorted by the rule, and sentences the rows support."""
+    """Names of the compared hypotheses, sorted by the rule, and sentences the rows support.
+
+    ``dominated`` names for some of the supported ones a rival that is no longer and nearer wherever
+    a row separates the two.
+    """
 
     supported: tuple[str, ...]
     refuted: tuple[str, ...]
@@ -44,15 +48,19 @@ class Verdict:
     indistinguishable: tuple[str, ...]
     rule: str
     sentences: tuple[str, ...]
+    dominated: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def headline(self) -> str:
         """The verdict in one line."""
         parts = []
-        if self.supported:
-            parts.append(f"supported: {', '.join(self.supported)}")
+        best = [name for name in self.supported if name not in self.dominated]
+        if best:
+            parts.append(f"supported: {', '.join(best)}")
         if self.indistinguishable:
             parts.append(f"cannot be told apart: {', '.join(self.indistinguishable)}")
+        if self.dominated:
+            parts.append(f"supported, but dominated: {', '.join(self.dominated)}")
         if self.refuted:
             parts.append(f"refuted: {', '.join(self.refuted)}")
         rest = [name for name in self.not_supported if name not in self.refuted]
@@ -179,14 +187,22 @@ def decide(
     indistinguishable = tuple(n for n in supported if any(n in pair for pair in alike))
     not_supported = {n: "; ".join(r) for n, r in failing.items() if r and n not in refuted}
     bits = {c.name: c.bits[thresholds.headline_error] for c in candidates}
+    dominated = dict(_dominated(supported, bits, rows, separations, thresholds))
     sentences = [
         *_support_sentences(supported, alike, predicted, bits),
+        *(_domination(one, dominated) for one in dict.fromkeys(dominated.values())),
         *_between(_by_length(supported, predicted, bits), rows, separations, thresholds),
         *(_refutation(n, found, rows) for n, found in refuting.items() if found),
         *_unsupported(not_supported),
     ]
     return Verdict(
-        supported, refuted, not_supported, indistinguishable, rule(thresholds), tuple(sentences)
+        supported,
+        refuted,
+        not_supported,
+        indistinguishable,
+        rule(thresholds),
+        tuple(sentences),
+        dominated,
     )
 
 
@@ -194,9 +210,10 @@ def rule(t: Thresholds) -> str:
     """The rule of the verdict, in words, with its thresholds."""
     return (
         "A hypothesis is supported when its surrogate predicts the interventions (median |Δlog10 "
-        f"loss| ≤ {t.prediction_log_loss:g}, mean |Δaccuracy| ≤ {t.prediction_accuracy:g}), with "
-        f"at most {t.control_ratio:g} of the error that the same hypothesis makes on a relabelled "
-        "group (where none can be made, nothing is supported), is silent on at most "
+        f"loss| ≤ {t.prediction_log_loss:g}, mean |Δaccuracy| ≤ {t.prediction_accuracy:g}, median "
+        f"R² of the logits ≥ {t.prediction_r2:g}), with at most {t.control_ratio:g} of the error "
+        "that the same hypothesis makes on a relabelled group (where none can be made, nothing is "
+        "supported), is silent on at most "
         f"{t.spoken:.0%} of the interventions, covers at least {t.coverage:.0%} of the neurons "
         "that matter, and is shorter than the dull null at δ = "
         f"{t.headline_error:g}. It is refuted by a row that it misses by more than "
@@ -204,9 +221,10 @@ def rule(t: Thresholds) -> str:
         f"where a rival, separated from it there, makes at most {t.rival_ratio:g} of that error "
         "and does not itself miss the row so. "
         "Rows that a fit has already used are no evidence for it. Supported hypotheses that no row "
-        "separates cannot be told apart. A row separates two whose predictions differ by more "
-        f"than {t.separation_log_loss:g} decades or {t.separation_accuracy:g} of accuracy and by "
-        "more than both their own errors together."
+        "separates cannot be told apart; one is dominated by another that needs no more bits and "
+        "is nearer on every row that separates them. A row separates two whose predictions differ "
+        f"by more than {t.separation_log_loss:g} decades or {t.separation_accuracy:g} of accuracy "
+        "and by more than both their own errors together."
     )
 
 
@@ -260,6 +278,8 @@ def _failing(
         reasons.append(f"median |Δlog10 loss| is {error.median_log_loss:.2f}")
     if not error.mean_accuracy <= thresholds.prediction_accuracy:
         reasons.append(f"mean |Δaccuracy| is {error.mean_accuracy:.2f}")
+    if not error.logit_r2 >= thresholds.prediction_r2:
+        reasons.append(f"it accounts for {max(0.0, error.logit_r2):.0%} of the logits' variance")
     if candidate.circuit.roles.coverage < thresholds.coverage:
         reasons.append(f"it covers {candidate.circuit.roles.coverage:.0%} of the neurons")
     controls = [c for c in candidates if c.kind == "control" and c.of == candidate.name]
@@ -311,6 +331,33 @@ def _support_sentences(
             + ", or ".join(f"{a} from {b}" for a, b in alike)
             + (f"; the shortest: {', '.join(shortest)}." if len(shortest) < len(involved) else ".")
         )
+
+
+def _dominated(
+    supported: Sequence[str],
+    bits: Mapping[str, float],
+    rows: Sequence[Row],
+    separations: Mapping[str, tuple[tuple[str, str], ...]],
+    thresholds: Thresholds,
+) -> Iterator[tuple[str, str]]:
+    """Supported hypotheses, each with the shortest rival that dominates it."""
+    for name in supported:
+        for rival in sorted(supported, key=lambda n: bits[n]):
+            apart = [
+                r for r in rows if _named_together(separations[r.intervention.id], name, rival)
+            ]
+            nearer = all(_nearer(row, rival, name, thresholds) for row in apart)
+            if apart and nearer and bits[rival] <= bits[name]:
+                yield name, rival
+                break
+
+
+def _domination(rival: str, dominated: Mapping[str, str]) -> str:
+    names = [name for name, by in dominated.items() if by == rival]
+    return (
+        f"{rival} dominates {', '.join(names)}: it is no longer, and nearer on every row that "
+        "separates them."
+    )
 
 
 def _unsupported(not_supported: Mapping[str, str]) -> Iterator[str]:

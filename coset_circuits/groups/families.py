@@ -410,7 +410,8 @@ def group(text: str) -> FiniteGroup:
 
 def _powers_of(part: str, text: str) -> list[str]:
     base, _, exponent = part.partition("^")
-    if exponent and (not exponent.isdecimal() or not 1 <= int(exponent[:3]) <= 32):
+    # Two digits at most: with leading noughts a longer one could stand for billions of factors.
+    if exponent and not (exponent.isdecimal() and len(exponent) < 3 and 1 <= int(exponent) <= 32):
         raise _not_understood(text)
     return [base] * int(exponent or 1)
 

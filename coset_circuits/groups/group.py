@@ -226,9 +226,10 @@ def check_table(
     """A Cayley table as an integer array, or a sentence that says which axiom fails where."""
     try:
         given = table.detach().cpu().numpy() if isinstance(table, Tensor) else np.array(table)
-    except ValueError as error:
+    except (ValueError, TypeError, RuntimeError) as error:
         raise CosetCircuitsError(
-            "The Cayley table's rows have different lengths; give order × order integers."
+            "The Cayley table's rows have different lengths, or it is of a kind that cannot be "
+            "read; give order × order integers."
         ) from error
     if given.ndim != 2 or given.shape[0] != given.shape[1] or given.shape[0] == 0:
         raise CosetCircuitsError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from operator import index
 
 import numpy as np
 
@@ -38,10 +39,14 @@ def as_images(permutations: Sequence[Sequence[int] | str]) -> np.ndarray:
 def _images(permutation: Sequence[int] | str) -> list[int]:
     if isinstance(permutation, str):
         return _read_cycles(permutation)
-    images = [int(i) for i in permutation]
+    try:
+        # Not int(): that would take 1.5 for 1.
+        images = [index(i) for i in permutation]
+    except TypeError:
+        images = [-1]
     if sorted(images) != list(range(len(images))):
         raise CosetCircuitsError(
-            f"{list(permutation)} is no permutation; give the images of 0..n-1, each once, such as "
+            f"{permutation!r} is no permutation; give the images of 0..n-1, each once, such as "
             '[1, 2, 0], or disjoint cycles of the points 1..n as text, such as "(1 2 3)".'
         )
     return images

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import zipfile
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
@@ -80,8 +81,20 @@ def load(
             f"shipped are {', '.join(zoo)}."
         )
     path = _inside(path)
+    if not path.is_file():
+        raise CosetCircuitsError(
+            f"{path} is a device or a pipe; give the file of a checkpoint, or a folder with one."
+        )
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CosetCircuitsError(
+            f"{path} cannot be read ({error.strerror or error}); allow it or give another file."
+        ) from error
+    _check_card(path, digest)
     network = _load_ours(path) if _is_safetensors(path) else _load_foreign(path, order)
-    network.provenance["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    network.provenance["sha256"] = digest
     if str(name_or_path) in zoo:
         network.label = str(name_or_path)
     else:
@@ -121,6 +134,9 @@ def save(network: GroupMLP, path: str | os.PathLike[str], *, card: bool = True) 
         "provenance": {k: v for k, v in network.provenance.items() if k not in _OF_THE_FILE},
     }
     content = to_bytes(tensors, {"coset_circuits": json.dumps(description)})
+    if _described_hash(path) is not None:
+        # A card that outlives its file would accuse the next one of damage.
+        path.with_suffix(".json").unlink(missing_ok=True)
     write_whole(path, content)
     if card:
         described = {**description, "sha256": hashlib.sha256(content).hexdigest()}
@@ -169,6 +185,28 @@ def _inside(path: Path) -> Path:
     )
 
 
+def _described_hash(path: Path) -> str | None:
+    """The hash on the card beside one of our files; None where there is no such card."""
+    if not _is_safetensors(path):
+        return None
+    try:
+        card = json.loads(path.with_suffix(".json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    described = isinstance(card, dict) and {"sha256", "provenance"} <= card.keys()
+    return str(card["sha256"]) if described else None
+
+
+def _check_card(path: Path, digest: str) -> None:
+    described = _described_hash(path)
+    if described not in (None, digest):
+        raise CosetCircuitsError(
+            f"{path} is not the file that its card {path.with_suffix('.json').name} describes: the "
+            "hashes differ, so one of them is damaged or of another network; take the card away to "
+            "read the file all the same."
+        )
+
+
 def _is_safetensors(path: Path) -> bool:
     return path.suffix == ".safetensors"
 
@@ -179,9 +217,11 @@ def _load_ours(path: Path) -> GroupMLP:
             description = json.loads((file.metadata() or {}).get("coset_circuits", "null"))
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             weights = _with_identities(weights)
-    except (SafetensorError, OSError, ValueError) as error:
+    except Exception as error:
+        # An untrusted file can fail in any way inside the reader.
         raise CosetCircuitsError(
-            f"{path} cannot be read as safetensors ({error}); it is damaged or of another format."
+            f"{path} cannot be read as safetensors ({_reason(error)}); it is damaged or of another "
+            "format."
         ) from error
     if not isinstance(description, dict) or description.get("schema") != SCHEMA:
         raise CosetCircuitsError(
@@ -193,15 +233,19 @@ def _load_ours(path: Path) -> GroupMLP:
             f"{path} lacks {', '.join(sorted(_DESCRIPTION - description.keys()))} in its "
             "description; it is damaged."
         )
+    if not isinstance(description["provenance"], dict):
+        raise CosetCircuitsError(
+            f"{path} has a provenance that is no list of names and values; it is damaged."
+        )
     table = weights.pop("group.table", None)
-    name = str(description["group"])
+    name = _line(description["group"])
     group = named_group(name) if table is None else FiniteGroup.from_table(table, name)
     return _network(
         group,
         weights,
         path,
         act_fn=str(description["act_fn"]),
-        label=str(description["label"]),
+        label=_line(description["label"]),
         seed=description["seed"],
         provenance={**description["provenance"], "file": path.name},
     )
@@ -217,15 +261,24 @@ def _network(
         raise CosetCircuitsError(f"{path} cannot be used: {error}") from error
 
 
+def _line(text: object) -> str:
+    """Text from a file as one short line, without what could steer a terminal."""
+    return "".join(c if c.isprintable() else " " for c in str(text))[:200]
+
+
+def _reason(error: Exception) -> str:
+    reason = _line((str(error).splitlines() or [""])[0])[:160]
+    return reason if " " in reason else type(error).__name__
+
+
 def _load_foreign(path: Path, order: str | None) -> GroupMLP:
     try:
+        _check_parts(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # An untrusted file can fail in any way inside torch's reader.
-        reason = (str(error).splitlines() or [""])[0]
-        reason = reason if " " in reason else type(error).__name__
         raise CosetCircuitsError(
-            f"{path} cannot be read as a checkpoint ({reason[:160]}); it is truncated, damaged, "
+            f"{path} cannot be read as a checkpoint ({_reason(error)}); it is truncated, damaged, "
             "or holds more than weights, which are the only thing that is read."
         ) from error
     if isinstance(content, dict) and {"W_x", "W_y", "W", "W_U"} <= content.keys():
@@ -233,11 +286,27 @@ def _load_foreign(path: Path, order: str | None) -> GroupMLP:
     model = content.get("model") if isinstance(content, dict) else None
     if isinstance(model, dict) and "lembed.weight" in model:
         return _from_sn_grok(path, model, order)
-    keys = ", ".join(map(str, list(content)[:6])) if isinstance(content, dict) else "no names"
+    keys = ", ".join(map(_line, list(content)[:6])) if isinstance(content, dict) else "no names"
     raise CosetCircuitsError(
         f"{path} is no one-hidden-layer network of either paper: it holds {keys}; expected are "
         "W_x, W_y, W, W_U (Chughtai et al.) or model/lembed.weight, … (Stander et al.)."
     )
+
+
+def _check_parts(path: Path) -> None:
+    """Refuse an archive that would unpack to more than the file: torch stores, it never packs.
+
+    Raises:
+        ValueError: it would, or the file is no archive, which torch has written since 1.6.
+    """
+    if not zipfile.is_zipfile(path):
+        raise ValueError("it is no archive, as torch writes since version 1.6")
+    with zipfile.ZipFile(path) as archive:
+        parts = archive.infolist()
+    if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
+        raise ValueError("its parts are compressed, which torch never does")
+    if sum(part.file_size for part in parts) > path.stat().st_size:
+        raise ValueError("its parts say that they are larger than the file")
 
 
 def _from_gcr(path: Path, content: Mapping[str, Any], order: str | None) -> GroupMLP:
@@ -251,8 +320,9 @@ def _from_gcr(path: Path, content: Mapping[str, Any], order: str | None) -> Grou
     }
     cfg = _gcr_cfg(path.with_name("cfg.json"))
     names = None
-    if cfg.get("group") in _PEER_GROUPS:
-        names = [f"{_PEER_GROUPS[cfg['group']]}{cfg['group_parameter']}"]
+    kind, parameter = str(cfg.get("group")), cfg.get("group_parameter")
+    if kind in _PEER_GROUPS and isinstance(parameter, int):
+        names = [f"{_PEER_GROUPS[kind]}{parameter}"]
     folder = path.absolute().parent.name
     source = "Chughtai et al. 2023, " + (
         f"{folder}/{path.name}" if path.name == "model.pt" else path.name
@@ -286,10 +356,11 @@ def _gcr_cfg(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        cfg = json.loads(path.read_text())
-    except ValueError as error:
+        cfg = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError, OSError) as error:
         raise CosetCircuitsError(
-            f"{path}, beside the checkpoint, is no JSON ({error}); mend it or take it away."
+            f"{path}, beside the checkpoint, is no JSON ({_reason(error)}); mend it or take it "
+            "away."
         ) from error
     return cfg if isinstance(cfg, dict) else {}
 
@@ -327,6 +398,18 @@ def _check_tensors(path: Path, content: Mapping[str, Any], names: Iterable[str])
             raise CosetCircuitsError(
                 f"{path} holds something else than matrices where weights belong: {name} is {kind}."
             )
+        if isinstance(value, Tensor) and not _is_plain(value):
+            raise CosetCircuitsError(
+                f"{path} holds {name} of shape {tuple(value.shape)} without all of its numbers; "
+                "only whole matrices of weights are read."
+            )
+
+
+def _is_plain(value: Tensor) -> bool:
+    """Whether every entry has memory of its own: a view may claim gigabytes and hold one number."""
+    if value.layout != torch.strided or value.is_meta or value.is_quantized:
+        return False
+    return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
 
 
 def _halves(left: Tensor, matrix: Tensor) -> dict[str, Tensor]:

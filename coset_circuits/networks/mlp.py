@@ -42,6 +42,9 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
 @dataclass(frozen=True)
 class Activation:
     """An activation function and its name."""
@@ -187,7 +190,8 @@ class GroupModel(HookedRootModule):
         Raises:
             CosetCircuitsError: wrong type, shape or range.
         """
-        if not isinstance(pairs, Tensor) or pairs.is_floating_point() or pairs.dtype == torch.bool:
+        # Shorter integers are no indices to torch, or masks.
+        if not isinstance(pairs, Tensor) or pairs.dtype not in (torch.int64, torch.int32):
             kind = getattr(pairs, "dtype", type(pairs).__name__)
             raise CosetCircuitsError(
                 f"The input is {kind}; give integer pairs of elements, such as group.pairs()."
@@ -495,8 +499,10 @@ def check_weights(group: FiniteGroup, weights: Mapping[str, Tensor]) -> None:
                 "pre-activation tables) and W_U."
             )
     for name, tensor in weights.items():
-        if not tensor.is_floating_point():
-            raise CosetCircuitsError(f"{name} holds {tensor.dtype}; give floating-point weights.")
+        if tensor.dtype not in _DTYPES:
+            raise CosetCircuitsError(
+                f"{name} holds {tensor.dtype}; give floating-point weights of 16, 32 or 64 bits."
+            )
         if tensor.ndim != (1 if name.startswith("b_") else 2):
             raise CosetCircuitsError(
                 f"{name} has shape {tuple(tensor.shape)}; a matrix (or, for a bias, a vector) is "

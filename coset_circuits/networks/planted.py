@@ -7,18 +7,27 @@ the irrep hypothesis the reverse. An explanation is to be tried on both before a
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import reduce
+from itertools import product
+from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.groups import FiniteGroup, RealBlock, SubgroupClass
+from coset_circuits.groups import FiniteGroup, RealBlock, Subgroup, SubgroupClass
 from coset_circuits.networks.mlp import GroupMLP
 
 
 def planted_coset(
-    group: FiniteGroup, subgroup_class_name: str, *, seed: int = 0, scale: float = 3.0
+    group: FiniteGroup,
+    subgroup_class_name: str,
+    *more: str,
+    seed: int = 0,
+    scale: float = 3.0,
+    few: bool = False,
 ) -> GroupMLP:
     """A coset circuit and nothing else (Stander et al., ICML 2024, section 5).
 
@@ -30,34 +39,37 @@ def planted_coset(
     Args:
         group: the group to multiply in.
         subgroup_class_name: such as ``"S3"``; one of ``group.subgroup_classes``.
+        more: further classes, whose subgroups vote as well.
         seed: of the levels, which are equally spaced, in random order and of standard deviation 1.
         scale: the size of the unembedding.
+        few: only as many conjugates of a class as have no more in common than all of them.
 
     Raises:
         CosetCircuitsError: no such class, or its subgroups have more than the identity in common,
             so that their cosets cannot single out a product.
     """
-    found = _subgroup_class(group, subgroup_class_name)
+    classes = _subgroup_classes(group, (subgroup_class_name, *more))
     generator = torch.Generator().manual_seed(seed)
     lefts, rights, unembeds = [], [], []
-    for subgroup in found.conjugates:
+    for subgroup in (h for found in classes for h in (_few(found) if few else found.conjugates)):
         cosets = subgroup.right_cosets
-        level = _spaced_levels(found.index, generator)[cosets]
-        for coset in range(found.index):
+        level = _spaced_levels(subgroup.index, generator)[cosets]
+        for coset in range(subgroup.index):
             x = int((cosets == coset).nonzero()[0])
             right = -level[group.table[x, group.inverses]]
             write = -scale * (cosets == coset).double()
             lefts += [level, -level]
             rights += [right, -right]
             unembeds += [write, write]
+    names = "+".join(found.name for found in classes)
     return GroupMLP.from_weights(
         group,
         left_table=torch.stack(lefts, 1),
         right_table=torch.stack(rights, 1),
         W_U=torch.stack(unembeds),
-        label=f"planted-coset-{group.name}-{found.name}",
+        label=f"planted-coset-{group.name}-{names}",
         seed=seed,
-        provenance={"source": f"planted: coset circuit of {found.name}, seed {seed}"},
+        provenance={"source": f"planted: coset circuit of {names}, seed {seed}"},
     )
 
 
@@ -67,6 +79,7 @@ def planted_gcr(
     *,
     seed: int = 0,
     scale: float = 8.0,
+    act_fn: Literal["square", "relu"] = "square",
 ) -> GroupMLP:
     """Group composition via representations and nothing else (Chughtai et al., arXiv 2302.03025).
 
@@ -75,12 +88,17 @@ def planted_gcr(
     over i, j, k this is tr(ρ(a)ρ(b)ρ(c)ᵀ). Each ρ stands in a random orthogonal basis, in which
     no matrix element of a dimension above 1 is constant on the cosets of a subgroup.
 
+    ReLU neurons come as ±(u+v) and ±(u−v): |u+v| − |u−v| stands for 4uv. Its mean over all bases is
+    a multiple of the trace, by Schur's lemma; in one basis it is right on every pair all the same
+    where a test says so, and every table still lies in the irreps, which is what is claimed.
+
     Args:
         group: the group to multiply in.
         block_names: which of ``group.real_blocks``; by default the smallest faithful one, such as
             ``"(3,1)"`` of S4, and all but the trivial one where none alone is faithful.
         seed: of the bases.
         scale: what every character is multiplied by.
+        act_fn: ``"square"`` multiplies exactly, ``"relu"`` nearly.
 
     Raises:
         CosetCircuitsError: no such block, or the blocks together are not faithful, so that
@@ -93,9 +111,9 @@ def planted_gcr(
         rho = _in_random_basis(block, generator)
         n = range(block.dimension)
         for i, j, k in ((i, j, k) for i in n for j in n for k in n):
-            for sign in (1, -1):
-                lefts.append(rho[:, i, j])
-                rights.append(sign * rho[:, j, k])
+            for sign, whole in product((1, -1), (1, -1) if act_fn == "relu" else (1,)):
+                lefts.append(whole * rho[:, i, j])
+                rights.append(whole * sign * rho[:, j, k])
                 unembeds.append(sign * scale / 4 * rho[:, i, k])
     names = "+".join(block.name for block in blocks)
     return GroupMLP.from_weights(
@@ -103,31 +121,47 @@ def planted_gcr(
         left_table=torch.stack(lefts, 1),
         right_table=torch.stack(rights, 1),
         W_U=torch.stack(unembeds),
-        act_fn="square",
+        act_fn=act_fn,
         label=f"planted-gcr-{group.name}-{names}",
         seed=seed,
         provenance={"source": f"planted: GCR in {names}, seed {seed}"},
     )
 
 
-def _subgroup_class(group: FiniteGroup, name: str) -> SubgroupClass:
+def _subgroup_classes(group: FiniteGroup, names: Iterable[str]) -> list[SubgroupClass]:
     known = {c.name: c for c in group.subgroup_classes}
-    if name not in known:
-        raise CosetCircuitsError(
-            f"{group.name} has no subgroup class {name!r}; its classes are {', '.join(known)}."
-        )
-    found = known[name]
-    core = found.representative.core
-    if found.order == 1 or not core.is_trivial:
-        reason = (
-            "is trivial" if found.order == 1 else f"has {core.order} elements in all its conjugates"
-        )
+    wanted = list(dict.fromkeys(names))
+    for name in wanted:
+        if name not in known:
+            raise CosetCircuitsError(
+                f"{group.name} has no subgroup class {name!r}; its classes are {', '.join(known)}."
+            )
+    classes = [known[name] for name in wanted]
+    trivial = next((c.name for c in classes if c.order == 1), None)
+    common = _in_all([c.representative.core for c in classes])
+    if trivial is not None or common > 1:
+        name = trivial or " and ".join(wanted)
+        reason = "is trivial" if trivial else f"has {common} elements in all its conjugates"
         raise CosetCircuitsError(
             f"The subgroup {name} of {group.name} {reason}, so its cosets make no circuit that "
             "tells all products apart; choose a non-trivial class whose conjugates have only the "
             "identity in common."
         )
-    return found
+    return classes
+
+
+def _in_all(subgroups: Iterable[Subgroup]) -> int:
+    """How many elements the subgroups have in common."""
+    return len(reduce(np.intersect1d, [h.array for h in subgroups]))
+
+
+def _few(found: SubgroupClass) -> list[Subgroup]:
+    """Conjugates, each of which has less in common with those before it, down to the core."""
+    chosen = [found.representative]
+    for subgroup in found.conjugates:
+        if _in_all([*chosen, subgroup]) < _in_all(chosen):
+            chosen.append(subgroup)
+    return chosen
 
 
 def _spaced_levels(count: int, generator: torch.Generator) -> Float[Tensor, "cosets"]:

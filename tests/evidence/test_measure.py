@@ -79,7 +79,7 @@ def test_labels_of_swapped_inputs_are_those_of_the_original_pairs(coset_network)
     found = measure(INTERVENTIONS["swap_inputs"], {"network": coset_network}, pairs)["network"]
     assert found is not None
     a, b = pairs.T
-    assert torch.equal(found.correct, group.table[a, b] == group.table[b, a])
+    assert torch.equal(found.correct, (group.table[a, b] == group.table[b, a]).double())
 
 
 def test_a_silent_model_has_no_outcome(models):

@@ -24,7 +24,7 @@ IDS = ("base", "abs", "scale_left_2")
 
 
 def outcome(loss, accuracy=1.0, logit_r2=1.0):
-    correct = torch.arange(1000) < round(1000 * accuracy)
+    correct = (torch.arange(1000) < round(1000 * accuracy)).double()
     losses = torch.full((1000,), loss, dtype=torch.float64)
     return Outcome(losses, correct, same_answer=accuracy, logit_r2=logit_r2)
 
@@ -187,6 +187,48 @@ def test_each_clause_alone_denies_support(candidate, judge, losses, changes, con
     assert len(text.split("; ")) == 1
     assert re.search(reason, text)
     assert any(text in sentence for sentence in verdict.sentences)
+
+
+def test_what_predicts_losses_but_not_the_logits_is_not_supported(candidate, null):
+    """Logits of the right size have the right loss; whether they are the network's is R²."""
+    control = candidate("a elsewhere", "control", of="a")
+    dull = Candidate("dull null", "null", null, dict.fromkeys(T.relative_errors, 1000.0))
+    for r2, supported in ((0.81, ("a",)), (0.79, ()), (math.nan, ())):
+        rows = [
+            Row(
+                INTERVENTIONS[id],
+                {
+                    "network": outcome(loss),
+                    "a": outcome(loss, logit_r2=r2),
+                    "a elsewhere": outcome(1.0, logit_r2=0.0),
+                    "dull null": outcome(loss),
+                },
+            )
+            for id, loss in zip(IDS, GOOD, strict=True)
+        ]
+        candidates = [candidate("a"), control, dull]
+        predicted = {c.name: prediction_error(rows, c, T) for c in candidates}
+        separations = separated(rows, candidates, predicted, T)
+        verdict = decide(rows, candidates, predicted, separations, T)
+        assert verdict.supported == supported
+        assert supported or "of the logits' variance" in verdict.not_supported["a"]
+
+
+def test_the_longer_and_farther_off_is_dominated(candidate, judge):
+    near, far = GOOD, (1e-6, 1e-12, 1e-4)
+    for bits, dominated in ((200.0, {"b": "a"}), (50.0, {})):
+        verdict, _, separations = judge(
+            GOOD, {"a": near, "b": far}, [candidate("a"), candidate("b", bits=bits)]
+        )
+        assert separations["scale_left_2"] == (("a", "b"),)
+        assert verdict.supported == ("a", "b") and verdict.dominated == dominated
+        assert ("supported, but dominated: b" in verdict.headline) == bool(dominated)
+        assert any("a dominates b" in s for s in verdict.sentences) == bool(dominated)
+    # What no row separates dominates nothing.
+    verdict, _, _ = judge(
+        GOOD, {"a": GOOD, "b": GOOD}, [candidate("a"), candidate("b", bits=200.0)]
+    )
+    assert verdict.dominated == {}
 
 
 def test_without_a_relabelled_control_nothing_is_supported(candidate, judge):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from math import isfinite
 from typing import Any
 
 from coset_circuits.errors import CosetCircuitsError
@@ -110,6 +109,7 @@ def recipe_for(
 _WHOLE = ("d_mlp", "d_embed", "max_steps", "every", "batch_size")
 _POSITIVE = ("learning_rate", "final_learning_rate")
 _NOT_NEGATIVE = ("weight_decay", "loss_bound", "clean_up")
+_MOST = 10**9
 _MAY_LACK = ("batch_size", "final_learning_rate")
 
 
@@ -117,8 +117,10 @@ def _check(given: Mapping[str, Any]) -> None:
     given = {k: v for k, v in given.items() if not (v is None and k in _MAY_LACK)}
     for name in _WHOLE:
         value = given.get(name, 1)
-        if type(value) is not int or value < 1:
-            raise CosetCircuitsError(f"{name} is {value!r}; give a whole number from 1 up.")
+        if type(value) is not int or not 1 <= value <= _MOST:
+            raise CosetCircuitsError(
+                f"{name} is {value!r}; give a whole number from 1 up to {_MOST:,}."
+            )
     for name in _POSITIVE:
         if not (_is_number(value := given.get(name, 1)) and value > 0):
             raise CosetCircuitsError(f"{name} is {value!r}; give a number above 0.")
@@ -142,4 +144,4 @@ def _check(given: Mapping[str, Any]) -> None:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e30

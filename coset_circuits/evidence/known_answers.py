@@ -1,0 +1,266 @@
+"""Networks whose algorithm is known because it was put there, and what is to be said of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.evidence.controls import keeps_structure
+from coset_circuits.groups import FiniteGroup, RealBlock, SubgroupClass, spectrum
+from coset_circuits.groups import group as named_group
+from coset_circuits.networks import GroupMLP, planted_coset, planted_gcr, train
+from coset_circuits.networks.spoilt import joined, noisy, relabelled
+
+COSET, IRREP = "coset", "irrep"
+NOTHING, ALIKE = "nothing", "cannot be told apart"
+
+PLANTED = ("coset circuit", "GCR", "cosets and GCR")
+NULLS = ("memorised", "untrained", "permuted labels", "permuted outputs")
+NOISE = (0.02, 0.05, 0.1, 0.2, 0.5)
+"""Standard deviations of the noise, in those of each neuron's own tables and unembedding."""
+
+AWAY = 0.02
+"""Most neurons of a planted GCR leave more of their variance than this within any cosets: twice
+what would count as cosets."""
+
+LARGE = 60
+"""From this order on circuits are planted with few conjugates, and pairs are sampled."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One kind of network, a network for every seed.
+
+    Attributes:
+        kind: one of :data:`PLANTED` or :data:`NULLS`.
+        truth: the hypotheses that are true of it: ``coset``, ``irrep``, both or none.
+        make: from a seed to the network.
+        noise: its size, for a planted network that got some.
+    """
+
+    name: str
+    kind: str
+    group: str
+    truth: frozenset[str]
+    make: Callable[[int], GroupMLP]
+    noise: float | None = None
+
+    @property
+    def expected(self) -> str:
+        """What is to be said of it."""
+        return ALIKE if len(self.truth) > 1 else next(iter(self.truth), NOTHING)
+
+
+def known_cases(groups: Iterable[str]) -> list[Case]:
+    """All cases of some groups.
+
+    Raises:
+        CosetCircuitsError: none given, one that is not understood, or one in which no coset
+            circuit multiplies.
+    """
+    names = list(dict.fromkeys(groups))
+    if not names:
+        raise CosetCircuitsError("No group was given; give such as S4 or D4.")
+    return [case for name in names for case in _of_group(named_group(name))]
+
+
+def usable_classes(group: FiniteGroup) -> list[SubgroupClass]:
+    """The classes whose cosets make a circuit that multiplies: no element is in all conjugates."""
+    return [
+        found
+        for found in group.subgroup_classes
+        if found.order > 1 and found.representative.core.is_trivial
+    ]
+
+
+def irreps_suffice(found: SubgroupClass) -> bool:
+    """Whether the irrep hypothesis is true of cosets of this class as well.
+
+    Functions on the cosets of H lie in the irreps with vectors that H fixes; the hypothesis allows
+    a neuron as many functions as half the order.
+    """
+    group = found.representative.group
+    shares = spectrum(found.representative, real=True)
+    blocks: dict[str, RealBlock] = {block.name: block for block in group.real_blocks}
+    functions = sum(blocks[name].parameters for name, share in shares.items() if share > 0)
+    return functions <= group.order // 2
+
+
+def _of_group(group: FiniteGroup) -> Iterator[Case]:
+    classes = usable_classes(group)
+    if not classes:
+        raise CosetCircuitsError(
+            f"In {group.name} no coset circuit multiplies: every subgroup's conjugates share more "
+            "than the identity; choose another group, such as S4 or D4."
+        )
+    yield from (_of_class(group, found) for found in classes)
+    yield from _with_sign(group, classes)
+    yield from _gcr(group)
+    yield from _mixed(group, classes)
+    yield from _noisy(group, classes)
+    yield from _nulls(group, classes)
+
+
+def _case(group: FiniteGroup, what: str, kind: str, truth: Iterable[str], make: Callable) -> Case:
+    return Case(f"{group.name}: {what}", kind, group.name, frozenset(truth), make)
+
+
+def _coset(group: FiniteGroup, seed: int, *names: str) -> GroupMLP:
+    # The closest levels of a subgroup with many cosets are told apart as well as those of one with
+    # few only where they write more.
+    index = max(c.index for c in group.subgroup_classes if c.name in names)
+    scale, few = max(3.0, index / 4), group.order >= LARGE
+    return planted_coset(group, *names, seed=seed, scale=scale, few=few)
+
+
+def _of_class(group: FiniteGroup, found: SubgroupClass) -> Case:
+    truth = {COSET, IRREP} if irreps_suffice(found) else {COSET}
+    what = f"cosets of {found.name}"
+    return _case(group, what, PLANTED[0], truth, lambda seed: _coset(group, seed, found.name))
+
+
+def _with_sign(group: FiniteGroup, classes: list[SubgroupClass]) -> Iterator[Case]:
+    """Sign neurons, on the cosets of a subgroup of index 2, which is the kernel of an irrep."""
+    half = next((c for c in group.subgroup_classes if c.index == 2), None)
+    both = next((c for c in classes if irreps_suffice(c)), None)
+    if half is not None and both is not None:
+        yield _case(
+            group,
+            f"cosets of {both.name} and {half.name} (sign neurons)",
+            PLANTED[0],
+            {COSET, IRREP},
+            lambda seed: _coset(group, seed, both.name, half.name),
+        )
+
+
+def _gcr(group: FiniteGroup) -> Iterator[Case]:
+    activations: tuple[tuple[Literal["square", "relu"], str], ...]
+    activations = (("square", "x²"), ("relu", "ReLU"))
+    for act_fn, sign in activations:
+        yield _case(
+            group,
+            f"GCR, {sign}",
+            PLANTED[1],
+            {IRREP},
+            lambda seed, act_fn=act_fn: _planted_gcr(group, seed, act_fn),
+        )
+
+
+def _planted_gcr(group: FiniteGroup, seed: int, act_fn: Literal["square", "relu"]) -> GroupMLP:
+    """GCR in a random basis in which it is no coset circuit either, nor nearly one.
+
+    In one of four bases of the plane the rotations and reflections of D4 are within a hundredth of
+    their variance of being constant on cosets, and then both hypotheses are true.
+    """
+    for attempt in range(100):
+        scale = 8.0 if act_fn == "square" else 2.0
+        drawn = planted_gcr(group, seed=1000 * seed + attempt, scale=scale, act_fn=act_fn)
+        if float((_from_cosets(drawn) > AWAY).double().mean()) > 0.75:
+            return drawn
+    raise AssertionError(f"every basis of {group.name} is near its cosets")
+
+
+@torch.no_grad()
+def _from_cosets(network: GroupMLP) -> Float[Tensor, "d_mlp"]:
+    """What share of each neuron's variance is least left within cosets, on its worse side.
+
+    Of the left table within right cosets, of the right table within left cosets of a conjugate.
+    """
+    group = network.group
+    found = []
+    for conjugates in (c.conjugates for c in group.subgroup_classes if 1 < c.order < group.order):
+        left, right = (
+            torch.stack([_within(table, moved(h.array)) for h in conjugates]).amin(0)
+            for table, moved in (
+                (network.left_table, lambda h: group.table[h]),
+                (network.right_table, lambda h: group.table[:, h].T),
+            )
+        )
+        found.append(torch.maximum(left, right))
+    return torch.stack(found).amin(0)
+
+
+def _within(
+    table: Float[Tensor, "order d_mlp"], cosets: Int[Tensor, "subgroup order"]
+) -> Float[Tensor, "d_mlp"]:
+    means = table[cosets].mean(0)
+    return 1 - means.var(0, correction=0) / table.var(0, correction=0)
+
+
+def _mixed(group: FiniteGroup, classes: list[SubgroupClass]) -> Iterator[Case]:
+    """Neurons of both kinds: neither hypothesis is true of all, unless irreps hold the cosets."""
+    for suffice in (False, True):
+        found = next((c for c in classes if irreps_suffice(c) is suffice), None)
+        if found is not None:
+            yield _case(
+                group,
+                f"cosets of {found.name} and GCR",
+                PLANTED[2],
+                {IRREP} if suffice else set(),
+                lambda seed, found=found: _mixture(group, seed, found.name),
+            )
+
+
+def _mixture(group: FiniteGroup, seed: int, name: str) -> GroupMLP:
+    return joined([_coset(group, seed, name), _planted_gcr(group, seed, "relu")])
+
+
+def _noisy(group: FiniteGroup, classes: list[SubgroupClass]) -> Iterator[Case]:
+    clean = [_of_class(group, classes[-1]), list(_gcr(group))[1]]
+    only = next((c for c in reversed(classes) if not irreps_suffice(c)), None)
+    if only is not None and only is not classes[-1]:
+        clean.insert(1, _of_class(group, only))
+    for case in clean:
+        for size in NOISE:
+            yield Case(
+                f"{case.name}, noise {size:g}",
+                case.kind,
+                case.group,
+                case.truth,
+                lambda seed, case=case, size=size: noisy(case.make(seed), size, seed=seed),
+                noise=size,
+            )
+
+
+def _nulls(group: FiniteGroup, classes: list[SubgroupClass]) -> Iterator[Case]:
+    width = 4 * group.order if group.order < 16 else 64
+    yield _case(
+        group,
+        NULLS[0],
+        NULLS[0],
+        (),
+        lambda seed: train(group, seed, recipe="memorise", d_mlp=width, d_embed=width),
+    )
+    yield _case(
+        group,
+        NULLS[1],
+        NULLS[1],
+        (),
+        lambda seed: GroupMLP.initialised(group, d_mlp=width, d_embed=width, seed=seed),
+    )
+    for kind, inputs in ((NULLS[2], True), (NULLS[3], False)):
+        yield _case(
+            group,
+            f"cosets of {classes[-1].name}, {kind}",
+            kind,
+            (),
+            lambda seed, inputs=inputs: _permuted(group, seed, classes[-1].name, inputs),
+        )
+
+
+def _permuted(group: FiniteGroup, seed: int, name: str, inputs: bool) -> GroupMLP:
+    """A coset circuit under random names of the elements that keep nothing of the group."""
+    rng = np.random.default_rng(seed)
+    permutation = rng.permutation(group.order)
+    while keeps_structure(group, permutation):
+        permutation = rng.permutation(group.order)
+    return relabelled(
+        _coset(group, seed, name), torch.from_numpy(permutation), inputs=inputs, outputs=True
+    )

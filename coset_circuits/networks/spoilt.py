@@ -1,0 +1,126 @@
+"""Networks made from others: neurons put together, noise on the weights, labels exchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.groups import FiniteGroup
+from coset_circuits.networks.mlp import GroupMLP
+
+
+def joined(networks: Sequence[GroupMLP]) -> GroupMLP:
+    """One network with the neurons of all, in which each has the same say.
+
+    Its logits are the sum of theirs, all scaled to the variance of the first one's.
+
+    Raises:
+        CosetCircuitsError: none, or they differ in group, activation or output bias.
+    """
+    if not networks:
+        raise CosetCircuitsError("No network was given; give the networks to join.")
+    first = networks[0]
+    for other in networks[1:]:
+        if other.group != first.group or other.activation.name != first.activation.name:
+            raise CosetCircuitsError(
+                f"{first.label} and {other.label} differ in group or activation; join networks "
+                "that have both in common."
+            )
+    if any(network.b_U is not None for network in networks):
+        raise CosetCircuitsError("A network with an output bias cannot be joined; take it off.")
+    spreads = [_spread(network) for network in networks]
+    names = " and ".join(network.label for network in networks)
+    return _made(
+        first,
+        torch.cat([network.left_table for network in networks], 1),
+        torch.cat([network.right_table for network in networks], 1),
+        torch.cat([n.W_U * spreads[0] / own for n, own in zip(networks, spreads, strict=True)]),
+        names,
+        f"joined: {names}",
+    )
+
+
+@torch.no_grad()
+def _spread(network: GroupMLP) -> float:
+    """The standard deviation of the logits, each pair's mean apart."""
+    logits = network(network.group.pairs())
+    return float((logits - logits.mean(1, keepdim=True)).square().mean().sqrt())
+
+
+def noisy(network: GroupMLP, size: float, *, seed: int = 0) -> GroupMLP:
+    """The network with normal noise on both tables and the unembedding.
+
+    Args:
+        network: it is left as it is.
+        size: the noise's standard deviation, in those of each neuron's own table or row.
+        seed: of the noise.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def disturbed(table: Tensor) -> Tensor:
+        draw = torch.randn(table.shape, generator=generator, dtype=torch.float64)
+        return table + size * table.std(0, correction=0) * draw.to(table.device, table.dtype)
+
+    return _made(
+        network,
+        disturbed(network.left_table),
+        disturbed(network.right_table),
+        disturbed(network.W_U.T).T,
+        f"{network.label}, noise {size:g}",
+        f"{network.provenance.get('source', network.label)}, with noise {size:g}, seed {seed}",
+    )
+
+
+def relabelled(
+    network: GroupMLP,
+    permutation: Int[Tensor, "order"],
+    *,
+    inputs: bool = True,
+    outputs: bool = True,
+    group: FiniteGroup | None = None,
+) -> GroupMLP:
+    """The network with element a called ``permutation[a]``, at its inputs, outputs or both.
+
+    Unless that is an automorphism, or ``group`` is the relabelled one, it multiplies no more.
+    """
+    back = torch.argsort(permutation)
+    left, right, write = network.left_table, network.right_table, network.W_U
+    made = _made(
+        network,
+        left[back] if inputs else left,
+        right[back] if inputs else right,
+        write[:, back] if outputs else write,
+        f"{network.label}, relabelled",
+        f"{network.provenance.get('source', network.label)}, relabelled",
+        group=group,
+    )
+    if network.b_U is not None:
+        made.b_U = torch.nn.Parameter((network.b_U[back] if outputs else network.b_U).detach())
+    return made
+
+
+def _made(
+    like: GroupMLP,
+    left: Tensor,
+    right: Tensor,
+    write: Tensor,
+    label: str,
+    source: str,
+    *,
+    group: FiniteGroup | None = None,
+) -> GroupMLP:
+    return GroupMLP.from_weights(
+        like.group if group is None else group,
+        left_table=left.detach(),
+        right_table=right.detach(),
+        W_U=write.detach(),
+        b_U=like.b_U,
+        act_fn=like.activation.name,
+        label=label,
+        seed=like.seed,
+        provenance={"source": source},
+    )
