@@ -35,6 +35,7 @@ _POINTS = 200
 def see(study: Study) -> dict[str, Any]:
     """The clearest neuron whose subgroup has index 2, over all pairs by path.
 
+    Where there is one, a neuron that fires as the paper's does: for an even left and an odd right.
     Everything is divided by half the distance of the left levels, so that these are one either
     side of their middle, as in the paper.
 
@@ -49,11 +50,17 @@ def see(study: Study) -> dict[str, Any]:
     found = [j for j, name in enumerate(roles.names) if name in halves]
     if not found:
         raise refuse("It has no sign neuron: no neuron's subgroup has index 2.")
-    j = min(found, key=lambda j: float(roles.fvu_left[j] + roles.fvu_right[j]))
-    inside = (labels[:, j] == labels[network.group.identity, j]).numpy()
-    left, right = (
-        table[:, j].detach().numpy() for table in (network.left_table, network.right_table)
-    )
+    tables = [table.detach().numpy() for table in (network.left_table, network.right_table)]
+    insides = (labels == labels[network.group.identity]).numpy()
+
+    def unlike(j: int) -> tuple[bool, float]:
+        inside = insides[:, j]
+        left, right = (t[inside, j].mean() - t[~inside, j].mean() for t in tables)
+        return not left > 0 > right, float(roles.fvu_left[j] + roles.fvu_right[j])
+
+    j = min(found, key=unlike)
+    inside = insides[:, j]
+    left, right = (table[:, j] for table in tables)
     half = abs(left[inside].mean() - left[~inside].mean()) / 2
     # Only the sum counts: a constant can be moved from one side to the other.
     shift = (left[inside].mean() + left[~inside].mean()) / 2
@@ -101,7 +108,6 @@ def ideal(left: int, right: int) -> tuple[float, float]:
 
 def tell(ours: Sequence[Seen], controls: Sequence[Seen]) -> Part:
     """The clearest sign neuron of these networks, path by path."""
-    # The paper's neuron fires for even·odd; one that fires for odd·even is its mirror image.
     best = min(ours, key=lambda n: (not _as_printed(n.findings), n.findings["fvu"]))
     found = best.findings
     lines = []
@@ -135,24 +141,25 @@ def tell(ours: Sequence[Seen], controls: Sequence[Seen]) -> Part:
         f"{found['subgroup']}: {found['fvu']:.1e} of its variance is unexplained on both sides "
         "together."
     )
-    mirrored = () if _as_printed(found) else (MIRRORED,)
+    firing = PATHS[int(np.argmax([path["post"] for path in found["paths"]]))]
+    otherwise = (
+        f"No sign neuron of these networks fires for even·odd, as the paper's does; this one fires "
+        f"for {_SIGNS[firing[0]]}·{_SIGNS[firing[1]]}."
+    )
+    turned = () if _as_printed(found) else (otherwise,)
     drawing = Drawing(
         f"The four paths through neuron {found['neuron']} of {best.name}: left and right "
         "pre-activation, their sum (dots: single pairs) and the activation.",
         ((lambda ax: paths(ax, found),),),
         (7.2, 3.4),
     )
-    return Part(tuple(lines), (table,), (drawing,), (where, *mirrored))
+    return Part(tuple(lines), (table,), (drawing,), (where, *turned))
 
 
 NOTES = (
     "Section 5.1 of the paper describes cases 2 and 3 the wrong way round: with L = sgn and R = "
     "−sgn as given there, odd·even sums to −2 and is clipped, even·odd to 2 and fires, as in the "
     "paper's own Fig. 2.",
-)
-MIRRORED = (
-    "This neuron is the mirror image of the paper's: it fires for odd·even, and the signs of its "
-    "pre-activations are opposite."
 )
 
 
@@ -179,7 +186,7 @@ def paths(ax: Axes, found: Mapping[str, Any]) -> Axes:
 
 def _as_printed(found: Mapping[str, Any]) -> bool:
     """Whether the neuron fires for even·odd."""
-    return found["paths"][2]["post"] > found["paths"][3]["post"]
+    return found["paths"][2]["post"] > FIRES
 
 
 def _dust(number: float) -> float:

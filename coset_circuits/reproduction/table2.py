@@ -39,7 +39,7 @@ def see(study: Study) -> dict[str, Any]:
     """What the network's card and weights say of its training."""
     about = study.about()
     recipe = about["recipe"] or {}
-    betas = recipe.get("betas")
+    betas, batch = recipe.get("betas"), recipe.get("batch_size")
     return {
         "fraction": recipe.get("fraction"),
         "steps": about["steps"] or recipe.get("max_steps"),
@@ -48,7 +48,7 @@ def see(study: Study) -> dict[str, Any]:
         "learning_rate": recipe.get("learning_rate"),
         "weight_decay": recipe.get("weight_decay"),
         "betas": None if betas is None else ", ".join(f"{b:g}" for b in betas),
-        "batch_size": (recipe.get("batch_size") or "all") if recipe else None,
+        "batch_size": (f"{batch:,}" if batch else "all") if recipe else None,
     }
 
 
@@ -78,7 +78,7 @@ def _found(networks: Sequence[Seen], key: str) -> Value:
     if len(found) <= 1:
         return next(iter(found), None)
     if all(isinstance(x, (int, float)) for x in found):
-        return f"{min(found):g} to {max(found):g}"
+        return f"{min(found):,.12g} to {max(found):,.12g}"
     return " or ".join(sorted(map(str, found)))
 
 
