@@ -318,7 +318,7 @@ def test_a_failed_write_leaves_nothing(comparison, tmp_path, monkeypatch):
     def full(self, *args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pathlib.Path.write_text", full)
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
     with pytest.raises(cc.CosetCircuitsError, match="No space left on device"):
         report.save(comparison, tmp_path / "new" / "report")
     assert list(tmp_path.iterdir()) == []
