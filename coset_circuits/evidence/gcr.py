@@ -76,11 +76,14 @@ def gcr_evidence(
         progress: called with (what is being done, steps done, steps in all).
 
     Raises:
-        CosetCircuitsError: the group has only the trivial irrep, or ``train`` are no pairs.
+        CosetCircuitsError: the group has only the trivial irrep, ``train`` are no pairs, or the
+            chunk is below 1.
     """
     group = network.group
     if group.order == 1:
         raise CosetCircuitsError(f"{group.name} has only the trivial irrep; give a larger group.")
+    if chunk < 1:
+        raise CosetCircuitsError(f"A chunk of {chunk} pairs was asked for; give 1 or more.")
     model = measured(network).cpu()
     known = training_pairs(network) if train is None else train
     model.check_pairs(torch.zeros(0, 2, dtype=torch.int64) if known is None else known)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -111,15 +112,11 @@ class GCREvidence:
         )
 
     def __str__(self) -> str:
-        losses = f"loss {self.loss:.3g} nats"
-        if self.train_loss is not None and self.test_loss is not None:
-            losses += f" (training pairs {self.train_loss:.3g}, others {self.test_loss:.3g})"
         shown = (self.rows["of"] == NETWORK) & (self.rows["irrep"] != KEY_IRREPS)
         key = ", ".join(self.key) or "none"
         return "\n".join(
             [
-                f"GCR evidence of {self.network} ({self.group} of order {self.order}, {self.d_mlp} "
-                f"neurons): accuracy {self.accuracy:.4f}, {losses}",
+                self._title,
                 "",
                 f"Key irreps, logit similarity above {self.thresholds.similarity:g}: {key}",
                 _text(self.summary()),
@@ -129,6 +126,16 @@ class GCREvidence:
                 "",
                 *self.notes,
             ]
+        )
+
+    @property
+    def _title(self) -> str:
+        losses = f"loss {self.loss:.3g} nats"
+        if self.train_loss is not None and self.test_loss is not None:
+            losses += f" (training pairs {self.train_loss:.3g}, others {self.test_loss:.3g})"
+        return (
+            f"GCR evidence of {self.network} ({self.group} of order {self.order}, {self.d_mlp} "
+            f"neurons): accuracy {self.accuracy:.4f}, {losses}"
         )
 
     def __repr__(self) -> str:
@@ -141,7 +148,8 @@ class GCREvidence:
 
     def _repr_html_(self) -> str:
         table = self.rows.to_html(index=False, float_format="{:.4g}".format, na_rep="–")
-        return table + "<ul>" + "".join(f"<li>{note}</li>" for note in self.notes) + "</ul>"
+        notes = "".join(f"<li>{note}</li>" for note in self.notes)
+        return f"<p>{html.escape(self._title)}</p>{table}<ul>{notes}</ul>"
 
 
 def _is_missing(value: Any) -> bool:
