@@ -21,7 +21,7 @@ def training_pairs(network: GroupMLP) -> Int[Tensor, "train 2"] | None:
     # Theirs have a recipe too, but another way of splitting.
     if "shuffle" in known:
         return _shuffled(network, **known["shuffle"])
-    if "recipe" in known and network.seed is not None:
+    if "fraction" in known.get("recipe", {}) and network.seed is not None:
         return split(network.group, known["recipe"]["fraction"], network.seed)[0]
     return None
 
