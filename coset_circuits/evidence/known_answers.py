@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -149,7 +150,7 @@ def _gcr(group: FiniteGroup) -> Iterator[Case]:
             f"GCR, {sign}",
             PLANTED[1],
             {IRREP},
-            lambda seed, act_fn=act_fn: _planted_gcr(group, seed, act_fn),
+            partial(_planted_gcr, group, act_fn=act_fn),
         )
 
 
