@@ -33,7 +33,7 @@ def test_cosets_survive_and_wrong_ones_do_not(capsys):
 
 
 def test_irreps_are_free_only_after_the_activation(capsys):
-    frame = main("scrub_irreps.py")("s5", samples=2).set_index(["hypothesis", "scrub"])
+    frame = main("scrub_irreps.py")("s5_b", samples=2).set_index(["hypothesis", "scrub"])
     irrep = frame.loc["irrep-projected"]
     assert irrep.loc["left_pre: kernels", "verdict"] == "vacuous"
     assert irrep.loc["post: ρ(ab) by cluster", "verdict"] == "passes"
@@ -42,7 +42,7 @@ def test_irreps_are_free_only_after_the_activation(capsys):
         irrep.loc["post: ρ(ab) by cluster", "loss ratio"],
         coset.loc["post: double cosets", "loss ratio"],
     )
-    assert cluster < 2 and cosets > 100
+    assert cluster < 2 and cosets > 10
     assert coset.loc["pre: both cosets", "verdict"] == "passes"
     assert coset.loc["pre: both cosets", "best control"] < 0.06
     assert frame.loc[("dull null", "pre: both levels"), "verdict"] == "blind"

@@ -28,6 +28,8 @@ CHUNK = 4_000
 
 # Conjugate gradients stop at this share of the first gradient, or after so many steps.
 TOLERANCE = 1e-10
+# … or at what rounding leaves where the unembedding is right from the start.
+ROUNDING = 1e-15
 STEPS = 1_000
 
 
@@ -96,13 +98,14 @@ def joint_unembedding(
         return allowed(_centred(unembed @ square) + ridge * unembed)
 
     found = own
-    left = allowed(target + ridge * own) - applied(own)
-    start = left.norm()
+    wanted = allowed(target + ridge * own)
+    left = wanted - applied(own)
+    enough = torch.maximum(TOLERANCE * left.norm(), ROUNDING * wanted.norm())
     scale = 1 / (square.diagonal() + ridge)
     turned = allowed(scale * left)
     direction, fall = turned, (left * turned).sum()
     for _ in range(STEPS):
-        if left.norm() <= TOLERANCE * start:
+        if left.norm() <= enough:
             break
         image = applied(direction)
         step = fall / (direction * image).sum()

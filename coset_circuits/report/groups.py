@@ -77,7 +77,9 @@ def _subgroups(subgroups: list[dict[str, Any]], width: int) -> Table:
     rest = width - 20
     names = [_lines([c["name"]], rest // 3) for c in subgroups]
     made_by = [_lines(c["generators"] or ["e"], rest // 3, ", ") for c in subgroups]
-    left = rest - sum(max(map(_longest, column)) for column in (names, made_by))
+    # A column is as wide as its heading at least.
+    columns = (["class", *names], ["generators", *made_by])
+    left = rest - sum(max(map(_longest, column)) for column in columns)
     for c, name, generators in zip(subgroups, names, made_by, strict=True):
         shares = [
             f"{name} {top}/{bottom}" if bottom > 1 else f"{name} {top}"

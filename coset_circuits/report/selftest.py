@@ -51,7 +51,7 @@ def _confusion(console: Console, found: SelfTest) -> None:
         for kind, right in frame.index
     ]
     title = f"What was said of {sum(frame.sum())} networks, by what was put there (no noise)"
-    columns = [short.get(str(name), str(name)) for name in frame.columns]
+    columns = [short.get(name, name) for name in map(str, frame.columns)]
     _table(console, title, ("put there: right answer", *columns), rows)
 
 

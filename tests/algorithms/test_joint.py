@@ -10,6 +10,8 @@ from coset_circuits.algorithms.coset import cell_means
 from coset_circuits.algorithms.joint import joint_unembedding, level_means
 from coset_circuits.evidence import INTERVENTIONS, measure
 from coset_circuits.evidence.controls import relabelled_group
+from coset_circuits.networks import planted_coset
+from coset_circuits.networks.spoilt import relabelled
 
 
 def small_network(seed=0):
@@ -139,3 +141,15 @@ def test_joint_levels_predict_rows_that_they_were_not_fitted_to(name):
     errors = median_error(network, models)
     assert errors["joint"] < 0.6 * errors["alone"]
     assert errors["relabelled"] > 5 * errors["joint"]
+
+
+def test_a_circuit_that_explains_nothing_keeps_finite_levels():
+    """Its activations are constant, so own levels are the best from the start, but for rounding."""
+    planted = planted_coset(cc.group("A5"), "A4", seed=1, few=True)
+    permutation = torch.from_numpy(np.random.default_rng((1, 1)).permutation(60))
+    network = relabelled(planted, permutation)
+    for seed in range(4):
+        other = relabelled_group(network.group, seed)
+        circuit = cc.IrrepAlgorithm(even=True, joint=True).fit(network, other)
+        assert circuit.roles.coverage == 0
+        assert torch.isfinite(circuit.surrogate().W_U).all()

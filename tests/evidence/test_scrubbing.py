@@ -534,7 +534,7 @@ def test_irreps_cannot_tell_apart_what_their_kernels_hold():
 
 def test_irreps_are_vacuous_on_one_input_and_share_donors_by_cluster():
     """(3,1) is faithful: on one input its cells hold one element. On ab its clusters matter."""
-    network = cc.load("s5")
+    network = cc.load("s5_b")
     circuit = cc.IrrepAlgorithm().fit(network)
     result = scrub(circuit, samples=3, controls=("random", "random groups"))
     found = verdicts(result)

@@ -124,7 +124,10 @@ def test_surrogates_predict_what_they_compute(made, runs):
             pairs = model.group.pairs()
             labels = model.group.products(pairs)
             logits = cc.CosetAlgorithm().fit(model).surrogate()(pairs).detach()
-            right = float((logits.argmax(1) == labels).double().mean())
+            # Answers that tie share the pair.
+            best = logits >= logits.amax(1, keepdim=True) - 1e-6
+            shares = best.gather(1, labels[:, None])[:, 0] / best.sum(1)
+            right = float(shares.double().mean())
             expected.append((right, float(cross_entropy(logits, labels).mean()))[show])
         assert table.rows[0][2] == pytest.approx(np.median(expected))
     assert accuracy.rows[0][1] == 1.0
@@ -221,7 +224,7 @@ def test_a_network_without_a_sign_neuron_says_so(tmp_path):
 def test_a_neuron_forms_on_its_cosets(made, runs, name):
     told = part(made, name)
     first, *_, last = told.tables[0].rows
-    assert first[0] == "0" and int(last[0]) == 1500
+    assert first[0] == "0" and int(last[0]) == network(runs, 0).provenance["steps"]
     # Concentrated at the end, and a random function's C at the start.
     assert last[2] < 0.2 < first[2] and last[3] < 1e-2 < first[3]
     if name == "fig8":

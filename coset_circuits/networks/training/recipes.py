@@ -144,4 +144,4 @@ def _check(given: Mapping[str, Any]) -> None:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e30
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300

@@ -112,7 +112,8 @@ def in_float64(monkeypatch):
 def test_side_by_side_each_ends_at_its_own_step(tmp_path):
     """Seeds that grok at different steps; those left go on as if nothing had happened."""
     settings = {"d_mlp": 64, "d_embed": 32, "fraction": 0.8, "loss_bound": 1e-2}
-    settings |= {"max_steps": 1500, "final_learning_rate": 1e-4}
+    settings |= {"max_steps": 1500, "learning_rate": 1e-2, "clean_up": 0.5}
+    settings |= {"final_learning_rate": 1e-4}
     outcomes = cc.train_many("S4", (0, 1, 3), out=tmp_path, side_by_side=True, **settings)
     ends = [o.last.step for o in outcomes]
     assert len(set(ends)) == 3 and max(ends) == 1500

@@ -1,7 +1,7 @@
 """docs/reproduction.md is what the command makes of networks that two lines train.
 
 Run as a script with the command's output folder, this file writes the page's results and figures
-anew: ``python tests/reproduction/test_page.py OUT``.
+anew: ``python tests/reproduction/test_docs_page.py OUT``.
 """
 
 import math
