@@ -35,7 +35,8 @@ def test_cosets_survive_and_wrong_ones_do_not(capsys):
 def test_irreps_are_free_only_after_the_activation(capsys):
     frame = main("scrub_irreps.py")("s5_b", samples=2).set_index(["hypothesis", "scrub"])
     irrep = frame.loc["irrep-projected"]
-    assert irrep.loc["left_pre: kernels", "verdict"] == "vacuous"
+    # All but the sign neurons' cells hold one element.
+    assert irrep.loc["left_pre: kernels", "freedom"] < 0.1
     assert irrep.loc["post: ρ(ab) by cluster", "verdict"] == "passes"
     coset = frame.loc["coset"]
     cluster, cosets = (

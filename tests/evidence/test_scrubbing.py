@@ -533,12 +533,12 @@ def test_irreps_cannot_tell_apart_what_their_kernels_hold():
 
 
 def test_irreps_are_vacuous_on_one_input_and_share_donors_by_cluster():
-    """(3,1) is faithful: on one input its cells hold one element. On ab its clusters matter."""
+    """Faithful irreps: on one input their cells hold one element. On ab their clusters matter."""
+    found = verdicts(scrub(cc.IrrepAlgorithm().fit(cc.load("s5")), samples=2, controls=("random",)))
+    assert found["left_pre: kernels"] == found["right_pre: kernels"] == "vacuous"
     network = cc.load("s5_b")
     circuit = cc.IrrepAlgorithm().fit(network)
-    result = scrub(circuit, samples=3, controls=("random", "random groups"))
-    found = verdicts(result)
-    assert found["left_pre: kernels"] == found["right_pre: kernels"] == "vacuous"
+    result = scrub(circuit, "hook_post", samples=3, controls=("random", "random groups"))
     post = next(s for s in result.scrubs if s.sites == ("hook_post",))
     assert post.verdict == "passes"
     assert post.outcome.accuracy == 1 and post.outcome.loss_ratio < 1.5

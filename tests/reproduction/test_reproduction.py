@@ -224,7 +224,9 @@ def test_a_network_without_a_sign_neuron_says_so(tmp_path):
 def test_a_neuron_forms_on_its_cosets(made, runs, name):
     told = part(made, name)
     first, *_, last = told.tables[0].rows
-    assert first[0] == "0" and int(last[0]) == network(runs, 0).provenance["steps"]
+    assert first[0] == "0" and int(last[0]) in {
+        network(runs, seed).provenance["steps"] for seed in (0, 1)
+    }
     # Concentrated at the end, and a random function's C at the start.
     assert last[2] < 0.2 < first[2] and last[3] < 1e-2 < first[3]
     if name == "fig8":
