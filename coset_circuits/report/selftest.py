@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from coset_circuits.evidence.known_answers import ALIKE
 from coset_circuits.evidence.selftest import SelfTest
-from coset_circuits.report.terminal import plainly
+from coset_circuits.report.terminal import plain_table, plainly, print_heading
 
 SHOWN = 10
 
@@ -30,11 +28,8 @@ def plain_text(found: SelfTest, width: int = 100) -> str:
 
 
 def _table(console: Console, title: str, headings: tuple[str, ...], rows: list[list[str]]) -> None:
-    console.print(Text(title, style="bold"))
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
-    for number, heading in enumerate(headings):
-        first = number == 0
-        table.add_column(heading, justify="left" if first else "right", min_width=30 * first)
+    print_heading(console, title.upper())
+    table = plain_table(headings[:1], headings[1:], gap=2)
     for row in rows:
         table.add_row(*map(Text, row))
     console.print(table)
@@ -42,6 +37,7 @@ def _table(console: Console, title: str, headings: tuple[str, ...], rows: list[l
 
 def _confusion(console: Console, found: SelfTest) -> None:
     frame = found.confusion()
+    frame = frame.loc[:, frame.any()]
     short = {ALIKE: "not told apart"}
     rows = [
         [
