@@ -26,7 +26,6 @@ def stored_pictures(cell: dict) -> list[bytes]:
 def test_cells_give_what_is_stored(tmp_path, monkeypatch, capsys):
     plt = pytest.importorskip("matplotlib.pyplot")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(plt, "show", lambda: None)
     plt.switch_backend("agg")
     namespace: dict = {}
     for number, cell in enumerate(CODE, start=1):
