@@ -210,6 +210,8 @@ def test_import_keeps_the_network(tmp_path):
         (("train", "S3", "--seeds", "5-1"), ("--seeds", "5-1")),
         (("train", "S3", "--recipe", "slow"), ("slow", "fast")),
         (("train", "S3", "--fraction", "2"), ("fraction", "2")),
+        (("train", "S3", "--set", "learning_rate=fast"), ("'fast'", "above 0")),
+        (("train", "S3", "--set", "lr"), ("--set", "learning_rate=0.02")),
         (("group", "S99"), ("S99",)),
         (("reproduce", "table9"), ("table9", "table1", "fig8", "all")),
         (("reproduce", "fig6", "--networks", "nosuch"), ("nosuch", "s5")),

@@ -61,7 +61,10 @@ def _best(comparison: Comparison, id: str) -> list[Candidate]:
 
 
 def _algorithms(comparison: Comparison) -> list[str] | None:
-    """What was compared, as Python; None where it is the default or cannot be written."""
+    """What was compared, as Python; None where it is the default.
+
+    An algorithm from elsewhere stands there by its name, for its user to fill in.
+    """
     known = {*(c.name for c in comparison.hypotheses), *comparison.not_applicable}
     default = {v.name for a in (CosetAlgorithm(), IrrepAlgorithm()) for v in a.variants()}
     if known == default:
@@ -70,10 +73,11 @@ def _algorithms(comparison: Comparison) -> list[str] | None:
     told: set[str] = set()
     for candidate in comparison.hypotheses:
         algorithm = candidate.circuit.algorithm
-        if algorithm is None or not _is_ours(algorithm):
+        if algorithm is None:
             return None
         if candidate.name not in told:
-            chosen.append(_call(algorithm))
+            ours = _is_ours(algorithm)
+            chosen.append(_call(algorithm) if ours else f"{type(algorithm).__name__}(...)")
             told |= {variant.name for variant in algorithm.variants()}
     return chosen or None
 

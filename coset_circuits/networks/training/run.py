@@ -101,7 +101,15 @@ class Run:
             group, d_mlp=recipe.d_mlp, d_embed=recipe.d_embed, act_fn=recipe.act_fn, seed=seed
         )
         network.label = f"{group.name}-seed{seed}"
-        return cls(network.to(device), recipe, seed)
+        try:
+            network.to(device)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise CosetCircuitsError(
+                f"The device {device!r} cannot be used ({reason.rstrip('.')}); give cpu, or cuda "
+                "where torch finds a GPU."
+            ) from error
+        return cls(network, recipe, seed)
 
     @property
     def last_step(self) -> int:

@@ -275,6 +275,12 @@ def test_nothing_is_called_grokked_on_a_sample_alone(monkeypatch):
     assert ended.pairs == 576
 
 
+@pytest.mark.parametrize("device", ["nosuch", "cuda:99"])
+def test_a_device_that_is_not_there_is_told(device):
+    with pytest.raises(CosetCircuitsError, match=f"The device '{device}' cannot be used"):
+        cc.train("S3", 0, device=device, max_steps=10, **SMALL)
+
+
 def test_a_run_whose_weights_are_no_numbers_says_so():
     with pytest.raises(TrainingFailed, match=r"S3-seed0 stopped at step 10: its loss .* is nan"):
         cc.train("S3", 0, learning_rate=1e30, max_steps=50, every=10, **SMALL)
