@@ -1,17 +1,35 @@
 # make demo   set everything up and explain the shipped S5 network
 # make test   the same set-up, then all tests
+# make docs   the site, in site/; open site/index.html
+# make test-all   make test, then with the lowest and highest TransformerLens 4.x
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+INSTALL := python -m pip install --quiet --disable-pip-version-check --editable '.[test,docs]'
+PYTEST := python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test lint clean gap
+.PHONY: demo test test-all docs lint clean gap chromium
 
 demo: $(READY)
 	$(BIN)/coset-circuits compare s5
 
 test: $(READY) gap
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/$(PYTEST)
+
+# Of a version that is not pinned, the newest that the other pins allow.
+LENS_lowest := 4.0.0
+LENS_highest := 4.*
+test-all: chromium test test-lens-lowest test-lens-highest
+
+test-lens-%: gap
+	$(PYTHON) -m venv $(VENV)-lens-$*
+	sed '/^transformer-lens==/d' constraints.txt > $(VENV)-lens-$*/constraints.txt
+	PIP_CONSTRAINT=$(VENV)-lens-$*/constraints.txt $(VENV)-lens-$*/bin/$(INSTALL) 'transformer-lens==$(LENS_$*)'
+	$(VENV)-lens-$*/bin/$(PYTEST)
+
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # The tests that ask GAP skip without it; root on Debian or Ubuntu gets it here, 15 MB.
 APT := DEBIAN_FRONTEND=noninteractive timeout 90 apt-get -qq --yes
@@ -21,6 +39,12 @@ gap:
 		{ $(APT) update; $(APT) --download-only $(GAP) && $(APT) $(GAP); }; } >/dev/null 2>&1 || \
 		echo "Tests that ask GAP will be skipped; to run them: apt-get $(GAP)"
 
+# Without a browser its tests are skipped, and then not everything is tested.
+chromium:
+	@for name in chromium chromium-browser google-chrome google-chrome-stable; do \
+		command -v $$name >/dev/null && exit 0; done; \
+		echo "The browser tests need Chromium: apt-get install chromium"; exit 1
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -29,8 +53,8 @@ lint: $(READY)
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"coset-circuits needs Python 3.11 or later; $(PYTHON) is {v.major}.{v.minor}. Run: make PYTHON=python3.11 $(MAKECMDGOALS)")'
 	$(PYTHON) -m venv $(VENV)
-	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	PIP_CONSTRAINT=constraints.txt $(BIN)/$(INSTALL)
 	@touch $@
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(VENV)-lens-* site

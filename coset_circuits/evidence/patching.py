@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any, Literal
 
 import numpy as np
@@ -21,7 +22,6 @@ import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformer_lens.patching import PatchingResult
 
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.evidence.blocks import Blocks, ratio_interval, sample_blocks
@@ -183,11 +183,21 @@ class Patching:
             )
         return pd.DataFrame(rows)
 
-    def to_transformer_lens(self) -> PatchingResult:
-        """The sweep as TransformerLens's own result; its examples are our left elements.
+    def to_transformer_lens(self) -> Any:
+        """The sweep as TransformerLens's ``PatchingResult``; its examples are our left elements.
 
         It brings ``effect``, ``stderr``, ``bootstrap_ci`` and ``permutation_pvalue``.
+
+        Raises:
+            CosetCircuitsError: TransformerLens is older than 4.2, which brought that class.
         """
+        try:
+            from transformer_lens.patching import PatchingResult
+        except ImportError as error:
+            raise CosetCircuitsError(
+                f"TransformerLens {version('transformer-lens')} has no PatchingResult, 4.2 brought "
+                "it. Run: pip install 'transformer-lens>=4.2,<5'."
+            ) from error
         return PatchingResult(
             values=self.values,
             axis_names=[],

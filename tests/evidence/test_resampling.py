@@ -10,7 +10,7 @@ from transformer_lens import HookedRootModule, TransformerBridge
 from transformer_lens.config import TransformerBridgeConfig
 from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge.sources import native  # noqa: F401
-from transformer_lens.tools.analysis import collect_activations
+from transformer_lens.tools import analysis
 
 import coset_circuits as cc
 from coset_circuits.errors import CosetCircuitsError
@@ -308,10 +308,13 @@ def test_resampling_what_is_constant_on_the_class_changes_nothing(transformer):
     )
 
 
+@pytest.mark.skipif(
+    not hasattr(analysis, "collect_activations"), reason="TransformerLens 4.3 brought it"
+)
 def test_across_batches_with_transformerlenss_own_collection(plain):
     x = torch.randn(12, 3, generator=torch.Generator().manual_seed(1))
     plain.eval()
-    collected = collect_activations(plain, "hook_hidden", x, plain, batch_size=5)
+    collected = analysis.collect_activations(plain, "hook_hidden", x, plain, batch_size=5)
     moved = collected[donors(LABELS, seed=6)]
     parts = [
         plain.run_with_hooks(x[rows], fwd_hooks=[("hook_hidden", replace(moved[rows]))])
