@@ -375,6 +375,16 @@ def test_a_line_of_python_repeats_the_comparison(trained, tmp_path, monkeypatch)
     assert again["findings"] == trained.to_dict()["findings"]
 
 
+class Foreign(cc.CosetAlgorithm):
+    def variants(self):
+        return (self,)
+
+
+def test_the_line_that_repeats_a_comparison_names_a_foreign_algorithm():
+    comparison = cc.compare(planted_coset(cc.group("S3"), "C2"), [Foreign(), cc.IrrepAlgorithm()])
+    assert "[Foreign(...), cc.IrrepAlgorithm()]" in whole_comparison(comparison)
+
+
 def test_the_lattice_marks_the_classes_in_use(trained):
     ax = all_figures(trained)["lattice"].axes[0]
     names = [text.get_text().splitlines()[0] for text in ax.texts]
