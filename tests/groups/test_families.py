@@ -190,7 +190,7 @@ def test_semidirect_products_are_the_families():
         ([[0, 1, 2], [0, 1, 1]], "does not permute"),
         ([[0, 1, 2], [1, 0, 2]], "Element 1 of C2 does not act on C3 by an automorphism"),
         ([[0, 2, 1], [0, 2, 1]], "no homomorphism"),
-        ([[0.0, 1, 2], [0, 2, 1]], "give integers"),
+        (np.array([[0.0, 1, 2], [0, 2, 1]]), "give integers"),
     ],
 )
 def test_actions_that_are_none_are_refused(action, sentence):
