@@ -1,16 +1,23 @@
 """What a network might be computing. Knows groups and networks."""
 
 from coset_circuits.algorithms.algorithm import (
+    NEGLIGIBLE,
+    UNEXPLAINED,
     Algorithm,
     Circuit,
     Classes,
     DescriptionLength,
     DoesNotApplyError,
     Roles,
+    Tables,
+    fitted_frame,
+    negligible,
+    residuals,
 )
 from coset_circuits.algorithms.coset import CosetAlgorithm, concentration, coset_fvu
 from coset_circuits.algorithms.irrep import IrrepAlgorithm, logit_similarity
 from coset_circuits.algorithms.null import DullNull, RawWeights
+from coset_circuits.algorithms.table_circuit import CLAIMS, TABLE_CLAIMS, TableCircuit
 
 ALGORITHMS: dict[str, type[CosetAlgorithm] | type[IrrepAlgorithm]] = {
     "coset": CosetAlgorithm,
@@ -20,6 +27,10 @@ ALGORITHMS: dict[str, type[CosetAlgorithm] | type[IrrepAlgorithm]] = {
 
 __all__ = [
     "ALGORITHMS",
+    "CLAIMS",
+    "NEGLIGIBLE",
+    "TABLE_CLAIMS",
+    "UNEXPLAINED",
     "Algorithm",
     "Circuit",
     "Classes",
@@ -30,7 +41,12 @@ __all__ = [
     "IrrepAlgorithm",
     "RawWeights",
     "Roles",
+    "TableCircuit",
+    "Tables",
     "concentration",
     "coset_fvu",
+    "fitted_frame",
     "logit_similarity",
+    "negligible",
+    "residuals",
 ]

@@ -273,6 +273,7 @@ def compare(
     network: GroupMLP,
     algorithms: Sequence[Algorithm] | None = None,
     *,
+    interventions: Iterable[Intervention] | None = None,
     seed: int = 0,
     pairs: int | None = None,
     thresholds: Thresholds = DEFAULT,
@@ -287,6 +288,7 @@ def compare(
     network: str | os.PathLike[str],
     algorithms: Sequence[Algorithm] | None = None,
     *,
+    interventions: Iterable[Intervention] | None = None,
     seed: int = 0,
     pairs: int | None = None,
     thresholds: Thresholds = DEFAULT,
@@ -301,6 +303,7 @@ def compare(
     network: Iterable[Given],
     algorithms: Sequence[Algorithm] | None = None,
     *,
+    interventions: Iterable[Intervention] | None = None,
     seed: int = 0,
     pairs: int | None = None,
     thresholds: Thresholds = DEFAULT,
@@ -314,6 +317,7 @@ def compare(
     network: Given | Iterable[Given],
     algorithms: Sequence[Algorithm] | None = None,
     *,
+    interventions: Iterable[Intervention] | None = None,
     seed: int = 0,
     pairs: int | None = None,
     thresholds: Thresholds = DEFAULT,
@@ -328,6 +332,8 @@ def compare(
             :class:`Comparison`. A list of them, or a folder of checkpoints: an :class:`Ensemble`.
             Networks are copied and measured in float64, one after the other.
         algorithms: the hypotheses, each shown in all its variants; coset and irrep by default.
+        interventions: what is done to the network and predicted by each hypothesis; all of
+            :data:`INTERVENTIONS` by default. ``[*cc.INTERVENTIONS.values(), mine]`` adds one.
         seed: of the noise, the relabelling, the bootstrap and, for a large group, the sample of
             pairs.
         pairs: how many pairs the interventions are measured on; all of them unless the group has
@@ -340,21 +346,22 @@ def compare(
         order: the element order of a foreign checkpoint, where it cannot be measured.
 
     Raises:
-        CosetCircuitsError: no algorithm, or two of one name; no such network; a file that cannot
-            be read, or none among several that can.
+        CosetCircuitsError: no algorithm or intervention, or two of one name; no such network; a
+            file that cannot be read, or none among several that can.
     """
     if not 0 <= seed < 2**63:
         raise CosetCircuitsError(f"The seed is {seed}; give a number from 0 to 2^63 − 1.")
-    chosen = _chosen(algorithms, pairs)
+    chosen, done = _chosen(algorithms, pairs), _to_be_done(interventions)
 
     def one(network: GroupMLP, progress: Report | None) -> Comparison:
-        return _compare_one(network, chosen, seed, pairs, thresholds, progress)
+        return _compare_one(network, chosen, done, seed, pairs, thresholds, progress)
 
     if is_collection(network):
         return compare_many(
             network,
-            chosen,
             one,
+            algorithms=chosen,
+            interventions=done,
             options={"seed": seed, "pairs": pairs},
             versions=versions(),
             thresholds=thresholds,
@@ -386,16 +393,34 @@ def _chosen(algorithms: Sequence[Algorithm] | None, pairs: int | None) -> list[A
     return list(algorithms)
 
 
+def _to_be_done(interventions: Iterable[Intervention] | None) -> list[Intervention]:
+    """The interventions, once it is sure that a finding can be told by its id."""
+    found = list(INTERVENTIONS.values() if interventions is None else interventions)
+    if not found:
+        raise CosetCircuitsError(
+            "No intervention was given; give at least one, or leave it out for all of them."
+        )
+    ids = [intervention.id for intervention in found]
+    for id in ids:
+        if ids.count(id) > 1:
+            raise CosetCircuitsError(
+                f"Two interventions have the id {id!r}; findings are told apart by it, so give "
+                "each its own."
+            )
+    return found
+
+
 def _compare_one(
     network: GroupMLP,
     algorithms: Sequence[Algorithm],
+    interventions: Sequence[Intervention],
     seed: int,
     pairs: int | None,
     thresholds: Thresholds,
     progress: Report | None,
 ) -> Comparison:
     network = _measured_copy(network)
-    told = _Progress(progress, 3 + len(INTERVENTIONS))
+    told = _Progress(progress, 3 + len(interventions))
     told("fitting hypotheses")
     candidates, not_applicable, notes = _fit_all(network, algorithms, seed, thresholds)
     told("all pairs")
@@ -407,7 +432,7 @@ def _compare_one(
     models.update({c.name: c.circuit.surrogate() for c in candidates})
     rows = []
     alike = _alike(models)
-    for intervention in INTERVENTIONS.values():
+    for intervention in interventions:
         told(intervention.title)
         rows.append(_row(intervention, models, alike, sample, seed))
     told("single claims")

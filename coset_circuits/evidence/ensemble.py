@@ -19,8 +19,9 @@ from coset_circuits.evidence.across import (
     findings_across,
     strata,
 )
+from coset_circuits.evidence.interventions import Intervention
 from coset_circuits.evidence.kept import Kept, asked
-from coset_circuits.evidence.sources import Given, Source, sources
+from coset_circuits.evidence.sources import Given, sources
 from coset_circuits.evidence.statistics import METHOD, too_few
 from coset_circuits.networks import GroupMLP
 from coset_circuits.thresholds import DEFAULT, Thresholds
@@ -222,9 +223,10 @@ class Ensemble:
 
 def compare_many(
     given: Iterable[Given] | Given,
-    algorithms: Sequence[Algorithm],
     compare_one: Compare,
     *,
+    algorithms: Sequence[Algorithm],
+    interventions: Sequence[Intervention],
     options: Mapping[str, Any],
     versions: Mapping[str, str],
     thresholds: Thresholds = DEFAULT,
@@ -237,10 +239,9 @@ def compare_many(
 
     Args:
         given: names, paths, networks, folders; see :func:`sources`.
-        algorithms: what is compared, for telling whether the same was asked before.
         compare_one: ``(network, progress)`` to its comparison.
-        options: what else the findings depend on.
-        versions: the same.
+        algorithms, interventions, options, versions: all that the comparison depends on, for
+            telling whether the same was asked before.
         order: the element order of foreign checkpoints, where it cannot be measured.
         out: a folder that gets one report a network. What it holds already, asked in the same
             way, is not computed again, so a stopped call can be made again and goes on.
@@ -251,7 +252,8 @@ def compare_many(
     """
     found = sources(given)
     kept = None if out is None else Kept(out)
-    asked_of = _Asker(algorithms, {**options, "order": order, "thresholds": asdict(thresholds)})
+    options = {**options, "order": order, "thresholds": asdict(thresholds)}
+    options["versions"] = dict(versions)
     results: list[NetworkFindings] = []
     skipped: dict[str, str] = {}
     seen: dict[str, str] = {}
@@ -264,7 +266,7 @@ def compare_many(
             if content in seen:
                 skipped[source.called] = f"The same network as {seen[content]}, counted once."
                 continue
-            question = asked_of(content, source, versions)
+            question = asked(content, source.naming(), options, algorithms, interventions)
             earlier = None if kept is None else kept.findings(question)
             result = earlier or compare_one(source.load(order), told)
         except CosetCircuitsError as error:
@@ -293,18 +295,6 @@ def compare_many(
         versions,
         tuple(_notes(across, thresholds)),
     )
-
-
-@dataclass(frozen=True)
-class _Asker:
-    algorithms: Sequence[Algorithm]
-    options: Mapping[str, Any]
-
-    def __call__(
-        self, content: str, source: Source, versions: Mapping[str, str]
-    ) -> dict[str, Any] | None:
-        options = {**self.options, "versions": dict(versions)}
-        return asked(content, source.naming(), self.algorithms, options)
 
 
 def _written(

@@ -6,15 +6,16 @@ import dataclasses
 
 import coset_circuits.algorithms
 from coset_circuits.algorithms import Algorithm, CosetAlgorithm, IrrepAlgorithm
-from coset_circuits.evidence import Candidate, Comparison
+from coset_circuits.evidence import INTERVENTIONS, Candidate, Comparison, Intervention
 from coset_circuits.networks import shipped
 from coset_circuits.report import tables as t
 
 
 def whole_comparison(comparison: Comparison) -> str:
     """One line that makes the comparison and its report again."""
-    chosen = _algorithms(comparison)
+    chosen, done = _algorithms(comparison), _interventions(comparison)
     given = "" if chosen is None else f", [{', '.join(chosen)}]"
+    given += "" if done is None else f", interventions=[{', '.join(done)}]"
     sample = f", pairs={len(comparison.pairs)}" if comparison.is_sampled else ""
     return (
         f"import coset_circuits as cc; cc.compare({_network(comparison)}{given}, "
@@ -24,6 +25,7 @@ def whole_comparison(comparison: Comparison) -> str:
 
 def one_row(comparison: Comparison, id: str) -> str:
     """One line that prints what network and best hypothesis answer under an intervention."""
+    row = next(r.intervention for r in comparison.rows if r.intervention.id == id)
     models = ['"network": m']
     for candidate in _best(comparison, id)[:1]:
         assert candidate.circuit.algorithm is not None
@@ -35,7 +37,7 @@ def one_row(comparison: Comparison, id: str) -> str:
         pairs = f"sampled({pairs}, {len(comparison.pairs)}, seed={comparison.seed})"
     return (
         f"{imports}; m = {_network(comparison)}.double(); "
-        f'print(cc.measure(cc.INTERVENTIONS["{id}"], {{{", ".join(models)}}}, {pairs}, '
+        f"print(cc.measure({_intervention(row)}, {{{', '.join(models)}}}, {pairs}, "
         f"seed={comparison.seed}))"
     )
 
@@ -80,6 +82,23 @@ def _algorithms(comparison: Comparison) -> list[str] | None:
             chosen.append(_call(algorithm) if ours else f"{type(algorithm).__name__}(...)")
             told |= {variant.name for variant in algorithm.variants()}
     return chosen or None
+
+
+def _interventions(comparison: Comparison) -> list[str] | None:
+    """What was done, as Python; None where it is the default."""
+    done, default = [row.intervention for row in comparison.rows], list(INTERVENTIONS.values())
+    if done == default:
+        return None
+    if done[: len(default)] == default:
+        return ["*cc.INTERVENTIONS.values()", *map(_intervention, done[len(default) :])]
+    return list(map(_intervention, done))
+
+
+def _intervention(one: Intervention) -> str:
+    """One of the user's own stands there by its id, for its user to fill in."""
+    if INTERVENTIONS.get(one.id) == one:
+        return f'cc.INTERVENTIONS["{one.id}"]'
+    return f"cc.Intervention({t.clean(one.id)!r}, ...)"
 
 
 def _is_ours(algorithm: Algorithm | None) -> bool:

@@ -13,7 +13,6 @@ from coset_circuits.evidence.across import (
     Stratum,
 )
 from coset_circuits.evidence.ensemble import Ensemble
-from coset_circuits.evidence.interventions import INTERVENTIONS
 from coset_circuits.evidence.statistics import METHOD, Estimate, Paired, networks_needed
 from coset_circuits.report import tables as t
 
@@ -338,7 +337,8 @@ def _separating(stratum: Stratum, id: str) -> int:
 
 
 def _experiments(stratum: Stratum) -> list[str]:
-    return [id for id in INTERVENTIONS if stratum.finding(id, None, "accuracy") is not None]
+    ids = dict.fromkeys(id for network in stratum.networks for id, _, _ in network.rows)
+    return [id for id in ids if stratum.finding(id, None, "accuracy") is not None]
 
 
 def _paired(

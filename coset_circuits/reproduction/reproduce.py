@@ -284,7 +284,7 @@ class _Reader:
             self.progress(told, self.done, self.count * (1 + len(self.looks)))
         self.done += 1
         kept = self.kept.get(name)
-        question = asked(content, one.source.naming(), [], {**options, "artifact": name})
+        question = asked(content, one.source.naming(), {**options, "artifact": name})
         earlier = None if kept is None else kept.findings(question)
         if earlier is not None:
             return earlier[0]

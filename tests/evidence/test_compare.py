@@ -261,11 +261,31 @@ def test_progress_counts_up_to_its_total(small):
         ([], {}, "No algorithm was given"),
         ([CosetAlgorithm(), CosetAlgorithm()], {}, "coset was given twice"),
         ([CosetAlgorithm()], {"pairs": 0}, "0 pairs were asked for"),
+        ([CosetAlgorithm()], {"interventions": []}, "No intervention was given"),
+        (
+            [CosetAlgorithm()],
+            {"interventions": [*INTERVENTIONS.values(), INTERVENTIONS["abs"]]},
+            "Two interventions have the id 'abs'",
+        ),
     ],
 )
 def test_what_cannot_be_compared_is_refused(small, algorithms, options, sentence):
     with pytest.raises(CosetCircuitsError, match=sentence):
         compare(small, algorithms, **options)
+
+
+def test_only_the_interventions_that_are_given_are_done(small):
+    third = cc.Intervention(
+        "third", "left × 3", lambda *_: [("hook_left_pre", lambda value, hook: 3 * value)]
+    )
+    given = [INTERVENTIONS["scale_left_2"], third]
+    comparison = compare(small, [CosetAlgorithm()], interventions=given)
+    assert [row.intervention for row in comparison.rows] == given
+    assert {p.rows for p in comparison.predicted.values()} == {2}
+    whole = compare(small, [CosetAlgorithm()])
+    alone = find(comparison.to_dict(), "scale_left_2", None, "loss")
+    assert alone["value"] == find(whole.to_dict(), "scale_left_2", None, "loss")["value"]
+    assert third.id not in INTERVENTIONS
 
 
 def test_an_unknown_candidate_is_refused_with_the_known_ones(of_coset):

@@ -15,7 +15,7 @@ import coset_circuits as cc
 from coset_circuits import CosetAlgorithm, CosetCircuitsError, IrrepAlgorithm, compare
 from coset_circuits.evidence.compare import Comparison
 from coset_circuits.evidence.ensemble import Ensemble
-from coset_circuits.evidence.kept import Kept
+from coset_circuits.evidence.kept import Kept, asked
 from coset_circuits.evidence.sources import is_collection, sources
 from coset_circuits.networks import planted_coset, planted_gcr
 
@@ -499,6 +499,29 @@ def test_findings_changed_by_hand_are_not_believed(tmp_path, light_reports, coun
     (tmp_path / "S3-seed0" / "asked.json").write_text("{")
     compare([network], COSET, out=tmp_path)
     assert len(counted) == 3
+
+
+def scaled(factor):
+    def hooks(model, pairs, seed):
+        return [("hook_left_pre", lambda value, hook: factor * value)]
+
+    return cc.Intervention("scaled", "left scaled", hooks)
+
+
+def test_interventions_of_ones_own_are_told_apart(tmp_path, light_reports, counted):
+    network = untrained(0)
+    for factor, times in ((2, 1), (2, 1), (3, 2), (torch.tensor(2), 3), (torch.tensor(2), 4)):
+        # What a tensor holds is not looked at, so that nothing is taken for the same.
+        compare([network], COSET, interventions=[scaled(factor)], out=tmp_path)
+        assert len(counted) == times
+
+
+def test_a_row_that_was_put_in_the_librarys_place_is_not_taken_for_it():
+    own = replace(cc.INTERVENTIONS["abs"], hooks=scaled(2).hooks)
+    ours, theirs = (
+        asked("network", [], {}, interventions=[one]) for one in (cc.INTERVENTIONS["abs"], own)
+    )
+    assert ours is not None and theirs is not None and ours != theirs
 
 
 class Nameless:

@@ -385,6 +385,20 @@ def test_the_line_that_repeats_a_comparison_names_a_foreign_algorithm():
     assert "[Foreign(...), cc.IrrepAlgorithm()]" in whole_comparison(comparison)
 
 
+def test_the_line_that_repeats_a_comparison_names_an_intervention_of_ones_own():
+    own = cc.Intervention("fold", "left side folded", lambda *_: [])
+    network, algorithms = planted_coset(cc.group("S3"), "C2"), [cc.CosetAlgorithm()]
+    known = list(cc.INTERVENTIONS.values())
+    for given, words in (
+        ([*known, own], "[*cc.INTERVENTIONS.values(), cc.Intervention('fold', ...)]"),
+        ([own, known[0]], """[cc.Intervention('fold', ...), cc.INTERVENTIONS["base"]]"""),
+    ):
+        comparison = cc.compare(network, algorithms, interventions=given)
+        assert f"interventions={words}" in whole_comparison(comparison)
+    assert "cc.measure(cc.Intervention('fold', ...), " in one_row(comparison, "fold")
+    assert "interventions=" not in whole_comparison(cc.compare(network, algorithms))
+
+
 def test_the_lattice_marks_the_classes_in_use(trained):
     ax = all_figures(trained)["lattice"].axes[0]
     names = [text.get_text().splitlines()[0] for text in ax.texts]
