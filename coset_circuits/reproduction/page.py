@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 from collections.abc import Iterator, Sequence
@@ -32,6 +33,8 @@ COLUMNS_NOTE = (
     "paper: as printed. ours: over the networks named. control: the same where the effect should "
     "be absent or has a dull cause, or the correction of the paper's figure."
 )
+SAVED = "saved.json"
+"""What the files were made from, and the hash of each: they are not drawn twice."""
 DPI = 160
 MAX_NAMES = 8
 
@@ -53,7 +56,13 @@ def files(made: Reproduction) -> dict[str, str | bytes]:
             for name, figure in figures(section, told).items():
                 found[f"figures/{name}.svg"] = svg(figure, name)
                 found[f"figures/{name}.png"] = _png(figure)
-    return found
+    hashes = {name: _sha256(content) for name, content in found.items()}
+    note = {"made_from": made.made_from, "files": hashes}
+    return {**found, SAVED: json.dumps(note, indent=1) + "\n"}
+
+
+def _sha256(content: str | bytes) -> str:
+    return hashlib.sha256(content if isinstance(content, bytes) else content.encode()).hexdigest()
 
 
 def figures(section: Section, told: Told) -> dict[str, Figure]:

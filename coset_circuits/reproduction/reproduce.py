@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.evidence.compare import versions, without_nan
 from coset_circuits.evidence.ensemble import Report, none_of, unused_name
-from coset_circuits.evidence.kept import FINDINGS, Kept, asked
+from coset_circuits.evidence.kept import FINDINGS, Kept, asked, source_hash
 from coset_circuits.evidence.sources import Given, Source, sources
 from coset_circuits.networks import shipped
 from coset_circuits.report.folder import write
@@ -82,6 +82,7 @@ class Reproduction:
         networks: what was studied.
         skipped: files that are not among them, and why.
         command: what makes it again.
+        made_from: a hash of all that it depends on.
     """
 
     sections: tuple[Section, ...]
@@ -90,6 +91,7 @@ class Reproduction:
     seed: int
     versions: Mapping[str, str]
     command: str
+    made_from: str
 
     def __getitem__(self, name: str) -> Section:
         """The section of an artifact.
@@ -128,6 +130,19 @@ class Reproduction:
         from coset_circuits.reproduction.page import files
 
         return write(folder, lambda: files(self), below=("tables", "figures"))
+
+    def is_saved_in(self, folder: str | os.PathLike[str]) -> bool:
+        """Whether a folder holds all files of this reproduction, made by the same code."""
+        from coset_circuits.reproduction.page import SAVED
+
+        try:
+            note = json.loads((Path(folder) / SAVED).read_bytes())
+            return note["made_from"] == self.made_from and all(
+                hashlib.sha256((Path(folder) / name).read_bytes()).hexdigest() == content
+                for name, content in note["files"].items()
+            )
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return False
 
     def __str__(self) -> str:
         from coset_circuits.reproduction.page import plain_text
@@ -182,15 +197,17 @@ def reproduce(
         raise CosetCircuitsError(none_of(len(found), reader.skipped))
     if progress is not None:
         progress("tables and figures", reader.done, reader.done)
+    command = _command(what, networks, seed)
     made = Reproduction(
         tuple(_section(artifact, reader) for artifact in wanted),
         tuple(reader.about),
         reader.skipped,
         seed,
         versions(),
-        _command(what, networks, seed),
+        command,
+        _made_from(reader, wanted, command),
     )
-    if folder is not None:
+    if folder is not None and not made.is_saved_in(folder):
         made.save(folder)
     return made
 
@@ -327,6 +344,14 @@ class _One:
                 content = path.read_bytes() if path.is_file() else b""
                 whole.update(hashlib.sha256(content).digest())
         return whole.hexdigest()
+
+
+def _made_from(reader: _Reader, wanted: Sequence[Artifact], command: str) -> str:
+    """A hash of what was seen, of what was wanted, and of the code that tells and draws it."""
+    seen = [[asdict(one) for one in found] for found in (reader.about, *reader.seen.values())]
+    names = [artifact.name for artifact in wanted]
+    whole = [seen, reader.refused, reader.skipped, names, command, versions(), source_hash()]
+    return hashlib.sha256(json.dumps(whole).encode()).hexdigest()
 
 
 def _section(artifact: Artifact, reader: _Reader) -> Section:

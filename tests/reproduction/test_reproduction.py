@@ -379,6 +379,26 @@ def test_a_second_call_looks_at_nothing(made, runs, out, monkeypatch):
     assert again.to_dict() == made.to_dict()
 
 
+def test_a_second_call_draws_nothing_unless_a_file_is_gone(made, runs, out, monkeypatch):
+    assert made.is_saved_in(out)
+    drawn = []
+    draw = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda *a, **k: (drawn.append(a), draw(*a, **k)))
+    cc.reproduce("all", runs, out=out)
+    assert not drawn
+    picture = next((out / "figures").glob("fig8*.png"))
+    whole = picture.read_bytes()
+    picture.write_bytes(whole[:-1])
+    cc.reproduce("all", runs, out=out)
+    assert drawn and picture.read_bytes() == whole
+
+
+def test_one_part_is_not_taken_for_another(tmp_path):
+    for name in ("table4", "table5"):
+        assert cc.reproduce(name, out=tmp_path).is_saved_in(tmp_path)
+        assert list((tmp_path / "tables").glob(f"{name}*"))
+
+
 def test_what_changed_is_looked_at_again(made, runs, out):
     steps = sorted((runs / "S4-seed1" / "checkpoints").glob("step-*.safetensors"))
     before = steps[3].read_bytes()
