@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pandas as pd
 import torch
@@ -15,6 +14,7 @@ from coset_circuits.algorithms import Circuit
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.evidence.partitions import Partition, canonical
 from coset_circuits.networks import GroupMLP
+from coset_circuits.networks.hidden import HiddenMoments, hidden_moments
 
 
 def variance_by_product(
@@ -38,8 +38,9 @@ def variance_by_product(
             f"The labels are {labels.dtype} of shape {tuple(labels.shape)}; give one integer for "
             f"each of the {order} elements."
         )
-    moments = _Moments.of(network, neurons, chunk)
-    return moments.explained(torch.arange(order) if labels is None else labels)
+    write = _written(network, neurons)
+    (moments,) = hidden_moments(network, [network.group], chunk=chunk)
+    return _explained(moments, write, torch.arange(order) if labels is None else labels)
 
 
 def product_variance(circuit: Circuit, *, seed: int = 0, chunk: int = 20_000) -> pd.DataFrame:
@@ -66,19 +67,20 @@ def product_variance(circuit: Circuit, *, seed: int = 0, chunk: int = 20_000) ->
     random = cells if wrong is None else wrong.labels["product"]
     moved = (canonical(cells) != canonical(random)).any(0)
     worst = torch.maximum(circuit.roles.fvu_left, circuit.roles.fvu_right)
-    rows = []
+    network, rows = circuit.network, []
+    (moments,) = hidden_moments(network, [network.group], chunk=chunk)
     for number in (partition.weight > 0).nonzero()[:, 0].tolist():
         neurons = (partition.column == number).nonzero()[:, 0].tolist()
-        moments = _Moments.of(circuit.network, neurons, chunk)
-        by_chance = moments.explained(random[:, number]) if moved[number] else math.nan
+        write = _written(network, neurons)
+        by_chance = _explained(moments, write, random[:, number]) if moved[number] else math.nan
         rows.append(
             {
                 "role": circuit.roles.names[neurons[0]],
                 "neurons": neurons,
                 "fvu": float(worst[neurons].max()),
                 "cells": len(cells[:, number].unique()),
-                "cell": moments.explained(cells[:, number]),
-                "product": moments.explained(torch.arange(len(cells))),
+                "cell": _explained(moments, write, cells[:, number]),
+                "product": _explained(moments, write, torch.arange(len(cells))),
                 "random": by_chance,
             }
         )
@@ -86,46 +88,28 @@ def product_variance(circuit: Circuit, *, seed: int = 0, chunk: int = 20_000) ->
     return pd.DataFrame(rows, columns=columns)
 
 
-@dataclass(frozen=True)
-class _Moments:
-    """Means by product of some neurons' activations, and the metric of the logits they write."""
-
-    means: Float[Tensor, "order members"]
-    total: float
-    metric: Float[Tensor, "members members"]
-
-    @classmethod
-    def of(cls, network: GroupMLP, neurons: Sequence[int], chunk: int) -> _Moments:
-        group, members = network.group, list(neurons)
-        if not members or not all(0 <= j < network.cfg.d_mlp for j in members):
-            raise CosetCircuitsError(
-                f"The neurons are {members}; give some of 0 to {network.cfg.d_mlp - 1}."
-            )
-        left, right, write = (
-            table.detach().double().cpu()[:, members]
-            for table in (network.left_table, network.right_table, network.W_U.T)
+def _written(network: GroupMLP, neurons: Sequence[int]) -> Float[Tensor, "d_mlp order"]:
+    """What some neurons write into the centred logits; the others write nothing."""
+    members = list(neurons)
+    if not members or not all(0 <= j < network.cfg.d_mlp for j in members):
+        raise CosetCircuitsError(
+            f"The neurons are {members}; give some of 0 to {network.cfg.d_mlp - 1}."
         )
-        write = write - write.mean(0)
-        metric = write.T @ write
-        sums = torch.zeros(group.order, len(members), dtype=torch.float64)
-        energy = 0.0
-        for pairs in group.pairs().split(chunk):
-            post = network.activation.function(left[pairs[:, 0]] + right[pairs[:, 1]])
-            sums.index_add_(0, group.products(pairs), post)
-            energy += float(((post @ metric) * post).sum())
-        means = sums / group.order
-        centre, mean_energy = means.mean(0), energy / group.order**2
-        total = mean_energy - float(centre @ metric @ centre)
-        # A difference: what rounding leaves of activations that do not vary is no variance.
-        return cls(means, total if total > 1e-12 * mean_energy else 0.0, metric)
+    own = network.W_U.detach().double().cpu()
+    write = torch.zeros_like(own)
+    write[members] = own[members] - own[members].mean(1, keepdim=True)
+    return write
 
-    def explained(self, labels: Int[Tensor, "order"]) -> float:
-        """The share of the variance that lies between the cells."""
-        cells = torch.unique(labels, return_inverse=True)[1]
-        count = int(cells.max()) + 1
-        sizes = torch.bincount(cells, minlength=count).double()
-        width = self.means.shape[1]
-        by_cell = torch.zeros(count, width, dtype=torch.float64).index_add_(0, cells, self.means)
-        by_cell = by_cell / sizes[:, None] - self.means.mean(0)
-        between = float((((by_cell @ self.metric) * by_cell).sum(1) * sizes).sum() / len(labels))
-        return between / self.total if self.total > 0 else math.nan
+
+def _explained(
+    moments: HiddenMoments, write: Float[Tensor, "d_mlp order"], labels: Int[Tensor, "order"]
+) -> float:
+    """The share of the written logits' variance that lies between cells of products."""
+    cells = torch.unique(labels, return_inverse=True)[1]
+    sizes = torch.bincount(cells).double()
+    by_cell = torch.zeros(len(sizes), len(write), dtype=torch.float64)
+    by_cell.index_add_(0, cells, moments.by_product)
+    logits = (by_cell / sizes[:, None] - moments.mean) @ write
+    total = moments.variance(write)
+    between = float(logits.square().sum(1) @ sizes) / len(labels)
+    return between / total if total > 0 else math.nan

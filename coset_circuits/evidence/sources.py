@@ -15,7 +15,7 @@ import torch
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.networks import GroupMLP, load, shipped
 from coset_circuits.networks.checkpoints import FOLDER_FILES
-from coset_circuits.networks.training.run_folder import is_step
+from coset_circuits.networks.training.run_folder import is_state, is_step
 
 Given = GroupMLP | str | os.PathLike[str]
 SUFFIXES = (".safetensors", ".pt", ".pth")
@@ -41,7 +41,7 @@ class Source:
         """
         if isinstance(self.given, GroupMLP):
             return self.given
-        if isinstance(self.given, Path) and _is_state(self.given):
+        if isinstance(self.given, Path) and is_state(self.given):
             raise CosetCircuitsError(
                 f"{self.given} is the state of an unfinished run, not a network; finish it with "
                 "coset-circuits train --resume."
@@ -159,10 +159,6 @@ def _natural(path: Path) -> list[tuple[int, str]]:
     """seed2 before seed10."""
     parts = re.split(r"(\d+)", path.name)
     return [(int(p), "") if p.isdecimal() else (-1, p) for p in parts]
-
-
-def _is_state(path: Path) -> bool:
-    return path.name == "state.safetensors" and path.parent.name == "checkpoints"
 
 
 def _nothing_in(folder: Path) -> str:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 NETWORK = "network.safetensors"
 _CHECKPOINTS = "checkpoints"
+_STATE = "state.safetensors"
 _STEP = re.compile(r"step-(\d+)\.safetensors")
 
 
@@ -72,6 +73,11 @@ def is_step(path: Path) -> bool:
     return path.parent.name == _CHECKPOINTS and _STEP.fullmatch(path.name) is not None
 
 
+def is_state(path: Path) -> bool:
+    """Whether a file is the state of an unfinished run."""
+    return path.parent.name == _CHECKPOINTS and path.name == _STATE
+
+
 class RunFolder:
     """A run's folder, held by this process alone while it is open.
 
@@ -90,7 +96,7 @@ class RunFolder:
         self.path = path
         self.network = path / NETWORK
         self.checkpoints = path / _CHECKPOINTS
-        self.state = self.checkpoints / "state.safetensors"
+        self.state = self.checkpoints / _STATE
         self.steps = frozenset(checkpoints)
         self.save_every = save_every
         self._saved = time.monotonic()
