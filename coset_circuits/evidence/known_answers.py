@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.evidence.controls import keeps_structure
 from coset_circuits.groups import FiniteGroup, RealBlock, SubgroupClass, spectrum
 from coset_circuits.groups import group as named_group
+from coset_circuits.groups.fourier import power
 from coset_circuits.networks import GroupMLP, planted_coset, planted_gcr, train
 from coset_circuits.networks.spoilt import joined, noisy, relabelled
 
@@ -26,10 +28,10 @@ NULLS = ("memorised", "untrained", "permuted labels", "permuted outputs")
 NOISE = (0.02, 0.05, 0.1, 0.2, 0.5)
 """Standard deviations of the noise, in those of each neuron's own tables and unembedding."""
 
-_BASES = 20
+_DRAWS = 20
 AWAY = 0.02
-"""Most neurons of a planted GCR leave more of their variance than this within any cosets: twice
-what would count as cosets."""
+"""Most neurons planted as one algorithm's alone leave more of their variance than this to the
+other: twice what would count as explained."""
 
 LARGE = 60
 """From this order on circuits are planted with few conjugates, and pairs are sampled."""
@@ -124,7 +126,24 @@ def _coset(group: FiniteGroup, seed: int, *names: str) -> GroupMLP:
 def _of_class(group: FiniteGroup, found: SubgroupClass) -> Case:
     truth = {COSET, IRREP} if irreps_suffice(found) else {COSET}
     what = f"cosets of {found.name}"
-    return _case(group, what, PLANTED[0], truth, lambda seed: _coset(group, seed, found.name))
+    return _case(group, what, PLANTED[0], truth, lambda seed: _of_cosets(group, seed, found))
+
+
+def _of_cosets(group: FiniteGroup, seed: int, found: SubgroupClass) -> GroupMLP:
+    """A coset circuit that is not one of irreps, unless irreps hold all functions on its cosets.
+
+    On four cosets in D4 one order of equally spaced levels in three lies in one irrep.
+    """
+    if irreps_suffice(found):
+        return _coset(group, seed, found.name)
+    drawn = _first_away(lambda k: _coset(group, seed + 1000 * k, found.name), _left_by_irreps)
+    if drawn is None:
+        raise CosetCircuitsError(
+            f"All levels on the cosets of {found.name} in {group.name} that were tried are near "
+            "its irreps, so that both hypotheses are true of them; choose another group, such as "
+            "S4 or D4."
+        )
+    return drawn
 
 
 def _with_sign(group: FiniteGroup, classes: list[SubgroupClass]) -> Iterator[Case]:
@@ -164,21 +183,28 @@ def _planted_gcr(group: FiniteGroup, seed: int, act_fn: Literal["square", "relu"
     """
     faithful = [block for block in group.real_blocks if _is_faithful(block)]
     choices = [[b.name] for b in sorted(faithful, key=lambda b: b.dimension)] or [None]
+    scale = 8.0 if act_fn == "square" else 2.0
     for names in choices:
-        for attempt in range(_BASES):
-            drawn = planted_gcr(
-                group,
-                names,
-                seed=1000 * seed + attempt,
-                scale=8.0 if act_fn == "square" else 2.0,
-                act_fn=act_fn,
-            )
-            if float((_from_cosets(drawn) > AWAY).double().mean()) > 0.75:
-                return drawn
+
+        def draw(k: int, names: list[str] | None = names) -> GroupMLP:
+            return planted_gcr(group, names, seed=1000 * seed + k, scale=scale, act_fn=act_fn)
+
+        if (found := _first_away(draw, _left_by_cosets)) is not None:
+            return found
     raise CosetCircuitsError(
         f"Every basis of the irreps of {group.name} that was tried is near its cosets, so that "
         "both hypotheses are true of GCR there; choose another group, such as S4 or D4."
     )
+
+
+def _first_away(
+    draw: Callable[[int], GroupMLP], left_over: Callable[[GroupMLP], Tensor]
+) -> GroupMLP | None:
+    """The first of some draws of which most neurons are not the other algorithm's as well."""
+    for drawn in map(draw, range(_DRAWS)):
+        if float((left_over(drawn) > AWAY).double().mean()) > 0.75:
+            return drawn
+    return None
 
 
 def _is_faithful(block: RealBlock) -> bool:
@@ -186,7 +212,7 @@ def _is_faithful(block: RealBlock) -> bool:
 
 
 @torch.no_grad()
-def _from_cosets(network: GroupMLP) -> Float[Tensor, "d_mlp"]:
+def _left_by_cosets(network: GroupMLP) -> Float[Tensor, "d_mlp"]:
     """What share of each neuron's variance is least left within cosets, on its worse side.
 
     Of the left table within right cosets, of the right table within left cosets of a conjugate.
@@ -212,6 +238,28 @@ def _within(
     return 1 - means.var(0, correction=0) / table.var(0, correction=0)
 
 
+@torch.no_grad()
+def _left_by_irreps(network: GroupMLP) -> Float[Tensor, "d_mlp"]:
+    """What share of each neuron's variance is least left by irreps, on its worse side.
+
+    By as many irreps as the hypothesis allows a neuron; see :func:`irreps_suffice`.
+    """
+    group = network.group
+    sizes = [block.parameters for block in group.real_blocks]
+    shares = torch.stack([power(group, t) for t in (network.left_table, network.right_table)])
+    shares[:, 0] = 0  # the mean
+    shares = shares / shares.sum(1, keepdim=True)
+    others = range(1, len(sizes))
+    return torch.stack(
+        [
+            1 - shares[:, list(chosen)].sum(1).amin(0)
+            for count in others
+            for chosen in combinations(others, count)
+            if sum(sizes[i] for i in chosen) <= group.order // 2
+        ]
+    ).amin(0)
+
+
 def _mixed(group: FiniteGroup, classes: list[SubgroupClass]) -> Iterator[Case]:
     """Neurons of both kinds: neither hypothesis is true of all, unless irreps hold the cosets."""
     for suffice in (False, True):
@@ -222,12 +270,12 @@ def _mixed(group: FiniteGroup, classes: list[SubgroupClass]) -> Iterator[Case]:
                 f"cosets of {found.name} and GCR",
                 PLANTED[2],
                 {IRREP} if suffice else set(),
-                lambda seed, found=found: _mixture(group, seed, found.name),
+                lambda seed, found=found: _mixture(group, seed, found),
             )
 
 
-def _mixture(group: FiniteGroup, seed: int, name: str) -> GroupMLP:
-    return joined([_coset(group, seed, name), _planted_gcr(group, seed, "relu")])
+def _mixture(group: FiniteGroup, seed: int, found: SubgroupClass) -> GroupMLP:
+    return joined([_of_cosets(group, seed, found), _planted_gcr(group, seed, "relu")])
 
 
 def _noisy(group: FiniteGroup, classes: list[SubgroupClass]) -> Iterator[Case]:
