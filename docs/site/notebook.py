@@ -10,18 +10,15 @@ from mkdocs.structure.files import File, Files
 def on_files(files: Files, *, config: Any) -> Files:
     """Beside each notebook, which stays to be downloaded, a page of it."""
     for file in [file for file in files if file.src_uri.endswith(".ipynb")]:
-        content = as_markdown(json.loads(file.content_string), file.name + ".ipynb")
-        files.append(File.generated(config, _page(file.src_uri), content=content))
+        path = Path(file.src_uri)
+        content = as_markdown(json.loads(file.content_string), path.name)
+        files.append(File.generated(config, path.with_suffix(".md").as_posix(), content=content))
     return files
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """What links to a notebook in the repository leads to its page on the site."""
     return markdown.replace(".ipynb)", ".md)")
-
-
-def _page(notebook: str) -> str:
-    return str(Path(notebook).with_suffix(".md"))
 
 
 def as_markdown(notebook: dict[str, Any], name: str) -> str:

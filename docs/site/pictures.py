@@ -176,7 +176,7 @@ def pictures() -> Iterator[tuple[str, Figure]]:
     figure = Figure(figsize=(6.4, 2.2), layout="constrained")
     trio = {"ρ(a)": g, "· ρ(b)": h, "= ρ(ab)": S4.table[g, h]}
     for ax, (title, element) in zip(figure.subplots(1, 3), trio.items(), strict=True):
-        matrix(np.asarray(rho.matrices[element]).real, ax).set_title(title)
+        matrix(rho.matrices[element].numpy(), ax).set_title(title)
         ax.set_xlabel(S4.labels[element])
     yield "concepts-irrep", figure
 
@@ -185,7 +185,7 @@ def pictures() -> Iterator[tuple[str, Figure]]:
     yield "concepts-irreps-in-use", figure
 
     figure = Figure(figsize=(7.2, 5.0), layout="constrained")
-    front(cc.compare("s4"), figure.add_subplot())
+    front(cc.compare(circuit.network), figure.add_subplot())
     yield "concepts-front", figure
 
 
