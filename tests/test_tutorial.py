@@ -53,6 +53,11 @@ def test_pictures_are_small_and_cells_were_run_in_order():
         assert picture.startswith(b"\x89PNG") and len(picture) < 100_000
 
 
+def test_pictures_have_a_text_alternative():
+    for cell in CODE:
+        assert bool(stored_pictures(cell)) == bool(cell["metadata"].get("alt"))
+
+
 def test_links_lead_somewhere():
     text = "".join("".join(cell["source"]) for cell in CELLS if cell["cell_type"] == "markdown")
     links = [part.split(")")[0] for part in text.split("](")[1:]]

@@ -1,8 +1,10 @@
 """The site builds without a warning, names everything public, and needs no network."""
 
 import ast
+import html
 import importlib
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -72,9 +74,23 @@ def test_the_reference_leads_to_what_is_imported(site):
         assert found is getattr(package, name), path
 
 
+def test_the_notebook_is_a_page_with_the_output_that_is_stored_in_it(site):
+    notebook = ROOT / "docs" / "tutorial.ipynb"
+    page = (site / "tutorial.html").read_text()
+    text = html.unescape(re.sub(r"<[^>]+>", "", page))
+    cells = json.loads(notebook.read_text())["cells"]
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    printed = ["".join(output["text"]) for output in outputs if "text" in output]
+    pictures = [output["data"]["image/png"] for output in outputs if "data" in output]
+    assert all(lines.strip() in text for lines in printed) and len(printed) > 5
+    assert re.findall(r'src="data:image/png;base64,([^"]+)"', page) == [p.strip() for p in pictures]
+    assert 'href="tutorial.html"' in (site / "index.html").read_text()
+    assert (site / "tutorial.ipynb").read_bytes() == notebook.read_bytes()
+
+
 @pytest.mark.browser
 @pytest.mark.skipif(chromium() is None, reason="no chromium on the PATH")
-@pytest.mark.parametrize("page", ["index.html", "reference/evidence.html"])
+@pytest.mark.parametrize("page", ["index.html", "tutorial.html", "reference/evidence.html"])
 def test_a_page_from_a_file_searches_and_fetches_nothing(site, page):
     path = chromium()
     assert path is not None
