@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.evidence.controls import keeps_structure
+from coset_circuits.evidence.controls import random_names
 from coset_circuits.groups import FiniteGroup, RealBlock, SubgroupClass, spectrum
 from coset_circuits.groups import group as named_group
 from coset_circuits.groups.fourier import power
@@ -325,10 +325,8 @@ def _permuted(group: FiniteGroup, seed: int, name: str, inputs: bool) -> GroupML
     """A coset circuit under random names of the elements that keep nothing of the group."""
     # A stream apart from that of a comparison's relabelled control: with the same one, the control
     # of seed 3 would undo the permutation of seed 3.
-    rng = np.random.default_rng((seed, 1))
-    permutation = rng.permutation(group.order)
-    while keeps_structure(group, permutation):
-        permutation = rng.permutation(group.order)
+    names = random_names(group, np.random.default_rng((seed, 1)))
+    assert names is not None  # there is a circuit, so the group is not as small as that
     return relabelled(
-        _coset(group, seed, name), torch.from_numpy(permutation), inputs=inputs, outputs=True
+        _coset(group, seed, name), torch.from_numpy(names), inputs=inputs, outputs=True
     )

@@ -151,7 +151,10 @@ def share(count: int, networks: int, thresholds: Thresholds = DEFAULT) -> Estima
     p, weight = count / networks, z * z / networks
     middle = (p + weight / 2) / (1 + weight)
     half = z / (1 + weight) * math.sqrt(p * (1 - p) / networks + weight / (4 * networks))
-    return Estimate(p, (max(0.0, middle - half), min(1.0, middle + half)), networks)
+    # None and all lie on its bounds, which rounding would miss.
+    low = middle - half if count else 0.0
+    high = middle + half if count < networks else 1.0
+    return Estimate(p, (low, high), networks)
 
 
 def signed_rank_p(

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 import coset_circuits as cc
 from coset_circuits.evidence import commuting_fraction, relabelled_group
@@ -32,6 +33,48 @@ def test_a_seed_fixes_the_relabelling():
     group = cc.group("S4")
     one, same, other = (relabelled_group(group, seed) for seed in (0, 0, 1))
     assert one == same and one != other
+
+
+def cosets_kept(group, names):
+    """How many partitions into cosets are sent to partitions into cosets, set by set."""
+    table = group.array
+    partitions = {
+        frozenset(frozenset(int(x) for x in coset) for coset in cosets)
+        for h in group.subgroups
+        if 1 < h.order < group.order
+        for cosets in (table[h.array].T, table[:, h.array])
+    }
+    moved = [frozenset(frozenset(int(names[x]) for x in c) for c in p) for p in partitions]
+    return sum(partition in partitions for partition in moved)
+
+
+@pytest.mark.parametrize(("name", "fewest"), [("D4", 0), ("C2^3", 0), ("C6", 0), ("S3", 2)])
+def test_cosets_do_not_stay_cosets(name, fewest):
+    """In S3 they cannot all be broken up: no permutation keeps fewer than two of its seven."""
+    group = cc.group(name)
+    kept = []
+    for seed in range(40):
+        other = relabelled_group(group, seed)
+        kept.append(cosets_kept(group, other.origin[1]))
+    assert set(kept) == {fewest}
+    drawn = [np.random.default_rng(seed).permutation(group.order) for seed in range(60)]
+    least = [cosets_kept(group, names) for names in drawn if not keeps_structure(group, names)]
+    assert min(least) == fewest
+    assert max(least) > 0  # the first draw would not always have done
+
+
+def test_d4s_irrep_does_not_survive_where_cosets_of_the_centre_did():
+    """Seed 18 once drew names that keep the centre's cosets, and with them all odd functions."""
+    group = cc.group("D4")
+    names = np.random.default_rng(18).permutation(group.order)
+
+    def onto_irrep(of):
+        """The projection onto its functions, up to scale: its character of g h⁻¹."""
+        block = next(b for b in of.real_blocks if b.dimension == 2)
+        return block.character[of.table[:, of.inverses]]
+
+    assert torch.allclose(onto_irrep(group.relabelled(names)), onto_irrep(group))
+    assert not torch.allclose(onto_irrep(relabelled_group(group, 18)), onto_irrep(group))
 
 
 @pytest.mark.parametrize("name", ["C1", "C2", "C3", "klein"])
