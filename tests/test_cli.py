@@ -209,7 +209,9 @@ def test_import_keeps_the_network(tmp_path):
     assert done.returncode == 0, done.stderr
     copied, own = load_file(tmp_path / "copy.safetensors"), dict(network.named_parameters())
     assert all((copied[name] == own[name]).all() for name in own)
-    told = run("import", tmp_path / "mine.safetensors", "--out", tmp_path / "n.safetensors", "--json")
+    told = run(
+        "import", tmp_path / "mine.safetensors", "--out", tmp_path / "n.safetensors", "--json"
+    )
     assert told.returncode == 0 and told.stderr == ""
     assert json.loads(told.stdout) == {
         "name": "s4",
@@ -217,7 +219,7 @@ def test_import_keeps_the_network(tmp_path):
         "d_mlp": 64,
         "act_fn": "relu",
         "element_order": None,
-        "file": str(tmp_path / "n.safetensors"),
+        "file": str(tmp_path / "again.safetensors"),
     }
 
 

@@ -23,6 +23,8 @@
   function watchBoxes() {
     const boxes = new ResizeObserver((entries) => new Set(entries.map(({ target }) => target.closest(".scroll"))).forEach(measure));
     function measure(box) {
+      // Boxes of closed rows are seen when these are opened.
+      if (!box.clientWidth) return;
       const hidden = box.scrollWidth - box.clientWidth;
       box.classList.toggle("fits", hidden < 2);
       box.classList.toggle("beyond", hidden - box.scrollLeft > 1);
@@ -340,11 +342,12 @@
       const { steps } = known.formation;
       const all = [...known.formation.left[j], ...known.formation.right[j]].filter((v) => v > 0);
       const [low, high] = all.length ? [Math.log10(Math.min(...all)), 0] : [-1, 0];
-      const last = Math.log10(steps.at(-1));
-      const x = (step) => box.x + (box.width * Math.log10(Math.max(step, 1))) / (last || 1);
+      // Step 0 has no place on a logarithmic axis.
+      const [first, last] = [steps.find((step) => step > 0) || 1, steps.at(-1)];
+      const x = (step) => box.x + (box.width * Math.log10(step / first)) / (Math.log10(last / first) || 1);
       const margin = 0.06 * (high - low);
       const y = (value) => box.y + (box.height * (high + margin - Math.log10(Math.max(value, 1e-16)))) / (high - low + 2 * margin);
-      axes(context, box, colours, low, high, `training step, 1 to ${steps.at(-1)} (logarithmic)`);
+      axes(context, box, colours, low, high, `training step, ${first} to ${last} (logarithmic)`);
       ["left", "right"].forEach((side, i) => {
         context.strokeStyle = colours[side];
         context.setLineDash(i ? [5, 3] : []);
