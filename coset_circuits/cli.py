@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -26,6 +26,9 @@ app = typer.Typer(
     help="What algorithm did this network learn? For networks that multiply in a finite group.",
 )
 
+USAGE_ERROR = cast("type[Exception]", typer.BadParameter.__base__)
+"""What is raised for a command, an option or a value that cannot be; typer does not export it."""
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON to standard output, nothing else.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say only where the results are.")]
 Order = Annotated[
@@ -39,9 +42,12 @@ def main() -> None:
     # Threads that spin while they wait make a busy machine many times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        app(standalone_mode=True)
+        sys.exit(app(standalone_mode=False))
     except CosetCircuitsError as error:
         typer.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+    except USAGE_ERROR as error:
+        _say_usage(error)
         sys.exit(2)
     except KeyboardInterrupt:
         typer.echo("Stopped.", err=True)
@@ -50,6 +56,18 @@ def main() -> None:
         # The reader of a pipe has gone; there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def _say_usage(error: Any) -> None:
+    """One sentence; all of the help where no command was given."""
+    if len(sys.argv) == 1:
+        error.show()
+        return
+    command = "coset-circuits"
+    if error.ctx is not None and error.ctx.parent is not None:
+        command += f" {error.ctx.info_name}"
+    said = error.format_message().rstrip(".")
+    typer.echo(f"Error: {said}; see {command} --help.", err=True)
 
 
 def _version(wanted: bool) -> None:
@@ -113,7 +131,7 @@ def compare(
         _compare_many(given, chosen, options, out, as_json, quiet)
         return
     loaded = load(given[0], order=order)
-    with _steps(hidden=quiet or as_json) as progress:
+    with _stopped_saying("Nothing is kept."), _steps(hidden=quiet or as_json) as progress:
         comparison = run(loaded, chosen, seed=seed, pairs=count, progress=progress)
     folder = Path("coset-circuits-report") / _file_name(loaded) if out is None else out
     if out is not None or not as_json:
@@ -570,9 +588,8 @@ def _training_lines(name: str, count: int, *, hidden: bool) -> Iterator[Any]:
                 bar.update(total, completed=done, description=f"{name}: {done} of {count} done")
             if not live and not hidden and looks[seed] % 10 == 0:
                 typer.echo(
-                    f"{title}  step {look.step:6d}  {look.state:9s} loss: train "
-                    f"{look.train_loss:.1e}, all {look.loss:.1e}  test accuracy "
-                    f"{look.test_accuracy:.3f}  {look.rate:.0f} steps/s",
+                    f"{title} {look.step:6d} {look.state:9s} loss {look.train_loss:.1e}/"
+                    f"{look.loss:.1e} test {look.test_accuracy:.3f} {look.rate:.0f}/s",
                     err=True,
                 )
 

@@ -231,6 +231,11 @@ def test_import_keeps_the_network(tmp_path):
         (("compare", "."), ("no network", "it is empty")),
         (("compare", "s4", "--algorithms", "magic"), ("magic", "coset, irrep")),
         (("compare", "s4", "--pairs", "-3"), ("--pairs", "-3")),
+        (("compare", "s4", "--seed", "one"), ("--seed", "integer", "compare --help")),
+        (("compare", "s4", "--sed", "1"), ("--sed", "--seed")),
+        (("frobnicate",), ("frobnicate", "coset-circuits --help")),
+        (("train",), ("group", "train --help")),
+        (("train", "S3", "--workers", "0"), ("--workers", "1")),
         (("train", "Q9"), ("order 9", "power of 2")),
         (("train", "S3", "--seeds", "5-1"), ("--seeds", "5-1")),
         (("train", "S3", "--recipe", "slow"), ("slow", "fast")),
@@ -254,6 +259,12 @@ def test_an_out_that_cannot_be_written(tmp_path):
     sentence = one_sentence(run("compare", "s4", "--out", tmp_path / "file" / "report"))
     assert "cannot be written" in sentence
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_file_that_is_no_network(tmp_path):
+    (tmp_path / "notes.txt").write_text("hello")
+    for command in ("compare", "import"):
+        assert "notes.txt" in one_sentence(run(command, tmp_path / "notes.txt"))
 
 
 def test_a_damaged_file(tmp_path):
