@@ -49,7 +49,7 @@ def main() -> None:
     except USAGE_ERROR as error:
         _say_usage(error)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         typer.echo("Stopped.", err=True)
         sys.exit(130)
     except BrokenPipeError:
@@ -124,7 +124,6 @@ def compare(
     from coset_circuits.evidence import compare as run
     from coset_circuits.evidence.sources import is_collection
     from coset_circuits.networks import load
-    from coset_circuits.report import print_comparison
 
     if len(given) > 1 or is_collection(given[0]):
         options = {"seed": seed, "pairs": count, "order": order}
@@ -133,6 +132,8 @@ def compare(
     loaded = load(given[0], order=order)
     with _stopped_saying("Nothing is kept."), _steps(hidden=quiet or as_json) as progress:
         comparison = run(loaded, chosen, seed=seed, pairs=count, progress=progress)
+    from coset_circuits.report import print_comparison
+
     folder = Path("coset-circuits-report") / _file_name(loaded) if out is None else out
     if out is not None or not as_json:
         comparison.save(folder)

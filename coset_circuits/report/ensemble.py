@@ -166,18 +166,12 @@ def _networks(ensemble: Ensemble, reports: frozenset[str]) -> Iterator[str]:
 
 def _across(stratum: Stratum, ensemble: Ensemble, number: int) -> str:
     title = h.escaped(f"Across the networks of {stratum.title}")
-    if len(stratum.networks) < 2:
-        return h.section(
-            title, *map(h.paragraph, s.method(stratum, ensemble)), name=f"across-{number}"
-        )
-    return h.section(
-        title,
-        *map(h.paragraph, s.method(stratum, ensemble)),
-        _front_figure(stratum, ensemble, number),
-        *(_sheet(sheet) for sheet in s.across(stratum, s.in_full)),
-        *(_sheet(sheet) for sheet in s.paired(stratum, s.in_full)),
-        name=f"across-{number}",
-    )
+    found = []
+    if len(stratum.networks) > 1:
+        sheets = [*s.across(stratum, s.in_full), *s.paired(stratum, s.in_full)]
+        found = [_front_figure(stratum, ensemble, number), *map(_sheet, sheets)]
+    method = map(h.paragraph, s.method(stratum, ensemble))
+    return h.section(title, *method, *found, name=f"across-{number}")
 
 
 def _sheet(sheet: s.Sheet, reports: frozenset[str] = frozenset()) -> str:
