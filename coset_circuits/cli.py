@@ -6,10 +6,10 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -17,7 +17,6 @@ from coset_circuits.errors import CosetCircuitsError
 
 if TYPE_CHECKING:
     from coset_circuits.algorithms import Algorithm
-    from coset_circuits.evidence import Comparison
     from coset_circuits.networks import GroupMLP, Outcome, Progress
 
 app = typer.Typer(
@@ -26,6 +25,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="What algorithm did this network learn? For networks that multiply in a finite group.",
 )
+
+USAGE_ERROR = cast("type[Exception]", typer.BadParameter.__base__)
+"""What is raised for a command, an option or a value that cannot be; typer does not export it."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON to standard output, nothing else.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say only where the results are.")]
@@ -40,17 +42,32 @@ def main() -> None:
     # Threads that spin while they wait make a busy machine many times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        app(standalone_mode=True)
+        sys.exit(app(standalone_mode=False))
     except CosetCircuitsError as error:
         typer.echo(f"Error: {error}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except USAGE_ERROR as error:
+        _say_usage(error)
+        sys.exit(2)
+    except (KeyboardInterrupt, typer.Abort):
         typer.echo("Stopped.", err=True)
         sys.exit(130)
     except BrokenPipeError:
         # The reader of a pipe has gone; there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def _say_usage(error: Any) -> None:
+    """One sentence; all of the help where no command was given."""
+    if len(sys.argv) == 1:
+        error.show()
+        return
+    command = "coset-circuits"
+    if error.ctx is not None and error.ctx.parent is not None:
+        command += f" {error.ctx.info_name}"
+    said = error.format_message().rstrip(".")
+    typer.echo(f"Error: {said}; see {command} --help.", err=True)
 
 
 def _version(wanted: bool) -> None:
@@ -113,15 +130,20 @@ def compare(
         _compare_many(given, chosen, options, out, as_json, quiet)
         return
     loaded = load(given[0], order=order)
-    with _steps(hidden=quiet or as_json) as progress:
+    with _stopped_saying("Nothing is kept."), _steps(hidden=quiet or as_json) as progress:
         comparison = run(loaded, chosen, seed=seed, pairs=count, progress=progress)
-    if as_json:
-        typer.echo(json.dumps(comparison.to_dict(), indent=1, allow_nan=False))
-        if out is not None:
-            comparison.save(out)
-        return
+    from coset_circuits.report import print_comparison
+
     folder = Path("coset-circuits-report") / _file_name(loaded) if out is None else out
-    _say(comparison, comparison.save(folder), quiet)
+    if out is not None or not as_json:
+        comparison.save(folder)
+    _conclude(
+        comparison.to_dict,
+        lambda: print_comparison(comparison),
+        f"Report: {folder / 'report.html'}",
+        as_json=as_json,
+        quiet=quiet,
+    )
 
 
 def _compare_many(
@@ -141,35 +163,18 @@ def _compare_many(
         name = Path(given[0]).resolve().name if len(given) == 1 else "networks"
         folder = Path("coset-circuits-report") / name
         _check_writable(folder)
-    try:
-        with _steps(hidden=quiet or as_json) as progress:
-            ensemble = run(given, algorithms, **options, out=folder, progress=progress)
-    except KeyboardInterrupt:
-        kept = (
-            "Nothing is kept without --out." if folder is None else f"What is done is in {folder}"
-        )
-        again = "" if folder is None else "; the same command goes on."
-        typer.echo(f"Stopped. {kept}{again}", err=True)
-        raise typer.Exit(130) from None
+    kept = "Nothing is kept without --out." if folder is None else _goes_on(folder)
+    with _stopped_saying(kept), _steps(hidden=quiet or as_json) as progress:
+        ensemble = run(given, algorithms, **options, out=folder, progress=progress)
     if folder is not None:
         ensemble.save(folder)
-    if as_json:
-        typer.echo(json.dumps(ensemble.to_dict(), indent=1, allow_nan=False))
-        return
-    if not quiet:
-        print_ensemble(ensemble)
-        typer.echo()
-    assert folder is not None
-    typer.echo(f"Report: {folder / 'report.html'}")
-
-
-def _say(comparison: Comparison, folder: Path, quiet: bool) -> None:
-    from coset_circuits.report import print_comparison
-
-    if not quiet:
-        print_comparison(comparison)
-        typer.echo()
-    typer.echo(f"Report: {folder / 'report.html'}")
+    _conclude(
+        ensemble.to_dict,
+        lambda: print_ensemble(ensemble),
+        "" if folder is None else f"Report: {folder / 'report.html'}",
+        as_json=as_json,
+        quiet=quiet,
+    )
 
 
 def _algorithms(text: str) -> list[Algorithm]:
@@ -239,7 +244,8 @@ def train(
     ] = None,
     threads: Annotated[int, typer.Option(help="Threads for each seed.", min=1)] = 1,
     device: Annotated[str, typer.Option(help="cpu, or cuda: all seeds side by side.")] = "cpu",
-    quiet: Quiet = False,
+    as_json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
     """Train networks before your eyes until they grok; Ctrl-C stops, --resume goes on."""
     numbers = _seeds(seeds)
@@ -257,30 +263,46 @@ def train(
     from coset_circuits.networks import train_many
 
     chosen = named_group(group)
-    try:
-        with _training_lines(chosen.name, len(numbers), hidden=quiet) as report:
-            outcomes = train_many(
-                chosen,
-                numbers,
-                recipe=recipe,
-                out=out,
-                resume=resume,
-                checkpoints=kept,
-                workers=workers,
-                threads=threads,
-                device=device,
-                report=report,
-                **wanted,
-            )
-    except KeyboardInterrupt:
-        typer.echo(
-            f"Stopped; what was done is in {out}. The same command with --resume goes on.", err=True
+    hidden = quiet or as_json
+    with (
+        _stopped_saying(f"What is done is in {out}; the same command with --resume goes on."),
+        _training_lines(chosen.name, len(numbers), hidden=hidden) as report,
+    ):
+        outcomes = train_many(
+            chosen,
+            numbers,
+            recipe=recipe,
+            out=out,
+            resume=resume,
+            checkpoints=kept,
+            workers=workers,
+            threads=threads,
+            device=device,
+            report=report,
+            **wanted,
         )
-        raise typer.Exit(130) from None
     if os.environ.get("RANK", "0") == "0":
-        _say_trained(chosen.name, outcomes, out)
+        _conclude(
+            lambda: [_trained(chosen.name, outcome) for outcome in outcomes],
+            lambda: _say_trained(chosen.name, outcomes, out),
+            as_json=as_json,
+        )
     if any(outcome.failure for outcome in outcomes):
         raise typer.Exit(1)
+
+
+def _trained(name: str, outcome: Outcome) -> dict[str, Any]:
+    """What became of one seed: its last look and its file, or why there is none."""
+    last, is_whole = outcome.last, outcome.failure is None
+    look = ("step", "train_loss", "loss", "train_accuracy", "test_accuracy", "seconds")
+    return {
+        "group": name,
+        "seed": outcome.seed,
+        "file": str(outcome.folder / "network.safetensors") if is_whole else None,
+        "failure": outcome.failure,
+        "state": None if last is None else last.state,
+        **{key: None if last is None else getattr(last, key) for key in look},
+    }
 
 
 def _say_trained(name: str, outcomes: list[Outcome], out: Path) -> None:
@@ -371,19 +393,15 @@ def reproduce(
     from coset_circuits.reproduction import reproduce as run
     from coset_circuits.reproduction.page import print_reproduction
 
-    try:
-        with _steps(hidden=quiet or as_json) as progress:
-            made = run(what, networks, out=out, seed=seed, order=order, progress=progress)
-    except KeyboardInterrupt:
-        typer.echo(f"Stopped. What is done is in {out}; the same command goes on.", err=True)
-        raise typer.Exit(130) from None
-    if as_json:
-        typer.echo(json.dumps(made.to_dict(), indent=1, allow_nan=False))
-        return
-    if not quiet:
-        print_reproduction(made)
-        typer.echo()
-    typer.echo(f"Page: {out / 'reproduction.md'}")
+    with _stopped_saying(_goes_on(out)), _steps(hidden=quiet or as_json) as progress:
+        made = run(what, networks, out=out, seed=seed, order=order, progress=progress)
+    _conclude(
+        made.to_dict,
+        lambda: print_reproduction(made),
+        f"Page: {out / 'reproduction.md'}",
+        as_json=as_json,
+        quiet=quiet,
+    )
 
 
 @app.command()
@@ -400,10 +418,7 @@ def group(
     with _steps(hidden=as_json) as progress:
         progress("subgroups and spectra", 0, None)
         described = group_dict(named_group(name))
-    if as_json:
-        typer.echo(json.dumps(described, indent=1))
-    else:
-        print_group(described)
+    _conclude(lambda: described, lambda: print_group(described), as_json=as_json)
 
 
 @app.command("import")
@@ -413,18 +428,25 @@ def import_(
         Path | None, typer.Option(help="Where to write (default: NAME.safetensors).")
     ] = None,
     order: Order = None,
+    as_json: Json = False,
 ) -> None:
     """Turn a checkpoint of either paper into ours; its conventions are found by measuring."""
     from coset_circuits.networks import load, save
 
-    with _steps(hidden=False) as progress:
+    with _steps(hidden=as_json) as progress:
         progress("finding the element order", 0, None)
         network = load(file, order=order)
     target = Path(f"{_file_name(network)}.safetensors") if out is None else out
     _check_writable(target.parent)
     written = save(network, target)
-    found = network.provenance.get("element_order", "ours already")
-    typer.echo(f"{network!r}\nElement order: {found}. Wrote {written}")
+    order_found = network.provenance.get("element_order")
+    _conclude(
+        lambda: _described(network) | {"element_order": order_found, "file": str(written)},
+        lambda: typer.echo(
+            f"{network!r}\nElement order: {order_found or 'ours already'}. Wrote {written}"
+        ),
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -434,15 +456,12 @@ def networks(as_json: Json = False) -> None:
     from coset_circuits.report.terminal import print_networks
 
     loaded = [load(name) for name in shipped()]
-    if as_json:
-        described = [
-            {"name": n.label, "group": n.group.name, "d_mlp": n.cfg.d_mlp, "act_fn": n.cfg.act_fn}
-            | {key: n.provenance[key] for key in ("command", "steps", "seed", "sha256")}
-            for n in loaded
-        ]
-        typer.echo(json.dumps(described, indent=1))
-    else:
-        print_networks(loaded)
+    trained = ("command", "steps", "seed", "sha256")
+    _conclude(
+        lambda: [_described(n) | {key: n.provenance[key] for key in trained} for n in loaded],
+        lambda: print_networks(loaded),
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -461,21 +480,60 @@ def selftest(
     from coset_circuits.evidence.selftest import selftest as run
     from coset_circuits.report.selftest import print_selftest
 
-    try:
-        with _steps(hidden=quiet or as_json) as progress:
-            found = run(names, seeds=seeds, out=out, progress=progress)
-    except KeyboardInterrupt:
-        typer.echo(f"Stopped. What is done is in {out}; the same command goes on.", err=True)
-        raise typer.Exit(130) from None
+    with _stopped_saying(_goes_on(out)), _steps(hidden=quiet or as_json) as progress:
+        found = run(names, seeds=seeds, out=out, progress=progress)
     folder = found.save(out)
-    if as_json:
-        typer.echo(json.dumps(found.to_dict(), indent=1, allow_nan=False))
-        return
-    if not quiet:
-        print_selftest(found)
-    typer.echo(f"Answers: {folder / 'selftest.json'}")
+    _conclude(
+        found.to_dict,
+        lambda: print_selftest(found),
+        f"Answers: {folder / 'selftest.json'}",
+        as_json=as_json,
+        quiet=quiet,
+    )
     if found.failures():
         raise typer.Exit(1)
+
+
+def _conclude(
+    content: Callable[[], Any],
+    show: Callable[[], object],
+    where: str = "",
+    *,
+    as_json: bool,
+    quiet: bool = False,
+) -> None:
+    """How a command ends: JSON and nothing else, or text and then where the results are."""
+    if as_json:
+        typer.echo(json.dumps(content(), indent=1, allow_nan=False))
+        return
+    if not quiet:
+        show()
+    if where:
+        typer.echo(where if quiet else f"\n{where}")
+
+
+def _described(network: GroupMLP) -> dict[str, Any]:
+    cfg = network.cfg
+    return {
+        "name": network.label,
+        "group": network.group.name,
+        "d_mlp": cfg.d_mlp,
+        "act_fn": cfg.act_fn,
+    }
+
+
+def _goes_on(folder: Path) -> str:
+    return f"What is done is in {folder}; the same command goes on."
+
+
+@contextmanager
+def _stopped_saying(kept: str) -> Iterator[None]:
+    """Ctrl-C ends the command with a sentence on what is kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(f"Stopped. {kept}", err=True)
+        raise typer.Exit(130) from None
 
 
 @contextmanager
@@ -531,9 +589,8 @@ def _training_lines(name: str, count: int, *, hidden: bool) -> Iterator[Any]:
                 bar.update(total, completed=done, description=f"{name}: {done} of {count} done")
             if not live and not hidden and looks[seed] % 10 == 0:
                 typer.echo(
-                    f"{title}  step {look.step:6d}  {look.state:9s} loss: train "
-                    f"{look.train_loss:.1e}, all {look.loss:.1e}  test accuracy "
-                    f"{look.test_accuracy:.3f}  {look.rate:.0f} steps/s",
+                    f"{title} {look.step:6d} {look.state:9s} loss {look.train_loss:.1e}/"
+                    f"{look.loss:.1e} test {look.test_accuracy:.3f} {look.rate:.0f}/s",
                     err=True,
                 )
 

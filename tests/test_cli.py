@@ -162,13 +162,26 @@ def test_quiet_says_where_the_report_is(tmp_path):
 def test_train_stop_resume_compare(tmp_path):
     arguments = ("train", "S3", "--seeds", "0-1", "--width", 16, "--embedding", 8)
     arguments += ("--set", "batch_size=null", "--set", "betas=[0.9, 0.99]", "--activation", "gelu")
-    done = run(*arguments, "--fraction", 0.9, "--max-steps", 200, "--out", tmp_path)
+    arguments += ("--fraction", 0.9, "--max-steps", 200, "--out", tmp_path)
+    done = run(*arguments)
     assert done.returncode == 0, done.stderr
     files = [tmp_path / f"S3-seed{i}" / "network.safetensors" for i in (0, 1)]
     assert all(file.exists() for file in files)
     assert f"Next: coset-circuits compare {tmp_path}\n" in done.stdout
-    again = run(*arguments, "--fraction", 0.9, "--max-steps", 200, "--out", tmp_path, "--resume")
+    again = run(*arguments, "--resume")
     assert again.stdout == done.stdout
+    told = run(*arguments, "--resume", "--json")
+    assert told.returncode == 0 and told.stderr == ""
+    for found, file in zip(json.loads(told.stdout), files, strict=True):
+        last = cc.load(file).provenance["curve"][-1]
+        assert (found["file"], found["failure"], found["group"]) == (str(file), None, "S3")
+        assert found.items() >= {k: last[k] for k in ("step", "loss", "test_accuracy")}.items()
+    # Without --resume what is there stays: no network, and why.
+    refused = run(*arguments, "--json")
+    assert refused.returncode == 1 and refused.stderr == ""
+    for found in json.loads(refused.stdout):
+        assert found["file"] is found["state"] is found["loss"] is None
+        assert "exists already" in found["failure"]
     card = json.loads(files[0].with_suffix(".json").read_text())
     command = shlex.split(card["provenance"]["command"])
     assert command[0] == "coset-circuits"
@@ -196,6 +209,18 @@ def test_import_keeps_the_network(tmp_path):
     assert done.returncode == 0, done.stderr
     copied, own = load_file(tmp_path / "copy.safetensors"), dict(network.named_parameters())
     assert all((copied[name] == own[name]).all() for name in own)
+    told = run(
+        "import", tmp_path / "mine.safetensors", "--out", tmp_path / "n.safetensors", "--json"
+    )
+    assert told.returncode == 0 and told.stderr == ""
+    assert json.loads(told.stdout) == {
+        "name": "s4",
+        "group": "S4",
+        "d_mlp": 64,
+        "act_fn": "relu",
+        "element_order": None,
+        "file": str(tmp_path / "again.safetensors"),
+    }
 
 
 @pytest.mark.parametrize(
@@ -206,6 +231,11 @@ def test_import_keeps_the_network(tmp_path):
         (("compare", "."), ("no network", "it is empty")),
         (("compare", "s4", "--algorithms", "magic"), ("magic", "coset, irrep")),
         (("compare", "s4", "--pairs", "-3"), ("--pairs", "-3")),
+        (("compare", "s4", "--seed", "one"), ("--seed", "integer", "compare --help")),
+        (("compare", "s4", "--sed", "1"), ("--sed", "--seed")),
+        (("frobnicate",), ("frobnicate", "coset-circuits --help")),
+        (("train",), ("group", "train --help")),
+        (("train", "S3", "--workers", "0"), ("--workers", "1")),
         (("train", "Q9"), ("order 9", "power of 2")),
         (("train", "S3", "--seeds", "5-1"), ("--seeds", "5-1")),
         (("train", "S3", "--recipe", "slow"), ("slow", "fast")),
@@ -229,6 +259,12 @@ def test_an_out_that_cannot_be_written(tmp_path):
     sentence = one_sentence(run("compare", "s4", "--out", tmp_path / "file" / "report"))
     assert "cannot be written" in sentence
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_file_that_is_no_network(tmp_path):
+    (tmp_path / "notes.txt").write_text("hello")
+    for command in ("compare", "import"):
+        assert "notes.txt" in one_sentence(run(command, tmp_path / "notes.txt"))
 
 
 def test_a_damaged_file(tmp_path):

@@ -124,6 +124,7 @@ class Comparison:
 
     def _content(self) -> dict[str, Any]:
         group, cfg = self.network.group, self.network.cfg
+        formed = None if self.formation is None else self.formation.to_dict(self.thresholds)
         return {
             "schema": SCHEMA,
             "network": {
@@ -153,6 +154,7 @@ class Comparison:
             },
             "thresholds": self.thresholds.to_dict(),
             "findings": list(self._findings()),
+            "formation": formed,
             "notes": list(self.notes),
             "versions": versions(),
             "seed": self.seed,

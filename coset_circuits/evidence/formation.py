@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -33,6 +35,36 @@ class Formation:
     steps: tuple[int, ...]
     fvu_left: Float[Tensor, "steps d_mlp"]
     fvu_right: Float[Tensor, "steps d_mlp"]
+
+    def quartiles(self, side: str) -> Float[np.ndarray, "3 steps"]:
+        """Over the neurons that are explained in the end: lower quartile, median, upper quartile.
+
+        Args:
+            side: ``left`` or ``right``.
+        """
+        values = {"left": self.fvu_left, "right": self.fvu_right}[side].numpy()
+        kept = values[:, ~np.isnan(values).any(0)]
+        return np.percentile(kept, [25, 50, 75], axis=1)
+
+    def formed(self, bound: float) -> list[int | None]:
+        """For each neuron the first step from which on both its FVUs stay within a bound."""
+        worse = self.fvu_left.maximum(self.fvu_right)
+        # Whether it is within the bound at a step and at all later ones.
+        stays = (worse <= bound).flip(0).cummin(0).values.flip(0)
+        return [self.steps[int(s.long().argmax())] if s.any() else None for s in stays.T]
+
+    def to_dict(self, thresholds: Thresholds) -> dict[str, Any]:
+        """As it stands in findings.json."""
+        return {
+            "algorithm": self.algorithm,
+            "unit": "fraction",
+            "steps": list(self.steps),
+            "fvu_left": self.fvu_left.T.tolist(),
+            "fvu_right": self.fvu_right.T.tolist(),
+            "quartiles_left": self.quartiles("left").tolist(),
+            "quartiles_right": self.quartiles("right").tolist(),
+            "formed": self.formed(thresholds.fvu),
+        }
 
 
 def formation(

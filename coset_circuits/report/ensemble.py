@@ -35,6 +35,7 @@ MAX_ROWS = 60
 
 MARKERS = {"control": "x", "null": "s"}
 KINDS = {"control": "on a relabelled group", "null": "null: no group theory"}
+MARKED = {s.SUPPORTED: "supported", s.REFUTED: "refuted"}
 STYLES = {"supported": "bold green", "refuted": "bold red", "open": "bold yellow"}
 
 
@@ -129,11 +130,16 @@ def _printed(stratum: Stratum, short: Mapping[str, str]) -> Iterator[s.Sheet]:
 
 def page(ensemble: Ensemble, reports: frozenset[str] = frozenset()) -> str:
     """The whole page; ``reports`` are the folders of networks' own reports beside it."""
-    sections = [_verdicts(ensemble), h.section("The networks", *_networks(ensemble, reports))]
+    networks = h.section("The networks", *_networks(ensemble, reports), name="networks")
+    sections = [_verdicts(ensemble), networks]
+    titles = {"networks": "The networks"}
     for number, stratum in enumerate(ensemble.strata):
         sections.append(_across(stratum, ensemble, number))
+        titles[f"across-{number}"] = stratum.title
     sections += [_skipped(ensemble), _circumstances(ensemble)]
-    return h.document(f"Which algorithm explains these {len(ensemble)} networks?", sections)
+    titles |= {"skipped": "Not analysed", "how": "How it was decided"}
+    title = f"Which algorithm explains these {len(ensemble)} networks?"
+    return h.document(title, sections, h.contents(sections, titles))
 
 
 def _verdicts(ensemble: Ensemble) -> str:
@@ -160,15 +166,12 @@ def _networks(ensemble: Ensemble, reports: frozenset[str]) -> Iterator[str]:
 
 def _across(stratum: Stratum, ensemble: Ensemble, number: int) -> str:
     title = h.escaped(f"Across the networks of {stratum.title}")
-    if len(stratum.networks) < 2:
-        return h.section(title, *map(h.paragraph, s.method(stratum, ensemble)))
-    return h.section(
-        title,
-        *map(h.paragraph, s.method(stratum, ensemble)),
-        _front_figure(stratum, ensemble, number),
-        *(_sheet(sheet) for sheet in s.across(stratum, s.in_full)),
-        *(_sheet(sheet) for sheet in s.paired(stratum, s.in_full)),
-    )
+    found = []
+    if len(stratum.networks) > 1:
+        sheets = [*s.across(stratum, s.in_full), *s.paired(stratum, s.in_full)]
+        found = [_front_figure(stratum, ensemble, number), *map(_sheet, sheets)]
+    method = map(h.paragraph, s.method(stratum, ensemble))
+    return h.section(title, *method, *found, name=f"across-{number}")
 
 
 def _sheet(sheet: s.Sheet, reports: frozenset[str] = frozenset()) -> str:
@@ -184,7 +187,8 @@ def _sheet(sheet: s.Sheet, reports: frozenset[str] = frozenset()) -> str:
         if first in links:
             name = f'<a href="{h.escaped(quote(links[first]))}">{name}</a>'
         cells = [f'<td class="text">{h.broken(c)}</td>' for c in rest[skip : skip + texts]]
-        rows.append(h.row(name, [*cells, *map(h.cell, rest[skip + texts :])]))
+        cells += [h.cell(number, MARKED.get(number, "")) for number in rest[skip + texts :]]
+        rows.append(h.row(name, cells))
     note = f". {h.escaped(sheet.note)}" if sheet.note else ""
     return h.table(sheet.title, f"<b>{h.escaped(sheet.title)}</b>{note}", head, rows)
 
@@ -192,7 +196,7 @@ def _sheet(sheet: s.Sheet, reports: frozenset[str] = frozenset()) -> str:
 def _skipped(ensemble: Ensemble) -> str:
     if not ensemble.skipped:
         return ""
-    return h.section("Not analysed", h.facts(ensemble.skipped.items()))
+    return h.section("Not analysed", h.facts(ensemble.skipped.items()), name="skipped")
 
 
 def _circumstances(ensemble: Ensemble) -> str:
@@ -210,6 +214,7 @@ def _circumstances(ensemble: Ensemble) -> str:
         h.table("Thresholds", "They travel with every result.", head, thresholds),
         "<h3>Circumstances</h3>",
         h.facts(versions),
+        name="how",
     )
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from textwrap import wrap
 
 import numpy as np
@@ -197,7 +197,7 @@ def roles(comparison: Comparison, ax: Axes) -> Axes:
     """How many neurons have which role, once for hypotheses that agree."""
     ticks, names, position = [], [], 0.0
     for i, (family, bars) in enumerate(_distinct_roles(comparison)):
-        for line in _heading(family):
+        for line in _heading(family.title):
             ax.annotate(
                 line, (0, position), (4, 0), textcoords="offset points", weight="bold",
                 va="center", fontsize=9,
@@ -223,20 +223,22 @@ def roles(comparison: Comparison, ax: Axes) -> Axes:
     return ax
 
 
-def _heading(names: Sequence[str]) -> list[str]:
-    return wrap(t.clean(", ".join(names)), 64, break_on_hyphens=False)
+def _heading(title: str) -> list[str]:
+    return wrap(title, 64, break_on_hyphens=False)
 
 
-def _distinct_roles(comparison: Comparison) -> list[tuple[list[str], list[tuple[str, int]]]]:
+def _distinct_roles(comparison: Comparison) -> list[tuple[t.RoleFamily, list[tuple[str, int]]]]:
     """Hypotheses whose roles and counts are the same, together, and these."""
-    found: list[tuple[list[str], list[tuple[str, int]]]] = []
+    found: list[tuple[t.RoleFamily, list[tuple[str, int]]]] = []
     for family in t.role_families(comparison):
         bars = shown_roles(family)
-        same = next((names for names, other in found if other == bars), None)
-        if same is None:
-            found.append((list(family.names), bars))
+        place = next((i for i, (_, other) in enumerate(found) if other == bars), None)
+        if place is None:
+            found.append((family, bars))
         else:
-            same.extend(family.names)
+            first = found[place][0]
+            names, stands = first.names + family.names, first.stands or family.stands
+            found[place] = replace(first, names=names, stands=stands), bars
     return found
 
 
@@ -338,8 +340,8 @@ def _accuracy_alternative(comparison: Comparison) -> str:
 
 def _roles_alternative(comparison: Comparison) -> str:
     told = "; ".join(
-        f"{', '.join(names)}: " + ", ".join(f"{role} {neurons}" for role, neurons in bars)
-        for names, bars in _distinct_roles(comparison)
+        f"{family.title}: " + ", ".join(f"{role} {neurons}" for role, neurons in bars)
+        for family, bars in _distinct_roles(comparison)
     )
     return f"Bars of neuron counts by role. {told}."
 
@@ -382,7 +384,10 @@ def _is_trained(comparison: Comparison) -> bool:
 
 
 def _roles_size(comparison: Comparison) -> tuple[float, float]:
-    rows = sum(len(_heading(n)) + 0.4 + len(bars) for n, bars in _distinct_roles(comparison))
+    rows = sum(
+        len(_heading(family.title)) + 0.4 + len(bars)
+        for family, bars in _distinct_roles(comparison)
+    )
     return 7.2, 0.8 + 0.27 * max(2, rows)
 
 

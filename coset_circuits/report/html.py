@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib import resources
 from typing import Any
@@ -21,13 +21,13 @@ def _beside(name: str) -> str:
 def document(title: str, sections: Iterable[str], lead: str = "", data: Any = None) -> str:
     """A page from its title, as text, and its sections, HTML already; empty ones are left out.
 
-    ``data`` is what the page's script draws; a page without any has no script. Whatever the page
-    holds, a browser fetches nothing for it and runs no other script.
+    ``data`` is what the page's script draws of neurons. Whatever the page holds, a browser fetches
+    nothing for it and runs no other script.
     """
     heading = escaped(title)
-    script = "" if data is None else _beside("page.js")
+    script = _beside("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    allowed = f"script-src 'sha256-{digest}'" if script else "script-src 'none'"
+    allowed = f"script-src 'sha256-{digest}'"
     policy = f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; {allowed}"
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -38,8 +38,8 @@ def document(title: str, sections: Iterable[str], lead: str = "", data: Any = No
         f"<main>\n<h1>{heading}</h1>\n{lead}"
         + "\n".join(s for s in sections if s)
         + "\n</main>\n"
-        + (embedded("neuron-data", data) + f"<script>{script}</script>\n" if script else "")
-        + "</body>\n</html>\n"
+        + ("" if data is None else embedded("neuron-data", data))
+        + f"<script>{script}</script>\n</body>\n</html>\n"
     )
 
 
@@ -65,6 +65,17 @@ def section(title: str, *content: str, name: str = "") -> str:
     """A part of the page; the heading of one with a ``name`` can be linked to."""
     heading = f'<h2 id="{name}">{title}</h2>' if name else f"<h2>{title}</h2>"
     return f"<section>\n{heading}\n" + "\n".join(c for c in content if c) + "\n</section>"
+
+
+def contents(sections: Iterable[str], titles: Mapping[str, str]) -> str:
+    """Links to those sections that are there, by their ``name`` and a short title."""
+    there = "".join(sections)
+    links = "".join(
+        f'<li><a href="#{name}">{escaped(title)}</a></li>'
+        for name, title in titles.items()
+        if f'<h2 id="{name}">' in there
+    )
+    return f'\n<nav aria-label="Contents"><ul>{links}</ul></nav>\n'
 
 
 def paragraph(text: str, style: str = "") -> str:
@@ -101,8 +112,9 @@ def row(name: str, cells: Iterable[str], style: str = "") -> str:
     return f'<tr{kind}><th scope="row" class="name">{name}</th>{"".join(cells)}</tr>'
 
 
-def cell(text: str) -> str:
-    return f"<td>{escaped(text)}</td>"
+def cell(text: str, style: str = "") -> str:
+    kind = f' class="{style}"' if style else ""
+    return f"<td{kind}>{escaped(text)}</td>"
 
 
 def facts(facts: Iterable[tuple[str, str]]) -> str:

@@ -16,6 +16,8 @@ from coset_circuits.report.style import FAINT, INK
 
 SIZE = 8.5
 RADIUS = 5.0
+ILLEGIBLE = 4.0
+"""Text over text is so much worse than text over a line or beyond the frame."""
 DISTANCES = (8.0, 16.0, 26.0, 38.0, 52.0, 68.0, 86.0)
 DIRECTIONS = ((1, 0), (-1, 0), (0.8, 0.8), (0.8, -0.8), (-0.8, 0.8), (-0.8, -0.8), (0, 1), (0, -1))
 
@@ -97,11 +99,11 @@ class _Crowd:
     faint: list[Box]
 
     def cost(self, option: tuple[Point, Box]) -> float:
-        """Covered area in square pixels, and something for distance."""
+        """Covered area in square pixels, text and points most, and something for distance."""
         (dx, dy), box = option
         area = (box[2] - box[0]) * (box[3] - box[1])
         outside = area - _covered(box, [self.frame])
-        covered = _covered(box, self.full) + _covered(box, self.faint)
+        covered = ILLEGIBLE * _covered(box, self.full) + _covered(box, self.faint)
         return covered + outside + 4 * self.scale * (abs(dx) + abs(dy))
 
 

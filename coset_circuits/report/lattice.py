@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 import numpy as np
+from jaxtyping import Float
 from matplotlib.axes import Axes
 
 from coset_circuits.evidence import Comparison
@@ -22,7 +23,9 @@ MAX_CLASSES = 90
 SWEEPS = 12
 SHIFTS = (0.0, 0.4, -0.4, 0.8, -0.8, 1.2, -1.2)
 CLEAR = 0.42
-"""Lines keep as far from classes that they do not join, in inches, where they can."""
+"""Lines keep as far from classes that they do not join, in inches, where they can, …"""
+DARK = 20
+"""… and one between used classes as much as so many others."""
 HEIGHT = 0.75
 Place = tuple[float, float]
 
@@ -33,7 +36,7 @@ def lattice(comparison: Comparison, ax: Axes) -> Axes:
     classes = _drawn(group, used)
     edges = _edges(group, classes)
     labels = {c: _label(c, used) for c in classes}
-    places = _places(labels, edges)
+    places = _places(labels, edges, used)
     for upper, lower in edges:
         (x, y), (a, b) = places[upper], places[lower]
         both = upper.name in used and lower.name in used
@@ -59,8 +62,7 @@ def lattice(comparison: Comparison, ax: Axes) -> Axes:
                 "lw": 0.8,
             },
         )
-    width = _half_width(labels, places)
-    ax.set_xlim(-width, width)
+    ax.set_xlim(_extent(labels, places))
     heights = {y: c.order for c, (_, y) in places.items()}
     ax.set_ylim(min(heights) - 0.4, max(heights) + 0.4)
     ax.set_yticks(list(heights), [str(order) for order in heights.values()])
@@ -83,8 +85,8 @@ def size(comparison: Comparison) -> tuple[float, float]:
     """Inches that keep the names apart."""
     group, used = comparison.network.group, used_classes(comparison)
     labels = {c: _label(c, used) for c in _drawn(group, used)}
-    width = _half_width(labels, _places(labels, _edges(group, tuple(labels))))
-    return max(5.0, 0.8 + 2 * width), 0.6 + HEIGHT * len({c.order for c in labels})
+    left, right = _extent(labels, _places(labels, _edges(group, tuple(labels)), used))
+    return max(5.0, 0.8 + right - left), 0.6 + HEIGHT * len({c.order for c in labels})
 
 
 def _label(c: SubgroupClass, used: Mapping[str, int]) -> str:
@@ -99,10 +101,13 @@ def _inches(label: str) -> float:
     return 0.4 + 0.068 * max(map(len, label.splitlines()))
 
 
-def _half_width(
+def _extent(
     labels: Mapping[SubgroupClass, str], places: Mapping[SubgroupClass, Place]
-) -> float:
-    return max(abs(x) + _inches(labels[c]) / 2 for c, (x, _) in places.items())
+) -> tuple[float, float]:
+    """From the left end of the leftmost label to the right end of the rightmost, in inches."""
+    halves = {c: _inches(label) / 2 for c, label in labels.items()}
+    left = min(x - halves[c] for c, (x, _) in places.items())
+    return left, max(x + halves[c] for c, (x, _) in places.items())
 
 
 def _drawn(group: FiniteGroup, used: dict[str, int]) -> tuple[SubgroupClass, ...]:
@@ -131,7 +136,9 @@ def _edges(
 
 
 def _places(
-    labels: Mapping[SubgroupClass, str], edges: Sequence[tuple[SubgroupClass, SubgroupClass]]
+    labels: Mapping[SubgroupClass, str],
+    edges: Sequence[tuple[SubgroupClass, SubgroupClass]],
+    used: Mapping[str, int],
 ) -> dict[SubgroupClass, Place]:
     """A row for each order; within it each class near the middle of its neighbours. In inches."""
     rows = [list(row) for _, row in groupby(labels, key=lambda c: c.order)]
@@ -147,7 +154,8 @@ def _places(
             row.sort(key=lambda c: sum(at[n] for n in near[c]) / max(1, len(near[c])))
             at.update(_side_by_side(row, labels))
     places = {c: (at[c], float(height)) for height, row in enumerate(rows) for c in row}
-    _step_aside(places, rows, edges)
+    clear = [max(CLEAR, _inches(labels[c]) / 2) for c in places]
+    _step_aside(places, rows, edges, np.array(clear), used)
     return places
 
 
@@ -164,17 +172,20 @@ def _step_aside(
     places: dict[SubgroupClass, Place],
     rows: Sequence[Sequence[SubgroupClass]],
     edges: Sequence[tuple[SubgroupClass, SubgroupClass]],
+    clear: Float[np.ndarray, " classes"],
+    used: Mapping[str, int],
 ) -> None:
     """Shift rows sideways so that few lines run through classes that they do not join."""
     order = {c: i for i, c in enumerate(places)}
     ends = np.array([(order[upper], order[lower]) for upper, lower in edges], dtype=int)
+    weights = np.array([DARK if u.name in used and v.name in used else 1 for u, v in edges])
     at = np.array(list(places.values()))
 
     def crossed() -> int:
         (x1, y1), (x0, y0) = at[ends[:, 0]].T[..., None], at[ends[:, 1]].T[..., None]
         between = (at[:, 1] > y0) & (at[:, 1] < y1)
         passing = x0 + (x1 - x0) * (at[:, 1] - y0) / (y1 - y0)
-        return int((between & (np.abs(passing - at[:, 0]) < CLEAR)).sum())
+        return int(weights @ (between & (np.abs(passing - at[:, 0]) < clear)).sum(1))
 
     for _ in range(2 if edges else 0):
         for row in rows[1:-1]:

@@ -86,7 +86,7 @@ def _phases(group: FiniteGroup, shares: Float[Tensor, "3 blocks d_mlp"]) -> dict
 def _family(comparison: Comparison, family: t.RoleFamily) -> dict[str, Any]:
     roles = comparison.candidate(family.names[0]).circuit.roles
     return {
-        "names": [t.clean(name) for name in family.names],
+        "title": family.title,
         "roles": [t.clean(role) for role in roles.names],
         "dull": [role in DULL for role in roles.names],
         "fvu": [_significant(x) for x in (roles.fvu_left, roles.fvu_right, roles.fvu_unembed)],

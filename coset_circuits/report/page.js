@@ -1,6 +1,6 @@
 "use strict";
-// Opens the findings' rows and draws the neurons. Without it the page has its text, tables and
-// figures still. Names of groups and networks go into the page as text only, never as HTML.
+// Opens the findings' rows, says which tables go on sideways, and draws the neurons. Without it
+// the page has its text, tables and figures still. Names of groups and networks go into the page as text only, never as HTML.
 (() => {
   const root = document.documentElement;
   const find = (id) => document.getElementById(id);
@@ -15,6 +15,26 @@
     made.textContent = text;
     for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
     return made;
+  }
+
+  // Boxes of tables and figures
+
+  // One that fits is no stop for the keyboard, and its head may stay in sight.
+  function watchBoxes() {
+    const boxes = new ResizeObserver((entries) => new Set(entries.map(({ target }) => target.closest(".scroll"))).forEach(measure));
+    function measure(box) {
+      // Boxes of closed rows are seen when these are opened.
+      if (!box.clientWidth) return;
+      const hidden = box.scrollWidth - box.clientWidth;
+      box.classList.toggle("fits", hidden < 2);
+      box.classList.toggle("beyond", hidden - box.scrollLeft > 1);
+      box.tabIndex = hidden < 2 ? -1 : 0;
+    }
+    for (const box of document.querySelectorAll(".scroll")) {
+      boxes.observe(box);
+      boxes.observe(box.firstElementChild);
+      box.addEventListener("scroll", () => measure(box), { passive: true });
+    }
   }
 
   // Findings
@@ -237,8 +257,9 @@
       const y = box.y + box.height * (1 - (value - low + margin) / (high - low + 2 * margin));
       context.fillText(shown(value), box.x - 5, y + 4);
     }
-    context.textAlign = "center";
-    context.fillText(below, box.x + box.width / 2, box.y + box.height + 16);
+    context.textAlign = "right";
+    const wide = context.measureText(below).width;
+    context.fillText(below, box.x + (box.width + Math.min(wide, box.width)) / 2, box.y + box.height + 16);
     context.textAlign = "left";
   }
 
@@ -321,11 +342,12 @@
       const { steps } = known.formation;
       const all = [...known.formation.left[j], ...known.formation.right[j]].filter((v) => v > 0);
       const [low, high] = all.length ? [Math.log10(Math.min(...all)), 0] : [-1, 0];
-      const last = Math.log10(steps.at(-1));
-      const x = (step) => box.x + (box.width * Math.log10(Math.max(step, 1))) / (last || 1);
+      // Step 0 has no place on a logarithmic axis.
+      const [first, last] = [steps.find((step) => step > 0) || 1, steps.at(-1)];
+      const x = (step) => box.x + (box.width * Math.log10(step / first)) / (Math.log10(last / first) || 1);
       const margin = 0.06 * (high - low);
       const y = (value) => box.y + (box.height * (high + margin - Math.log10(Math.max(value, 1e-16)))) / (high - low + 2 * margin);
-      axes(context, box, colours, low, high, `training step, 1 to ${steps.at(-1)} (logarithmic)`);
+      axes(context, box, colours, low, high, `training step, ${first} to ${last} (logarithmic)`);
       ["left", "right"].forEach((side, i) => {
         context.strokeStyle = colours[side];
         context.setLineDash(i ? [5, 3] : []);
@@ -346,7 +368,7 @@
       const add = (name, value) => list.append(make("dt", name), make("dd", value));
       for (const family of known.families) {
         const [left, right, unembed] = family.fvu.map((column) => shown(column[j]));
-        add(family.names.join(", "), `${family.roles[j]}; FVU left ${left}, right ${right}, unembedding ${unembed}`);
+        add(family.title, `${family.roles[j]}; FVU left ${left}, right ${right}, unembedding ${unembed}`);
       }
       const H = known.subgroup(j);
       if (H) {
@@ -549,7 +571,7 @@
       show();
     }
 
-    known.families.forEach((own, i) => filters.family.append(make("option", own.names.join(", "), { value: i })));
+    known.families.forEach((own, i) => filters.family.append(make("option", own.title, { value: i })));
     Object.values(filters).forEach((select) => select.addEventListener("change", () => choose({})));
     const reset = { role: "", class: "", irrep: "", residual: "" };
     find("reset").addEventListener("click", () => choose(reset));
@@ -581,6 +603,7 @@
   }
 
   root.classList.add("js");
+  watchBoxes();
   openFindings();
   const held = find("neuron-data");
   if (held) gallery(network(JSON.parse(held.textContent)));

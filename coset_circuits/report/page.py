@@ -13,6 +13,7 @@ from coset_circuits.report.html import (
     broken,
     cell,
     column,
+    contents,
     document,
     escaped,
     facts,
@@ -55,16 +56,10 @@ def page(comparison: Comparison, drawn: Mapping[str, str]) -> str:
         _not_applicable(comparison),
         _circumstances(comparison),
     )
-    links = "".join(
-        f'<li><a href="#{name}">{title}</a></li>'
-        for name, title in CONTENTS.items()
-        if any(f'<h2 id="{name}">' in part for part in sections)
-    )
-    lead = paragraph(_lead(comparison), "lead")
     return document(
         f"Which algorithm explains {comparison.network.label}?",
         sections,
-        f'{lead}\n<nav aria-label="Contents"><ul>{links}</ul></nav>\n',
+        paragraph(_lead(comparison), "lead") + contents(sections, CONTENTS),
         gallery(comparison),
     )
 
@@ -223,8 +218,8 @@ def _role_tables(comparison: Comparison) -> str:
     head = [column("role", name=True), *map(column, titles)]
     parts = []
     for family in t.role_families(comparison):
-        names = escaped(", ".join(family.names))
-        caption = f"<b>{names}</b>: covers {family.coverage:.0%} of the neurons that matter."
+        covered = f"covers {family.coverage:.0%} of the neurons that matter."
+        caption = f"<b>{escaped(family.title)}</b>: {covered}"
         rows = [
             row(
                 escaped(line.role),

@@ -119,7 +119,7 @@ def inline(text: str, label: str) -> str:
     assert view is not None and width is not None
     body = body[body.index(">") + 1 :]
     pixels = float(width[1]) * 4 / 3
-    size = f"width:100%;max-width:{pixels:.0f}px;--least:{0.8 * pixels:.0f}px;height:auto"
+    size = f"width:100%;max-width:{pixels:.0f}px;--least:{0.7 * pixels:.0f}px;height:auto"
     look = f"stroke-linejoin:round;{size}"
     return f'<svg role="img" aria-label="{label}" {view[0]} style="{look}">{body}'
 

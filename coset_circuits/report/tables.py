@@ -89,11 +89,20 @@ class RoleLine:
 
 @dataclass(frozen=True)
 class RoleFamily:
-    """Hypotheses that share one fit, and what the neurons do under it."""
+    """Hypotheses that share one fit, and what the neurons do under it.
+
+    Attributes:
+        stands: is one of them supported? Where none is, their roles explain nothing.
+    """
 
     names: tuple[str, ...]
     coverage: float
     lines: tuple[RoleLine, ...]
+    stands: bool
+
+    @property
+    def title(self) -> str:
+        return clean(", ".join(self.names)) + ("" if self.stands else " (not supported)")
 
 
 @dataclass(frozen=True)
@@ -140,6 +149,8 @@ def pairs_text(comparison: Comparison) -> str:
 def verdict_parts(comparison: Comparison) -> list[tuple[str, str]]:
     """The headline in parts: (``supported``, ``refuted`` or ``open``; the words)."""
     parts = []
+    if comparison.hypotheses and not comparison.verdict.supported:
+        parts.append(("open", "No hypothesis is supported"))
     for part in clean(comparison.verdict.headline).split("; "):
         word = part.partition(":")[0]
         kind = word if word in ("supported", "refuted") else "open"
@@ -166,8 +177,14 @@ def role_families(comparison: Comparison) -> list[RoleFamily]:
             same.append(candidate.name)
         else:
             found.append(([candidate.name], summary, roles.coverage))
+    supported = comparison.verdict.supported
     return [
-        RoleFamily(tuple(names), coverage, tuple(RoleLine(**line) for line in summary))
+        RoleFamily(
+            tuple(names),
+            coverage,
+            tuple(RoleLine(**line) for line in summary),
+            any(name in supported for name in names),
+        )
         for names, summary, coverage in found
     ]
 

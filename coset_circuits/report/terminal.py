@@ -91,8 +91,8 @@ def _verdict(console: Console, comparison: Comparison) -> None:
 def _roles(console: Console, comparison: Comparison) -> None:
     print_heading(console, "WHAT THE NEURONS DO")
     for family in t.role_families(comparison):
-        names = t.clean(", ".join(family.names))
-        console.print(Text(f"{names}: covers {family.coverage:.0%} of the neurons that matter"))
+        covered = f"covers {family.coverage:.0%} of the neurons that matter"
+        console.print(Text(f"{family.title}: {covered}"))
         table = plain_table(
             ["role"],
             ["neurons", "FVU left", "FVU right", "unembed", "expl. L", "R"],

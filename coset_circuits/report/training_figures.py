@@ -56,10 +56,8 @@ def structure_forming(comparison: Comparison, ax: Axes) -> Axes:
     # Step 0 has no place on a logarithmic axis.
     later = np.array(found.steps) > 0
     steps = np.array(found.steps)[later]
-    for i, (side, values) in enumerate((("left", found.fvu_left), ("right", found.fvu_right))):
-        kept = values.numpy()[later]
-        kept = kept[:, ~np.isnan(kept).any(0)]
-        low, middle, high = np.maximum(np.percentile(kept, [25, 50, 75], axis=1), 1e-16)
+    for i, side in enumerate(("left", "right")):
+        low, middle, high = np.maximum(found.quartiles(side)[:, later], 1e-16)
         ax.plot(steps, middle, color=colour(i), lw=1.6, ls=("-", "--")[i], label=f"{side}, median")
         ax.fill_between(steps, low, high, color=colour(i), alpha=FAINT / 2, lw=0)
     bound = comparison.thresholds.fvu

@@ -1,12 +1,15 @@
 """The page in a real browser: it opens, filters, enlarges, prints, and fetches nothing."""
 
 import json
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from chromium import browser, chromium
 
 import coset_circuits as cc
 from coset_circuits.networks import planted_coset, save
+from coset_circuits.report import tables
 
 pytestmark = [
     pytest.mark.browser,
@@ -57,6 +60,18 @@ def chrome():
         yield opened
 
 
+@pytest.fixture(scope="module")
+def many(network, tmp_path_factory):
+    """The page of two networks of one kind, one of another, and a file that is none."""
+    folder = tmp_path_factory.mktemp("networks")
+    (folder / "bad.pt").write_bytes(b"nonsense")
+    other = network.unhooked()
+    other.W_E_left.data *= 1.01
+    given = [network, other, planted_coset(cc.group("S4"), "S3"), folder / "bad.pt"]
+    out = tmp_path_factory.mktemp("many")
+    return cc.compare(given, [cc.CosetAlgorithm()], out=out).save(out) / "report.html"
+
+
 @pytest.fixture
 def page(chrome, report):
     """The page, just opened; what it did in a test must have raised no complaint."""
@@ -104,7 +119,8 @@ def test_findings_open_by_mouse_and_key(page, comparison):
 def test_roles_are_those_of_the_hypothesis(page, comparison, family):
     page.choose("#filter-family", str(family))
     name = page.evaluate(f"document.querySelector('#filter-family').options[{family}].text")
-    own = roles(comparison, name.split(", ")[0])
+    assert name == tables.role_families(comparison)[family].title
+    own = roles(comparison, tables.role_families(comparison)[family].names[0])
     offered = page.evaluate("[...document.querySelector('#filter-role').options].map(o => o.value)")
     assert sorted(offered) == sorted({"", *own})
     for role in set(own):
@@ -214,10 +230,67 @@ def test_everything_has_a_name_for_a_screen_reader(page):
 @pytest.mark.parametrize("width", [320, 400, 768, 1280])
 def test_nothing_sticks_out(page, width):
     page.resize(width, 800)
+    page.settle()
     page.click("#open-all")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.click(".neuron")
     assert page.evaluate("document.querySelector('#enlarged').scrollWidth") <= width
+
+
+BOXES = (
+    "[...document.querySelectorAll('.scroll')]"
+    ".filter(b => b.offsetHeight && !b.closest('details:not([open])'))"
+    ".map(b => [b.scrollWidth > b.clientWidth + 1, ...['fits', 'beyond'].map(c =>"
+    "b.classList.contains(c)), b.tabIndex])"
+)
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_what_goes_on_sideways_says_so_and_can_be_reached(page, width):
+    page.resize(width, 800)
+    page.settle()
+    found = page.evaluate(BOXES)
+    assert any(wide for wide, *_ in found) == (width == 400)
+    for wide, fits, beyond, tab in found:
+        assert (fits, beyond, tab) == ((False, True, 0) if wide else (True, False, -1))
+
+
+def test_the_fade_goes_at_the_end(page):
+    page.resize(400, 800)
+    page.settle()
+    box = "document.querySelector('.scroll.beyond')"
+    page.evaluate(f"window.box = {box}; box.scrollTo({{left: 1e6, behavior: 'instant'}})")
+    page.settle()
+    page.settle()
+    assert page.evaluate("[box.classList.contains('beyond'), box.tabIndex]") == [False, 0]
+
+
+def test_nine_hypotheses_fit_1100_pixels(page):
+    """Seven and the two with the longest names and figures once more."""
+    page.resize(1100, 800)
+    page.evaluate(
+        "for (const row of document.querySelectorAll('.findings > * > tr:not(.more)')) {"
+        "const own = [...row.querySelectorAll(':scope > .guess')];"
+        "for (let i = own.length; i < 9; i++) {"
+        "const cell = own.at(-1).cloneNode();"
+        "cell.innerHTML = cell.tagName === 'TH' ? 'irrep-<wbr>projected+<wbr>even+<wbr>joint'"
+        ": '1.2e-12<small>(12.34)</small>'; own.at(-1).after(cell); } }"
+    )
+    page.settle()
+    cells = "document.querySelector('.findings tbody tr').cells.length"
+    assert page.evaluate(cells) == 13
+    width = "(e => e.scrollWidth - e.clientWidth)(document.querySelector('.findings').parentNode)"
+    assert page.evaluate(width) <= 0
+
+
+def test_the_head_of_the_findings_stays_in_sight(page):
+    last = "document.querySelector('.findings > tbody > tr:nth-last-child(2)')"
+    page.evaluate(f"{last}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
+    page.settle()
+    top = "document.querySelector('.findings th').getBoundingClientRect().top"
+    bottom = "document.querySelector('nav').getBoundingClientRect().bottom"
+    assert page.evaluate("scrollY") > 0
+    assert page.evaluate(f"{top} - {bottom}") == pytest.approx(0, abs=4)
 
 
 def test_dark_is_dark(page):
@@ -246,12 +319,43 @@ def test_without_its_script_the_page_has_its_words(chrome, report, comparison):
     assert "draws neurons with a script" in told
 
 
-def test_the_page_of_many_networks_asks_for_nothing(chrome, network, tmp_path):
-    ensemble = cc.compare([network, network.unhooked()], [cc.CosetAlgorithm()])
-    page = ensemble.save(tmp_path) / "report.html"
-    chrome.open(page, width=400)
-    assert chrome.errors == [] and chrome.requests == [page.resolve().as_uri()]
-    assert chrome.evaluate("document.documentElement.scrollWidth") <= 400
+@pytest.mark.parametrize("width", [320, 400, 1100, 1280])
+def test_the_page_of_many_networks(chrome, many, width):
+    chrome.open(many, width=width)
+    chrome.settle()
+    assert chrome.errors == [] and chrome.requests == [many.resolve().as_uri()]
+    assert chrome.evaluate("document.documentElement.scrollWidth") <= width
+    for wide, fits, beyond, tab in chrome.evaluate(BOXES):
+        assert (fits, beyond, tab) == ((False, True, 0) if wide else (True, False, -1))
+    needing = {"image", "img", "region", "navigation", "link"}
+    assert [role for role, name in chrome.names() if role in needing and not name.strip()] == []
+    assert chrome.pdf().startswith(b"%PDF")
+
+
+def test_the_page_of_many_networks_leads_to_its_parts_and_to_each_report(chrome, many):
+    chrome.open(many)
+    links = "[...document.querySelectorAll('nav a')].map(a => [a.hash, a.textContent])"
+    told = dict(chrome.evaluate(links))
+    assert list(told) == ["#networks", "#across-0", "#across-1", "#skipped", "#how"]
+    assert told["#across-0"].startswith(HOSTILE) and told["#across-1"].startswith("S4")
+    there = "[...document.querySelectorAll('nav a')].every(a => document.querySelector(a.hash))"
+    assert chrome.evaluate(there)
+    assert chrome.evaluate(
+        "document.querySelector('#skipped').nextElementSibling.textContent"
+    ).count("bad.pt")
+    reports = chrome.evaluate("[...document.querySelectorAll('td a, th a')].map(a => a.href)")
+    assert len(reports) == 3
+    for report in reports:
+        assert Path(unquote(urlsplit(report).path)).is_file()
+    # Supported in green, refuted in red: as many as the verdicts say.
+    marks = "[...document.querySelectorAll('td.supported')].map(e => e.textContent)"
+    supported = [
+        name
+        for network in json.loads((many.parent / "findings.json").read_text())["networks"]
+        for name in network["verdict"]["supported"]
+    ]
+    assert chrome.evaluate(marks) == ["+"] * len(supported)
+    assert supported
 
 
 def test_the_data_are_json_whatever_the_names(report):

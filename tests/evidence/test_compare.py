@@ -125,6 +125,7 @@ def test_the_dictionary_has_the_documented_shape(of_coset):
         "verdict",
         "thresholds",
         "findings",
+        "formation",
         "versions",
         "seed",
         "device",

@@ -1,11 +1,14 @@
 """Formation is the FVU, at each checkpoint, on the cells that a neuron ends with."""
 
+import json
+
+import numpy as np
 import pytest
 import torch
 
 import coset_circuits as cc
 from coset_circuits.algorithms.coset import coset_fvu
-from coset_circuits.evidence.formation import formation
+from coset_circuits.evidence.formation import Formation, formation
 from coset_circuits.networks import planted_coset, save
 from coset_circuits.thresholds import DEFAULT
 
@@ -34,6 +37,37 @@ def test_it_is_the_fvu_on_the_final_cosets(run):
         assert found.fvu_left[0, j] == pytest.approx(float(expected), rel=1e-6)
     assert found.fvu_left[0].min() > 0.01 and found.fvu_left[1].max() < 1e-10
     assert found.fvu_right.max() < 1e-10
+
+
+def test_a_neuron_is_formed_when_it_stays_within_the_bound():
+    nan = float("nan")
+    left = [[0.5, 0.001, 0.5, 0.5, nan], [0.002, 0.5, 0.003, 0.5, nan], [0.001, 0.002, 0.1, 0, nan]]
+    right = torch.zeros(3, 5, dtype=torch.float64)
+    right[:, 4] = nan
+    found = Formation("coset", (1, 10, 100), torch.tensor(left, dtype=torch.float64), right)
+    assert found.formed(0.01) == [10, 100, None, 100, None]
+    low, middle, high = found.quartiles("left")
+    # At step 10 the explained neurons have 0.002, 0.003, 0.5 and 0.5.
+    assert middle[1] == pytest.approx((0.003 + 0.5) / 2) and high[1] == 0.5
+    assert low[1] == pytest.approx(0.002 + 0.75 * 0.001)
+    assert (found.quartiles("right") == 0).all()
+
+
+def test_it_is_in_the_findings(run):
+    found = cc.compare(run, [cc.CosetAlgorithm()]).to_dict()["formation"]
+    width = cc.load(run).cfg.d_mlp
+    assert (found["algorithm"], found["unit"], found["steps"]) == ("coset", "fraction", [10, 100])
+    # The noise is in every left table, and gone at the end.
+    assert found["formed"] == [100] * width
+    assert [len(side) for side in (found["fvu_left"], found["fvu_right"])] == [width, width]
+    medians = np.median(np.array(found["fvu_left"]), axis=0)
+    assert found["quartiles_left"][1] == pytest.approx(medians.tolist())
+    assert max(found["quartiles_right"][2]) < 1e-10
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_without_checkpoints_the_findings_say_so(coset_network):
+    assert cc.compare(coset_network, [cc.CosetAlgorithm()]).to_dict()["formation"] is None
 
 
 def test_cells_that_leave_no_freedom_tell_nothing(run):

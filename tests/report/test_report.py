@@ -2,6 +2,7 @@
 
 import base64
 import copy
+import dataclasses
 import hashlib
 import io
 import json
@@ -20,11 +21,11 @@ import coset_circuits as cc
 from coset_circuits import report
 from coset_circuits.evidence.compare import without_nan
 from coset_circuits.networks import planted_coset, save
-from coset_circuits.report import tables
+from coset_circuits.report import lattice, tables
 from coset_circuits.report.figures import PLATES, all_figures
 from coset_circuits.report.neurons import gallery
 from coset_circuits.report.repeat import one_row, whole_comparison
-from coset_circuits.report.style import look, png
+from coset_circuits.report.style import FAINT, look, png
 
 HOSTILE = '<script>alert("1")</script> [bold]&\x1b[31m $x$'
 VOID = {"meta", "link", "br", "hr", "img", "wbr", "input"}
@@ -280,6 +281,20 @@ def test_page_has_every_row_and_the_verdict(page, comparison):
     assert "prefers-color-scheme: dark" in page and "@media print" in page
 
 
+def test_what_is_not_supported_does_not_look_like_an_explanation(comparison, page, trained):
+    # The network is untrained.
+    assert comparison.verdict.supported == ()
+    assert tables.verdict_parts(comparison)[0] == ("open", "No hypothesis is supported")
+    for text in (page, report.plain_text(comparison)):
+        words = " ".join(text.split())
+        assert "No hypothesis is supported" in words
+        assert words.count("(not supported)") >= len(tables.role_families(comparison))
+    assert tables.verdict_parts(trained)[0][0] == "supported"
+    for family in tables.role_families(trained):
+        supported = not set(trained.verdict.supported).isdisjoint(family.names)
+        assert family.title == ", ".join(family.names) + " (not supported)" * (not supported)
+
+
 def test_page_can_be_used_without_eyes_or_mouse(page):
     parsed = Page(page)
     for tag, attrs in parsed.tags:
@@ -410,6 +425,31 @@ def test_the_lattice_marks_the_classes_in_use(trained):
         assert count == ([f"{neurons} neuron{'s' * (neurons > 1)}"] if neurons else [])
     # C2 and C3 in S3, C1 in both.
     assert len(ax.lines) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "used"),
+    [
+        ("S5", ("A5", "D10", "C5")),
+        ("S6", ("S5 transitive", "S4⟨(3 5 4 6), (1 3 2 4)⟩", "S3 transitive")),
+    ],
+)
+def test_no_line_between_used_classes_runs_through_another(name, used, trained, monkeypatch):
+    """A line that crosses a third class would read as two lines that end there."""
+    network = cc.GroupMLP.initialised(cc.group(name), d_mlp=4, d_embed=4, seed=0)
+    comparison = dataclasses.replace(trained, network=network)
+    monkeypatch.setattr(lattice, "used_classes", lambda _: dict.fromkeys(used, 1))
+    with look():
+        figure = Figure(figsize=lattice.size(comparison), layout="constrained")
+        ax = lattice.lattice(comparison, figure.subplots())
+    figure.draw_without_rendering()
+    boxes = [label.get_bbox_patch().get_window_extent() for label in ax.texts]
+    dark = [line for line in ax.lines if line.get_alpha() > FAINT]
+    assert len(dark) == 2
+    for line in dark:
+        path = line.get_path().transformed(line.get_transform())
+        # Its two ends, and no third.
+        assert sum(path.intersects_bbox(box) for box in boxes) == 2
 
 
 def test_the_pages_tables_are_the_networks(trained):
