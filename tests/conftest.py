@@ -4,11 +4,16 @@ from jaxtyping import config, install_import_hook
 
 install_import_hook("coset_circuits", "shape_checker.check")
 
+import signal  # noqa: E402
+
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
 import coset_circuits as cc  # noqa: E402
 from coset_circuits.networks import planted_coset, planted_gcr  # noqa: E402
+
+# A run that was started in the background may ignore Ctrl-C, and so would every child.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Tensors here are small: on a busy machine more threads only wait for each other.
 torch.set_num_threads(1)
