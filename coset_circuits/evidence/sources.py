@@ -86,7 +86,8 @@ def is_collection(given: object) -> bool:
         return False
     if isinstance(given, (str, os.PathLike)):
         path = Path(given)
-        return str(given) not in shipped() and path.is_dir() and _network_in(path) is None
+        named = str(given) in shipped() or not str(given)
+        return not named and path.is_dir() and _network_in(path) is None
     return True
 
 
@@ -120,7 +121,7 @@ def _expanded(item: object, number: int) -> Iterator[Source]:
     path = Path(item)
     if str(item) in shipped():
         yield Source(str(item), str(item))
-    elif not path.exists():
+    elif not str(item) or not path.exists():
         # Its own sentence says what exists; better now than after hours.
         load(item)
     elif path.is_dir():

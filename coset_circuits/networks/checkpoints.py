@@ -75,7 +75,7 @@ def load(
     """
     zoo = shipped()
     path = zoo.get(str(name_or_path)) or Path(name_or_path)
-    if not path.exists():
+    if not str(name_or_path) or not path.exists():
         raise CosetCircuitsError(
             f"No network is called {str(name_or_path)!r} and no file or folder has that path; "
             f"shipped are {', '.join(zoo)}."

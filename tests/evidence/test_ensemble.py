@@ -409,11 +409,12 @@ def test_which_arguments_mean_several(folder):
         ([], "No network was given"),
         (["s4", 3], "Network 2 is int"),
         (["s4", "nosuch"], "'nosuch'.*shipped are .*s4"),
+        (["s4", ""], "No network is called ''"),
         ("empty", "holds no network.*it is empty"),
         ("texts", r"holds no network.*a\.txt, b\.txt"),
         ("bad", "All 2 checkpoints found cannot be used.*cannot be read"),
     ],
-    ids=["nothing", "number", "misspelt", "empty", "other files", "all bad"],
+    ids=["nothing", "number", "misspelt", "nameless", "empty", "other files", "all bad"],
 )
 def test_bad_input_is_a_sentence(given, words, tmp_path, monkeypatch, unchecked):
     monkeypatch.chdir(tmp_path)

@@ -302,9 +302,14 @@ def test_damaged_files_are_refused(tmp_path):
         assert name in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_an_unknown_name_lists_the_shipped_networks():
-    with pytest.raises(CosetCircuitsError, match="No network is called 's55'") as caught:
-        cc.load("s55")
+@pytest.mark.parametrize("name", ["s55", ""])
+@pytest.mark.parametrize("read", [cc.load, cc.compare])
+def test_an_unknown_name_lists_the_shipped_networks(name, read, tmp_path, monkeypatch):
+    """An empty one is no name of the current folder."""
+    monkeypatch.chdir(tmp_path)
+    cc.save(cc.load("s4"), "network.safetensors")
+    with pytest.raises(CosetCircuitsError, match=f"No network is called '{name}'") as caught:
+        read(name)
     assert all(name in str(caught.value) for name in cc.shipped())
 
 
