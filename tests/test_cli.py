@@ -219,7 +219,7 @@ def test_import_keeps_the_network(tmp_path):
         "d_mlp": 64,
         "act_fn": "relu",
         "element_order": None,
-        "file": str(tmp_path / "again.safetensors"),
+        "file": str(tmp_path / "n.safetensors"),
     }
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from coset_circuits.errors import CosetCircuitsError
@@ -129,21 +129,24 @@ def _of_class(group: FiniteGroup, found: SubgroupClass) -> Case:
     return _case(group, what, PLANTED[0], truth, lambda seed: _of_cosets(group, seed, found))
 
 
-def _of_cosets(group: FiniteGroup, seed: int, found: SubgroupClass) -> GroupMLP:
-    """A coset circuit that is not one of irreps, unless irreps hold all functions on its cosets.
+def _of_cosets(group: FiniteGroup, seed: int, found: SubgroupClass, *more: str) -> GroupMLP:
+    """A coset circuit that is one of irreps exactly where irreps hold all functions on its cosets.
 
-    On four cosets in D4 one order of equally spaced levels in three lies in one irrep.
+    Levels may lie in fewer irreps than most: on four cosets in D4 one order of equally spaced
+    levels in three lies in one.
     """
-    if irreps_suffice(found):
-        return _coset(group, seed, found.name)
-    drawn = _first_away(lambda k: _coset(group, seed + 1000 * k, found.name), _left_by_irreps)
-    if drawn is None:
-        raise CosetCircuitsError(
-            f"All levels on the cosets of {found.name} in {group.name} that were tried are near "
-            "its irreps, so that both hypotheses are true of them; choose another group, such as "
-            "S4 or D4."
-        )
-    return drawn
+
+    def draw(k: int) -> GroupMLP:
+        return _coset(group, seed + 1000 * k, found.name, *more)
+
+    wanted = _is_of_irreps if irreps_suffice(found) else _is_away_from_irreps
+    if (drawn := _first(draw, wanted)) is not None:
+        return drawn
+    raise CosetCircuitsError(
+        f"All levels on the cosets of {found.name} in {group.name} that were tried lie in other "
+        "irreps than most, so that it cannot be said whether irreps are true of them; choose "
+        "another group, such as S4 or D4."
+    )
 
 
 def _with_sign(group: FiniteGroup, classes: list[SubgroupClass]) -> Iterator[Case]:
@@ -156,7 +159,7 @@ def _with_sign(group: FiniteGroup, classes: list[SubgroupClass]) -> Iterator[Cas
             f"cosets of {both.name} and {half.name} (sign neurons)",
             PLANTED[0],
             {COSET, IRREP},
-            lambda seed: _coset(group, seed, both.name, half.name),
+            lambda seed: _of_cosets(group, seed, both, half.name),
         )
 
 
@@ -189,7 +192,7 @@ def _planted_gcr(group: FiniteGroup, seed: int, act_fn: Literal["square", "relu"
         def draw(k: int, names: list[str] | None = names) -> GroupMLP:
             return planted_gcr(group, names, seed=1000 * seed + k, scale=scale, act_fn=act_fn)
 
-        if (found := _first_away(draw, _left_by_cosets)) is not None:
+        if (found := _first(draw, _is_away_from_cosets)) is not None:
             return found
     raise CosetCircuitsError(
         f"Every basis of the irreps of {group.name} that was tried is near its cosets, so that "
@@ -197,14 +200,10 @@ def _planted_gcr(group: FiniteGroup, seed: int, act_fn: Literal["square", "relu"
     )
 
 
-def _first_away(
-    draw: Callable[[int], GroupMLP], left_over: Callable[[GroupMLP], Tensor]
+def _first(
+    draw: Callable[[int], GroupMLP], is_wanted: Callable[[GroupMLP], bool]
 ) -> GroupMLP | None:
-    """The first of some draws of which most neurons are not the other algorithm's as well."""
-    for drawn in map(draw, range(_DRAWS)):
-        if float((left_over(drawn) > AWAY).double().mean()) > 0.75:
-            return drawn
-    return None
+    return next((drawn for drawn in map(draw, range(_DRAWS)) if is_wanted(drawn)), None)
 
 
 def _is_faithful(block: RealBlock) -> bool:
@@ -212,10 +211,10 @@ def _is_faithful(block: RealBlock) -> bool:
 
 
 @torch.no_grad()
-def _left_by_cosets(network: GroupMLP) -> Float[Tensor, "d_mlp"]:
-    """What share of each neuron's variance is least left within cosets, on its worse side.
+def _is_away_from_cosets(network: GroupMLP) -> bool:
+    """Whether most neurons leave much of their variance within any cosets, on their worse side.
 
-    Of the left table within right cosets, of the right table within left cosets of a conjugate.
+    The left table within right cosets, the right table within left cosets of a conjugate.
     """
     group = network.group
     found = []
@@ -228,7 +227,11 @@ def _left_by_cosets(network: GroupMLP) -> Float[Tensor, "d_mlp"]:
             )
         )
         found.append(torch.maximum(left, right))
-    return torch.stack(found).amin(0)
+    return _are_most(torch.stack(found).amin(0) > AWAY)
+
+
+def _are_most(neurons: Bool[Tensor, "d_mlp"]) -> bool:
+    return float(neurons.double().mean()) > 0.75
 
 
 def _within(
@@ -239,25 +242,45 @@ def _within(
 
 
 @torch.no_grad()
-def _left_by_irreps(network: GroupMLP) -> Float[Tensor, "d_mlp"]:
-    """What share of each neuron's variance is least left by irreps, on its worse side.
+def _is_away_from_irreps(network: GroupMLP) -> bool:
+    """Whether most neurons leave much of their variance to any irreps, on their worse side.
 
-    By as many irreps as the hypothesis allows a neuron; see :func:`irreps_suffice`.
+    To any as many as the hypothesis allows a neuron; see :func:`irreps_suffice`.
     """
-    group = network.group
-    sizes = [block.parameters for block in group.real_blocks]
-    shares = torch.stack([power(group, t) for t in (network.left_table, network.right_table)])
-    shares[:, 0] = 0  # the mean
-    shares = shares / shares.sum(1, keepdim=True)
+    sizes = [block.parameters for block in network.group.real_blocks]
+    shares = torch.stack([_shares(network.group, t) for t in _tables(network)[:2]])
     others = range(1, len(sizes))
-    return torch.stack(
-        [
-            1 - shares[:, list(chosen)].sum(1).amin(0)
-            for count in others
-            for chosen in combinations(others, count)
-            if sum(sizes[i] for i in chosen) <= group.order // 2
-        ]
-    ).amin(0)
+    left_over = [
+        1 - shares[:, list(chosen)].sum(1).amin(0)
+        for count in others
+        for chosen in combinations(others, count)
+        if sum(sizes[i] for i in chosen) <= network.group.order // 2
+    ]
+    return _are_most(torch.stack(left_over).amin(0) > AWAY)
+
+
+@torch.no_grad()
+def _is_of_irreps(network: GroupMLP) -> bool:
+    """Whether every irrep that a neuron writes is seen in what it reads.
+
+    The hypothesis takes the fewest irreps that hold a neuron's tables. Without one that only the
+    unembedding holds, it would not be true of it.
+    """
+    read, _, written = (_shares(network.group, table) for table in _tables(network))
+    return bool(((read > AWAY) | (written < 1e-9)).all())
+
+
+def _tables(network: GroupMLP) -> tuple[Tensor, Tensor, Tensor]:
+    return network.left_table, network.right_table, network.W_U.T
+
+
+def _shares(
+    group: FiniteGroup, table: Float[Tensor, "order d_mlp"]
+) -> Float[Tensor, "blocks d_mlp"]:
+    """Of each neuron's variance in each irrep; none in the trivial one, the mean."""
+    energies = power(group, table)
+    energies[0] = 0
+    return energies / energies.sum(0)
 
 
 def _mixed(group: FiniteGroup, classes: list[SubgroupClass]) -> Iterator[Case]:

@@ -9,6 +9,7 @@ import torch
 
 import coset_circuits as cc
 from coset_circuits import CosetCircuitsError, compare, measure
+from coset_circuits.algorithms import UNEXPLAINED
 from coset_circuits.evidence import INTERVENTIONS
 from coset_circuits.evidence import selftest as module
 from coset_circuits.evidence.known_answers import (
@@ -153,6 +154,27 @@ def test_nulls_are_named_by_kind():
 
 
 # What the benchmark is made of.
+
+
+@pytest.mark.parametrize("seed", [1, 3])
+@pytest.mark.parametrize("name", ["S5: cosets of D10", "S5: cosets of A4"])
+def test_irreps_are_true_of_a_circuit_that_is_said_to_be_theirs_too(name, seed):
+    """Not of every seed's: there levels lie in fewer irreps than the unembedding."""
+    (case,) = (case for case in known_cases(["S5"]) if case.name == name)
+    fitted = cc.IrrepAlgorithm().fit(case.make(seed)).roles
+    assert max(fitted.fvu_left.max(), fitted.fvu_right.max(), fitted.fvu_unembed.max()) < 1e-12
+    plain = planted_coset(cc.group("S5"), name.split()[-1], seed=3, few=True)
+    assert cc.IrrepAlgorithm().fit(plain).roles.fvu_unembed.max() > 0.01
+
+
+def test_irreps_are_not_true_of_the_cosets_in_a_mixture():
+    cases = {case.name: case for case in known_cases(["D4"])}
+    mixture = cases["D4: cosets of C2⟨r0s⟩ and GCR"].make(0)
+    circuit = cc.IrrepAlgorithm().fit(mixture)
+    names = cc.CosetAlgorithm().fit(mixture).roles.names
+    of_cosets = [j for j, name in enumerate(names) if name != UNEXPLAINED]
+    assert 0 < len(of_cosets) < len(names)
+    assert {circuit.roles.names[j] for j in of_cosets} == {UNEXPLAINED}
 
 
 def test_exact_ties_are_shared_and_not_decided_by_rounding():
