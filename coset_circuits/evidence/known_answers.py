@@ -28,7 +28,10 @@ NULLS = ("memorised", "untrained", "permuted labels", "permuted outputs")
 NOISE = (0.02, 0.05, 0.1, 0.2, 0.5)
 """Standard deviations of the noise, in those of each neuron's own tables and unembedding."""
 
-_DRAWS = 20
+_BASES = 20
+"""Random bases of an irrep that are tried before a larger one; levels on cosets are tried longer,
+for there is no other class to turn to."""
+_LEVELS = 1000
 AWAY = 0.02
 """Most neurons planted as one algorithm's alone leave more of their variance than this to the
 other: twice what would count as explained."""
@@ -135,13 +138,11 @@ def _of_cosets(group: FiniteGroup, seed: int, found: SubgroupClass, *more: str) 
     Levels may lie in fewer irreps than most: on four cosets in D4 one order of equally spaced
     levels in three lies in one.
     """
-
-    def draw(k: int) -> GroupMLP:
-        return _coset(group, seed + 1000 * k, found.name, *more)
-
-    wanted = _is_of_irreps if irreps_suffice(found) else _is_away_from_irreps
-    if (drawn := _first(draw, wanted)) is not None:
-        return drawn
+    is_wanted = _is_of_irreps if irreps_suffice(found) else _is_away_from_irreps
+    for k in range(_LEVELS):
+        drawn = _coset(group, seed + 1000 * k, found.name, *more)
+        if is_wanted(drawn):
+            return drawn
     raise CosetCircuitsError(
         f"All levels on the cosets of {found.name} in {group.name} that were tried lie in other "
         "irreps than most, so that it cannot be said whether irreps are true of them; choose "
@@ -188,22 +189,14 @@ def _planted_gcr(group: FiniteGroup, seed: int, act_fn: Literal["square", "relu"
     choices = [[b.name] for b in sorted(faithful, key=lambda b: b.dimension)] or [None]
     scale = 8.0 if act_fn == "square" else 2.0
     for names in choices:
-
-        def draw(k: int, names: list[str] | None = names) -> GroupMLP:
-            return planted_gcr(group, names, seed=1000 * seed + k, scale=scale, act_fn=act_fn)
-
-        if (found := _first(draw, _is_away_from_cosets)) is not None:
-            return found
+        for k in range(_BASES):
+            drawn = planted_gcr(group, names, seed=1000 * seed + k, scale=scale, act_fn=act_fn)
+            if _is_away_from_cosets(drawn):
+                return drawn
     raise CosetCircuitsError(
         f"Every basis of the irreps of {group.name} that was tried is near its cosets, so that "
         "both hypotheses are true of GCR there; choose another group, such as S4 or D4."
     )
-
-
-def _first(
-    draw: Callable[[int], GroupMLP], is_wanted: Callable[[GroupMLP], bool]
-) -> GroupMLP | None:
-    return next((drawn for drawn in map(draw, range(_DRAWS)) if is_wanted(drawn)), None)
 
 
 def _is_faithful(block: RealBlock) -> bool:

@@ -167,6 +167,17 @@ def test_irreps_are_true_of_a_circuit_that_is_said_to_be_theirs_too(name, seed):
     assert cc.IrrepAlgorithm().fit(plain).roles.fvu_unembed.max() > 0.01
 
 
+def test_levels_are_drawn_until_the_label_is_true():
+    """On the six cosets of the diagonal S3 in S3×S3 some twenty draws may be needed."""
+    cases = [case for case in known_cases(["S3xS3"]) if case.kind == "coset circuit"]
+    assert {case.expected for case in cases} == {"coset", ALIKE}
+    for case in cases:
+        if case.expected == ALIKE and case.noise is None:
+            for seed in range(3):
+                roles = cc.IrrepAlgorithm().fit(case.make(seed)).roles
+                assert max(roles.fvu_left.max(), roles.fvu_unembed.max()) < 1e-12
+
+
 def test_irreps_are_not_true_of_the_cosets_in_a_mixture():
     cases = {case.name: case for case in known_cases(["D4"])}
     mixture = cases["D4: cosets of C2⟨r0s⟩ and GCR"].make(0)
