@@ -61,9 +61,8 @@ def _coset_partitions(group: FiniteGroup) -> Int[Tensor, "order partitions"] | N
 
 
 def _cosets_kept(partitions: Int[Tensor, "order partitions"], permutation: np.ndarray) -> int:
-    known = set(map(tuple, partitions.T.tolist()))
-    moved = canonical(partitions[torch.from_numpy(permutation)])
-    return sum(tuple(labels) in known for labels in moved.T.tolist())
+    both = torch.cat([partitions, canonical(partitions[torch.from_numpy(permutation)])], 1)
+    return both.shape[1] - torch.unique(both, dim=1).shape[1]
 
 
 def keeps_structure(group: FiniteGroup, permutation: np.ndarray) -> bool:

@@ -40,7 +40,7 @@ class Kept:
         check_writable(self.folder)
         self.places: dict[str, Path] = {}
         for path in sorted(self.folder.glob(f"*/{ASKED}")):
-            if (note := _read(path)) is not None:
+            if (note := read_note(path)) is not None:
                 self.places[_key(note)] = path.parent
 
     def findings(self, asked: Mapping[str, Any] | None) -> tuple[dict[str, Any], Path] | None:
@@ -48,7 +48,7 @@ class Kept:
         place = None if asked is None else self.places.get(_key(asked))
         if place is None:
             return None
-        note = _read(place / ASKED)
+        note = read_note(place / ASKED)
         try:
             found = (place / FINDINGS).read_bytes()
         except OSError:
@@ -92,7 +92,7 @@ class Kept:
         """Under the network's label, unless another network or something else stands there."""
         own = self.folder / file_name(label)
         if own.name not in _OWN:
-            note = _read(own / ASKED)
+            note = read_note(own / ASKED)
             if not own.exists() or (note is not None and note.get("network") == network):
                 return own
         return own.with_name(f"{own.name}-{network[:8]}")
@@ -162,7 +162,8 @@ def _key(note: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
-def _read(note: Path) -> dict[str, Any] | None:
+def read_note(note: Path) -> dict[str, Any] | None:
+    """What a note in JSON says; None if it is not there or not whole."""
     try:
         found = json.loads(note.read_bytes())
     except (OSError, ValueError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Literal
 
 import numpy as np
@@ -12,11 +11,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from coset_circuits.algorithms import Tables
+from coset_circuits.algorithms.irrep import block_shares
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.evidence.controls import random_names
 from coset_circuits.groups import FiniteGroup, RealBlock, SubgroupClass, spectrum
 from coset_circuits.groups import group as named_group
-from coset_circuits.groups.fourier import power
 from coset_circuits.networks import GroupMLP, planted_coset, planted_gcr, train
 from coset_circuits.networks.spoilt import joined, noisy, relabelled
 
@@ -234,46 +234,37 @@ def _within(
     return 1 - means.var(0, correction=0) / table.var(0, correction=0)
 
 
-@torch.no_grad()
 def _is_away_from_irreps(network: GroupMLP) -> bool:
-    """Whether most neurons leave much of their variance to any irreps, on their worse side.
+    """Whether most neurons leave much of their variance to any irreps that the hypothesis allows.
 
-    To any as many as the hypothesis allows a neuron; see :func:`irreps_suffice`.
+    See :func:`irreps_suffice`. Both tables of a coset neuron hold the same shares, R(b) being
+    −L(xb⁻¹), so the left one is looked at.
     """
-    sizes = [block.parameters for block in network.group.real_blocks]
-    shares = torch.stack([_shares(network.group, t) for t in _tables(network)[:2]])
-    others = range(1, len(sizes))
-    left_over = [
-        1 - shares[:, list(chosen)].sum(1).amin(0)
-        for count in others
-        for chosen in combinations(others, count)
-        if sum(sizes[i] for i in chosen) <= network.group.order // 2
-    ]
-    return _are_most(torch.stack(left_over).amin(0) > AWAY)
+    read, _, _ = _shares(network)
+    held = torch.zeros(network.group.order // 2 + 1, read.shape[1], dtype=read.dtype)
+    for block, share in zip(_irreps(network.group), read, strict=True):
+        # The most that irreps so far hold, by the number of their functions: each is taken once.
+        size = block.parameters
+        held[size:] = torch.maximum(held[size:], held[:-size] + share)
+    return _are_most(1 - held[-1] > AWAY)
 
 
-@torch.no_grad()
 def _is_of_irreps(network: GroupMLP) -> bool:
     """Whether every irrep that a neuron writes is seen in what it reads.
 
     The hypothesis takes the fewest irreps that hold a neuron's tables. Without one that only the
     unembedding holds, it would not be true of it.
     """
-    read, _, written = (_shares(network.group, table) for table in _tables(network))
+    read, _, written = _shares(network)
     return bool(((read > AWAY) | (written < 1e-9)).all())
 
 
-def _tables(network: GroupMLP) -> tuple[Tensor, Tensor, Tensor]:
-    return network.left_table, network.right_table, network.W_U.T
+def _shares(network: GroupMLP) -> Float[Tensor, "3 irreps d_mlp"]:
+    return block_shares(Tables.of(network), _irreps(network.group))
 
 
-def _shares(
-    group: FiniteGroup, table: Float[Tensor, "order d_mlp"]
-) -> Float[Tensor, "blocks d_mlp"]:
-    """Of each neuron's variance in each irrep; none in the trivial one, the mean."""
-    energies = power(group, table)
-    energies[0] = 0
-    return energies / energies.sum(0)
+def _irreps(group: FiniteGroup) -> list[RealBlock]:
+    return list(group.real_blocks[1:])
 
 
 def _mixed(group: FiniteGroup, classes: list[SubgroupClass]) -> Iterator[Case]:

@@ -40,7 +40,9 @@ def variance_by_product(
         )
     write = _written(network, neurons)
     (moments,) = hidden_moments(network, [network.group], chunk=chunk)
-    return _explained(moments, write, torch.arange(order) if labels is None else labels)
+    given = torch.arange(order) if labels is None else labels
+    (share,) = _explained(moments, write, [given])
+    return share
 
 
 def product_variance(circuit: Circuit, *, seed: int = 0, chunk: int = 20_000) -> pd.DataFrame:
@@ -71,17 +73,17 @@ def product_variance(circuit: Circuit, *, seed: int = 0, chunk: int = 20_000) ->
     (moments,) = hidden_moments(network, [network.group], chunk=chunk)
     for number in (partition.weight > 0).nonzero()[:, 0].tolist():
         neurons = (partition.column == number).nonzero()[:, 0].tolist()
-        write = _written(network, neurons)
-        by_chance = _explained(moments, write, random[:, number]) if moved[number] else math.nan
+        labels = [cells[:, number], torch.arange(len(cells)), random[:, number]]
+        cell, product, by_chance = _explained(moments, _written(network, neurons), labels)
         rows.append(
             {
                 "role": circuit.roles.names[neurons[0]],
                 "neurons": neurons,
                 "fvu": float(worst[neurons].max()),
                 "cells": len(cells[:, number].unique()),
-                "cell": _explained(moments, write, cells[:, number]),
-                "product": _explained(moments, write, torch.arange(len(cells))),
-                "random": by_chance,
+                "cell": cell,
+                "product": product,
+                "random": by_chance if moved[number] else math.nan,
             }
         )
     columns = ["role", "neurons", "fvu", "cells", "cell", "product", "random"]
@@ -102,14 +104,18 @@ def _written(network: GroupMLP, neurons: Sequence[int]) -> Float[Tensor, "d_mlp 
 
 
 def _explained(
-    moments: HiddenMoments, write: Float[Tensor, "d_mlp order"], labels: Int[Tensor, "order"]
-) -> float:
-    """The share of the written logits' variance that lies between cells of products."""
-    cells = torch.unique(labels, return_inverse=True)[1]
-    sizes = torch.bincount(cells).double()
-    by_cell = torch.zeros(len(sizes), len(write), dtype=torch.float64)
-    by_cell.index_add_(0, cells, moments.by_product)
-    logits = (by_cell / sizes[:, None] - moments.mean) @ write
+    moments: HiddenMoments,
+    write: Float[Tensor, "d_mlp order"],
+    several: Sequence[Int[Tensor, "order"]],
+) -> list[float]:
+    """The share of the written logits' variance between the cells of products, for each labels."""
     total = moments.variance(write)
-    between = float(logits.square().sum(1) @ sizes) / len(labels)
-    return between / total if total > 0 else math.nan
+    logits = (moments.by_product - moments.mean) @ write
+    shares = []
+    for labels in several:
+        cells = torch.unique(labels, return_inverse=True)[1]
+        sizes = torch.bincount(cells).double()
+        sums = logits.new_zeros(len(sizes), logits.shape[1]).index_add_(0, cells, logits)
+        between = float((sums.square().sum(1) / sizes).sum()) / len(labels)
+        shares.append(between / total if total > 0 else math.nan)
+    return shares

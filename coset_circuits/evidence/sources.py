@@ -14,7 +14,7 @@ import torch
 
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.networks import GroupMLP, load, shipped
-from coset_circuits.networks.checkpoints import FOLDER_FILES
+from coset_circuits.networks.checkpoints import FOLDER_FILES, find
 from coset_circuits.networks.training.run_folder import is_state, is_step
 
 Given = GroupMLP | str | os.PathLike[str]
@@ -86,8 +86,7 @@ def is_collection(given: object) -> bool:
         return False
     if isinstance(given, (str, os.PathLike)):
         path = Path(given)
-        named = str(given) in shipped() or not str(given)
-        return not named and path.is_dir() and _network_in(path) is None
+        return str(given) not in shipped() and path.is_dir() and _network_in(path) is None
     return True
 
 
@@ -118,12 +117,9 @@ def _expanded(item: object, number: int) -> Iterator[Source]:
             f"Network {number} is {type(item).__name__}; give a GroupMLP, a shipped name, or the "
             "path of a checkpoint or of a folder."
         )
-    path = Path(item)
+    path = find(item)  # a missing one is told now, not after hours
     if str(item) in shipped():
         yield Source(str(item), str(item))
-    elif not str(item) or not path.exists():
-        # Its own sentence says what exists; better now than after hours.
-        load(item)
     elif path.is_dir():
         found = [file for file in _below(path) if file.parent == path or not is_step(file)]
         if not found:

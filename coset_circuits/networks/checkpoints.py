@@ -73,14 +73,7 @@ def load(
     Raises:
         CosetCircuitsError: no such network, or a file that is damaged, foreign or inconsistent.
     """
-    zoo = shipped()
-    path = zoo.get(str(name_or_path)) or Path(name_or_path)
-    if not str(name_or_path) or not path.exists():
-        raise CosetCircuitsError(
-            f"No network is called {str(name_or_path)!r} and no file or folder has that path; "
-            f"shipped are {', '.join(zoo)}."
-        )
-    path = _inside(path)
+    path = _inside(find(name_or_path))
     if not path.is_file():
         raise CosetCircuitsError(
             f"{path} is a device or a pipe; give the file of a checkpoint, or a folder with one."
@@ -95,11 +88,27 @@ def load(
     _check_card(path, digest)
     network = _load_ours(path) if _is_safetensors(path) else _load_foreign(path, order)
     network.provenance["sha256"] = digest
-    if str(name_or_path) in zoo:
+    if str(name_or_path) in shipped():
         network.label = str(name_or_path)
     else:
         network.provenance["path"] = str(name_or_path)
     return network.to(device=device, dtype=dtype)
+
+
+def find(name_or_path: str | os.PathLike[str]) -> Path:
+    """The file or folder of a shipped name or a path; an empty text is neither.
+
+    Raises:
+        CosetCircuitsError: there is none.
+    """
+    zoo = shipped()
+    path = zoo.get(str(name_or_path)) or Path(name_or_path)
+    if not str(name_or_path) or not path.exists():
+        raise CosetCircuitsError(
+            f"No network is called {str(name_or_path)!r} and no file or folder has that path; "
+            f"shipped are {', '.join(zoo)}."
+        )
+    return path
 
 
 def save(network: GroupMLP, path: str | os.PathLike[str], *, card: bool = True) -> Path:

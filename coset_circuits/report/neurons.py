@@ -7,15 +7,15 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from coset_circuits.algorithms.algorithm import Tables, negligible
+from coset_circuits.algorithms.irrep import block_shares
 from coset_circuits.evidence import Candidate, Comparison
 from coset_circuits.evidence.compare import without_nan
 from coset_circuits.evidence.neurons import DULL
-from coset_circuits.groups import FiniteGroup, Subgroup, power
+from coset_circuits.groups import FiniteGroup, Subgroup
 from coset_circuits.report import tables as t
 
 LEVELS = 255
@@ -29,7 +29,7 @@ def gallery(comparison: Comparison) -> dict[str, Any]:
     """All that is drawn of the neurons; numbers in base64 are arrays, neuron by neuron."""
     group = comparison.network.group
     own = Tables.of(comparison.network)
-    shares = power_shares(group, own)
+    shares = block_shares(own, list(group.real_blocks[1:]))
     cosets = coset_candidate(comparison)
     found = {
         "order": group.order,
@@ -52,12 +52,6 @@ def coset_candidate(comparison: Comparison) -> Candidate | None:
     """The hypothesis that names a subgroup for every neuron, if one was compared."""
     named = (c for c in comparison.hypotheses if "subgroup_index" in c.circuit.roles.notes)
     return next(named, None)
-
-
-def power_shares(group: FiniteGroup, own: Tables) -> Float[Tensor, "3 blocks d_mlp"]:
-    """The share of each table's variance in each non-trivial real block."""
-    energies = torch.stack([power(group, table)[1:] for table in own])
-    return energies / energies.sum(1, keepdim=True).clamp_min(1e-300)
 
 
 def _levels(table: Float[Tensor, "order d_mlp"]) -> dict[str, Any]:

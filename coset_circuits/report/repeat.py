@@ -6,7 +6,7 @@ import dataclasses
 
 import coset_circuits.algorithms
 from coset_circuits.algorithms import Algorithm, CosetAlgorithm, IrrepAlgorithm
-from coset_circuits.evidence import INTERVENTIONS, Candidate, Comparison, Intervention
+from coset_circuits.evidence import INTERVENTIONS, Candidate, Comparison, Intervention, Row
 from coset_circuits.networks import shipped
 from coset_circuits.report import tables as t
 
@@ -25,9 +25,9 @@ def whole_comparison(comparison: Comparison) -> str:
 
 def one_row(comparison: Comparison, id: str) -> str:
     """One line that prints what network and best hypothesis answer under an intervention."""
-    row = next(r.intervention for r in comparison.rows if r.intervention.id == id)
+    row = next(row for row in comparison.rows if row.intervention.id == id)
     models = ['"network": m']
-    for candidate in _best(comparison, id)[:1]:
+    for candidate in _best(comparison, row)[:1]:
         assert candidate.circuit.algorithm is not None
         fitted = f"{_call(candidate.circuit.algorithm)}.fit(m).surrogate()"
         models.append(f'"{candidate.name}": {fitted}')
@@ -37,7 +37,7 @@ def one_row(comparison: Comparison, id: str) -> str:
         pairs = f"sampled({pairs}, {len(comparison.pairs)}, seed={comparison.seed})"
     return (
         f"{imports}; m = {_network(comparison)}.double(); "
-        f"print(cc.measure({_intervention(row)}, {{{', '.join(models)}}}, {pairs}, "
+        f"print(cc.measure({_intervention(row.intervention)}, {{{', '.join(models)}}}, {pairs}, "
         f"seed={comparison.seed}))"
     )
 
@@ -50,10 +50,9 @@ def _network(comparison: Comparison) -> str:
     return 'cc.load("PATH OF THE NETWORK")' if path is None else f"cc.load({t.clean(path)!r})"
 
 
-def _best(comparison: Comparison, id: str) -> list[Candidate]:
+def _best(comparison: Comparison, row: Row) -> list[Candidate]:
     """Hypotheses that can be written down and speak of the row: supported ones first, by length."""
     delta, supported = comparison.thresholds.headline_error, comparison.verdict.supported
-    row = next(row for row in comparison.rows if row.intervention.id == id)
     able = [
         c
         for c in comparison.hypotheses

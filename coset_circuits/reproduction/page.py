@@ -7,12 +7,14 @@ import hashlib
 import io
 import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.text import Text
 
+from coset_circuits.evidence.kept import read_note
 from coset_circuits.report import tables as t
 from coset_circuits.report.ensemble import print_sheet
 from coset_circuits.report.sheets import Sheet
@@ -59,6 +61,17 @@ def files(made: Reproduction) -> dict[str, str | bytes]:
     hashes = {name: _sha256(content) for name, content in found.items()}
     note = {"made_from": made.made_from, "files": hashes}
     return {**found, SAVED: json.dumps(note, indent=1) + "\n"}
+
+
+def are_saved(made: Reproduction, folder: Path) -> bool:
+    """Whether a folder has all the files, whole."""
+    note = read_note(folder / SAVED)
+    if note is None or note.get("made_from") != made.made_from:
+        return False
+    try:
+        return all(_sha256((folder / n).read_bytes()) == own for n, own in note["files"].items())
+    except OSError:
+        return False
 
 
 def _sha256(content: str | bytes) -> str:

@@ -133,16 +133,9 @@ class Reproduction:
 
     def is_saved_in(self, folder: str | os.PathLike[str]) -> bool:
         """Whether a folder holds all files of this reproduction, made by the same code."""
-        from coset_circuits.reproduction.page import SAVED
+        from coset_circuits.reproduction.page import are_saved
 
-        try:
-            note = json.loads((Path(folder) / SAVED).read_bytes())
-            return note["made_from"] == self.made_from and all(
-                hashlib.sha256((Path(folder) / name).read_bytes()).hexdigest() == content
-                for name, content in note["files"].items()
-            )
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
-            return False
+        return are_saved(self, Path(folder))
 
     def __str__(self) -> str:
         from coset_circuits.reproduction.page import plain_text

@@ -16,12 +16,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 import coset_circuits as cc
-from coset_circuits.algorithms import Circuit
-from coset_circuits.algorithms.algorithm import Tables
+from coset_circuits.algorithms import Circuit, Tables
+from coset_circuits.algorithms.irrep import block_shares
 from coset_circuits.groups import Subgroup, double_cosets
 from coset_circuits.report.axes import guide
 from coset_circuits.report.figures import SHADES, front
-from coset_circuits.report.neurons import power_shares
 from coset_circuits.report.style import colour, look, svg
 
 FOLDER = Path(__file__).parents[1] / "figures"
@@ -124,17 +123,16 @@ def matrix(values: np.ndarray, ax: Axes) -> Axes:
 
 def irreps_in_use(circuit: Circuit, ax: Axes) -> Axes:
     """How much of each neuron's left table lies in each irrep; neurons of a role together."""
-    group, names = circuit.network.group, np.array(circuit.roles.names)
+    irreps, names = list(circuit.network.group.real_blocks[1:]), np.array(circuit.roles.names)
     order = np.argsort(names, kind="stable")
-    shares = power_shares(group, Tables.of(circuit.network))[0].numpy()[:, order]
+    shares = block_shares(Tables.of(circuit.network), irreps)[0].numpy()[:, order]
     drawn = ax.pcolormesh(shares, cmap=SHADES, vmin=0, vmax=1, rasterized=True)
     starts = [int(np.flatnonzero(names[order] == name)[0]) for name in np.unique(names)]
     for start in starts[1:]:
         ax.axvline(start, color="#808080", lw=1)
     middles = [(a + b) / 2 for a, b in zip(starts, [*starts[1:], len(names)], strict=True)]
     ax.set_xticks(middles, np.unique(names), rotation=45, ha="right", rotation_mode="anchor")
-    irreps = [block.name for block in group.real_blocks[1:]]
-    ax.set_yticks(np.arange(len(irreps)) + 0.5, irreps)
+    ax.set_yticks(np.arange(len(irreps)) + 0.5, [block.name for block in irreps])
     ax.tick_params(length=0)
     ax.set(xlabel=f"{len(names)} neurons, by subgroup", ylabel="irrep")
     scale(drawn, "share of the variance of L", ax)

@@ -178,6 +178,13 @@ def test_levels_are_drawn_until_the_label_is_true():
                 assert max(roles.fvu_left.max(), roles.fvu_unembed.max()) < 1e-12
 
 
+def test_a_group_of_many_irreps_is_not_gone_through_set_by_set():
+    """D59 has 30 besides the trivial one, and a thousand million sets of them."""
+    (case,) = (c for c in known_cases(["D59"]) if c.kind == "coset circuit" and c.noise is None)
+    assert case.expected == "coset"
+    assert cc.CosetAlgorithm().fit(case.make(0)).roles.coverage == 1
+
+
 def test_irreps_are_not_true_of_the_cosets_in_a_mixture():
     cases = {case.name: case for case in known_cases(["D4"])}
     mixture = cases["D4: cosets of C2⟨r0s⟩ and GCR"].make(0)
