@@ -18,16 +18,18 @@ if TYPE_CHECKING:
         IrrepAlgorithm,
         RawWeights,
     )
-    from coset_circuits.errors import CosetCircuitsError
-    from coset_circuits.evidence import (
-        INTERVENTIONS,
+    from coset_circuits.comparison import (
         Comparison,
         Ensemble,
+        compare,
+    )
+    from coset_circuits.errors import CosetCircuitsError
+    from coset_circuits.experiments import (
+        INTERVENTIONS,
         Intervention,
         ablation,
         activation_patching,
         attribution_patching,
-        compare,
         gcr_evidence,
         interchange,
         measure,
@@ -36,19 +38,48 @@ if TYPE_CHECKING:
         scrub,
         substitution,
     )
-    from coset_circuits.groups import FiniteGroup, group
+    from coset_circuits.groups import (
+        FiniteGroup,
+        group,
+    )
     from coset_circuits.networks import (
         GroupMLP,
         load,
         shipped,
+    )
+    from coset_circuits.reproduction import (
+        Reproduction,
+        reproduce,
+    )
+    from coset_circuits.thresholds import Thresholds
+    from coset_circuits.training import (
         train,
         train_many,
         training_checkpoints,
     )
-    from coset_circuits.reproduction import Reproduction, reproduce
-    from coset_circuits.thresholds import Thresholds
 
 __version__ = "0.1.0"
+
+_NAMES = {
+    "algorithms": (
+        "ALGORITHMS Algorithm Circuit CosetAlgorithm DoesNotApplyError DullNull "
+        "IrrepAlgorithm RawWeights"
+    ),
+    "comparison": "Comparison Ensemble compare",
+    "errors": "CosetCircuitsError",
+    "experiments": (
+        "INTERVENTIONS Intervention ablation activation_patching attribution_patching "
+        "gcr_evidence interchange measure neuron_groups path_patching scrub substitution"
+    ),
+    "groups": "FiniteGroup group",
+    "networks": "GroupMLP load shipped",
+    "reproduction": "Reproduction reproduce",
+    "thresholds": "Thresholds",
+    "training": "train train_many training_checkpoints",
+}
+_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names.split()}
+"""The module of every public name, imported on first use: torch and TransformerLens take seconds,
+the command's help must not."""
 
 __all__ = [
     "ALGORITHMS",
@@ -99,27 +130,12 @@ def save(network: GroupMLP, path: str | os.PathLike[str]) -> Path:
     return write(network, path)
 
 
-# Imported on first use: torch and TransformerLens take seconds, the command's help must not.
-_HOMES = (
-    "algorithms",
-    "errors",
-    "evidence",
-    "groups",
-    "networks",
-    "thresholds",
-    "reproduction",
-)
-
-
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        for home in _HOMES:
-            module = import_module(f"coset_circuits.{home}")
-            if hasattr(module, name):
-                value = getattr(module, name)
-                globals()[name] = value
-                return value
-    raise AttributeError(f"module 'coset_circuits' has no attribute {name!r}")
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'coset_circuits' has no attribute {name!r}")
+    value = getattr(import_module(f"coset_circuits.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

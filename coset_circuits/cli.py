@@ -17,7 +17,8 @@ from coset_circuits.errors import CosetCircuitsError
 
 if TYPE_CHECKING:
     from coset_circuits.algorithms import Algorithm
-    from coset_circuits.networks import GroupMLP, Outcome, Progress
+    from coset_circuits.networks import GroupMLP
+    from coset_circuits.training import Outcome, Progress
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -121,8 +122,8 @@ def compare(
         _check_writable(out)
     given = network or ["s5"]
     chosen, count = _algorithms(algorithms), _pairs(pairs)
-    from coset_circuits.evidence import compare as run
-    from coset_circuits.evidence.sources import is_collection
+    from coset_circuits.comparison import compare as run
+    from coset_circuits.comparison.sources import is_collection
     from coset_circuits.networks import load
 
     if len(given) > 1 or is_collection(given[0]):
@@ -155,7 +156,7 @@ def _compare_many(
     quiet: bool,
 ) -> None:
     """Several networks: what is done is kept, so that the same command goes on after Ctrl-C."""
-    from coset_circuits.evidence import compare as run
+    from coset_circuits.comparison import compare as run
     from coset_circuits.report.ensemble import print_ensemble
 
     folder = out
@@ -201,7 +202,7 @@ def _pairs(text: str) -> int | None:
 
 
 def _file_name(network: GroupMLP) -> str:
-    from coset_circuits.evidence.kept import file_name
+    from coset_circuits.findings.storage import file_name
 
     return file_name(network.label)
 
@@ -260,7 +261,7 @@ def train(
     wanted = {**_fields(changes or []), **{k: v for k, v in named.items() if v is not None}}
     kept = _checkpoints(checkpoints)
     from coset_circuits.groups import group as named_group
-    from coset_circuits.networks import train_many
+    from coset_circuits.training import train_many
 
     chosen = named_group(group)
     hidden = quiet or as_json
@@ -477,7 +478,7 @@ def selftest(
     """Judge networks whose algorithm is known: is the right one found, and nothing else?"""
     names = [name.strip() for name in groups.split(",") if name.strip()]
     _check_writable(out)
-    from coset_circuits.evidence.selftest import selftest as run
+    from coset_circuits.benchmark.selftest import selftest as run
     from coset_circuits.report.selftest import print_selftest
 
     with _stopped_saying(_goes_on(out)), _steps(hidden=quiet or as_json) as progress:

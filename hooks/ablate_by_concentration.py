@@ -14,7 +14,7 @@ import sys
 import pandas as pd
 
 import coset_circuits as cc
-from coset_circuits.evidence.ablation import ablation_by_threshold
+from coset_circuits.experiments.ablation import ablation_by_threshold
 
 COLUMNS = ["threshold", "side", "neurons", "negligible", "accuracy", "loss", "control"]
 

@@ -15,8 +15,8 @@ from functools import partial
 import pandas as pd
 
 import coset_circuits as cc
-from coset_circuits.evidence.patching import activation_patching
-from coset_circuits.evidence.splice import NEURON_SITES
+from coset_circuits.experiments.patching import activation_patching
+from coset_circuits.experiments.splice import NEURON_SITES
 
 COLUMNS = ["site", "group", "neurons", "recovery", "low", "high", "control", "attributed"]
 

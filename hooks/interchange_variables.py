@@ -15,7 +15,7 @@ import sys
 import pandas as pd
 
 import coset_circuits as cc
-from coset_circuits.evidence.interchange import CONTROLS, interchange
+from coset_circuits.experiments.interchange import CONTROLS, interchange
 
 
 def main(name: str = "s5", site: str = "hook_left_pre") -> pd.DataFrame:

@@ -17,7 +17,7 @@ from statistics import median
 import torch
 
 import coset_circuits as cc
-from coset_circuits.evidence import relabelled_group
+from coset_circuits.experiments import relabelled_group
 from coset_circuits.networks.mlp import GroupModel
 
 SHIFTS = (-0.5, -0.25, 0.0, 0.25, 0.5)

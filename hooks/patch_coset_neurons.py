@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 import coset_circuits as cc
-from coset_circuits.evidence.neurons import neuron_groups
+from coset_circuits.experiments.neuron_sets import neuron_groups
 
 
 def main(name: str = "s5", seed: int = 0) -> list[tuple[str, int, float, float, float]]:

@@ -16,11 +16,11 @@ import sys
 import torch
 
 import coset_circuits as cc
-from coset_circuits.evidence.partitions import cells
-from coset_circuits.evidence.product_variance import product_variance
-from coset_circuits.evidence.resampling import only, resample
-from coset_circuits.evidence.scrub_result import ScrubResult
-from coset_circuits.evidence.scrubbing import scrub
+from coset_circuits.experiments.partitions import cells
+from coset_circuits.experiments.product_variance import product_variance
+from coset_circuits.experiments.resampling import only, resample
+from coset_circuits.experiments.scrub_result import ScrubResult
+from coset_circuits.experiments.scrubbing import scrub
 
 
 @torch.no_grad()

@@ -16,8 +16,8 @@ import sys
 import pandas as pd
 
 import coset_circuits as cc
-from coset_circuits.evidence.scrub_result import Scrubbed
-from coset_circuits.evidence.scrubbing import scrub
+from coset_circuits.experiments.scrub_result import Scrubbed
+from coset_circuits.experiments.scrubbing import scrub
 
 MATCHED = ("random", "random groups", "wrong side", "wrong conjugate")
 

@@ -15,7 +15,7 @@ import sys
 import torch
 
 import coset_circuits as cc
-from coset_circuits.evidence import commuting_fraction
+from coset_circuits.experiments import commuting_fraction
 from coset_circuits.networks import cross_entropy
 
 ROWS = ("base", "sign_both", "sign_left", "sign_right", "mean_left", "swap_inputs")

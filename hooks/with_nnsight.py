@@ -21,7 +21,7 @@ FLIPS = {"sign_left": ("left",), "sign_right": ("right",), "sign_both": ("left",
 
 @torch.no_grad()
 def main(name: str = "s5") -> dict[str, tuple[float, float, float]]:
-    from coset_circuits.evidence import with_nnsight
+    from coset_circuits.experiments import with_nnsight
 
     network = cc.load(name, dtype=torch.float64)
     model = with_nnsight.wrap(network)

@@ -1,6 +1,7 @@
-"""Imports point one way: groups ← networks ← … ← report ← reproduction ← cli."""
+"""The rooms of the package: imports point one way, without a circle, lazy imports included."""
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -8,75 +9,82 @@ import pytest
 import coset_circuits
 
 PACKAGE = Path(coset_circuits.__file__).parent
-LAYERS = ["groups", "networks", "algorithms", "evidence", "report", "reproduction", "cli"]
+ROOMS = (
+    "groups",
+    "networks",
+    "training",
+    "algorithms",
+    "findings",
+    "experiments",
+    "comparison",
+    "benchmark",
+    "report",
+    "reproduction",
+    "cli",
+)
 # Importable by all; they import nothing of the package.
-FOUNDATION = {"errors", "thresholds"}
-# These save and print themselves: in functions, nothing at import time.
-EXCEPTIONS = {
-    ("evidence/compare.py", "report"),
-    ("evidence/ensemble.py", "report"),
-    ("evidence/selftest.py", "report"),
-}
-MODULES = sorted(p.relative_to(PACKAGE).as_posix() for p in PACKAGE.rglob("*.py"))
+FOUNDATION = ("errors", "thresholds")
+MODULES = sorted(
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts) for path in PACKAGE.rglob("*.py")
+)
 
 
-def layer(module):
-    """The part of the package that a file belongs to."""
-    return module.split("/")[0].removesuffix(".py")
+def room(module):
+    """The part of the package that a module belongs to."""
+    return module.split(".")[0]
+
+
+def file_of(module):
+    path = PACKAGE.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def resolved(dotted):
+    """The longest prefix of a dotted name that is a module here; None outside the package."""
+    parts = dotted.split(".")
+    if parts[0] != "coset_circuits":
+        return None
+    for end in range(len(parts), 1, -1):
+        name = ".".join(parts[1:end])
+        if name in MODULES or f"{name}.__init__" in MODULES:
+            return name
+    return "__init__"
 
 
 def imports(module):
-    """Every part of the package that a file imports, and whether inside a function."""
-    tree = ast.parse((PACKAGE / module).read_text())
-    local = {
-        inner
-        for outer in ast.walk(tree)
-        if isinstance(outer, (ast.FunctionDef, ast.AsyncFunctionDef))
-        for inner in ast.walk(outer)
-    }
-    for node in ast.walk(tree):
+    """Every module of the package that a module imports, wherever it does so.
+
+    Imports for type checkers only count too: they are dependencies of the reader.
+    """
+    for node in ast.walk(ast.parse(file_of(module).read_text())):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module} has a relative import"
-            names = [node.module or ""]
-            if node.module == "coset_circuits":
-                names = [f"coset_circuits.{alias.name}" for alias in node.names]
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
         else:
             continue
-        for name in names:
-            if name.split(".")[0] == "coset_circuits":
-                yield name.removeprefix("coset_circuits").lstrip(".").split(".")[0], node in local
+        yield from {target for name in names if (target := resolved(name)) is not None}
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if m != "__init__.py"])
+INSIDE = [m.removesuffix(".__init__") for m in MODULES if m not in ("__init__", "__main__")]
+
+
+@pytest.mark.parametrize("module", INSIDE)
 def test_imports_point_one_way(module):
-    own = layer(module)
-    assert own in {*LAYERS, *FOUNDATION, "__main__"}, f"{module} belongs to no layer"
-    for part, is_local in imports(module):
-        if part in FOUNDATION or own == "__main__":
+    place = room(module)
+    assert place in (*ROOMS, *FOUNDATION), f"{module} belongs to no room"
+    for target in imports(module):
+        assert target != "__init__", f"{module} imports the package as a whole"
+        if room(target) in FOUNDATION:
             continue
-        if part not in LAYERS:
-            # The command line alone may use what the package as a whole offers.
-            assert own == "cli", f"{module} imports coset_circuits.{part}"
-            continue
-        if (module, part) in EXCEPTIONS:
-            assert is_local, f"{module} imports {part} outside a function"
-            continue
-        assert own not in FOUNDATION, f"{module} imports {part}"
-        assert LAYERS.index(part) <= LAYERS.index(own), f"{module} imports {part}"
+        assert place not in FOUNDATION, f"{module} imports {target}"
+        assert ROOMS.index(room(target)) <= ROOMS.index(place), f"{module} imports {target}"
 
 
-def test_the_exceptions_are_still_needed():
-    for module, part in EXCEPTIONS:
-        assert (part, True) in set(imports(module))
-
-
-def test_evidence_names_no_hypothesis_but_as_a_default():
-    """Circuits are known through the contract: only compare.py lists the hypotheses it runs."""
-    named = {"CosetAlgorithm", "IrrepAlgorithm", "TableCircuit", "BilinearCircuit"}
-    for module in MODULES:
-        if layer(module) == "evidence" and module != "evidence/compare.py":
-            tree = ast.parse((PACKAGE / module).read_text())
-            used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-            assert not used & named, f"{module} names {used & named}"
+def test_no_import_circle():
+    graph = {module: set(imports(module)) - {module} for module in INSIDE}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail("an import circle: " + " -> ".join(error.args[1]))

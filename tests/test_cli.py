@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 
 import coset_circuits as cc
 from coset_circuits import cli
-from coset_circuits.evidence import INTERVENTIONS, selftest
+from coset_circuits.benchmark import selftest
+from coset_circuits.experiments import INTERVENTIONS
 from coset_circuits.networks import planted_coset
 
 

@@ -27,7 +27,7 @@ from coset_circuits.groups import families, from_generators, group, permutations
 from coset_circuits.groups import group as named_group
 from coset_circuits.groups.group import check_table
 from coset_circuits.networks import SITES, mlp, planted_coset
-from coset_circuits.networks.training import recipes
+from coset_circuits.training import recipes
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -315,7 +315,7 @@ COMMANDS = [
 def run_command_lines(monkeypatch, folder, count):
     """Commands with mutated words; nothing is trained, compared or written."""
     from coset_circuits import evidence, networks
-    from coset_circuits.evidence import selftest
+    from coset_circuits.benchmark import selftest
 
     def stopped(*args, **options):
         raise CosetCircuitsError("This is as far as a test goes.")

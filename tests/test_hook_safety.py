@@ -21,20 +21,20 @@ from transformer_lens.hook_points import HookPoint
 
 import coset_circuits as cc
 from coset_circuits import INTERVENTIONS
-from coset_circuits.evidence.ablation import (
+from coset_circuits.experiments.ablation import (
     ablation,
     ablation_by_threshold,
     completeness,
     minimality,
 )
-from coset_circuits.evidence.interchange import interchange
-from coset_circuits.evidence.patching import (
+from coset_circuits.experiments.interchange import interchange
+from coset_circuits.experiments.patching import (
     activation_patching,
     attribution_patching,
     path_patching,
 )
-from coset_circuits.evidence.scrubbing import scrub
-from coset_circuits.evidence.substitution import substitution
+from coset_circuits.experiments.scrubbing import scrub
+from coset_circuits.experiments.substitution import substitution
 from coset_circuits.networks import SITES, planted_coset
 
 PACKAGE = str(Path(cc.__file__).parent)

@@ -17,7 +17,7 @@ import coset_circuits as cc
 from coset_circuits import INTERVENTIONS, CosetCircuitsError, GroupMLP
 from coset_circuits.networks import SITES, SilentSiteError
 
-MODULE = "coset_circuits.evidence.with_nnsight"
+MODULE = "coset_circuits.experiments.with_nnsight"
 needs_nnsight = pytest.mark.skipif(
     find_spec("nnsight") is None, reason="nnsight is not installed (the extra coset-circuits[test])"
 )
@@ -209,7 +209,7 @@ def test_a_trace_reads_what_the_hooks_have_made_and_the_original_stays(network, 
 @needs_nnsight
 def test_resampling_hooks_give_the_same(network, through):
     """A scrub is hooks like any other: donors of one class, at every site."""
-    resampling = pytest.importorskip("coset_circuits.evidence.resampling")
+    resampling = pytest.importorskip("coset_circuits.experiments.resampling")
     pairs = network.group.pairs()
     labels = torch.randint(3, (36, 5), generator=torch.Generator().manual_seed(0))
     factories = [

@@ -14,8 +14,8 @@ from matplotlib.lines import Line2D
 from rich.console import Console
 from rich.text import Text
 
-from coset_circuits.evidence.across import Stratum
-from coset_circuits.evidence.ensemble import Ensemble
+from coset_circuits.comparison.across import Stratum
+from coset_circuits.comparison.many import Ensemble
 from coset_circuits.report import html as h
 from coset_circuits.report import sheets as s
 from coset_circuits.report import tables as t

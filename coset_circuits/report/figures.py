@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from coset_circuits.evidence import Comparison
+from coset_circuits.comparison import Comparison
 from coset_circuits.report import tables as t
 from coset_circuits.report.axes import guide, legend_above, log_scale, plain_number, power_of_ten
 from coset_circuits.report.labels import place

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from coset_circuits.evidence import Comparison
+from coset_circuits.comparison import Comparison
 from coset_circuits.networks import SilentSiteError
 from coset_circuits.report import html as h
 from coset_circuits.report import tables as t

@@ -7,8 +7,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from coset_circuits.comparison import Comparison
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.evidence import Comparison
 from coset_circuits.report.figures import all_figures
 from coset_circuits.report.page import page
 from coset_circuits.report.style import png, svg

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 
-from coset_circuits.evidence import Comparison
-from coset_circuits.evidence.neurons import DULL
+from coset_circuits.comparison import Comparison
+from coset_circuits.experiments.neuron_sets import DULL
 from coset_circuits.groups import FiniteGroup, SubgroupClass, SubgroupLattice
 from coset_circuits.report import tables as t
 from coset_circuits.report.neurons import coset_candidate

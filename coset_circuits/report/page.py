@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from html import escape
 
-from coset_circuits.evidence import Comparison
+from coset_circuits.comparison import Comparison
 from coset_circuits.report import tables as t
 from coset_circuits.report.figures import MAX_NAMED, PLATES, STRAY, STRAY_ACCURACY
 from coset_circuits.report.findings import findings_table

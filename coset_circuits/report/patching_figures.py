@@ -11,9 +11,9 @@ from matplotlib.collections import PolyCollection
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.evidence.ablation import Ablation
-from coset_circuits.evidence.neurons import ALL
-from coset_circuits.evidence.patching import Patching
+from coset_circuits.experiments.ablation import Ablation
+from coset_circuits.experiments.neuron_sets import ALL
+from coset_circuits.experiments.patching import Patching
 from coset_circuits.report.axes import guide, legend_above, log_scale, plain_number
 from coset_circuits.report.style import FAINT, INK, colour, marker
 

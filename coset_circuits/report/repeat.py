@@ -6,7 +6,8 @@ import dataclasses
 
 import coset_circuits.algorithms
 from coset_circuits.algorithms import Algorithm, CosetAlgorithm, IrrepAlgorithm
-from coset_circuits.evidence import INTERVENTIONS, Candidate, Comparison, Intervention, Row
+from coset_circuits.comparison import Comparison
+from coset_circuits.experiments import INTERVENTIONS, Candidate, Intervention, Row
 from coset_circuits.networks import shipped
 from coset_circuits.report import tables as t
 
@@ -33,7 +34,7 @@ def one_row(comparison: Comparison, id: str) -> str:
         models.append(f'"{candidate.name}": {fitted}')
     imports, pairs = "import coset_circuits as cc", "m.group.pairs()"
     if comparison.is_sampled:
-        imports += "; from coset_circuits.evidence.measure import sampled"
+        imports += "; from coset_circuits.experiments.measure import sampled"
         pairs = f"sampled({pairs}, {len(comparison.pairs)}, seed={comparison.seed})"
     return (
         f"{imports}; m = {_network(comparison)}.double(); "

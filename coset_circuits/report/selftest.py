@@ -5,8 +5,8 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from coset_circuits.evidence.known_answers import ALIKE
-from coset_circuits.evidence.selftest import SelfTest
+from coset_circuits.benchmark.known_answers import ALIKE
+from coset_circuits.benchmark.selftest import SelfTest
 from coset_circuits.report.terminal import plain_table, plainly, print_heading
 
 SHOWN = 10

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from coset_circuits.evidence.across import (
+from coset_circuits.comparison.across import (
     BITS,
     PREDICTION_ERROR,
     Across,
     NetworkFindings,
     Stratum,
 )
-from coset_circuits.evidence.ensemble import Ensemble
-from coset_circuits.evidence.statistics import METHOD, Estimate, Paired, networks_needed
+from coset_circuits.comparison.many import Ensemble
+from coset_circuits.findings.statistics import METHOD, Estimate, Paired, networks_needed
 from coset_circuits.report import tables as t
 
 Label = Callable[[str], str]

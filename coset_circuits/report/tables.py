@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import combinations
 
-from coset_circuits.evidence import Comparison, Outcome, PredictionError, Row
-from coset_circuits.evidence.compare import NETWORK, Candidate, versions
-from coset_circuits.evidence.verdict import errors
+from coset_circuits.comparison import Comparison, PredictionError
+from coset_circuits.comparison.compare import NETWORK, Candidate, versions
+from coset_circuits.comparison.verdict import errors
+from coset_circuits.experiments import Outcome, Row
 from coset_circuits.networks.checkpoints import weights_sha256
 from coset_circuits.thresholds import Thresholds
 

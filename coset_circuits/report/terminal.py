@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from coset_circuits.evidence import Comparison
+from coset_circuits.comparison import Comparison
 from coset_circuits.networks import GroupMLP
 from coset_circuits.report import tables as t
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
+from coset_circuits.comparison import Comparison
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.evidence import Comparison
 from coset_circuits.networks import GroupMLP
 from coset_circuits.report.axes import guide, legend_above, log_scale, plain_number, power_of_ten
 from coset_circuits.report.style import FAINT, INK, colour, marker

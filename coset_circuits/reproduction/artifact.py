@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.evidence.statistics import Estimate, estimates
+from coset_circuits.findings.statistics import Estimate, estimates
 from coset_circuits.report import tables as t
 from coset_circuits.report.sheets import Sheet
 from coset_circuits.report.style import look

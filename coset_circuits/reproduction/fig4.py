@@ -13,9 +13,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from torch import Tensor
 
 from coset_circuits.algorithms import Circuit, CosetAlgorithm
-from coset_circuits.evidence import INTERVENTIONS, measure
-from coset_circuits.evidence.measure import sampled
-from coset_circuits.networks import training_pairs
+from coset_circuits.experiments import INTERVENTIONS, measure
+from coset_circuits.experiments.measure import sampled
 from coset_circuits.report.style import FAINT, INK, colour
 from coset_circuits.reproduction.artifact import (
     Artifact,
@@ -29,6 +28,7 @@ from coset_circuits.reproduction.artifact import (
     value,
 )
 from coset_circuits.reproduction.study import Study
+from coset_circuits.training import training_pairs
 
 CONCENTRATED = 1.0
 """The paper counts a neuron as concentrated below this C."""

@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 
-from coset_circuits.evidence import ablation_by_threshold
-from coset_circuits.evidence.statistics import share
+from coset_circuits.experiments import ablation_by_threshold
+from coset_circuits.findings.statistics import share
 from coset_circuits.report.style import colour
 from coset_circuits.reproduction.artifact import (
     Artifact,

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from coset_circuits.algorithms import Circuit
 from coset_circuits.algorithms.algorithm import NEGLIGIBLE, UNEXPLAINED
-from coset_circuits.evidence.statistics import share
+from coset_circuits.findings.statistics import share
 from coset_circuits.report.style import colour
 from coset_circuits.reproduction.artifact import (
     Artifact,

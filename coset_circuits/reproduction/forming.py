@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from coset_circuits.algorithms import coset_fvu
 from coset_circuits.algorithms.algorithm import NEGLIGIBLE, UNEXPLAINED
-from coset_circuits.evidence.partitions import canonical
+from coset_circuits.experiments.partitions import canonical
 from coset_circuits.networks import GroupMLP
 from coset_circuits.report.style import colour
 from coset_circuits.reproduction.artifact import (

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.text import Text
 
-from coset_circuits.evidence.kept import read_note
+from coset_circuits.findings.storage import read_note
 from coset_circuits.report import tables as t
 from coset_circuits.report.ensemble import print_sheet
 from coset_circuits.report.sheets import Sheet

@@ -11,11 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from coset_circuits.comparison.compare import versions, without_nan
+from coset_circuits.comparison.many import Report, none_of, unused_name
+from coset_circuits.comparison.sources import Given, Source, sources
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.evidence.compare import versions, without_nan
-from coset_circuits.evidence.ensemble import Report, none_of, unused_name
-from coset_circuits.evidence.kept import FINDINGS, Kept, asked, source_hash
-from coset_circuits.evidence.sources import Given, Source, sources
+from coset_circuits.findings.storage import FINDINGS, Kept, asked, source_hash
 from coset_circuits.networks import shipped
 from coset_circuits.report.folder import write
 from coset_circuits.reproduction.artifact import Artifact, Kind, Part, Seen

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.evidence import gcr_evidence
-from coset_circuits.evidence.gcr_result import (
+from coset_circuits.experiments import gcr_evidence
+from coset_circuits.experiments.gcr_result import (
     ALL_IRREPS,
     ANSWERS,
     CHANCE,

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from coset_circuits.algorithms import Circuit, CosetAlgorithm
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.evidence import INTERVENTIONS, Outcome, measure, relabelled_group
-from coset_circuits.evidence.measure import sampled
+from coset_circuits.experiments import INTERVENTIONS, Outcome, measure, relabelled_group
+from coset_circuits.experiments.measure import sampled
 from coset_circuits.groups import FiniteGroup
-from coset_circuits.networks import GroupMLP, load, training_checkpoints
+from coset_circuits.networks import GroupMLP, load
 from coset_circuits.networks.checkpoints import weights_sha256
+from coset_circuits.training import training_checkpoints
 
 
 class Study:

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from coset_circuits.algorithms import Circuit
-from coset_circuits.evidence.partitions import canonical, explained
+from coset_circuits.experiments.partitions import canonical, explained
 from coset_circuits.reproduction.artifact import (
     Artifact,
     Line,

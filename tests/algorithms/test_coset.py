@@ -7,7 +7,7 @@ import torch
 import coset_circuits as cc
 from coset_circuits import CosetAlgorithm, CosetCircuitsError, DoesNotApplyError, GroupMLP
 from coset_circuits.algorithms import concentration, coset_fvu
-from coset_circuits.evidence import relabelled_group
+from coset_circuits.experiments import relabelled_group
 from coset_circuits.networks import planted_coset
 
 

@@ -8,7 +8,7 @@ from coset_circuits import CosetCircuitsError, DoesNotApplyError, GroupMLP, Irre
 from coset_circuits.algorithms import logit_similarity
 from coset_circuits.algorithms.algorithm import Tables
 from coset_circuits.algorithms.irrep import block_shares
-from coset_circuits.evidence import relabelled_group
+from coset_circuits.experiments import relabelled_group
 from coset_circuits.networks import SilentSiteError, planted_coset, planted_gcr
 
 

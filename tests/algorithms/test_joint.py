@@ -8,8 +8,8 @@ import coset_circuits as cc
 from coset_circuits.algorithms.algorithm import Tables
 from coset_circuits.algorithms.coset import cell_means
 from coset_circuits.algorithms.joint import joint_unembedding, level_means
-from coset_circuits.evidence import INTERVENTIONS, measure
-from coset_circuits.evidence.controls import relabelled_group
+from coset_circuits.experiments import INTERVENTIONS, measure
+from coset_circuits.experiments.controls import relabelled_group
 from coset_circuits.networks import planted_coset
 from coset_circuits.networks.spoilt import relabelled
 

@@ -23,7 +23,7 @@ import torch
 import coset_circuits as cc
 from coset_circuits.cli import _seeds
 from coset_circuits.networks import cross_entropy
-from coset_circuits.networks.training.recipes import RECIPES, recipe_for
+from coset_circuits.training.recipes import RECIPES, recipe_for
 
 LOSS, SHARE, FVU, INDEX = 1e-5, 0.9, 1e-3, 10
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import coset_circuits as cc
-from coset_circuits.evidence.partitions import cells
-from coset_circuits.evidence.scrubbing import scrub
+from coset_circuits.experiments.partitions import cells
+from coset_circuits.experiments.scrubbing import scrub
 from coset_circuits.networks import cross_entropy
 
 pytestmark = pytest.mark.slow

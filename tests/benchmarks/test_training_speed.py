@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import coset_circuits as cc
-from coset_circuits.networks.training.recipes import recipe_for
-from coset_circuits.networks.training.run import Lockstep, Run
+from coset_circuits.training.recipes import recipe_for
+from coset_circuits.training.run import Lockstep, Run
 
 pytestmark = pytest.mark.slow
 

@@ -5,7 +5,7 @@ import torch
 
 import coset_circuits as cc
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.evidence import relabelled_group
+from coset_circuits.experiments import relabelled_group
 from coset_circuits.networks import GroupMLP, hidden_moments, planted_gcr
 
 

@@ -5,7 +5,7 @@ import torch
 
 import coset_circuits as cc
 from coset_circuits import CosetAlgorithm, CosetCircuitsError, IrrepAlgorithm
-from coset_circuits.evidence import INTERVENTIONS, measure
+from coset_circuits.experiments import INTERVENTIONS, measure
 from coset_circuits.networks import cross_entropy, planted_coset, planted_gcr
 
 COSET_CASES = [("S3", "C2"), ("S4", "C2"), ("S4", "S3"), ("D5", "C2"), ("A4", "C3"), ("S5", "F20")]

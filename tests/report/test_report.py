@@ -19,7 +19,7 @@ from rich.console import Console
 
 import coset_circuits as cc
 from coset_circuits import report
-from coset_circuits.evidence.compare import without_nan
+from coset_circuits.comparison.compare import without_nan
 from coset_circuits.networks import planted_coset, save
 from coset_circuits.report import lattice, tables
 from coset_circuits.report.figures import PLATES, all_figures

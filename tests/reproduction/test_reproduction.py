@@ -12,7 +12,7 @@ import torch
 from matplotlib.figure import Figure
 
 import coset_circuits as cc
-from coset_circuits.evidence import INTERVENTIONS, commuting_fraction
+from coset_circuits.experiments import INTERVENTIONS, commuting_fraction
 from coset_circuits.networks import cross_entropy, planted_coset
 from coset_circuits.report.style import look
 from coset_circuits.reproduction import ARTIFACTS, Study, table1, table3, table4

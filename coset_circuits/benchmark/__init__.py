@@ -1,0 +1,1 @@
+"""Networks whose algorithm is known, and what is said of them."""

@@ -1,0 +1,365 @@
+"""Comparisons of many networks: each by itself, and what is found across them."""
+
+from __future__ import annotations
+
+import html
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from coset_circuits.algorithms import Algorithm
+from coset_circuits.comparison.across import (
+    NetworkFindings,
+    Stratum,
+    findings_across,
+    strata,
+)
+from coset_circuits.comparison.sources import Given, sources
+from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.experiments.interventions import Intervention
+from coset_circuits.findings.statistics import METHOD, too_few
+from coset_circuits.findings.storage import Kept, asked
+from coset_circuits.networks import GroupMLP
+from coset_circuits.thresholds import DEFAULT, Thresholds
+
+if TYPE_CHECKING:
+    from coset_circuits.comparison.compare import Comparison
+
+SCHEMA = 1
+STEPS = 100
+"""Progress is told in hundredths of a network."""
+
+Report = Callable[[str, int, int], None]
+Compare = Callable[[GroupMLP, "Report | None"], "Comparison"]
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Findings on many networks. It holds no network and no surrogate, so it stays small.
+
+    Attributes:
+        networks: one entry a network, in the order given.
+        skipped: files that are not among them, and why.
+        strata: networks of one group, width and activation, and what is found across them.
+        rule: how each network's verdict was reached.
+        versions: what the figures depend on.
+    """
+
+    networks: tuple[NetworkFindings, ...]
+    skipped: Mapping[str, str]
+    strata: tuple[Stratum, ...]
+    thresholds: Thresholds
+    seed: int
+    versions: Mapping[str, str]
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def rule(self) -> str:
+        return self.networks[0].verdict["rule"]
+
+    def __len__(self) -> int:
+        return len(self.networks)
+
+    def __iter__(self) -> Iterator[NetworkFindings]:
+        return iter(self.networks)
+
+    def network(self, name: str) -> NetworkFindings:
+        """The findings on the network of a name.
+
+        Raises:
+            CosetCircuitsError: no such network; the sentence lists them.
+        """
+        for network in self.networks:
+            if network.name == name:
+                return network
+        known = ", ".join(network.name for network in self.networks)
+        raise CosetCircuitsError(f"No network here is called {name!r}; known are {known}.")
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row for each network and candidate: verdict, prediction error, bits."""
+        delta = self.thresholds.headline_error
+        return pd.DataFrame(
+            {
+                "network": network.name,
+                "group": network.kind[0],
+                "d_mlp": network.kind[2],
+                "accuracy": network.accuracy,
+                "loss": network.loss,
+                "algorithm": name,
+                "kind": circuit["kind"],
+                "verdict": _verdict(network, name),
+                "coverage": circuit["coverage"],
+                **circuit["prediction"],
+                "bits_per_neuron": network.bits(name, delta),
+            }
+            for network in self.networks
+            for name, circuit in network.circuits.items()
+        )
+
+    def across_dataframe(self) -> pd.DataFrame:
+        """One row for each figure over the networks of a kind, paired comparisons left out."""
+        return pd.DataFrame(
+            {
+                "group": stratum.group,
+                "d_mlp": stratum.d_mlp,
+                "act_fn": stratum.act_fn,
+                "experiment": item.experiment,
+                "algorithm": item.algorithm,
+                "quantity": item.quantity,
+                "statistic": statistic,
+                "value": estimate.value,
+                **_bounds(estimate.interval),
+                "control": (item.control_values or {}).get(statistic),
+                "networks": estimate.networks,
+                "unit": item.unit,
+            }
+            for stratum in self.strata
+            for item in stratum.findings
+            for statistic, estimate in item.estimates.items()
+        )
+
+    def paired_dataframe(self) -> pd.DataFrame:
+        """One row for each paired comparison, of two hypotheses or of one and its control."""
+        return pd.DataFrame(
+            {
+                "group": stratum.group,
+                "d_mlp": stratum.d_mlp,
+                "act_fn": stratum.act_fn,
+                "family": family,
+                "one": paired.one,
+                "two": paired.two,
+                "quantity": paired.quantity,
+                "median_difference": paired.median.value,
+                **_bounds(paired.median.interval),
+                "mean_difference": paired.mean.value,
+                "rank_biserial": paired.effect,
+                "p": paired.p,
+                "p_holm": paired.p_holm,
+                "margin": paired.margin,
+                "p_equivalent_holm": paired.p_equivalent_holm,
+                "verdict": paired.verdict,
+                "networks": paired.networks,
+                "unit": paired.unit,
+            }
+            for stratum in self.strata
+            for family, compared in (
+                ("between", stratum.between),
+                ("controlled", stratum.controlled),
+            )
+            for paired in compared
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of findings.json for several networks.
+
+        Every finding names its network; findings across networks name none.
+        """
+        return {
+            "schema": SCHEMA,
+            "networks": [
+                {
+                    **network.findings["network"],
+                    "name": network.name,
+                    "file": network.source,
+                    "report": network.report,
+                    "verdict": dict(network.verdict),
+                    "not_applicable": network.findings["not_applicable"],
+                    "notes": network.findings["notes"],
+                    "device": network.findings["device"],
+                    "dtype": network.findings["dtype"],
+                }
+                for network in self.networks
+            ],
+            "skipped": [{"file": name, "reason": why} for name, why in self.skipped.items()],
+            "circuits": [
+                {"network": network.name, **circuit}
+                for network in self.networks
+                for circuit in network.circuits.values()
+            ],
+            "findings": [
+                {"network": network.name, **finding}
+                for network in self.networks
+                for finding in network.findings_list
+            ]
+            + [f for stratum in self.strata for f in findings_across(stratum, self.seed)],
+            "statistics": {
+                "unit": "network",
+                "interval": METHOD,
+                "confidence": 1 - self.thresholds.significance,
+                "notes": list(self.notes),
+            },
+            "thresholds": self.thresholds.to_dict(),
+            "versions": dict(self.versions),
+            "seed": self.seed,
+        }
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write report.html and findings.json into a folder; returns its path."""
+        from coset_circuits.report.ensemble import save
+
+        return save(self, folder)
+
+    def __str__(self) -> str:
+        from coset_circuits.report.ensemble import plain_text
+
+        return plain_text(self)
+
+    def __repr__(self) -> str:
+        kinds = ", ".join(f"{len(s.networks)} of {s.title}" for s in self.strata)
+        skipped = f", {len(self.skipped)} skipped" if self.skipped else ""
+        return f"Ensemble({kinds}{skipped})"
+
+    def _repr_html_(self) -> str:
+        hypotheses = self.to_dataframe().query("kind == 'hypothesis'")
+        columns = ["network", "group", "accuracy", "algorithm", "verdict"]
+        columns += ["median_abs_delta_log10_loss", "bits_per_neuron"]
+        shown = hypotheses[columns].to_html(index=False)
+        return f"<p><b>{html.escape(repr(self))}</b></p>{shown}"
+
+
+def compare_many(
+    given: Iterable[Given] | Given,
+    compare_one: Compare,
+    *,
+    algorithms: Sequence[Algorithm],
+    interventions: Sequence[Intervention],
+    options: Mapping[str, Any],
+    versions: Mapping[str, str],
+    thresholds: Thresholds = DEFAULT,
+    seed: int = 0,
+    order: str | None = None,
+    out: str | os.PathLike[str] | None = None,
+    progress: Report | None = None,
+) -> Ensemble:
+    """Compare network after network, keep the findings only, and put them together.
+
+    Args:
+        given: names, paths, networks, folders; see :func:`sources`.
+        compare_one: ``(network, progress)`` to its comparison.
+        algorithms, interventions, options, versions: all that the comparison depends on, for
+            telling whether the same was asked before.
+        order: the element order of foreign checkpoints, where it cannot be measured.
+        out: a folder that gets one report a network. What it holds already, asked in the same
+            way, is not computed again, so a stopped call can be made again and goes on.
+        progress: called with (what is being done, steps done, steps in all).
+
+    Raises:
+        CosetCircuitsError: nothing to compare, or none of it can be read.
+    """
+    found = sources(given)
+    kept = None if out is None else Kept(out)
+    options = {**options, "order": order, "thresholds": asdict(thresholds)}
+    options["versions"] = dict(versions)
+    results: list[NetworkFindings] = []
+    skipped: dict[str, str] = {}
+    seen: dict[str, str] = {}
+    for i, source in enumerate(found):
+        told = _told(progress, i, len(found))
+        if told is not None:
+            told("reading", 0, 1)
+        try:
+            content = source.content()
+            if content in seen:
+                skipped[source.called] = f"The same network as {seen[content]}, counted once."
+                continue
+            question = asked(content, source.naming(), options, algorithms, interventions)
+            earlier = None if kept is None else kept.findings(question)
+            result = earlier or compare_one(source.load(order), told)
+        except CosetCircuitsError as error:
+            skipped[source.called] = str(error)
+            continue
+        seen[content] = source.called
+        findings, place = (
+            result if isinstance(result, tuple) else _written(result, kept, question, content)
+        )
+        # It holds the network and every surrogate, while the next network is analysed.
+        del result
+        name = unused_name(findings["network"]["name"], content, [n.name for n in results])
+        report = None if place is None else place.name
+        results.append(NetworkFindings(name, findings, source.called, report))
+    if not results:
+        raise CosetCircuitsError(none_of(len(found), skipped))
+    if progress is not None:
+        progress("figures across networks", len(found) * STEPS, len(found) * STEPS)
+    across = strata(results, thresholds, seed)
+    return Ensemble(
+        tuple(results),
+        skipped,
+        across,
+        thresholds,
+        seed,
+        versions,
+        tuple(_notes(across, thresholds)),
+    )
+
+
+def _written(
+    comparison: Comparison, kept: Kept | None, question: Mapping[str, Any] | None, content: str
+) -> tuple[dict[str, Any], Path | None]:
+    """A comparison's findings, and the folder of its report where one is wanted."""
+    if kept is None:
+        return comparison.to_dict(), None
+    place = kept.keep(question, content, comparison.network.label, comparison.save)
+    return comparison.to_dict(), place
+
+
+def _told(progress: Report | None, number: int, of: int) -> Report | None:
+    """Steps of one network as steps of the whole."""
+    if progress is None:
+        return None
+
+    def told(text: str, done: int, total: int) -> None:
+        steps = STEPS * number + STEPS * done // max(1, total)
+        progress(f"network {number + 1} of {of}: {text}", steps, STEPS * of)
+
+    return told
+
+
+def unused_name(label: str, content: str, taken: Collection[str]) -> str:
+    """The label, told apart by the content's hash where another network has it already."""
+    return label if label not in taken else f"{label}-{content[:8]}"
+
+
+def none_of(count: int, skipped: Mapping[str, str]) -> str:
+    """The sentence for files none of which can be read."""
+    reasons = list(dict.fromkeys(skipped.values()))
+    more = f" And {len(reasons) - 2} more reasons." if len(reasons) > 2 else ""
+    files = "The one checkpoint found" if count == 1 else f"All {count} checkpoints found"
+    return f"{files} cannot be used. {' '.join(reasons[:2])}{more}"
+
+
+def _notes(across: Sequence[Stratum], thresholds: Thresholds) -> Iterator[str]:
+    if len(across) > 1:
+        yield (
+            "Figures across networks are taken within one group, width and activation only; here "
+            f"are {len(across)} kinds: {'; '.join(s.title for s in across)}."
+        )
+    for stratum in across:
+        few = too_few(len(stratum.networks), thresholds)
+        if few:
+            yield f"{stratum.title}: {few}"
+        wrong = [n.name for n in stratum.networks if n.accuracy < 1]
+        if wrong and len(stratum.networks) > 1:
+            names = ", ".join(wrong[:4]) + (", …" if len(wrong) > 4 else "")
+            yield (
+                f"{stratum.title}: {len(wrong)} of {len(stratum.networks)} are not right on all "
+                f"pairs ({names}), and are counted like the others."
+            )
+
+
+def _verdict(network: NetworkFindings, name: str) -> str | None:
+    """A hypothesis's verdict; None for controls and nulls, which are not judged."""
+    said = network.verdict
+    for word in ("supported", "refuted"):
+        if name in said[word]:
+            return word
+    return "not supported" if name in said["not_supported"] else None
+
+
+def _bounds(interval: tuple[float, float] | None) -> dict[str, float | None]:
+    low, high = (None, None) if interval is None else interval
+    return {"low": low, "high": high}

@@ -1,0 +1,188 @@
+"""Which networks are meant by names, files, folders of either paper or ours, and objects."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.networks import GroupMLP, load, shipped
+from coset_circuits.networks.checkpoints import FOLDER_FILES, find
+from coset_circuits.training.run_folder import is_state, is_step
+
+Given = GroupMLP | str | os.PathLike[str]
+SUFFIXES = (".safetensors", ".pt", ".pth")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One network that is yet to be read.
+
+    Attributes:
+        given: a network, a shipped name, or the path of a checkpoint.
+        called: what a message calls it.
+    """
+
+    given: GroupMLP | str | Path
+    called: str
+
+    def load(self, order: str | None = None) -> GroupMLP:
+        """The network.
+
+        Raises:
+            CosetCircuitsError: it cannot be read; the sentence says why.
+        """
+        if isinstance(self.given, GroupMLP):
+            return self.given
+        if isinstance(self.given, Path) and is_state(self.given):
+            raise CosetCircuitsError(
+                f"{self.given} is the state of an unfinished run, not a network; finish it with "
+                "coset-circuits train --resume."
+            )
+        return load(self.given, order=order)
+
+    def content(self) -> str:
+        """A hash of the weights and whatever decides how they are read, whatever its name.
+
+        Raises:
+            CosetCircuitsError: the file cannot be read.
+        """
+        if isinstance(self.given, GroupMLP):
+            return _digest(_parts(self.given))
+        path = shipped().get(str(self.given)) or Path(self.given)
+        beside = path.with_name("cfg.json")
+        files = [path] if path.suffix == ".safetensors" else [path, beside]
+        try:
+            return _digest(file.read_bytes() for file in files if file.is_file())
+        except OSError as error:
+            raise CosetCircuitsError(
+                f"{path} cannot be read ({error.strerror}); allow it or leave it out."
+            ) from error
+
+    def naming(self) -> list[str]:
+        """What its label and source are taken from, beyond its content."""
+        if isinstance(self.given, GroupMLP):
+            known = self.given.provenance
+            return [
+                self.given.label,
+                *(str(known.get(k)) for k in ("source", "element_order", "sha256")),
+            ]
+        if isinstance(self.given, str):
+            return [self.given]
+        path = self.given.absolute()
+        return [path.parent.name, path.name]
+
+
+def is_collection(given: object) -> bool:
+    """Whether this stands for several networks: a list, or a folder that is not itself one."""
+    if isinstance(given, GroupMLP):
+        return False
+    if isinstance(given, (str, os.PathLike)):
+        path = Path(given)
+        return str(given) not in shipped() and path.is_dir() and _network_in(path) is None
+    return True
+
+
+def sources(given: Given | Iterable[Given]) -> list[Source]:
+    """Every network that is meant, in the order given; a folder's in natural order.
+
+    In a folder, and in those below it, every checkpoint counts; one that holds a network under
+    a run's usual name (such as ``network.safetensors`` or ``model.pt``) counts as that network.
+    What a run kept over its training are not networks of their own, unless that very folder is
+    given.
+
+    Raises:
+        CosetCircuitsError: nothing was given, something is no network or path, or a folder holds
+            nothing that could be a network.
+    """
+    items = [given] if isinstance(given, (GroupMLP, str, os.PathLike)) else list(given)
+    if not items:
+        raise CosetCircuitsError("No network was given; give at least one, or a folder of them.")
+    return [source for i, item in enumerate(items, 1) for source in _expanded(item, i)]
+
+
+def _expanded(item: object, number: int) -> Iterator[Source]:
+    if isinstance(item, GroupMLP):
+        yield Source(item, f"network {number}, {item.label}")
+        return
+    if not isinstance(item, (str, os.PathLike)):
+        raise CosetCircuitsError(
+            f"Network {number} is {type(item).__name__}; give a GroupMLP, a shipped name, or the "
+            "path of a checkpoint or of a folder."
+        )
+    path = find(item)  # a missing one is told now, not after hours
+    if str(item) in shipped():
+        yield Source(str(item), str(item))
+    elif path.is_dir():
+        found = [file for file in _below(path) if file.parent == path or not is_step(file)]
+        if not found:
+            raise CosetCircuitsError(_nothing_in(path))
+        for file in found:
+            yield Source(file, str(file))
+    else:
+        yield Source(path, str(path))
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    network = _network_in(folder)
+    if network is not None:
+        yield network
+        return
+    try:
+        entries = sorted(folder.iterdir(), key=_natural)
+    except OSError as error:
+        raise CosetCircuitsError(
+            f"The folder {folder} cannot be read ({error.strerror}); allow it or leave it out."
+        ) from error
+    for entry in entries:
+        if entry.is_dir() and not entry.is_symlink() and not entry.name.startswith("."):
+            yield from _below(entry)
+        elif entry.is_file() and entry.suffix in SUFFIXES:
+            yield entry
+
+
+def _network_in(folder: Path) -> Path | None:
+    return next((path for n in FOLDER_FILES if os.path.isfile(path := folder / n)), None)
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """seed2 before seed10."""
+    parts = re.split(r"(\d+)", path.name)
+    return [(int(p), "") if p.isdecimal() else (-1, p) for p in parts]
+
+
+def _nothing_in(folder: Path) -> str:
+    held = sorted(entry.name for entry in folder.iterdir())
+    holds = (
+        f"it holds {', '.join(held[:3])}{', …' if len(held) > 3 else ''}" if held else "it is empty"
+    )
+    return (
+        f"The folder {folder} holds no network ({holds}); expected are checkpoints (*"
+        f"{', *'.join(SUFFIXES)}) in it or in folders below."
+    )
+
+
+def _parts(network: GroupMLP) -> Iterator[bytes]:
+    state: Mapping[str, Any] = network.state_dict()
+    yield f"{network.group.name} {network.activation.name} {network.device}".encode()
+    yield network.group.array.tobytes()
+    # An activation of the user's own is known by what it does.
+    yield network.activation.function(torch.linspace(-4, 4, 81)).numpy().tobytes()
+    for name, tensor in sorted(state.items()):
+        yield f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode()
+        yield tensor.detach().cpu().contiguous().numpy().tobytes()
+
+
+def _digest(parts: Iterable[bytes]) -> str:
+    """Each part is hashed by itself first, so that no two lists of parts run together alike."""
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(hashlib.sha256(part).digest())
+    return whole.hexdigest()

@@ -1,0 +1,82 @@
+"""What is done to networks and circuits, and what it measures."""
+
+from coset_circuits.experiments.ablation import (
+    Ablation,
+    ablation,
+    ablation_by_threshold,
+    completeness,
+    minimality,
+)
+from coset_circuits.experiments.candidates import Candidate, Row
+from coset_circuits.experiments.controls import commuting_fraction, relabelled_group
+from coset_circuits.experiments.gcr import gcr_evidence
+from coset_circuits.experiments.gcr_result import GCREvidence
+from coset_circuits.experiments.interchange import Interchange, interchange
+from coset_circuits.experiments.interventions import (
+    INTERVENTIONS,
+    Intervention,
+    intervention,
+    standard_normal,
+)
+from coset_circuits.experiments.measure import Outcome, measure
+from coset_circuits.experiments.neuron_sets import NeuronGroups, neuron_groups
+from coset_circuits.experiments.partitions import cells
+from coset_circuits.experiments.patching import (
+    Patching,
+    activation_patching,
+    attribution_patching,
+    path_patching,
+)
+from coset_circuits.experiments.product_variance import product_variance, variance_by_product
+from coset_circuits.experiments.resampling import (
+    donors,
+    mean_over,
+    only,
+    replace,
+    resample,
+    shuffle,
+)
+from coset_circuits.experiments.scrub_result import ScrubResult
+from coset_circuits.experiments.scrubbing import scrub
+from coset_circuits.experiments.substitution import Substitution, substitution
+
+__all__ = [
+    "INTERVENTIONS",
+    "Ablation",
+    "Candidate",
+    "GCREvidence",
+    "Interchange",
+    "Intervention",
+    "NeuronGroups",
+    "Outcome",
+    "Patching",
+    "Row",
+    "ScrubResult",
+    "Substitution",
+    "ablation",
+    "ablation_by_threshold",
+    "activation_patching",
+    "attribution_patching",
+    "cells",
+    "commuting_fraction",
+    "completeness",
+    "donors",
+    "gcr_evidence",
+    "interchange",
+    "intervention",
+    "mean_over",
+    "measure",
+    "minimality",
+    "neuron_groups",
+    "only",
+    "path_patching",
+    "product_variance",
+    "relabelled_group",
+    "replace",
+    "resample",
+    "scrub",
+    "shuffle",
+    "standard_normal",
+    "substitution",
+    "variance_by_product",
+]

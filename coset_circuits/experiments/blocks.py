@@ -1,0 +1,109 @@
+"""The pairs an experiment is measured on, in blocks that intervals are bootstrapped over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.experiments.measure import pairs_to_use
+from coset_circuits.groups import FiniteGroup
+
+DRAWS = 1_000
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Pairs with as many right elements for every left element.
+
+    One block is one left element: pairs that share it are not independent, so intervals are
+    bootstrapped over the blocks and not over the pairs.
+    """
+
+    pairs: Int[Tensor, "order size 2"]
+
+    @property
+    def is_exhaustive(self) -> bool:
+        return self.pairs.shape[0] == self.pairs.shape[1]
+
+    @property
+    def size(self) -> int:
+        return self.pairs.shape[1]
+
+    @property
+    def number(self) -> int:
+        """How many pairs there are in all."""
+        return self.pairs.shape[0] * self.pairs.shape[1]
+
+    @property
+    def source(self) -> str:
+        """What a figure was computed over, for tables."""
+        return f"{'all' if self.is_exhaustive else 'a sample of'} {self.number} pairs"
+
+    def chunks(self, rows: int) -> Iterator[tuple[slice, Int[Tensor, "batch 2"]]]:
+        """Whole blocks of about ``rows`` pairs, at least one, and where they stand.
+
+        Raises:
+            CosetCircuitsError: ``rows`` is below 1.
+        """
+        if rows < 1:
+            raise CosetCircuitsError(f"A chunk of {rows} pairs was asked for; give 1 or more.")
+        step = max(1, rows // self.size)
+        for start in range(0, len(self.pairs), step):
+            part = slice(start, start + step)
+            yield part, self.pairs[part].flatten(0, 1)
+
+    def means(self, values: Float[Tensor, "*stats batch"]) -> Float[Tensor, "*stats blocks"]:
+        """The mean of each block of a chunk."""
+        return values.unflatten(-1, (-1, self.size)).mean(-1)
+
+
+def sample_blocks(group: FiniteGroup, wanted: int | None, seed: int) -> Blocks:
+    """All pairs, or a sample with as many right elements for every left one.
+
+    ``wanted`` is rounded up to a multiple of the order; None means all pairs up to 60,000 of them,
+    else some 10,000.
+
+    Raises:
+        CosetCircuitsError: fewer than one pair was asked for.
+    """
+    n = group.order
+    if wanted is not None and wanted < 1:
+        raise CosetCircuitsError(f"{wanted} pairs were asked for; give a number from 1 up.")
+    wanted = pairs_to_use(n * n, wanted)
+    size = min(n, -(-wanted // n))
+    if size == n:
+        return Blocks(group.pairs().unflatten(0, (n, n)))
+    rng = np.random.default_rng(seed % 2**63)
+    right = torch.from_numpy(np.stack([np.sort(rng.permutation(n)[:size]) for _ in range(n)]))
+    left = torch.arange(n)[:, None].expand(n, size)
+    return Blocks(torch.stack([left, right], 2))
+
+
+def ratio_interval(
+    numerator: Float[Tensor, "*cells blocks"],
+    denominator: Float[Tensor, "*cells blocks"],
+    seed: int = 0,
+) -> tuple[Float[Tensor, "*cells"], Float[Tensor, "*cells"]]:
+    """95% percentile bootstrap interval, over blocks, of a ratio of means; NaN where it is 0/0."""
+    blocks = numerator.shape[-1]
+    rng = np.random.default_rng(seed % 2**63)
+    drawn = rng.multinomial(blocks, np.full(blocks, 1 / blocks), size=DRAWS)
+    weights = torch.from_numpy(drawn).double().T
+    ratios = (numerator @ weights) / (denominator @ weights)
+    tail = (1 - CONFIDENCE) / 2
+    low, high = torch.quantile(ratios, torch.tensor([tail, 1 - tail], dtype=torch.float64), dim=-1)
+    return low, high
+
+
+def mean_interval(
+    values: Float[Tensor, "*cells blocks"], seed: int = 0
+) -> tuple[Float[Tensor, "*cells"], Float[Tensor, "*cells"]]:
+    """95% percentile bootstrap interval, over blocks, of a mean."""
+    return ratio_interval(values, torch.ones_like(values), seed)

@@ -1,0 +1,128 @@
+"""How the structure that a hypothesis finds came about over training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from coset_circuits.algorithms import Circuit, Classes
+from coset_circuits.algorithms.algorithm import fvu
+from coset_circuits.algorithms.joint import level_means
+from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.experiments.partitions import Partition, explained
+from coset_circuits.networks import GroupMLP, load
+from coset_circuits.thresholds import Thresholds
+from coset_circuits.training import training_checkpoints
+
+
+@dataclass(frozen=True)
+class Formation:
+    """What is left of each neuron's tables outside the cells that it ends with, step by step.
+
+    Attributes:
+        algorithm: whose cells these are.
+        steps: of the checkpoints, rising.
+        fvu_left, fvu_right: NaN for neurons that the hypothesis does not explain in the end.
+    """
+
+    algorithm: str
+    steps: tuple[int, ...]
+    fvu_left: Float[Tensor, "steps d_mlp"]
+    fvu_right: Float[Tensor, "steps d_mlp"]
+
+    def quartiles(self, side: str) -> Float[np.ndarray, "3 steps"]:
+        """Over the neurons that are explained in the end: lower quartile, median, upper quartile.
+
+        Args:
+            side: ``left`` or ``right``.
+        """
+        values = {"left": self.fvu_left, "right": self.fvu_right}[side].numpy()
+        kept = values[:, ~np.isnan(values).any(0)]
+        return np.percentile(kept, [25, 50, 75], axis=1)
+
+    def formed(self, bound: float) -> list[int | None]:
+        """For each neuron the first step from which on both its FVUs stay within a bound."""
+        worse = self.fvu_left.maximum(self.fvu_right)
+        # Whether it is within the bound at a step and at all later ones.
+        stays = (worse <= bound).flip(0).cummin(0).values.flip(0)
+        return [self.steps[int(s.long().argmax())] if s.any() else None for s in stays.T]
+
+    def to_dict(self, thresholds: Thresholds) -> dict[str, Any]:
+        """As it stands in findings.json."""
+        return {
+            "algorithm": self.algorithm,
+            "unit": "fraction",
+            "steps": list(self.steps),
+            "fvu_left": self.fvu_left.T.tolist(),
+            "fvu_right": self.fvu_right.T.tolist(),
+            "quartiles_left": self.quartiles("left").tolist(),
+            "quartiles_right": self.quartiles("right").tolist(),
+            "formed": self.formed(thresholds.fvu),
+        }
+
+
+def formation(
+    network: GroupMLP, circuits: Sequence[Circuit], thresholds: Thresholds
+) -> Formation | None:
+    """The formation of a trained network's structure, from the checkpoints beside its file.
+
+    It is told by the first circuit whose cells leave the inputs some freedom and explain a neuron.
+    None where there is none, or where the network came with no checkpoints of its own shape.
+    """
+    checkpoints = _checkpoints(network)
+    chosen = next((found for c in circuits if (found := _cells(c, thresholds))), None)
+    if chosen is None or not checkpoints:
+        return None
+    circuit, left, right = chosen
+    project_left, project_right = level_means(left), level_means(right)
+    unknown = torch.from_numpy(~explained(circuit))
+    found = []
+    for path in checkpoints.values():
+        then = load(path)
+        if (then.group, then.cfg.d_mlp) != (network.group, network.cfg.d_mlp):
+            return None
+        sides = [
+            fvu(table, project(table)).masked_fill(unknown, float("nan"))
+            for table, project in (
+                (then.left_table.detach().double(), project_left),
+                (then.right_table.detach().double(), project_right),
+            )
+        ]
+        found.append(torch.stack(sides))
+    both = torch.stack(found)
+    return Formation(circuit.name, tuple(checkpoints), both[:, 0], both[:, 1])
+
+
+def _checkpoints(network: GroupMLP) -> dict[int, Path]:
+    """Those of the run whose folder the network was read from; none where it was not."""
+    if "path" not in network.provenance:
+        return {}
+    path = Path(network.provenance["path"])
+    try:
+        return training_checkpoints(path if path.is_dir() else path.parent)
+    except CosetCircuitsError:
+        return {}
+
+
+def _cells(circuit: Circuit, thresholds: Thresholds) -> tuple[Circuit, Tensor, Tensor] | None:
+    """A circuit with its cells of both inputs, if these say something."""
+    found = {}
+    for side in ("left", "right"):
+        site = f"hook_{side}_pre"
+        for classes in circuit.classes(site)[:1]:
+            freedom = _freedom(circuit, site, classes)
+            labels = getattr(classes, side)
+            if labels is not None and freedom is not None and freedom > thresholds.freedom:
+                found[side] = labels
+    return (circuit, found["left"], found["right"]) if len(found) == 2 else None
+
+
+def _freedom(circuit: Circuit, site: str, classes: Classes) -> float | None:
+    return Partition.of(circuit, site, classes, shared=False, keep=True).mean_freedom()

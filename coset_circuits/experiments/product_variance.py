@@ -1,0 +1,121 @@
+"""What the product explains of the logits that some neurons write: exact, over all pairs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from coset_circuits.algorithms import Circuit
+from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.experiments.partitions import Partition, canonical
+from coset_circuits.networks import GroupMLP
+from coset_circuits.networks.hidden import HiddenMoments, hidden_moments
+
+
+def variance_by_product(
+    network: GroupMLP,
+    neurons: Sequence[int],
+    labels: Int[Tensor, "order"] | None = None,
+    *,
+    chunk: int = 20_000,
+) -> float:
+    """Share of the variance of some neurons' logits that a label of the product explains.
+
+    Logits are centred over the outputs. By default the label is the product itself, the most that
+    any label can explain. NaN where the neurons write nothing that varies.
+
+    Raises:
+        CosetCircuitsError: a neuron that the network does not have, or not one label an element.
+    """
+    order = network.group.order
+    if labels is not None and (labels.shape != (order,) or labels.is_floating_point()):
+        raise CosetCircuitsError(
+            f"The labels are {labels.dtype} of shape {tuple(labels.shape)}; give one integer for "
+            f"each of the {order} elements."
+        )
+    write = _written(network, neurons)
+    (moments,) = hidden_moments(network, [network.group], chunk=chunk)
+    given = torch.arange(order) if labels is None else labels
+    (share,) = _explained(moments, write, [given])
+    return share
+
+
+def product_variance(circuit: Circuit, *, seed: int = 0, chunk: int = 20_000) -> pd.DataFrame:
+    """For every group of neurons whose cells are on the product: what the cell explains.
+
+    One row a group: its role, its ``neurons``, the largest ``fvu`` of their two tables, how many
+    ``cells`` the product has, and the shares of the variance of their logits explained by the
+    ``cell``, by the ``product`` itself, and by ``random`` cells of the same sizes (NaN where no
+    cell could be another). A cell that explains what the product does holds all that the neurons
+    say about it.
+
+    Raises:
+        CosetCircuitsError: the circuit names no product classes at ``hook_post``.
+    """
+    named = [c for c in circuit.classes("hook_post") if c.product is not None]
+    if not named:
+        raise CosetCircuitsError(
+            f"{circuit.name} does not say that hook_post depends on the product, so there are no "
+            "groups to look at."
+        )
+    partition = Partition.of(circuit, "hook_post", named[0], shared=False, keep=False)
+    wrong = partition.random(seed)
+    cells = partition.labels["product"]
+    random = cells if wrong is None else wrong.labels["product"]
+    moved = (canonical(cells) != canonical(random)).any(0)
+    worst = torch.maximum(circuit.roles.fvu_left, circuit.roles.fvu_right)
+    network, rows = circuit.network, []
+    (moments,) = hidden_moments(network, [network.group], chunk=chunk)
+    for number in (partition.weight > 0).nonzero()[:, 0].tolist():
+        neurons = (partition.column == number).nonzero()[:, 0].tolist()
+        labels = [cells[:, number], torch.arange(len(cells)), random[:, number]]
+        cell, product, by_chance = _explained(moments, _written(network, neurons), labels)
+        rows.append(
+            {
+                "role": circuit.roles.names[neurons[0]],
+                "neurons": neurons,
+                "fvu": float(worst[neurons].max()),
+                "cells": len(cells[:, number].unique()),
+                "cell": cell,
+                "product": product,
+                "random": by_chance if moved[number] else math.nan,
+            }
+        )
+    columns = ["role", "neurons", "fvu", "cells", "cell", "product", "random"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _written(network: GroupMLP, neurons: Sequence[int]) -> Float[Tensor, "d_mlp order"]:
+    """What some neurons write into the centred logits; the others write nothing."""
+    members = list(neurons)
+    if not members or not all(0 <= j < network.cfg.d_mlp for j in members):
+        raise CosetCircuitsError(
+            f"The neurons are {members}; give some of 0 to {network.cfg.d_mlp - 1}."
+        )
+    own = network.W_U.detach().double().cpu()
+    write = torch.zeros_like(own)
+    write[members] = own[members] - own[members].mean(1, keepdim=True)
+    return write
+
+
+def _explained(
+    moments: HiddenMoments,
+    write: Float[Tensor, "d_mlp order"],
+    several: Sequence[Int[Tensor, "order"]],
+) -> list[float]:
+    """The share of the written logits' variance between the cells of products, for each labels."""
+    total = moments.variance(write)
+    logits = (moments.by_product - moments.mean) @ write
+    shares = []
+    for labels in several:
+        cells = torch.unique(labels, return_inverse=True)[1]
+        sizes = torch.bincount(cells).double()
+        sums = logits.new_zeros(len(sizes), logits.shape[1]).index_add_(0, cells, logits)
+        between = float((sums.square().sum(1) / sizes).sum()) / len(labels)
+        shares.append(between / total if total > 0 else math.nan)
+    return shares

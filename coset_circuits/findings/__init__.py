@@ -1,0 +1,1 @@
+"""What a measured figure is: intervals, statistics, storage."""

@@ -1,0 +1,213 @@
+"""Findings that a folder keeps, so that no network is analysed twice with the same options."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from types import FunctionType
+from typing import Any
+
+from coset_circuits.algorithms import Algorithm
+from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.experiments.interventions import INTERVENTIONS, Intervention
+
+ASKED = "asked.json"
+"""Beside each kept findings.json: what was asked, and hashes that show that it is unchanged."""
+FINDINGS = "findings.json"
+_LIBRARY = frozenset(INTERVENTIONS.values())
+"""Told by their ids, since the hash of the package's code is in every question."""
+_OWN = {"findings.json", "report.html", "figures"}
+
+
+class Kept:
+    """A folder with one report for each network; what it holds is found by what was asked.
+
+    Attributes:
+        folder: it is made when the first report is written.
+
+    Raises:
+        CosetCircuitsError: it could not be written then.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        check_writable(self.folder)
+        self.places: dict[str, Path] = {}
+        for path in sorted(self.folder.glob(f"*/{ASKED}")):
+            if (note := read_note(path)) is not None:
+                self.places[_key(note)] = path.parent
+
+    def findings(self, asked: Mapping[str, Any] | None) -> tuple[dict[str, Any], Path] | None:
+        """What was found when the same was asked, and where; None if never or no longer whole."""
+        place = None if asked is None else self.places.get(_key(asked))
+        if place is None:
+            return None
+        note = read_note(place / ASKED)
+        try:
+            found = (place / FINDINGS).read_bytes()
+        except OSError:
+            return None
+        if note is None or note.get("findings_sha256") != hashlib.sha256(found).hexdigest():
+            return None
+        return json.loads(found), place
+
+    def keep(
+        self,
+        asked: Mapping[str, Any] | None,
+        content: str,
+        label: str,
+        save: Callable[[Path], object],
+    ) -> Path:
+        """Write what was found and what was asked for it; returns its folder.
+
+        Args:
+            asked: without it the findings are written all the same, but never stand for later ones.
+            content: the hash of the network.
+            label: the network's; its folder is called so.
+            save: writes findings.json, and what else belongs to it, into the folder it is given.
+
+        Raises:
+            CosetCircuitsError: the folder cannot be written.
+        """
+        place = self._place(label, content)
+        asked = {"network": content} if asked is None else asked
+        # An older note must not vouch for a new report that is only half written.
+        (place / ASKED).unlink(missing_ok=True)
+        save(place)
+        found = (place / FINDINGS).read_bytes()
+        note = {**asked, "findings_sha256": hashlib.sha256(found).hexdigest()}
+        partial = place / f".{ASKED}.{os.getpid()}.partial"
+        partial.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+        partial.replace(place / ASKED)
+        self.places[_key(asked)] = place
+        return place
+
+    def _place(self, label: str, network: str) -> Path:
+        """Under the network's label, unless another network or something else stands there."""
+        own = self.folder / file_name(label)
+        if own.name not in _OWN:
+            note = read_note(own / ASKED)
+            if not own.exists() or (note is not None and note.get("network") == network):
+                return own
+        return own.with_name(f"{own.name}-{network[:8]}")
+
+
+def asked(
+    network: str,
+    naming: Sequence[str],
+    options: Mapping[str, Any],
+    algorithms: Sequence[Algorithm] = (),
+    interventions: Sequence[Intervention] = (),
+) -> dict[str, Any] | None:
+    """All that findings depend on, or None where that cannot be told.
+
+    Args:
+        network: the hash of the weights.
+        naming: what the network's label is taken from.
+        options: seed, pairs, thresholds, order, versions.
+        algorithms: an algorithm counts with its parameters, which its ``repr`` must show.
+        interventions: one from elsewhere counts with the files of its functions and the plain
+            values that they have closed over.
+    """
+    code = {_module_hash(type(a)) for a in algorithms}
+    if None in code or any(type(a).__repr__ is object.__repr__ for a in algorithms):
+        return None
+    try:
+        done = [
+            [i.id] if i in _LIBRARY else [i.id, i.title, i.control, _told(i.hooks), _told(i.inputs)]
+            for i in interventions
+        ]
+    except _UntoldError:
+        return None
+    found = {
+        "network": network,
+        "naming": list(naming),
+        "algorithms": [repr(a) for a in algorithms],
+        "interventions": done,
+        "options": dict(options),
+        "code": [source_hash(), *sorted(map(str, code))],
+    }
+    return json.loads(json.dumps(found))
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a folder that cannot be written before minutes are spent.
+
+    Raises:
+        CosetCircuitsError: it, or what it would be made in, is read-only or a file.
+    """
+    existing = folder
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise CosetCircuitsError(
+            f"{folder} cannot be written, because {existing} is "
+            f"{'read-only' if existing.is_dir() else 'a file, not a folder'}; choose another."
+        )
+
+
+def file_name(label: str) -> str:
+    """A label as the name of a file or folder."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", label).strip(".") or "network"
+
+
+def _key(note: Mapping[str, Any]) -> str:
+    kept = {name: value for name, value in note.items() if name != "findings_sha256"}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def read_note(note: Path) -> dict[str, Any] | None:
+    """What a note in JSON says; None if it is not there or not whole."""
+    try:
+        found = json.loads(note.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+@cache
+def source_hash() -> str:
+    """Of the package's own code: a release number stays the same while the code is worked on."""
+    root = Path(__file__).parents[1]
+    whole = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        whole.update(path.relative_to(root).as_posix().encode())
+        whole.update(path.read_bytes())
+    return whole.hexdigest()
+
+
+class _UntoldError(Exception):
+    """It cannot be told from another."""
+
+
+def _told(value: Any) -> Any:
+    """What a function, or a plain value that it uses, is, for JSON.
+
+    Raises:
+        _UntoldError: its code is in no file, or it holds more than plain values.
+    """
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case tuple() | list():
+            return [_told(item) for item in value]
+        case FunctionType():
+            if (code := _module_hash(value)) is None:
+                raise _UntoldError
+            cells = [cell.cell_contents for cell in value.__closure__ or ()]
+            return [code, value.__qualname__, _told(value.__defaults__), _told(cells)]
+    raise _UntoldError
+
+
+def _module_hash(kind: type | FunctionType) -> str | None:
+    """Of the file that defines it, which may be the user's own; None if there is none."""
+    try:
+        return hashlib.sha256(Path(inspect.getfile(kind)).read_bytes()).hexdigest()
+    except (OSError, TypeError):
+        return None

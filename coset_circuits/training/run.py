@@ -1,0 +1,409 @@
+"""Training runs: networks of one shape, side by side, until each has grokked or reached its end."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.groups import FiniteGroup
+from coset_circuits.networks.losses import cross_entropy
+from coset_circuits.networks.mlp import GroupMLP
+from coset_circuits.training.recipes import RECIPES, Recipe, recipe_for
+from coset_circuits.training.run_folder import RunFolder
+from coset_circuits.training.step import Stack
+
+ALL_PAIRS = 2**17
+"""A look measures all pairs of a group that has no more than this; else a sample, …"""
+SAMPLE = 2**14
+"""… of as many training pairs and as many test pairs, and all once the sample is good enough."""
+DIVERGED = 100.0
+"""A run has failed when its training loss is this many times that of chance."""
+_LOGITS = 2**23
+"""Logits that are held at once, while pairs are looked at."""
+
+
+class TrainingFailed(CosetCircuitsError):
+    """A run came to nothing: its weights are no numbers any more."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One look at a run: losses in nats, accuracies as fractions."""
+
+    step: int
+    train_loss: float
+    train_accuracy: float
+    loss: float
+    """The mean over all pairs."""
+    test_accuracy: float
+    seconds: float
+    pairs: int
+    """How many pairs were measured: all, or a sample of a large group's."""
+    last_step: int
+    """Where training ends: at the latest, until the network is good enough."""
+
+    @property
+    def state(self) -> str:
+        """What a reader wants to know: starting, memorised, grokking or grokked."""
+        if self.test_accuracy == 1.0 and self.train_accuracy == 1.0:
+            return "grokked"
+        if self.train_accuracy < 0.99:
+            return "starting"
+        return "grokking" if self.test_accuracy > 0.1 else "memorised"
+
+    @property
+    def rate(self) -> float:
+        """Steps a second."""
+        return self.step / max(self.seconds, 1e-9)
+
+    @property
+    def seconds_left(self) -> float:
+        """To the last step, at the rate so far."""
+        return (self.last_step - self.step) / max(self.rate, 1e-9)
+
+
+@dataclass
+class Run:
+    """One network in training.
+
+    Attributes:
+        end: the step at which training ends, once the network is good enough.
+        good: the step at which it was; the clean-up begins there.
+    """
+
+    network: GroupMLP
+    recipe: Recipe
+    seed: int
+    step: int = 0
+    good: int | None = None
+    end: int | None = None
+    seconds: float = 0.0
+    curve: list[dict[str, float]] = field(default_factory=list)
+
+    @classmethod
+    def start(cls, group: FiniteGroup, recipe: Recipe, seed: int, device: str = "cpu") -> Run:
+        """An untrained network; the seed decides it."""
+        network = GroupMLP.initialised(
+            group, d_mlp=recipe.d_mlp, d_embed=recipe.d_embed, act_fn=recipe.act_fn, seed=seed
+        )
+        network.label = f"{group.name}-seed{seed}"
+        try:
+            network.to(device)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise CosetCircuitsError(
+                f"The device {device!r} cannot be used ({reason.rstrip('.')}); give cpu, or cuda "
+                "where torch finds a GPU."
+            ) from error
+        return cls(network, recipe, seed)
+
+    @property
+    def last_step(self) -> int:
+        limit = self.recipe.max_steps
+        return limit if self.end is None else min(self.end, limit)
+
+    @property
+    def finished(self) -> bool:
+        return self.step >= self.last_step
+
+    @property
+    def learning_rate(self) -> float:
+        """That of the next step."""
+        first, final = self.recipe.learning_rate, self.recipe.final_learning_rate
+        if final is None or self.good is None or self.end is None or self.end == self.good:
+            return first
+        return first * (final / first) ** ((self.step - self.good) / (self.end - self.good))
+
+    def note(self, progress: Progress) -> Progress:
+        """Once the network is good enough, fix the step (a look's) at which training ends."""
+        if self.end is None and _meets(progress, self.recipe):
+            every = self.recipe.every
+            clean_up = 0 if self.recipe.stop_when_memorised else self.recipe.clean_up
+            self.good = self.step
+            self.end = -(-round(self.step * (1 + clean_up)) // every) * every
+        progress = replace(progress, last_step=self.last_step)
+        self.curve.append(asdict(progress))
+        return progress
+
+    def card(self) -> dict[str, Any]:
+        """What a network's file says about its making."""
+        group, recipe = self.network.group, self.recipe
+        return {
+            "source": f"trained by coset_circuits, recipe {recipe.name}, seed {self.seed}, "
+            f"{self.step} steps",
+            "command": _command(recipe, self.seed, group),
+            "recipe": asdict(recipe),
+            "seed": self.seed,
+            "steps": self.step,
+            "seconds": round(self.seconds, 1),
+            "threads": torch.get_num_threads(),
+            "torch": str(torch.__version__),
+            "curve": self.curve[:: max(1, len(self.curve) // 60)] + self.curve[-1:],
+        }
+
+
+def split(
+    group: FiniteGroup, fraction: float, seed: int
+) -> tuple[Int[Tensor, "train 2"], Int[Tensor, "test 2"]]:
+    """Training and test pairs. Its random stream is apart from the initialisation's."""
+    pairs = group.pairs()
+    # torch keeps the low 32 bits of a seed, so the offset must lie among them.
+    generator = torch.Generator().manual_seed(2**31 + seed)
+    order = torch.randperm(len(pairs), generator=generator)
+    count = max(1, round(fraction * len(pairs)))
+    return pairs[order[:count]], pairs[order[count:]]
+
+
+class Lockstep:
+    """Runs of one recipe that are at one step, trained as one :class:`Stack`.
+
+    Attributes:
+        runs: those still in training; their networks' weights are always the present ones.
+    """
+
+    def __init__(
+        self, runs: Sequence[Run], moments: Float[Tensor, "2 seeds parameters"] | None = None
+    ) -> None:
+        self.runs = list(runs)
+        self.recipe = runs[0].recipe
+        self.stack = Stack([run.network for run in runs])
+        if moments is not None:
+            self.stack.moments.copy_(moments)
+        group, device = runs[0].network.group, runs[0].network.device
+        self.pairs = [split(group, self.recipe.fraction, run.seed) for run in runs]
+        examples = torch.stack([train for train, _ in self.pairs])
+        products = torch.stack([group.products(train) for train, _ in self.pairs])
+        self._examples = torch.cat([examples, products[..., None]], 2).mT.contiguous().to(device)
+        size = self.recipe.batch_size
+        self._whole = size is None or size >= self._examples.shape[2]
+        self._batch = self._examples if self._whole else self._examples[..., :size].clone()
+        self._count = torch.zeros(1, dtype=torch.float64, device=device)
+        self._rates = torch.zeros(len(runs), 1, dtype=torch.float64, device=device)
+        self._shuffled: tuple[int, Int[Tensor, "seeds train"]] | None = None
+        self._replay = _recorded(self) if device.type == "cuda" else self._step
+
+    @property
+    def step(self) -> int:
+        return self.runs[0].step
+
+    def advance(self) -> None:
+        """Take one step in every run."""
+        self._count.fill_(self.step + 1)
+        self._rates.copy_(torch.tensor([[run.learning_rate] for run in self.runs]))
+        if not self._whole:
+            index = self._indices().to(self._batch.device)
+            torch.gather(self._examples, 2, index[:, None].expand(-1, 3, -1), out=self._batch)
+        self._replay()
+        for run in self.runs:
+            run.step += 1
+
+    def without(self, gone: Sequence[Run]) -> Lockstep:
+        """The other runs, going on as they were."""
+        stay = [i for i, run in enumerate(self.runs) if not any(run is other for other in gone)]
+        return Lockstep([self.runs[i] for i in stay], self.stack.moments[:, stay])
+
+    def _step(self) -> None:
+        left, right, products = self._batch.unbind(1)
+        self.stack.differentiate(left, right, products)
+        self.stack.update(self._count, self._rates, self.recipe.weight_decay, self.recipe.betas)
+
+    def _indices(self) -> Int[Tensor, "seeds batch"]:
+        """This step's examples. Every epoch has an order of its own; a rest too small is left out.
+
+        The order is drawn from seed and epoch alone, so a run can be taken up anywhere.
+        """
+        size = self._batch.shape[2]
+        count = self._examples.shape[2]
+        epoch, place = divmod(self.step, count // size)
+        if self._shuffled is None or self._shuffled[0] != epoch:
+            orders = [
+                np.random.default_rng((run.seed, epoch)).permutation(count) for run in self.runs
+            ]
+            self._shuffled = epoch, torch.from_numpy(np.stack(orders))
+        return self._shuffled[1][:, place * size : (place + 1) * size]
+
+    def look(self, run: Run) -> Progress:
+        """Measure a run on all pairs, or on a sample where there are many and nothing hangs on it.
+
+        Raises:
+            TrainingFailed: the loss is no number, or the training loss far above chance.
+        """
+        train, test = self.pairs[self.runs.index(run)]
+        order = run.network.group.order
+        progress = None
+        if order**2 > ALL_PAIRS:
+            progress = _measure(run, train[:SAMPLE], test[:SAMPLE], len(train) / order**2)
+        decides = run.end is None and progress is not None and _meets(progress, run.recipe)
+        if progress is None or run.finished or decides:
+            progress = _measure(run, train, test, len(train) / order**2)
+        chance = max(1.0, math.log(order))
+        if not progress.train_loss <= DIVERGED * chance or not math.isfinite(progress.loss):
+            raise TrainingFailed(
+                f"{run.network.label} stopped at step {run.step}: its loss on the training pairs "
+                f"is {progress.train_loss:.3g} nats, where chance is {chance:.3g}. A lower "
+                "learning rate may help."
+            )
+        return progress
+
+
+def _recorded(lockstep: Lockstep) -> Callable[[], None]:
+    """The step as a CUDA graph: one launch in place of some forty.
+
+    The rehearsals that recording needs change the weights, which are put back.
+    """
+    stack = lockstep.stack
+    held = [(tensor, tensor.clone()) for tensor in (stack.flat, stack.moments)]
+    lockstep._count.fill_(1)
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            lockstep._step()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        lockstep._step()
+    for tensor, before in held:
+        tensor.copy_(before)
+    return graph.replay
+
+
+def _meets(progress: Progress, recipe: Recipe) -> bool:
+    if recipe.stop_when_memorised:
+        return progress.train_accuracy == 1 and progress.train_loss < recipe.loss_bound
+    return progress.state == "grokked" and progress.loss < recipe.loss_bound
+
+
+@torch.no_grad()
+def _measure(
+    run: Run, train: Int[Tensor, "train 2"], test: Int[Tensor, "test 2"], fraction: float
+) -> Progress:
+    (train_loss, train_right), (test_loss, test_right) = (
+        _figures(run.network, pairs) for pairs in (train, test)
+    )
+    return Progress(
+        step=run.step,
+        train_loss=train_loss,
+        train_accuracy=train_right,
+        loss=fraction * train_loss + (1 - fraction) * test_loss,
+        test_accuracy=test_right,
+        seconds=run.seconds,
+        pairs=len(train) + len(test),
+        last_step=run.last_step,
+    )
+
+
+def _figures(network: GroupMLP, pairs: Int[Tensor, "pairs 2"]) -> tuple[float, float]:
+    """Mean loss in nats and accuracy; of no pairs, 0 and 1."""
+    if not len(pairs):
+        return 0.0, 1.0
+    loss, right = 0.0, 0
+    for chunk in pairs.split(max(1, _LOGITS // network.group.order)):
+        labels = network.group.products(chunk).to(network.device)
+        logits = network(chunk)
+        loss += cross_entropy(logits, labels).sum().item()
+        right += int((logits.argmax(1) == labels).sum())
+    return loss / len(pairs), right / len(pairs)
+
+
+def train_together(
+    runs: Sequence[Run],
+    folders: Sequence[RunFolder | None],
+    moments: Float[Tensor, "2 seeds parameters"] | None,
+    report: Callable[[Run, Progress], None],
+) -> list[CosetCircuitsError | None]:
+    """Train runs of one recipe that are at one step to their ends; returns what stopped each.
+
+    Ctrl-C (or a request to terminate) is held back until a step is whole; then all states are
+    saved.
+
+    Raises:
+        KeyboardInterrupt: it came; the states are saved.
+    """
+    failures: dict[int, CosetCircuitsError] = {}
+    lockstep = Lockstep(runs, moments)
+    places = {
+        id(run): (i, folder) for i, (run, folder) in enumerate(zip(runs, folders, strict=True))
+    }
+    begun = time.monotonic()
+    before = runs[0].seconds
+
+    def attend(run: Run, row: int) -> None:
+        folder = places[id(run)][1]
+        looked = run.curve[-1]["step"] if run.curve else 0
+        if run.step > looked and (run.step % run.recipe.every == 0 or run.finished):
+            report(run, run.note(lockstep.look(run)))
+        if folder is not None:
+            folder.attend(run, lockstep.stack.moments[:, row])
+
+    with _stop_between_steps() as stopping:
+        while True:
+            gone = []
+            for row, run in enumerate(lockstep.runs):
+                run.seconds = before + time.monotonic() - begun
+                try:
+                    attend(run, row)
+                except CosetCircuitsError as error:
+                    failures[places[id(run)][0]] = error
+                    gone.append(run)
+                else:
+                    gone += [run] if run.finished else []
+            if len(gone) == len(lockstep.runs):
+                break
+            if gone:
+                lockstep = lockstep.without(gone)
+            if stopping():
+                for row, run in enumerate(lockstep.runs):
+                    folder = places[id(run)][1]
+                    if folder is not None:
+                        folder.save_state(run, lockstep.stack.moments[:, row])
+                raise KeyboardInterrupt
+            lockstep.advance()
+    return [failures.get(i) for i in range(len(runs))]
+
+
+@contextmanager
+def _stop_between_steps() -> Iterator[Callable[[], bool]]:
+    """Hold Ctrl-C and SIGTERM back; yields a check whether one has come.
+
+    Outside the main thread Python sends no signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    asked: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, frame: asked.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _command(recipe: Recipe, seed: int, group: FiniteGroup) -> str:
+    """What to type for the same network."""
+    base = recipe.name if recipe.name in RECIPES else "fast"
+    plain = asdict(recipe_for(group, base))
+    words = ["coset-circuits", "train", group.name, "--seeds", str(seed), "--recipe", base]
+    for name, value in asdict(recipe).items():
+        if name not in ("name", "about") and value != plain[name]:
+            text = value if isinstance(value, str) else json.dumps(value)
+            words += ["--set", f"{name}={text}"]
+    return shlex.join(words)

@@ -1,0 +1,234 @@
+"""What a run keeps on disk: its state, checkpoints over training, and the finished network."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.groups import FiniteGroup
+from coset_circuits.networks.checkpoints import load, save
+from coset_circuits.networks.files import alone_in, write_whole
+from coset_circuits.networks.mlp import GroupMLP
+
+if TYPE_CHECKING:
+    from coset_circuits.training.recipes import Recipe
+    from coset_circuits.training.run import Run
+
+NETWORK = "network.safetensors"
+_CHECKPOINTS = "checkpoints"
+_STATE = "state.safetensors"
+_STEP = re.compile(r"step-(\d+)\.safetensors")
+
+
+def log_spaced(last: int) -> tuple[int, ...]:
+    """Step 0, then eight steps a decade from 10 to ``last``."""
+    if last < 10:
+        return (0,)
+    return (0, *(round(10 ** (k / 8)) for k in range(8, int(8 * math.log10(last)) + 1)))
+
+
+def training_checkpoints(folder: str | os.PathLike[str]) -> dict[int, Path]:
+    """The checkpoints that a run kept over training, by step; :func:`cc.load` reads one.
+
+    They hold the tables of pre-activations and the unembedding: enough for every analysis but
+    those of the embeddings themselves.
+
+    Args:
+        folder: a run's, such as ``runs/S5-seed7``.
+
+    Raises:
+        CosetCircuitsError: there are none.
+    """
+    places = Path(folder) / _CHECKPOINTS
+    found = {
+        int(match[1]): path
+        for path in places.glob("step-*.safetensors")
+        if (match := _STEP.fullmatch(path.name))
+    }
+    if not found:
+        raise CosetCircuitsError(
+            f"{places} holds no checkpoints over training; give the folder of a run, such as "
+            "runs/S5-seed7, that was trained with them."
+        )
+    return dict(sorted(found.items()))
+
+
+def is_step(path: Path) -> bool:
+    """Whether a file is a checkpoint that a run kept over its training."""
+    return path.parent.name == _CHECKPOINTS and _STEP.fullmatch(path.name) is not None
+
+
+def is_state(path: Path) -> bool:
+    """Whether a file is the state of an unfinished run."""
+    return path.parent.name == _CHECKPOINTS and path.name == _STATE
+
+
+class RunFolder:
+    """A run's folder, held by this process alone while it is open.
+
+    ``network.safetensors`` appears when the run is finished; ``checkpoints/`` holds the state of an
+    unfinished run and the checkpoints over training.
+
+    Args:
+        path: made where it does not exist.
+        checkpoints: steps whose tables and unembedding are kept.
+        save_every: seconds between states; a killed run loses no more.
+    """
+
+    def __init__(
+        self, path: Path, checkpoints: Iterable[int] = (), save_every: float = 30.0
+    ) -> None:
+        self.path = path
+        self.network = path / NETWORK
+        self.checkpoints = path / _CHECKPOINTS
+        self.state = self.checkpoints / _STATE
+        self.steps = frozenset(checkpoints)
+        self.save_every = save_every
+        self._saved = time.monotonic()
+
+    @contextmanager
+    def open(self) -> Iterator[RunFolder]:
+        """Keep other processes out.
+
+        Raises:
+            CosetCircuitsError: one is in already, or the folder cannot be written.
+        """
+        with alone_in(self.checkpoints):
+            yield self
+
+    def finished(self, group: FiniteGroup, recipe: Recipe, seed: int) -> GroupMLP | None:
+        """The network of this run, if it is finished.
+
+        Raises:
+            CosetCircuitsError: a network stands here that this run would not give.
+        """
+        if not self.network.exists():
+            return None
+        network = load(self.network)
+        found = _identity(network.group, network.provenance.get("recipe"), network.seed)
+        if found != _identity(group, asdict(recipe), seed):
+            raise CosetCircuitsError(
+                f"{self.network} is a network of another group, recipe or seed; choose another "
+                "folder."
+            )
+        return network
+
+    def refuse_to_overwrite(self) -> None:
+        """Raises:
+        CosetCircuitsError: a network or an unfinished run is here.
+        """
+        if self.network.exists():
+            raise CosetCircuitsError(
+                f"{self.network} exists already; resume to keep it, choose another folder, or take "
+                "it away to train anew."
+            )
+        if self.state.exists():
+            raise CosetCircuitsError(
+                f"{self.path} holds an unfinished run; resume it, or take {self.checkpoints} away "
+                "to begin anew."
+            )
+
+    def attend(self, run: Run, moments: Float[Tensor, "2 parameters"]) -> None:
+        """Keep what is due after a step."""
+        if run.step in self.steps:
+            self._save_checkpoint(run)
+        if run.finished:
+            network = run.network
+            network.provenance = run.card()
+            save(network, self.network)
+            self.state.unlink(missing_ok=True)
+        elif run.step and time.monotonic() - self._saved >= self.save_every:
+            self.save_state(run, moments)
+
+    def _save_checkpoint(self, run: Run) -> None:
+        network = run.network
+        tables = GroupMLP.from_weights(
+            network.group,
+            left_table=network.left_table.detach(),
+            right_table=network.right_table.detach(),
+            W_U=network.W_U,
+            act_fn=network.activation.name,
+            label=f"{network.label}-step{run.step}",
+            seed=run.seed,
+            provenance={
+                "source": f"step {run.step} of {network.label}, recipe {run.recipe.name}",
+                "step": run.step,
+            },
+        )
+        save(tables, self.checkpoints / f"step-{run.step:06d}.safetensors", card=False)
+
+    def save_state(self, run: Run, moments: Float[Tensor, "2 parameters"]) -> None:
+        """Write all that going on needs. Batches are drawn from seed and step, so no generator."""
+        stored = {
+            **_identity(run.network.group, asdict(run.recipe), run.seed),
+            "step": run.step,
+            "good": run.good,
+            "end": run.end,
+            "seconds": run.seconds,
+            "curve": run.curve,
+        }
+        tensors = {f"weights.{k}": v.detach() for k, v in run.network.named_parameters()}
+        tensors["moments"] = moments
+        tensors = {k: v.cpu().contiguous() for k, v in tensors.items()}
+        write_whole(self.state, to_bytes(tensors, {"run": json.dumps(stored)}))
+        self._saved = time.monotonic()
+
+    def restore(self, run: Run) -> Float[Tensor, "2 parameters"] | None:
+        """Put a fresh run where the kept state is; returns AdamW's moments, None without a state.
+
+        Raises:
+            CosetCircuitsError: the state is damaged, or of another group, recipe or seed.
+        """
+        if not self.state.exists():
+            return None
+        try:
+            with safe_open(self.state, "pt") as file:
+                stored = json.loads((file.metadata() or {})["run"])
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError, ValueError, KeyError) as error:
+            raise CosetCircuitsError(
+                f"{self.state} cannot be read as the state of a run ({error}); take it away to "
+                "begin anew."
+            ) from error
+        asked = _identity(run.network.group, asdict(run.recipe), run.seed)
+        if {key: stored.get(key) for key in asked} != asked:
+            known = stored.get("recipe") or {}
+            raise CosetCircuitsError(
+                f"{self.state} belongs to another group, recipe or seed ({known.get('name')}, seed "
+                f"{stored.get('seed')}); resume it with the same, or choose another folder."
+            )
+        for name, parameter in run.network.named_parameters():
+            parameter.data.copy_(tensors[f"weights.{name}"])
+        run.step, run.good, run.end = stored["step"], stored["good"], stored["end"]
+        run.seconds, run.curve = stored["seconds"], stored["curve"]
+        return tensors["moments"]
+
+
+def _identity(
+    group: FiniteGroup, recipe: dict[str, Any] | None, seed: int | None
+) -> dict[str, Any]:
+    """What two runs must have in common to be one."""
+    return json.loads(
+        json.dumps(
+            {
+                "table": hashlib.sha256(group.array.tobytes()).hexdigest(),
+                "recipe": recipe,
+                "seed": seed,
+            }
+        )
+    )

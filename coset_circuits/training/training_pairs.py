@@ -1,0 +1,36 @@
+"""Which pairs a network was trained on, where that can be known."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from coset_circuits.networks.element_orders import candidates
+from coset_circuits.networks.mlp import GroupMLP
+from coset_circuits.training import split
+
+
+def training_pairs(network: GroupMLP) -> Int[Tensor, "train 2"] | None:
+    """The pairs that a network was trained on, or None where its provenance does not say.
+
+    Ours say their recipe and seed. Those of Chughtai et al. are known by the seed and the fraction
+    in their ``cfg.json``: all pairs in their own element order, shuffled by ``torch.randperm``.
+    """
+    known = network.provenance
+    # Theirs have a recipe too, but another way of splitting.
+    if "shuffle" in known:
+        return _shuffled(network, **known["shuffle"])
+    if "fraction" in known.get("recipe", {}) and network.seed is not None:
+        return split(network.group, known["recipe"]["fraction"], network.seed)[0]
+    return None
+
+
+def _shuffled(network: GroupMLP, order: str, fraction: float, seed: int) -> Int[Tensor, "train 2"]:
+    group = network.group
+    elements = next(found.elements for found in candidates(group) if found.name == order)
+    theirs = group.pairs()
+    # Their seed 0 means that nothing is shuffled.
+    if seed:
+        theirs = theirs[torch.randperm(len(theirs), generator=torch.Generator().manual_seed(seed))]
+    return torch.from_numpy(elements)[theirs[: int(fraction * len(theirs))]]
