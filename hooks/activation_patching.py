@@ -16,7 +16,7 @@ import pandas as pd
 
 import coset_circuits as cc
 from coset_circuits.experiments.patching import activation_patching
-from coset_circuits.experiments.splice import NEURON_SITES
+from coset_circuits.networks import NEURON_SITES
 
 COLUMNS = ["site", "group", "neurons", "recovery", "low", "high", "control", "attributed"]
 

@@ -18,7 +18,7 @@ import torch
 
 import coset_circuits as cc
 from coset_circuits.experiments import relabelled_group
-from coset_circuits.networks.mlp import GroupModel
+from coset_circuits.networks.model import GroupModel
 
 SHIFTS = (-0.5, -0.25, 0.0, 0.25, 0.5)
 

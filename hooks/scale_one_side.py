@@ -14,7 +14,7 @@ import sys
 import torch
 
 import coset_circuits as cc
-from coset_circuits.networks.mlp import GroupModel
+from coset_circuits.networks.model import GroupModel
 
 FACTORS = (-1.0, 0.5, 1.0, 1.5, 2.0, 3.0)
 

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.groups import FiniteGroup
-from coset_circuits.networks import GroupMLP
-from coset_circuits.networks.mlp import GroupModel
+from coset_circuits.networks.model import GroupModel
 from coset_circuits.thresholds import Thresholds
 
 UNEXPLAINED = "unexplained"
@@ -132,7 +131,7 @@ class Circuit(Protocol):
     """An algorithm fitted to one network."""
 
     name: str
-    network: GroupMLP
+    network: GroupModel
     roles: Roles
     silent: frozenset[str]
     default_claims: frozenset[str]
@@ -162,7 +161,7 @@ class Algorithm(Protocol):
     @property
     def name(self) -> str: ...
 
-    def fit(self, network: GroupMLP, group: FiniteGroup | None = None) -> Circuit:
+    def fit(self, network: GroupModel, group: FiniteGroup | None = None) -> Circuit:
         """Fit to a network.
 
         ``group`` other than the network's own is the relabelled control: the hypothesis looks for
@@ -192,7 +191,7 @@ class Tables:
     frame: Int[Tensor, "order"]
 
     @classmethod
-    def of(cls, network: GroupMLP, frame: Int[Tensor, "order"] | None = None) -> Tables:
+    def of(cls, network: GroupModel, frame: Int[Tensor, "order"] | None = None) -> Tables:
         left, right, unembed = (
             table.detach().double().cpu()
             for table in (network.left_table, network.right_table, network.W_U.T)
@@ -220,7 +219,7 @@ class Tables:
 
 
 def fitted_frame(
-    network: GroupMLP, group: FiniteGroup | None
+    network: GroupModel, group: FiniteGroup | None
 ) -> tuple[FiniteGroup, Int[Tensor, "order"]]:
     """The group whose structure is looked for, and the network's element under each of its names.
 

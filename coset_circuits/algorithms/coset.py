@@ -27,7 +27,7 @@ from coset_circuits.algorithms.algorithm import (
 from coset_circuits.algorithms.joint import jointly, level_means
 from coset_circuits.algorithms.table_circuit import CLAIMS, TABLE_CLAIMS, TableCircuit
 from coset_circuits.groups import FiniteGroup, Subgroup, double_cosets
-from coset_circuits.networks import GroupMLP
+from coset_circuits.networks.model import GroupModel
 from coset_circuits.thresholds import DEFAULT, Thresholds
 
 
@@ -61,7 +61,7 @@ class CosetAlgorithm:
             for even, joint in ((False, False), (True, False), (True, True))
         )
 
-    def fit(self, network: GroupMLP, group: FiniteGroup | None = None) -> TableCircuit:
+    def fit(self, network: GroupModel, group: FiniteGroup | None = None) -> TableCircuit:
         """Find every neuron's subgroup.
 
         Raises:
@@ -87,7 +87,7 @@ class CosetAlgorithm:
 
     def _circuit(
         self,
-        network: GroupMLP,
+        network: GroupModel,
         tables: Tables,
         search: _Search,
         neurons: list[_Neuron],

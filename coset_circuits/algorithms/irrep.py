@@ -42,8 +42,8 @@ from coset_circuits.algorithms.table_circuit import (
 )
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.groups import FiniteGroup, RealBlock, fourier_basis
-from coset_circuits.networks import GroupMLP, HiddenMoments, cross_entropy, hidden_moments
-from coset_circuits.networks.mlp import GroupModel
+from coset_circuits.networks import HiddenMoments, cross_entropy, hidden_moments
+from coset_circuits.networks.model import GroupModel
 from coset_circuits.thresholds import DEFAULT, Thresholds
 
 
@@ -83,7 +83,7 @@ class IrrepAlgorithm:
             replace(self, variant="bilinear", even=False, joint=False),
         )
 
-    def fit(self, network: GroupMLP, group: FiniteGroup | None = None) -> Circuit:
+    def fit(self, network: GroupModel, group: FiniteGroup | None = None) -> Circuit:
         """Find every neuron's irreps.
 
         Raises:
@@ -102,7 +102,7 @@ class IrrepAlgorithm:
 
     def _fit_projected(
         self,
-        network: GroupMLP,
+        network: GroupModel,
         base: FiniteGroup,
         blocks: list[RealBlock],
         tables: Tables,
@@ -309,7 +309,7 @@ class BilinearCircuit:
     """
 
     name: str
-    network: GroupMLP
+    network: GroupModel
     roles: Roles
     tables: Tables
     key: list[RealBlock]
@@ -382,7 +382,7 @@ class BilinearCircuit:
 
 def _fit_bilinear(
     algorithm: IrrepAlgorithm,
-    network: GroupMLP,
+    network: GroupModel,
     group: FiniteGroup | None,
     blocks: list[RealBlock],
     tables: Tables,
@@ -424,7 +424,7 @@ def _fit_bilinear(
 
 @torch.no_grad()
 def _coefficients(
-    network: GroupMLP, circuit: BilinearCircuit, chunk: int = 40_000
+    network: GroupModel, circuit: BilinearCircuit, chunk: int = 40_000
 ) -> Float[Tensor, "key"]:
     """The α_ρ with which the decoded products come nearest to the network's logits.
 
@@ -451,7 +451,7 @@ def _coefficients(
 
 
 @torch.no_grad()
-def _temperature(network: GroupMLP, circuit: BilinearCircuit, sample: int = 10_000) -> float:
+def _temperature(network: GroupModel, circuit: BilinearCircuit, sample: int = 10_000) -> float:
     """One factor for all α_ρ, from ¼ to 4, that gives the surrogate the network's own base loss.
 
     A gift to the hypothesis: that row is then no evidence for it, and no other row can be blamed

@@ -17,8 +17,7 @@ from torch import Tensor
 
 from coset_circuits.algorithms.algorithm import Tables, residuals
 from coset_circuits.algorithms.table_circuit import TableCircuit
-from coset_circuits.networks import GroupMLP
-from coset_circuits.networks.mlp import GroupModel
+from coset_circuits.networks.model import GroupModel
 
 Unembedding = Float[Tensor, "order d_mlp"]
 
@@ -71,7 +70,7 @@ def level_means(labels: Int[Tensor, "order d_mlp"]) -> Callable[[Tensor], Tensor
 
 @torch.no_grad()
 def joint_unembedding(
-    network: GroupMLP,
+    network: GroupModel,
     surrogate: GroupModel,
     allowed: Callable[[Tensor], Tensor],
     noise: float,
@@ -117,7 +116,7 @@ def joint_unembedding(
     return found
 
 
-def _moments(network: GroupMLP, surrogate: GroupModel) -> tuple[Tensor, Tensor, int]:
+def _moments(network: GroupModel, surrogate: GroupModel) -> tuple[Tensor, Tensor, int]:
     """Σ post·post of the surrogate and Σ logits·post, centred over the outputs, over the pairs."""
     pairs = network.group.pairs()
     if len(pairs) > PAIRS:

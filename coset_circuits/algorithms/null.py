@@ -21,7 +21,7 @@ from coset_circuits.algorithms.algorithm import (
 )
 from coset_circuits.algorithms.table_circuit import TableCircuit
 from coset_circuits.groups import FiniteGroup
-from coset_circuits.networks import GroupMLP
+from coset_circuits.networks.model import GroupModel
 from coset_circuits.thresholds import DEFAULT, Thresholds
 
 
@@ -40,7 +40,7 @@ class DullNull:
     def variants(self) -> tuple[DullNull, ...]:
         return (self,)
 
-    def fit(self, network: GroupMLP, group: FiniteGroup | None = None) -> TableCircuit:
+    def fit(self, network: GroupModel, group: FiniteGroup | None = None) -> TableCircuit:
         tables = Tables.of(network)
         order = network.group.order
         count = min(self.levels, order)
@@ -69,7 +69,7 @@ class RawWeights:
     def variants(self) -> tuple[RawWeights, ...]:
         return (self,)
 
-    def fit(self, network: GroupMLP, group: FiniteGroup | None = None) -> TableCircuit:
+    def fit(self, network: GroupModel, group: FiniteGroup | None = None) -> TableCircuit:
         tables = Tables.of(network)
         skip = negligible(tables, self.thresholds)
         nothing = torch.zeros(len(skip), dtype=torch.float64)
@@ -79,7 +79,7 @@ class RawWeights:
 
 def _null_circuit(
     algorithm: Algorithm,
-    network: GroupMLP,
+    network: GroupModel,
     tables: tuple[Tables, Tables],
     skip: np.ndarray,
     structure: Float[Tensor, "d_mlp"],

@@ -20,7 +20,7 @@ from coset_circuits.algorithms.algorithm import (
     description_length,
 )
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.networks import GroupMLP
+from coset_circuits.networks.model import GroupModel
 
 TABLE_CLAIMS = frozenset({"left", "right", "unembed"})
 CLAIMS = TABLE_CLAIMS | {"even"}
@@ -44,7 +44,7 @@ class TableCircuit:
     """
 
     name: str
-    network: GroupMLP
+    network: GroupModel
     roles: Roles
     fitted: Tables
     residual: Float[Tensor, "d_mlp 3"]
@@ -56,7 +56,7 @@ class TableCircuit:
     used_rows: frozenset[str] = frozenset()
     algorithm: Algorithm | None = None
 
-    def surrogate(self, claims: Collection[str] | None = None) -> GroupMLP:
+    def surrogate(self, claims: Collection[str] | None = None) -> GroupModel:
         """The hooked module that computes what is claimed, on the network's device and dtype.
 
         Raises:
@@ -70,22 +70,13 @@ class TableCircuit:
             )
         network = self.network
         own = Tables.of(network)
-        parts = {
-            "left_table": self.fitted.left if "left" in wanted else own.left,
-            "right_table": self.fitted.right if "right" in wanted else own.right,
-            "W_U": (self.fitted.unembed if "unembed" in wanted else own.unembed).T,
-        }
-        moved = {k: v.to(network.device, network.dtype) for k, v in parts.items()}
-        surrogate = GroupMLP.from_weights(
-            network.group,
-            W_U=moved["W_U"],
-            left_table=moved["left_table"],
-            right_table=moved["right_table"],
-            b_U=network.b_U,
-            act_fn=network.activation.name,
+        surrogate = network.with_tables(
+            self.fitted.left if "left" in wanted else own.left,
+            self.fitted.right if "right" in wanted else own.right,
+            (self.fitted.unembed if "unembed" in wanted else own.unembed).T,
             label=self.name,
-            provenance={"source": f"surrogate of {network.label} under {self.name}"},
             silent=self.silent,
+            source=f"surrogate of {network.label} under {self.name}",
         )
         surrogate.reference_scale = network.pre_scale.detach()
         if "even" in wanted:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import html
 import math
 import os
@@ -42,9 +41,9 @@ from coset_circuits.experiments.controls import commuting_fraction, relabelled_g
 from coset_circuits.experiments.formation import Formation, formation
 from coset_circuits.experiments.interventions import INTERVENTIONS, Intervention
 from coset_circuits.experiments.measure import Outcome, measure, sampled
-from coset_circuits.networks import GroupMLP, load
+from coset_circuits.networks import load
 from coset_circuits.networks.checkpoints import weights_sha256
-from coset_circuits.networks.mlp import GroupModel
+from coset_circuits.networks.model import GroupModel
 from coset_circuits.thresholds import DEFAULT, Thresholds
 
 SCHEMA = 1
@@ -78,7 +77,7 @@ class Comparison:
         formation: how the neurons' structure came about; None without checkpoints over training.
     """
 
-    network: GroupMLP
+    network: GroupModel
     base: Outcome
     pairs: Int[Tensor, "pairs 2"]
     rows: list[Row]
@@ -123,7 +122,7 @@ class Comparison:
         return without_nan(self._content())
 
     def _content(self) -> dict[str, Any]:
-        group, cfg = self.network.group, self.network.cfg
+        group = self.network.group
         formed = None if self.formation is None else self.formation.to_dict(self.thresholds)
         return {
             "schema": SCHEMA,
@@ -131,9 +130,7 @@ class Comparison:
                 "name": self.network.label,
                 "group": group.name,
                 "order": group.order,
-                "d_mlp": cfg.d_mlp,
-                "d_embed": cfg.d_embed,
-                "act_fn": cfg.act_fn,
+                **self.network.facts(),
                 "pairs": group.order**2,
                 "accuracy": self.base.accuracy,
                 "loss": {"mean": self.base.loss, "median": self.base.median_loss},
@@ -159,7 +156,7 @@ class Comparison:
             "versions": versions(),
             "seed": self.seed,
             "device": self.device,
-            "dtype": cfg.dtype,
+            "dtype": self.network.dtype_name,
         }
 
     def _findings(self) -> Iterable[dict[str, Any]]:
@@ -272,7 +269,7 @@ class Comparison:
 
 @overload
 def compare(
-    network: GroupMLP,
+    network: GroupModel,
     algorithms: Sequence[Algorithm] | None = None,
     *,
     interventions: Iterable[Intervention] | None = None,
@@ -355,7 +352,7 @@ def compare(
         raise CosetCircuitsError(f"The seed is {seed}; give a number from 0 to 2^63 − 1.")
     chosen, done = _chosen(algorithms, pairs), _to_be_done(interventions)
 
-    def one(network: GroupMLP, progress: Report | None) -> Comparison:
+    def one(network: GroupModel, progress: Report | None) -> Comparison:
         return _compare_one(network, chosen, done, seed, pairs, thresholds, progress)
 
     if is_collection(network):
@@ -372,8 +369,8 @@ def compare(
             out=out,
             progress=progress,
         )
-    assert isinstance(network, (GroupMLP, str, os.PathLike))
-    loaded = network if isinstance(network, GroupMLP) else load(network, order=order)
+    assert isinstance(network, (GroupModel, str, os.PathLike))
+    loaded = network if isinstance(network, GroupModel) else load(network, order=order)
     comparison = one(loaded, progress)
     if out is not None:
         comparison.save(out)
@@ -413,7 +410,7 @@ def _to_be_done(interventions: Iterable[Intervention] | None) -> list[Interventi
 
 
 def _compare_one(
-    network: GroupMLP,
+    network: GroupModel,
     algorithms: Sequence[Algorithm],
     interventions: Sequence[Intervention],
     seed: int,
@@ -472,12 +469,12 @@ class _Progress:
         self.done += 1
 
 
-def _measured_copy(network: GroupMLP) -> GroupMLP:
+def _measured_copy(network: GroupModel) -> GroupModel:
     return network.unhooked().requires_grad_(False).double()
 
 
 def _fit_all(
-    network: GroupMLP, algorithms: Sequence[Algorithm], seed: int, thresholds: Thresholds
+    network: GroupModel, algorithms: Sequence[Algorithm], seed: int, thresholds: Thresholds
 ) -> tuple[list[Candidate], dict[str, str], list[str]]:
     hypotheses: list[Candidate] = []
     controls: list[Candidate] = []
@@ -523,20 +520,7 @@ def _alike(models: Mapping[str, GroupModel]) -> dict[str, str]:
     Variants of one hypothesis share claims, and controls that explain nothing are all the same.
     """
     first: dict[object, str] = {}
-    return {name: first.setdefault(_likeness(model), name) for name, model in models.items()}
-
-
-def _likeness(model: GroupModel) -> object:
-    """Equal for two models that compute the same at every site."""
-    if not isinstance(model, GroupMLP):
-        return id(model)
-    tensors = {**model.state_dict(), "reference_scale": model.reference_scale}
-    weights = tuple(
-        (name, hashlib.sha256(tensor.detach().cpu().contiguous().numpy().tobytes()).digest())
-        for name, tensor in sorted(tensors.items())
-        if tensor is not None
-    )
-    return model.activation.function, model.silent, weights
+    return {name: first.setdefault(model.fingerprint(), name) for name, model in models.items()}
 
 
 def _row(
@@ -553,7 +537,7 @@ def _row(
 
 def _attribute(
     candidates: Sequence[Candidate],
-    network: GroupMLP,
+    network: GroupModel,
     pairs: Tensor,
     seed: int,
     thresholds: Thresholds,

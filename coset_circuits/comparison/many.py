@@ -23,7 +23,7 @@ from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.experiments.interventions import Intervention
 from coset_circuits.findings.statistics import METHOD, too_few
 from coset_circuits.findings.storage import Kept, asked
-from coset_circuits.networks import GroupMLP
+from coset_circuits.networks.model import GroupModel
 from coset_circuits.thresholds import DEFAULT, Thresholds
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ STEPS = 100
 """Progress is told in hundredths of a network."""
 
 Report = Callable[[str, int, int], None]
-Compare = Callable[[GroupMLP, "Report | None"], "Comparison"]
+Compare = Callable[[GroupModel, "Report | None"], "Comparison"]
 
 
 @dataclass(frozen=True)

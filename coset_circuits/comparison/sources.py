@@ -13,11 +13,12 @@ from typing import Any
 import torch
 
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.networks import GroupMLP, load, shipped
+from coset_circuits.networks import load, shipped
 from coset_circuits.networks.checkpoints import FOLDER_FILES, find
+from coset_circuits.networks.model import GroupModel
 from coset_circuits.training.run_folder import is_state, is_step
 
-Given = GroupMLP | str | os.PathLike[str]
+Given = GroupModel | str | os.PathLike[str]
 SUFFIXES = (".safetensors", ".pt", ".pth")
 
 
@@ -30,16 +31,16 @@ class Source:
         called: what a message calls it.
     """
 
-    given: GroupMLP | str | Path
+    given: GroupModel | str | Path
     called: str
 
-    def load(self, order: str | None = None) -> GroupMLP:
+    def load(self, order: str | None = None) -> GroupModel:
         """The network.
 
         Raises:
             CosetCircuitsError: it cannot be read; the sentence says why.
         """
-        if isinstance(self.given, GroupMLP):
+        if isinstance(self.given, GroupModel):
             return self.given
         if isinstance(self.given, Path) and is_state(self.given):
             raise CosetCircuitsError(
@@ -54,7 +55,7 @@ class Source:
         Raises:
             CosetCircuitsError: the file cannot be read.
         """
-        if isinstance(self.given, GroupMLP):
+        if isinstance(self.given, GroupModel):
             return _digest(_parts(self.given))
         path = shipped().get(str(self.given)) or Path(self.given)
         beside = path.with_name("cfg.json")
@@ -68,7 +69,7 @@ class Source:
 
     def naming(self) -> list[str]:
         """What its label and source are taken from, beyond its content."""
-        if isinstance(self.given, GroupMLP):
+        if isinstance(self.given, GroupModel):
             known = self.given.provenance
             return [
                 self.given.label,
@@ -82,7 +83,7 @@ class Source:
 
 def is_collection(given: object) -> bool:
     """Whether this stands for several networks: a list, or a folder that is not itself one."""
-    if isinstance(given, GroupMLP):
+    if isinstance(given, GroupModel):
         return False
     if isinstance(given, (str, os.PathLike)):
         path = Path(given)
@@ -102,14 +103,14 @@ def sources(given: Given | Iterable[Given]) -> list[Source]:
         CosetCircuitsError: nothing was given, something is no network or path, or a folder holds
             nothing that could be a network.
     """
-    items = [given] if isinstance(given, (GroupMLP, str, os.PathLike)) else list(given)
+    items = [given] if isinstance(given, (GroupModel, str, os.PathLike)) else list(given)
     if not items:
         raise CosetCircuitsError("No network was given; give at least one, or a folder of them.")
     return [source for i, item in enumerate(items, 1) for source in _expanded(item, i)]
 
 
 def _expanded(item: object, number: int) -> Iterator[Source]:
-    if isinstance(item, GroupMLP):
+    if isinstance(item, GroupModel):
         yield Source(item, f"network {number}, {item.label}")
         return
     if not isinstance(item, (str, os.PathLike)):
@@ -169,7 +170,7 @@ def _nothing_in(folder: Path) -> str:
     )
 
 
-def _parts(network: GroupMLP) -> Iterator[bytes]:
+def _parts(network: GroupModel) -> Iterator[bytes]:
     state: Mapping[str, Any] = network.state_dict()
     yield f"{network.group.name} {network.activation.name} {network.device}".encode()
     yield network.group.array.tobytes()

@@ -38,8 +38,8 @@ from coset_circuits.experiments.neuron_sets import (
     neuron_groups,
 )
 from coset_circuits.experiments.patching import Progress
-from coset_circuits.experiments.splice import NEURON_SITES, check_sites, measured, run_on, scores
-from coset_circuits.networks.mlp import GroupModel
+from coset_circuits.experiments.splice import check_sites, measured, run_on, scores
+from coset_circuits.networks.model import NEURON_SITES, GroupModel
 from coset_circuits.thresholds import DEFAULT, Thresholds
 
 Kind = Literal["zero", "mean", "resample"]

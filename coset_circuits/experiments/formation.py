@@ -17,7 +17,8 @@ from coset_circuits.algorithms.algorithm import fvu
 from coset_circuits.algorithms.joint import level_means
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.experiments.partitions import Partition, explained
-from coset_circuits.networks import GroupMLP, load
+from coset_circuits.networks import load
+from coset_circuits.networks.model import GroupModel
 from coset_circuits.thresholds import Thresholds
 from coset_circuits.training import training_checkpoints
 
@@ -69,7 +70,7 @@ class Formation:
 
 
 def formation(
-    network: GroupMLP, circuits: Sequence[Circuit], thresholds: Thresholds
+    network: GroupModel, circuits: Sequence[Circuit], thresholds: Thresholds
 ) -> Formation | None:
     """The formation of a trained network's structure, from the checkpoints beside its file.
 
@@ -86,7 +87,7 @@ def formation(
     found = []
     for path in checkpoints.values():
         then = load(path)
-        if (then.group, then.cfg.d_mlp) != (network.group, network.cfg.d_mlp):
+        if (then.group, then.d_mlp) != (network.group, network.d_mlp):
             return None
         sides = [
             fvu(table, project(table)).masked_fill(unknown, float("nan"))
@@ -100,7 +101,7 @@ def formation(
     return Formation(circuit.name, tuple(checkpoints), both[:, 0], both[:, 1])
 
 
-def _checkpoints(network: GroupMLP) -> dict[int, Path]:
+def _checkpoints(network: GroupModel) -> dict[int, Path]:
     """Those of the run whose folder the network was read from; none where it was not."""
     if "path" not in network.provenance:
         return {}

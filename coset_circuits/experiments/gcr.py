@@ -40,7 +40,8 @@ from coset_circuits.experiments.gcr_result import (
 from coset_circuits.experiments.patching import Progress
 from coset_circuits.experiments.splice import measured
 from coset_circuits.groups import FiniteGroup, fourier_basis, power, transform
-from coset_circuits.networks import GroupMLP, HiddenMoments, cross_entropy, hidden_moments
+from coset_circuits.networks import HiddenMoments, cross_entropy, hidden_moments
+from coset_circuits.networks.model import GroupModel
 from coset_circuits.thresholds import DEFAULT, Thresholds
 from coset_circuits.training import training_pairs
 
@@ -48,7 +49,7 @@ Step = Callable[[int, int], None]
 
 
 def gcr_evidence(
-    network: GroupMLP,
+    network: GroupModel,
     *,
     train: Int[Tensor, "train 2"] | None = None,
     seed: int = 0,
@@ -95,7 +96,7 @@ def gcr_evidence(
         name: _Run(model, moments)
         for name, moments in zip((NETWORK, RELABELLED), found, strict=False)
     }
-    untrained = measured(_untrained(network, seed))
+    untrained = measured(network.untrained(seed))
     (moments,) = hidden_moments(untrained, [group], chunk=chunk, step=step("untrained"))
     runs[UNTRAINED] = _Run(untrained, moments)
 
@@ -115,7 +116,7 @@ def gcr_evidence(
         network=network.label,
         group=group.name,
         order=group.order,
-        d_mlp=network.cfg.d_mlp,
+        d_mlp=network.d_mlp,
         key=tuple(group.real_blocks[i].name for i in key.nonzero()[:, 0].tolist()),
         accuracy=float(correct.double().mean()),
         loss=float(losses.mean()),
@@ -131,7 +132,7 @@ def gcr_evidence(
 class _Run:
     """One model's figures under one group."""
 
-    def __init__(self, model: GroupMLP, moments: HiddenMoments) -> None:
+    def __init__(self, model: GroupModel, moments: HiddenMoments) -> None:
         self.model, self.moments, self.group = model, moments, moments.group
         self.similarity = logit_similarity(model, moments)
         # What each of ρ's functions of the product writes to the logits.
@@ -290,7 +291,7 @@ def _of_right_answers(group: FiniteGroup, key: Bool[Tensor, "blocks"]) -> list[d
 
 @torch.no_grad()
 def _answers(
-    model: GroupMLP, chunk: int, step: Step | None
+    model: GroupModel, chunk: int, step: Step | None
 ) -> tuple[Float[Tensor, "pairs"], Bool[Tensor, "pairs"]]:
     """The loss of every pair, and whether its answer is right."""
     pairs = model.group.pairs()
@@ -304,10 +305,3 @@ def _answers(
         if step is not None:
             step(min(start + chunk, len(pairs)), len(pairs))
     return losses, correct
-
-
-def _untrained(network: GroupMLP, seed: int) -> GroupMLP:
-    cfg = network.cfg
-    return GroupMLP.initialised(
-        network.group, d_mlp=cfg.d_mlp, d_embed=cfg.d_embed, act_fn=cfg.act_fn, seed=seed
-    )

@@ -40,9 +40,9 @@ from coset_circuits.experiments.counterfactuals import (
 )
 from coset_circuits.experiments.neuron_sets import ALL, DULL, Groups, NeuronGroups, as_groups
 from coset_circuits.experiments.patching import Progress
-from coset_circuits.experiments.splice import NEURON_SITES, Run, check_sites, measured, run_on
+from coset_circuits.experiments.splice import Run, check_sites, measured, run_on
 from coset_circuits.groups import FiniteGroup
-from coset_circuits.networks.mlp import GroupModel
+from coset_circuits.networks.model import NEURON_SITES, GroupModel
 from coset_circuits.thresholds import DEFAULT, Thresholds
 
 CIRCUIT = "circuit"

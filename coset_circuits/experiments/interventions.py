@@ -17,8 +17,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.networks import GroupMLP, SilentSiteError
-from coset_circuits.networks.mlp import GroupModel
+from coset_circuits.networks import SilentSiteError
+from coset_circuits.networks.model import GroupModel
 
 Hooks = list[tuple[str | Callable[..., Any], Callable[..., Any]]]
 
@@ -108,18 +108,21 @@ def _mean_left(model: GroupModel, pairs: Tensor, seed: int) -> Hooks:
 
 def _swap_tables(model: GroupModel, pairs: Tensor, seed: int) -> Hooks:
     """Each side looks up its element in the other side's embedding table."""
-    if not isinstance(model, GroupMLP) or "hook_left_embed" in model.silent:
+    if "hook_left_embed" in model.silent:
         # Adding the hook makes the silent site refuse with its own sentence.
         return [("hook_left_embed", _keep)]
-    if model.W_E_left.shape != model.W_E_right.shape:
+    if model.embeddings is None:
+        raise SilentSiteError(f"{model.label} has no embedding tables that could be swapped.")
+    for_left, for_right = model.embeddings
+    if for_left.shape != for_right.shape:
         raise SilentSiteError(
-            f"The embeddings of {model.label} have widths {model.W_E_left.shape[1]} and "
-            f"{model.W_E_right.shape[1]}; tables of different widths cannot be swapped."
+            f"The embeddings of {model.label} have widths {for_left.shape[1]} and "
+            f"{for_right.shape[1]}; tables of different widths cannot be swapped."
         )
     left, right = pairs.to(model.device).T
     return [
-        ("hook_left_embed", lambda embedding, hook: model.W_E_right[left]),
-        ("hook_right_embed", lambda embedding, hook: model.W_E_left[right]),
+        ("hook_left_embed", lambda embedding, hook: for_right[left]),
+        ("hook_right_embed", lambda embedding, hook: for_left[right]),
     ]
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from coset_circuits.experiments.interventions import Intervention
 from coset_circuits.networks import SilentSiteError, cross_entropy
-from coset_circuits.networks.mlp import GroupModel
+from coset_circuits.networks.model import GroupModel
 
 # More pairs than this are sampled, unless the caller says how many are wanted.
 ALL_PAIRS_UP_TO = 60_000

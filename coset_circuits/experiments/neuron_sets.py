@@ -15,7 +15,7 @@ from coset_circuits.algorithms import Circuit
 from coset_circuits.algorithms.algorithm import NEGLIGIBLE, UNEXPLAINED
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.networks import SITES
-from coset_circuits.networks.mlp import GroupModel
+from coset_circuits.networks.model import GroupModel
 
 ALL = "all"
 """The name of the group of all neurons, a row of every table."""

@@ -39,8 +39,7 @@ from coset_circuits.experiments.splice import (
     run_on,
     scores,
 )
-from coset_circuits.networks import GroupMLP
-from coset_circuits.networks.mlp import GroupModel
+from coset_circuits.networks.model import GroupModel
 
 Direction = Literal["denoise", "noise"]
 Progress = Callable[[str, int, int], None]
@@ -458,7 +457,7 @@ class _Paths:
 
 
 def _half(
-    model: GroupMLP, pre: Float[Tensor, "batch d_mlp"], half: str
+    model: GroupModel, pre: Float[Tensor, "batch d_mlp"], half: str
 ) -> Float[Tensor, "batch d_mlp"]:
     post = model.activate(pre)
     if half == "whole":

@@ -13,12 +13,12 @@ from torch import Tensor
 from coset_circuits.algorithms import Circuit
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.experiments.partitions import Partition, canonical
-from coset_circuits.networks import GroupMLP
 from coset_circuits.networks.hidden import HiddenMoments, hidden_moments
+from coset_circuits.networks.model import GroupModel
 
 
 def variance_by_product(
-    network: GroupMLP,
+    network: GroupModel,
     neurons: Sequence[int],
     labels: Int[Tensor, "order"] | None = None,
     *,
@@ -90,12 +90,12 @@ def product_variance(circuit: Circuit, *, seed: int = 0, chunk: int = 20_000) ->
     return pd.DataFrame(rows, columns=columns)
 
 
-def _written(network: GroupMLP, neurons: Sequence[int]) -> Float[Tensor, "d_mlp order"]:
+def _written(network: GroupModel, neurons: Sequence[int]) -> Float[Tensor, "d_mlp order"]:
     """What some neurons write into the centred logits; the others write nothing."""
     members = list(neurons)
-    if not members or not all(0 <= j < network.cfg.d_mlp for j in members):
+    if not members or not all(0 <= j < network.d_mlp for j in members):
         raise CosetCircuitsError(
-            f"The neurons are {members}; give some of 0 to {network.cfg.d_mlp - 1}."
+            f"The neurons are {members}; give some of 0 to {network.d_mlp - 1}."
         )
     own = network.W_U.detach().double().cpu()
     write = torch.zeros_like(own)

@@ -19,7 +19,7 @@ from torch import Tensor
 from coset_circuits.experiments.partitions import SIDES, Partition
 from coset_circuits.experiments.resampling import Cells, uniform
 from coset_circuits.experiments.scrub_result import Scrubbed
-from coset_circuits.networks import GroupMLP
+from coset_circuits.networks.model import GroupModel
 
 SCRUBBED_SITES = ("hook_post", "hook_pre", "hook_left_pre", "hook_right_pre")
 """The sites that can be scrubbed, from the output backwards, as the recursion visits them."""
@@ -114,7 +114,7 @@ class Tables:
     activation: Callable[[Tensor], Tensor]
 
     @classmethod
-    def of(cls, network: GroupMLP) -> Tables:
+    def of(cls, network: GroupModel) -> Tables:
         return cls(
             network.left_table.detach().T.contiguous(),
             network.right_table.detach().T.contiguous(),
@@ -140,7 +140,7 @@ class Runner:
         reference_loss: its expected loss on permuted labels.
     """
 
-    network: GroupMLP
+    network: GroupModel
     pairs: Int[Tensor, "pairs 2"] | None
     samples: int
     seed: int

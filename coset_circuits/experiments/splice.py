@@ -17,11 +17,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.networks import SITES, GroupMLP, SilentSiteError, cross_entropy
-from coset_circuits.networks.mlp import GroupModel, Model
-
-NEURON_SITES = ("hook_left_pre", "hook_right_pre", "hook_pre", "hook_post")
-"""The sites that have one value a neuron."""
+from coset_circuits.networks import SITES, SilentSiteError, cross_entropy
+from coset_circuits.networks.model import NEURON_SITES, GroupModel, Model
 
 METRICS = ("accuracy", "counterfactual", "loss", "logit_difference", "logit_change")
 """Share of pairs with the own answer; share with the other one; cross-entropy of the own answer in
@@ -73,7 +70,7 @@ class HookedRun:
 class AdditiveRun:
     """The same by rank-k updates, for a network whose neurons each add their own term."""
 
-    def __init__(self, model: GroupMLP, pairs: Int[Tensor, "batch 2"]) -> None:
+    def __init__(self, model: GroupModel, pairs: Int[Tensor, "batch 2"]) -> None:
         self.model, self.pairs = model, pairs
         at = pairs.to(model.device)
         left, right = model.left_table[at[:, 0]], model.right_table[at[:, 1]]
@@ -178,13 +175,12 @@ Run = AdditiveRun | HookedRun
 
 def is_additive(model: GroupModel) -> bool:
     """Whether each neuron adds its own term to the logits."""
-    return type(model) is GroupMLP and model.cancelled is None
+    return model.is_additive
 
 
 def run_on(model: GroupModel, pairs: Int[Tensor, "batch 2"]) -> Run:
     """The model on some pairs, ready to take other values."""
     if is_additive(model):
-        assert isinstance(model, GroupMLP)
         return AdditiveRun(model, pairs)
     return HookedRun(model, pairs)
 

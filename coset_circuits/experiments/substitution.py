@@ -15,7 +15,7 @@ from coset_circuits.algorithms import Circuit
 from coset_circuits.experiments.controls import relabelled_group
 from coset_circuits.experiments.interventions import Hooks, Intervention
 from coset_circuits.experiments.measure import Outcome, measure
-from coset_circuits.networks.mlp import SITES, GroupModel
+from coset_circuits.networks.model import SITES, GroupModel
 
 NETWORK = "network"
 BOTH = "hook_left_pre + hook_right_pre"

@@ -21,7 +21,7 @@ from transformer_lens import HookedRootModule
 
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.experiments.interventions import Hooks, Intervention
-from coset_circuits.networks.mlp import GroupModel, SilentHookPoint
+from coset_circuits.networks.model import GroupModel, SilentHookPoint
 
 _SUPPORTED = "0.8."
 _SERVED = frozenset({"input", "inputs", "output", "skip", "source"})

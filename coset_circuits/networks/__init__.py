@@ -3,15 +3,27 @@
 from coset_circuits.networks.checkpoints import load, save, shipped
 from coset_circuits.networks.hidden import HiddenMoments, hidden_moments
 from coset_circuits.networks.losses import cross_entropy
-from coset_circuits.networks.mlp import SITES, GroupMLP, GroupMLPConfig, SilentSiteError
+from coset_circuits.networks.mlp import GroupMLP, GroupMLPConfig
+from coset_circuits.networks.model import (
+    NEURON_SITES,
+    SITES,
+    Activation,
+    GroupModel,
+    SilentSiteError,
+    Site,
+)
 from coset_circuits.networks.planted import planted_coset, planted_gcr
 
 __all__ = [
+    "NEURON_SITES",
     "SITES",
+    "Activation",
     "GroupMLP",
     "GroupMLPConfig",
+    "GroupModel",
     "HiddenMoments",
     "SilentSiteError",
+    "Site",
     "cross_entropy",
     "hidden_moments",
     "load",

@@ -23,6 +23,7 @@ from coset_circuits.groups import group as named_group
 from coset_circuits.networks.element_orders import detect, group_names
 from coset_circuits.networks.files import write_whole
 from coset_circuits.networks.mlp import GroupMLP, check_weights
+from coset_circuits.networks.model import GroupModel
 
 SCHEMA = 1
 FOLDER_FILES = ("network.safetensors", "model.pt", "full_run.pth")
@@ -172,7 +173,7 @@ def _with_identities(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return weights
 
 
-def weights_sha256(network: GroupMLP) -> str:
+def weights_sha256(network: GroupModel) -> str:
     """The file's hash where the network came from a file, else a hash of its weights."""
     if "sha256" in network.provenance:
         return network.provenance["sha256"]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.groups import FiniteGroup
-from coset_circuits.networks.mlp import GroupModel
+from coset_circuits.networks.model import GroupModel
 
 
 @dataclass(frozen=True)

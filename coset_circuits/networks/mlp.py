@@ -1,65 +1,23 @@
-"""The network under study, and the hooked shape that it shares with every surrogate."""
+"""The one-hidden-layer network of both papers."""
 
 from __future__ import annotations
 
-import copy
+import hashlib
 import html
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn import functional as F
-from transformer_lens import HookedRootModule
 from transformer_lens.hook_points import HookPoint
 
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.groups import FiniteGroup
-from coset_circuits.networks.hook_state import HookState
-from coset_circuits.thresholds import DEFAULT
-
-SITES = (
-    "hook_left_embed",
-    "hook_right_embed",
-    "hook_left_pre",
-    "hook_right_pre",
-    "hook_pre",
-    "hook_post",
-    "hook_logits",
-)
-"""The hook points of every network and surrogate, in order of computation."""
-
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": F.relu,
-    "gelu": F.gelu,
-    "silu": F.silu,
-    "abs": torch.abs,
-    "square": torch.square,
-    "identity": lambda x: x,
-}
-
+from coset_circuits.networks.model import Activation, GroupModel, SilentHookPoint
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-
-
-@dataclass(frozen=True)
-class Activation:
-    """An activation function and its name."""
-
-    name: str
-    function: Callable[[Tensor], Tensor]
-
-    @classmethod
-    def named(cls, name: str) -> Activation:
-        """One of relu, gelu, silu, abs, square, identity."""
-        if name not in _ACTIVATIONS:
-            raise CosetCircuitsError(
-                f"The activation {name!r} is not known; choose one of {', '.join(_ACTIVATIONS)}."
-            )
-        return cls(name, _ACTIVATIONS[name])
 
 
 @dataclass(frozen=True)
@@ -78,207 +36,6 @@ class GroupMLPConfig:
     seed: int | None
 
 
-class SilentHookPoint(HookPoint):
-    """A site at which a hypothesis says nothing: hooks are refused with a sentence."""
-
-    def __init__(self, hypothesis: str) -> None:
-        super().__init__()
-        self.hypothesis = hypothesis
-
-    def add_hook(self, *args: Any, **kwargs: Any) -> None:
-        raise SilentSiteError(
-            f"The surrogate of {self.hypothesis} is silent at {self.name}: the hypothesis does "
-            "not say what is computed there. Hook the network itself, or another site."
-        )
-
-
-class SilentSiteError(CosetCircuitsError):
-    """A hook was put on a site where the hypothesis makes no prediction."""
-
-
-Model = TypeVar("Model", bound="GroupModel")
-
-
-class GroupModel(HookedRootModule):
-    """What network and surrogates have in common: a group, the sites, and pairs as input."""
-
-    group: FiniteGroup
-    label: str
-    activation: Activation
-    cancelled: Tensor | None
-    W_U: nn.Parameter
-    hook_left_embed: HookPoint
-    hook_right_embed: HookPoint
-    hook_left_pre: HookPoint
-    hook_right_pre: HookPoint
-    hook_pre: HookPoint
-    hook_post: HookPoint
-    hook_logits: HookPoint
-
-    def __init__(
-        self, group: FiniteGroup, label: str, activation: Activation, silent: Iterable[str] = ()
-    ) -> None:
-        super().__init__()
-        self.group = group
-        self.label = label
-        self.activation = activation
-        self.silent = frozenset(silent)
-        self.reference_scale: Tensor | None = None
-        self.register_buffer("cancelled", None)
-        for site in SITES:
-            point = SilentHookPoint(label) if site in self.silent else HookPoint()
-            setattr(self, site, point)
-
-    def setup(self) -> None:
-        super().setup()
-        # A silent site stays nameable (and refuses hooks) but is no site to cache.
-        for site in self.silent:
-            del self.hook_dict[site]
-
-    def check_names(self, names: Iterable[Any]) -> None:
-        """Refuse a hook name that is no site; TransformerLens would ignore it in a filter.
-
-        Raises:
-            CosetCircuitsError: a name is not one of :data:`SITES`.
-        """
-        for name in names:
-            if isinstance(name, str) and name not in SITES:
-                raise CosetCircuitsError(
-                    f"{name!r} is no site of this model; its sites are {', '.join(SITES)}."
-                )
-
-    def add_hook(self, name: Any, *args: Any, **kwargs: Any) -> None:
-        self.check_names([name])
-        super().add_hook(name, *args, **kwargs)
-
-    def _enable_hook(self, name: Any, hook: Callable, dir: Any) -> None:
-        self.check_names([name])
-        super()._enable_hook(name, hook, dir)
-
-    @contextmanager
-    def hooks(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        """TransformerLens's own; also safe from a Ctrl-C while it puts hooks on or takes them off.
-
-        Without this, one that comes there leaves hooks behind, or takes those of an outer context.
-        """
-        before = HookState.of(self)
-        try:
-            with super().hooks(*args, **kwargs) as hooked:
-                yield hooked
-        except KeyboardInterrupt:
-            before.restore(self)
-            raise
-
-    def add_caching_hooks(self, names_filter: Any = None, *args: Any, **kwargs: Any) -> dict:
-        self._check_filter(names_filter)
-        return super().add_caching_hooks(names_filter, *args, **kwargs)
-
-    def get_caching_hooks(self, names_filter: Any = None, *args: Any, **kwargs: Any) -> Any:
-        self._check_filter(names_filter)
-        return super().get_caching_hooks(names_filter, *args, **kwargs)
-
-    def _check_filter(self, names_filter: Any) -> None:
-        names = [names_filter] if isinstance(names_filter, str) else names_filter
-        if isinstance(names, (list, tuple, set, frozenset)):
-            self.check_names(names)
-            for name in self.silent.intersection(names):
-                self.mod_dict[name].add_hook()  # type: ignore[operator]
-
-    def check_pairs(self, pairs: Int[Tensor, "batch 2"]) -> None:
-        """Refuse anything but a batch of pairs of elements.
-
-        Raises:
-            CosetCircuitsError: wrong type, shape or range.
-        """
-        # Shorter integers are no indices to torch, or masks.
-        if not isinstance(pairs, Tensor) or pairs.dtype not in (torch.int64, torch.int32):
-            kind = getattr(pairs, "dtype", type(pairs).__name__)
-            raise CosetCircuitsError(
-                f"The input is {kind}; give integer pairs of elements, such as group.pairs()."
-            )
-        if pairs.ndim != 2 or pairs.shape[1] != 2:
-            raise CosetCircuitsError(
-                f"The input has shape {tuple(pairs.shape)}; give pairs of shape (batch, 2)."
-            )
-        if len(pairs) and not 0 <= int(pairs.min()) <= int(pairs.max()) < self.group.order:
-            raise CosetCircuitsError(
-                f"The input names elements {int(pairs.min())} to {int(pairs.max())}; the elements "
-                f"of {self.group.name} are 0 to {self.group.order - 1}."
-            )
-
-    def activate(
-        self,
-        pre: Float[Tensor, "batch d_mlp"],
-        function: Callable[[Tensor], Tensor] | None = None,
-    ) -> Float[Tensor, "batch d_mlp"]:
-        """The model's activation, or another function where an experiment puts it in its place.
-
-        ReLU is t/2 + |t|/2 (GELU and SiLU have the same odd half). A surrogate that claims that
-        the linear half of what it computes cancels in the logits takes the odd half off within
-        the ``cancelled`` span of its pre-activations, whatever the function; noise from outside
-        that span passes.
-        """
-        function = function or self.activation.function
-        post = function(pre)
-        if self.cancelled is None:
-            return post
-        odd = (post - function(-pre)) / 2
-        return post - odd @ self.cancelled.T @ self.cancelled
-
-    def cancel_linear_half(self, rcond: float = DEFAULT.rcond) -> None:
-        """Claim from now on that the linear half cancels; see :meth:`activate`.
-
-        The span is that of the rows of both tables, singular values below ``rcond`` left out.
-        """
-        rows = torch.cat([self.left_table, self.right_table]).detach()
-        _, values, directions = torch.linalg.svd(rows, full_matrices=False)
-        self.register_buffer("cancelled", directions[values > rcond * values[0]])
-
-    def unhooked(self: Model) -> Model:
-        """A copy with weights of its own and nobody's hooks; the group is shared.
-
-        What experiments work on, so that neither a user's hook nor a fault reaches the other side.
-        """
-        memo: dict[int, Any] = {id(self.group): self.group}
-        for module in self.modules():
-            for name, held in vars(module).items():
-                # A hook may hold what cannot be copied, such as a tensor with its graph.
-                if "hooks" in name or name == "ctx":
-                    memo[id(held)] = type(held)()
-        own = copy.deepcopy(self, memo)
-        own.context_level = 0
-        return own
-
-    @property
-    def device(self) -> torch.device:
-        return self.W_U.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.W_U.dtype
-
-    @property
-    def left_table(self) -> Float[Tensor, "order d_mlp"]:
-        """The left pre-activation of every neuron for every left input, input bias included."""
-        raise NotImplementedError
-
-    @property
-    def right_table(self) -> Float[Tensor, "order d_mlp"]:
-        """The right pre-activation of every neuron for every right input."""
-        raise NotImplementedError
-
-    @property
-    def pre_scale(self) -> Float[Tensor, "d_mlp"]:
-        """Standard deviation of each pre-activation over all pairs; a surrogate has its network's.
-
-        Noise relative to it disturbs network and surrogate by the same amount.
-        """
-        if self.reference_scale is not None:
-            return self.reference_scale.to(self.device, self.dtype)
-        variance = self.left_table.var(0, correction=0) + self.right_table.var(0, correction=0)
-        return variance.sqrt()
-
-
 class GroupMLP(GroupModel):
     """A one-hidden-layer network that multiplies two elements of a finite group.
 
@@ -288,10 +45,6 @@ class GroupMLP(GroupModel):
 
     Make one with :func:`coset_circuits.load`, :func:`coset_circuits.train` or
     :meth:`from_weights`.
-
-    Attributes:
-        group: the finite group that labels the inputs and outputs.
-        provenance: where the weights came from, as far as known.
     """
 
     W_E_left: nn.Parameter
@@ -299,7 +52,6 @@ class GroupMLP(GroupModel):
     W_in_left: nn.Parameter
     W_in_right: nn.Parameter
     b_in: nn.Parameter | None
-    b_U: nn.Parameter | None
 
     def __init__(
         self,
@@ -317,7 +69,7 @@ class GroupMLP(GroupModel):
             given = weights.get(name)
             self.register_parameter(name, None if given is None else nn.Parameter(given))
         self.seed = seed
-        self.provenance: dict[str, Any] = dict(provenance or {})
+        self.provenance = dict(provenance or {})
         self.setup()
 
     @classmethod
@@ -422,7 +174,7 @@ class GroupMLP(GroupModel):
             bias_in=self.b_in is not None,
             bias_out=self.b_U is not None,
             device=str(self.device),
-            dtype=str(self.dtype).removeprefix("torch."),
+            dtype=self.dtype_name,
             seed=self.seed,
         )
 
@@ -433,6 +185,66 @@ class GroupMLP(GroupModel):
     @property
     def right_table(self) -> Float[Tensor, "order d_mlp"]:
         return self.W_E_right @ self.W_in_right
+
+    @property
+    def embeddings(self) -> tuple[Tensor, Tensor]:
+        return self.W_E_left, self.W_E_right
+
+    @property
+    def is_additive(self) -> bool:
+        return self.cancelled is None
+
+    def with_tables(
+        self,
+        left: Float[Tensor, "order d_mlp"],
+        right: Float[Tensor, "order d_mlp"],
+        W_U: Float[Tensor, "d_mlp order"],
+        *,
+        label: str,
+        silent: Iterable[str] = (),
+        source: str = "",
+    ) -> GroupMLP:
+        left, right, W_U = (x.to(self.device, self.dtype) for x in (left, right, W_U))
+        return GroupMLP.from_weights(
+            self.group,
+            left_table=left,
+            right_table=right,
+            W_U=W_U,
+            b_U=self.b_U,
+            act_fn=self.activation.name,
+            label=label,
+            provenance={"source": source},
+            silent=silent,
+        )
+
+    def untrained(self, seed: int) -> GroupMLP:
+        cfg = self.cfg
+        return GroupMLP.initialised(
+            self.group, d_mlp=cfg.d_mlp, d_embed=cfg.d_embed, act_fn=cfg.act_fn, seed=seed
+        )
+
+    def fingerprint(self) -> object:
+        tensors = {**self.state_dict(), "reference_scale": self.reference_scale}
+        weights = tuple(
+            (name, hashlib.sha256(tensor.detach().cpu().contiguous().numpy().tobytes()).digest())
+            for name, tensor in sorted(tensors.items())
+            if tensor is not None
+        )
+        return self.activation.function, self.silent, weights
+
+    @property
+    def is_unbiased(self) -> bool:
+        return self.b_in is None and self.b_U is None
+
+    def facts(self) -> dict[str, Any]:
+        return {"d_mlp": self.d_mlp, "d_embed": self.cfg.d_embed, "act_fn": self.activation.name}
+
+    @property
+    def width_text(self) -> str:
+        biases = [name for name in ("b_in", "b_U") if getattr(self, name) is not None]
+        return f"{super().width_text}, embedding {self.cfg.d_embed}, " + (
+            f"biases {' and '.join(biases)}" if biases else "no biases"
+        )
 
     def forward(self, pairs: Int[Tensor, "batch 2"]) -> Float[Tensor, "batch order"]:
         """Logits of every product for a batch of pairs (a, b).

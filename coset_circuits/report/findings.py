@@ -125,7 +125,7 @@ def _method(comparison: Comparison, line: t.InterventionLine) -> str:
     return (
         f"{intervention.id}: {done}. The same on the network and on every surrogate, over "
         f"{'a sample of ' if comparison.is_sampled else 'all '}{len(comparison.pairs):,} pairs, "
-        f"seed {comparison.seed}, {network.cfg.dtype}; mean cross-entropy in nats."
+        f"seed {comparison.seed}, {network.dtype_name}; mean cross-entropy in nats."
     )
 
 

@@ -119,16 +119,11 @@ class FrontLine:
 def network_facts(comparison: Comparison) -> list[tuple[str, str]]:
     """What was studied: (name, value), in reading order."""
     network, base = comparison.network, comparison.base
-    cfg, known = network.cfg, network.provenance
-    biases = [n for n, has in (("b_in", cfg.bias_in), ("b_U", cfg.bias_out)) if has]
+    known = network.provenance
     facts = [
         ("network", network.label),
         ("group", f"{network.group.name}, order {network.group.order}"),
-        (
-            "width",
-            f"{cfg.d_mlp} {cfg.act_fn} neurons, embedding {cfg.d_embed}, "
-            + (f"biases {' and '.join(biases)}" if biases else "no biases"),
-        ),
+        ("width", network.width_text),
         ("pairs", pairs_text(comparison)),
         ("accuracy", accuracy(base.accuracy)),
         ("loss", f"mean {loss(base.loss)} nats, median {loss(base.median_loss)} nats"),
@@ -234,8 +229,8 @@ def _control(
 
 def _caution(comparison: Comparison, id: str) -> str | None:
     """What an easily misread row can and cannot tell."""
-    cfg = comparison.network.cfg
-    unbiased = not (cfg.bias_in or cfg.bias_out) and cfg.act_fn in ("relu", "abs", "identity")
+    network = comparison.network
+    unbiased = network.is_unbiased and network.activation.name in ("relu", "abs", "identity")
     flips = "A flipped sign turns the answer into its opposite whatever the hypothesis; " + (
         "where hypotheses differ, it is by the size of their logits."
         if comparison.separations[id]
@@ -310,7 +305,7 @@ def circumstances(comparison: Comparison) -> list[tuple[str, str]]:
     facts += [
         ("seed", str(comparison.seed)),
         ("device", comparison.device),
-        ("dtype", str(comparison.network.cfg.dtype)),
+        ("dtype", comparison.network.dtype_name),
         ("sha256", weights_sha256(comparison.network)),
     ]
     return [(name, clean(value)) for name, value in facts]

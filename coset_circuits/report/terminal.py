@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from coset_circuits.comparison import Comparison
-from coset_circuits.networks import GroupMLP
+from coset_circuits.networks.model import GroupModel
 from coset_circuits.report import tables as t
 
 MAX_ROLES = 12
@@ -30,7 +30,7 @@ def print_comparison(comparison: Comparison, console: Console | None = None) -> 
     _closing(console, comparison)
 
 
-def print_networks(networks: Iterable[GroupMLP], console: Console | None = None) -> None:
+def print_networks(networks: Iterable[GroupModel], console: Console | None = None) -> None:
     """A line a network: what it is, and the command that trains it."""
     console = console or Console(highlight=False)
     table = plain_table(["network", "group", "trained by: coset-circuits train"], ["neurons"])
@@ -38,7 +38,7 @@ def print_networks(networks: Iterable[GroupMLP], console: Console | None = None)
         command = str(network.provenance.get("command", t.MISSING))
         trained = command.removeprefix("coset-circuits train ")
         names = (network.label, network.group.name, trained)
-        table.add_row(*(Text(t.clean(name)) for name in names), str(network.cfg.d_mlp))
+        table.add_row(*(Text(t.clean(name)) for name in names), str(network.d_mlp))
     console.print(table)
 
 

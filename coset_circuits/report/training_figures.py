@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from coset_circuits.comparison import Comparison
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.networks import GroupMLP
+from coset_circuits.networks.model import GroupModel
 from coset_circuits.report.axes import guide, legend_above, log_scale, plain_number, power_of_ten
 from coset_circuits.report.style import FAINT, INK, colour, marker
 
@@ -68,7 +68,7 @@ def structure_forming(comparison: Comparison, ax: Axes) -> Axes:
     return ax
 
 
-def learning_curves(networks: Sequence[GroupMLP], ax: Axes) -> Axes:
+def learning_curves(networks: Sequence[GroupModel], ax: Axes) -> Axes:
     """The loss of all pairs over training, a line a network; a mark where all pairs are right.
 
     Raises:

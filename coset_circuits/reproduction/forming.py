@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from coset_circuits.algorithms import coset_fvu
 from coset_circuits.algorithms.algorithm import NEGLIGIBLE, UNEXPLAINED
 from coset_circuits.experiments.partitions import canonical
-from coset_circuits.networks import GroupMLP
+from coset_circuits.networks import GroupModel
 from coset_circuits.report.style import colour
 from coset_circuits.reproduction.artifact import (
     Artifact,
@@ -115,7 +115,7 @@ def _chosen(wanted: Wanted, study: Study) -> int:
     return min(known, key=unlike)
 
 
-def _state(network: GroupMLP, side: str, j: int, labels: np.ndarray) -> dict[str, Any]:
+def _state(network: GroupModel, side: str, j: int, labels: np.ndarray) -> dict[str, Any]:
     """One side of a neuron: variance, what its cosets leave of it, C, and the values."""
     import torch
 

@@ -15,7 +15,7 @@ from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.experiments import INTERVENTIONS, Outcome, measure, relabelled_group
 from coset_circuits.experiments.measure import sampled
 from coset_circuits.groups import FiniteGroup
-from coset_circuits.networks import GroupMLP, load
+from coset_circuits.networks import GroupModel, load
 from coset_circuits.networks.checkpoints import weights_sha256
 from coset_circuits.training import training_checkpoints
 
@@ -30,7 +30,7 @@ class Study:
         folder: where the network was read from.
     """
 
-    def __init__(self, network: GroupMLP, seed: int = 0, *, folder: Path | None = None) -> None:
+    def __init__(self, network: GroupModel, seed: int = 0, *, folder: Path | None = None) -> None:
         self.network = _measured(network)
         self.training = {} if folder is None else checkpoints_in(folder)
         self.folder = folder
@@ -79,7 +79,7 @@ class Study:
         """How long it was trained, as far as its card says."""
         return self.network.provenance.get("steps")
 
-    def over_training(self) -> Iterator[tuple[int, GroupMLP]]:
+    def over_training(self) -> Iterator[tuple[int, GroupModel]]:
         """The checkpoints over training, then the network itself, each with its step."""
         last = self.steps
         for step, path in self.training.items():
@@ -94,9 +94,7 @@ class Study:
             "name": network.label,
             "group": group.name,
             "order": group.order,
-            "d_mlp": network.cfg.d_mlp,
-            "d_embed": network.cfg.d_embed,
-            "act_fn": network.cfg.act_fn,
+            **network.facts(),
             "accuracy": self.base.accuracy,
             "loss": self.base.loss,
             "pairs": len(self.pairs),
@@ -116,5 +114,5 @@ def checkpoints_in(folder: Path) -> dict[int, Path]:
         return {}
 
 
-def _measured(network: GroupMLP) -> GroupMLP:
+def _measured(network: GroupModel) -> GroupModel:
     return network.unhooked().requires_grad_(False).double()

@@ -8,7 +8,7 @@ from typing import Any
 from coset_circuits.algorithms import Algorithm, CosetAlgorithm, DullNull, IrrepAlgorithm
 from coset_circuits.algorithms.algorithm import DoesNotApplyError
 from coset_circuits.experiments import INTERVENTIONS, commuting_fraction, measure
-from coset_circuits.networks.mlp import GroupModel
+from coset_circuits.networks.model import GroupModel
 from coset_circuits.reproduction.artifact import (
     Artifact,
     Line,

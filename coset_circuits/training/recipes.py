@@ -8,7 +8,7 @@ from typing import Any
 
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.groups import FiniteGroup
-from coset_circuits.networks.mlp import Activation
+from coset_circuits.networks.model import Activation
 
 
 @dataclass(frozen=True)

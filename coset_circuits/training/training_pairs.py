@@ -7,11 +7,11 @@ from jaxtyping import Int
 from torch import Tensor
 
 from coset_circuits.networks.element_orders import candidates
-from coset_circuits.networks.mlp import GroupMLP
+from coset_circuits.networks.model import GroupModel
 from coset_circuits.training import split
 
 
-def training_pairs(network: GroupMLP) -> Int[Tensor, "train 2"] | None:
+def training_pairs(network: GroupModel) -> Int[Tensor, "train 2"] | None:
     """The pairs that a network was trained on, or None where its provenance does not say.
 
     Ours say their recipe and seed. Those of Chughtai et al. are known by the seed and the fraction
@@ -26,7 +26,9 @@ def training_pairs(network: GroupMLP) -> Int[Tensor, "train 2"] | None:
     return None
 
 
-def _shuffled(network: GroupMLP, order: str, fraction: float, seed: int) -> Int[Tensor, "train 2"]:
+def _shuffled(
+    network: GroupModel, order: str, fraction: float, seed: int
+) -> Int[Tensor, "train 2"]:
     group = network.group
     elements = next(found.elements for found in candidates(group) if found.name == order)
     theirs = group.pairs()

@@ -19,8 +19,7 @@ from coset_circuits.experiments.ablation import (
 )
 from coset_circuits.experiments.counterfactuals import source_pairs
 from coset_circuits.experiments.neuron_sets import ALL, neuron_groups
-from coset_circuits.experiments.splice import NEURON_SITES
-from coset_circuits.networks import cross_entropy
+from coset_circuits.networks import NEURON_SITES, cross_entropy
 
 
 @pytest.fixture(scope="module")

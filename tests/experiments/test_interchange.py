@@ -19,8 +19,7 @@ from coset_circuits.experiments.counterfactuals import (
 )
 from coset_circuits.experiments.interchange import CIRCUIT, CONTROLS, GROUP_LAW, interchange
 from coset_circuits.experiments.neuron_sets import ALL, neuron_groups
-from coset_circuits.experiments.splice import NEURON_SITES
-from coset_circuits.networks import SilentSiteError
+from coset_circuits.networks import NEURON_SITES, SilentSiteError
 
 COLUMNS = ["iia", "moved", "iia_moved", "change_r2"]
 

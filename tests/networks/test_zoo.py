@@ -7,7 +7,8 @@ import pytest
 import torch
 
 import coset_circuits as cc
-from coset_circuits.networks import cross_entropy, split
+from coset_circuits.networks import cross_entropy
+from coset_circuits.training import split
 
 CLEAN = ("s5", "s5_b", "s5_a4", "s4")
 ALL_RIGHT = (*CLEAN, "s5_paper", "s6", "a5", "d30")

@@ -1,0 +1,360 @@
+"""The hooked shape that every network and surrogate has: a group, sites, and pairs as input."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformer_lens import HookedRootModule
+from transformer_lens.hook_points import HookPoint
+
+from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.groups import FiniteGroup
+from coset_circuits.networks.hook_state import HookState
+from coset_circuits.thresholds import DEFAULT
+
+
+@dataclass(frozen=True)
+class Site:
+    """A hook point of a model.
+
+    Attributes:
+        name: as TransformerLens has it.
+        reads: the inputs that its value depends on, of ``left`` and ``right``.
+        per_neuron: whether it holds one column a neuron.
+    """
+
+    name: str
+    reads: tuple[str, ...]
+    per_neuron: bool
+
+
+_BOTH = ("left", "right")
+STANDARD_SITES: Mapping[str, Site] = {
+    site.name: site
+    for site in (
+        Site("hook_left_embed", ("left",), per_neuron=False),
+        Site("hook_right_embed", ("right",), per_neuron=False),
+        Site("hook_left_pre", ("left",), per_neuron=True),
+        Site("hook_right_pre", ("right",), per_neuron=True),
+        Site("hook_pre", _BOTH, per_neuron=True),
+        Site("hook_post", _BOTH, per_neuron=True),
+        Site("hook_logits", _BOTH, per_neuron=False),
+    )
+}
+"""The sites that every network and surrogate has, in order of computation."""
+
+SITES = tuple(STANDARD_SITES)
+NEURON_SITES = tuple(site.name for site in STANDARD_SITES.values() if site.per_neuron)
+
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "silu": F.silu,
+    "abs": torch.abs,
+    "square": torch.square,
+    "identity": lambda x: x,
+}
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An activation function and its name."""
+
+    name: str
+    function: Callable[[Tensor], Tensor]
+
+    @classmethod
+    def named(cls, name: str) -> Activation:
+        """One of relu, gelu, silu, abs, square, identity."""
+        if name not in _ACTIVATIONS:
+            raise CosetCircuitsError(
+                f"The activation {name!r} is not known; choose one of {', '.join(_ACTIVATIONS)}."
+            )
+        return cls(name, _ACTIVATIONS[name])
+
+
+class SilentHookPoint(HookPoint):
+    """A site at which a hypothesis says nothing: hooks are refused with a sentence."""
+
+    def __init__(self, hypothesis: str) -> None:
+        super().__init__()
+        self.hypothesis = hypothesis
+
+    def add_hook(self, *args: Any, **kwargs: Any) -> None:
+        raise SilentSiteError(
+            f"The surrogate of {self.hypothesis} is silent at {self.name}: the hypothesis does "
+            "not say what is computed there. Hook the network itself, or another site."
+        )
+
+
+class SilentSiteError(CosetCircuitsError):
+    """A hook was put on a site where the hypothesis makes no prediction."""
+
+
+Model = TypeVar("Model", bound="GroupModel")
+
+
+class GroupModel(HookedRootModule):
+    """What network and surrogates have in common: a group, the sites, and pairs as input.
+
+    A new architecture is a subclass: it gives the two tables, ``W_U``, ``forward`` and
+    :meth:`with_tables`, and adds its own hook points to ``sites``. Its hidden layer is
+    ``hook_pre → activation → hook_post → W_U``.
+
+    Attributes:
+        group: the finite group that labels the inputs and outputs.
+        label: what tables and messages call the model.
+        sites: every hook point that experiments may name, in order of computation.
+        silent: the sites at which a surrogate's hypothesis says nothing.
+        provenance: where the weights came from, as far as recorded.
+    """
+
+    sites: Mapping[str, Site] = STANDARD_SITES
+    group: FiniteGroup
+    label: str
+    activation: Activation
+    cancelled: Tensor | None
+    W_U: nn.Parameter
+    b_U: nn.Parameter | None
+    hook_left_embed: HookPoint
+    hook_right_embed: HookPoint
+    hook_left_pre: HookPoint
+    hook_right_pre: HookPoint
+    hook_pre: HookPoint
+    hook_post: HookPoint
+    hook_logits: HookPoint
+
+    def __init__(
+        self, group: FiniteGroup, label: str, activation: Activation, silent: Iterable[str] = ()
+    ) -> None:
+        super().__init__()
+        self.group = group
+        self.label = label
+        self.activation = activation
+        self.silent = frozenset(silent)
+        self.provenance: dict[str, Any] = {}
+        self.seed: int | None = None
+        self.reference_scale: Tensor | None = None
+        self.register_buffer("cancelled", None)
+        self.register_parameter("b_U", None)
+        for site in self.sites:
+            point = SilentHookPoint(label) if site in self.silent else HookPoint()
+            setattr(self, site, point)
+
+    def setup(self) -> None:
+        super().setup()
+        # A silent site stays nameable (and refuses hooks) but is no site to cache.
+        for site in self.silent:
+            del self.hook_dict[site]
+
+    def check_names(self, names: Iterable[Any]) -> None:
+        """Refuse a hook name that is no site; TransformerLens would ignore it in a filter.
+
+        Raises:
+            CosetCircuitsError: a name is not one of ``sites``.
+        """
+        for name in names:
+            if isinstance(name, str) and name not in self.sites:
+                raise CosetCircuitsError(
+                    f"{name!r} is no site of this model; its sites are {', '.join(self.sites)}."
+                )
+
+    def add_hook(self, name: Any, *args: Any, **kwargs: Any) -> None:
+        self.check_names([name])
+        super().add_hook(name, *args, **kwargs)
+
+    def _enable_hook(self, name: Any, hook: Callable, dir: Any) -> None:
+        self.check_names([name])
+        super()._enable_hook(name, hook, dir)
+
+    @contextmanager
+    def hooks(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        """TransformerLens's own; also safe from a Ctrl-C while it puts hooks on or takes them off.
+
+        Without this, one that comes there leaves hooks behind, or takes those of an outer context.
+        """
+        before = HookState.of(self)
+        try:
+            with super().hooks(*args, **kwargs) as hooked:
+                yield hooked
+        except KeyboardInterrupt:
+            before.restore(self)
+            raise
+
+    def add_caching_hooks(self, names_filter: Any = None, *args: Any, **kwargs: Any) -> dict:
+        self._check_filter(names_filter)
+        return super().add_caching_hooks(names_filter, *args, **kwargs)
+
+    def get_caching_hooks(self, names_filter: Any = None, *args: Any, **kwargs: Any) -> Any:
+        self._check_filter(names_filter)
+        return super().get_caching_hooks(names_filter, *args, **kwargs)
+
+    def _check_filter(self, names_filter: Any) -> None:
+        names = [names_filter] if isinstance(names_filter, str) else names_filter
+        if isinstance(names, (list, tuple, set, frozenset)):
+            self.check_names(names)
+            for name in self.silent.intersection(names):
+                self.mod_dict[name].add_hook()  # type: ignore[operator]
+
+    def check_pairs(self, pairs: Int[Tensor, "batch 2"]) -> None:
+        """Refuse anything but a batch of pairs of elements.
+
+        Raises:
+            CosetCircuitsError: wrong type, shape or range.
+        """
+        # Shorter integers are no indices to torch, or masks.
+        if not isinstance(pairs, Tensor) or pairs.dtype not in (torch.int64, torch.int32):
+            kind = getattr(pairs, "dtype", type(pairs).__name__)
+            raise CosetCircuitsError(
+                f"The input is {kind}; give integer pairs of elements, such as group.pairs()."
+            )
+        if pairs.ndim != 2 or pairs.shape[1] != 2:
+            raise CosetCircuitsError(
+                f"The input has shape {tuple(pairs.shape)}; give pairs of shape (batch, 2)."
+            )
+        if len(pairs) and not 0 <= int(pairs.min()) <= int(pairs.max()) < self.group.order:
+            raise CosetCircuitsError(
+                f"The input names elements {int(pairs.min())} to {int(pairs.max())}; the elements "
+                f"of {self.group.name} are 0 to {self.group.order - 1}."
+            )
+
+    def activate(
+        self,
+        pre: Float[Tensor, "batch d_mlp"],
+        function: Callable[[Tensor], Tensor] | None = None,
+    ) -> Float[Tensor, "batch d_mlp"]:
+        """The model's activation, or another function where an experiment puts it in its place.
+
+        ReLU is t/2 + |t|/2 (GELU and SiLU have the same odd half). A surrogate that claims that
+        the linear half of what it computes cancels in the logits takes the odd half off within
+        the ``cancelled`` span of its pre-activations, whatever the function; noise from outside
+        that span passes.
+        """
+        function = function or self.activation.function
+        post = function(pre)
+        if self.cancelled is None:
+            return post
+        odd = (post - function(-pre)) / 2
+        return post - odd @ self.cancelled.T @ self.cancelled
+
+    def cancel_linear_half(self, rcond: float = DEFAULT.rcond) -> None:
+        """Claim from now on that the linear half cancels; see :meth:`activate`.
+
+        The span is that of the rows of both tables, singular values below ``rcond`` left out.
+        """
+        rows = torch.cat([self.left_table, self.right_table]).detach()
+        _, values, directions = torch.linalg.svd(rows, full_matrices=False)
+        self.register_buffer("cancelled", directions[values > rcond * values[0]])
+
+    def unhooked(self: Model) -> Model:
+        """A copy with weights of its own and nobody's hooks; the group is shared.
+
+        What experiments work on, so that neither a user's hook nor a fault reaches the other side.
+        """
+        memo: dict[int, Any] = {id(self.group): self.group}
+        for module in self.modules():
+            for name, held in vars(module).items():
+                # A hook may hold what cannot be copied, such as a tensor with its graph.
+                if "hooks" in name or name == "ctx":
+                    memo[id(held)] = type(held)()
+        own = copy.deepcopy(self, memo)
+        own.context_level = 0
+        return own
+
+    @property
+    def device(self) -> torch.device:
+        return self.W_U.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.W_U.dtype
+
+    @property
+    def dtype_name(self) -> str:
+        """Such as ``float64``."""
+        return str(self.dtype).removeprefix("torch.")
+
+    @property
+    def left_table(self) -> Float[Tensor, "order d_mlp"]:
+        """The left pre-activation of every neuron for every left input, input bias included."""
+        raise NotImplementedError
+
+    @property
+    def right_table(self) -> Float[Tensor, "order d_mlp"]:
+        """The right pre-activation of every neuron for every right input."""
+        raise NotImplementedError
+
+    @property
+    def embeddings(self) -> tuple[Tensor, Tensor] | None:
+        """The left and right embedding tables, one row an element; None where there are none."""
+        return None
+
+    @property
+    def d_mlp(self) -> int:
+        """How many neurons there are."""
+        return self.left_table.shape[1]
+
+    @property
+    def is_additive(self) -> bool:
+        """Whether each neuron adds its own term to the logits and reads the sum of two tables.
+
+        Experiments then replace neurons by rank-k updates; other models are run with hooks.
+        """
+        return False
+
+    def with_tables(
+        self,
+        left: Float[Tensor, "order d_mlp"],
+        right: Float[Tensor, "order d_mlp"],
+        W_U: Float[Tensor, "d_mlp order"],
+        *,
+        label: str,
+        silent: Iterable[str] = (),
+        source: str = "",
+    ) -> GroupModel:
+        """The same architecture and activation with other tables, which are moved to its device.
+
+        What table hypotheses make their surrogates with.
+        """
+        raise NotImplementedError
+
+    def untrained(self, seed: int) -> GroupModel:
+        """A network of this architecture and size before any training: a control."""
+        raise NotImplementedError
+
+    def fingerprint(self) -> object:
+        """Equal for two models that compute the same at every site, as far as can be seen."""
+        return id(self)
+
+    @property
+    def is_unbiased(self) -> bool:
+        """Whether nothing is added to pre-activations and logits: scaling passes through."""
+        return False
+
+    def facts(self) -> dict[str, Any]:
+        """The ``network`` entry of findings.json, as far as the architecture decides it."""
+        return {"d_mlp": self.d_mlp, "act_fn": self.activation.name}
+
+    @property
+    def width_text(self) -> str:
+        """Neurons, activation and whatever else tells two architectures apart, in words."""
+        return f"{self.d_mlp} {self.activation.name} neurons"
+
+    @property
+    def pre_scale(self) -> Float[Tensor, "d_mlp"]:
+        """Standard deviation of each pre-activation over all pairs; a surrogate has its network's.
+
+        Noise relative to it disturbs network and surrogate by the same amount.
+        """
+        if self.reference_scale is not None:
+            return self.reference_scale.to(self.device, self.dtype)
+        variance = self.left_table.var(0, correction=0) + self.right_table.var(0, correction=0)
+        return variance.sqrt()
