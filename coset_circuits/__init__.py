@@ -7,6 +7,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from coset_circuits.presentation import draw_with
+
 if TYPE_CHECKING:
     from coset_circuits.algorithms import (
         ALGORITHMS,
@@ -68,7 +70,7 @@ _NAMES = {
     "comparison": "Comparison Ensemble compare",
     "errors": "CosetCircuitsError",
     "experiments": (
-        "INTERVENTIONS Intervention ablation activation_patching attribution_patching "
+        "EXPERIMENTS INTERVENTIONS Intervention ablation activation_patching attribution_patching "
         "gcr_evidence interchange measure neuron_groups path_patching scrub substitution"
     ),
     "groups": "FiniteGroup group",
@@ -119,6 +121,9 @@ __all__ = [
     "train_many",
     "training_checkpoints",
 ]
+
+
+draw_with("coset_circuits.report")
 
 
 def save(network: GroupMLP, path: str | os.PathLike[str]) -> Path:

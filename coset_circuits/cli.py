@@ -188,7 +188,7 @@ def _algorithms(text: str) -> list[Algorithm]:
             f"No algorithm is called {', '.join(map(repr, unknown)) or repr(text)}; known are "
             f"{', '.join(ALGORITHMS)}."
         )
-    return [ALGORITHMS[name]() for name in dict.fromkeys(names)]
+    return [form for name in dict.fromkeys(names) for form in ALGORITHMS[name]]
 
 
 def _pairs(text: str) -> int | None:

@@ -2,6 +2,7 @@
 
 from coset_circuits.algorithms.algorithm import (
     NEGLIGIBLE,
+    SEEN_LOGITS,
     UNEXPLAINED,
     Algorithm,
     Circuit,
@@ -14,21 +15,19 @@ from coset_circuits.algorithms.algorithm import (
     negligible,
     residuals,
 )
+from coset_circuits.algorithms.claims import CLAIM_NOTES
 from coset_circuits.algorithms.coset import CosetAlgorithm, concentration, coset_fvu
 from coset_circuits.algorithms.irrep import IrrepAlgorithm, logit_similarity
 from coset_circuits.algorithms.null import DullNull, RawWeights
+from coset_circuits.algorithms.registry import ALGORITHMS, default_algorithms, nulls
 from coset_circuits.algorithms.table_circuit import CLAIMS, TABLE_CLAIMS, TableCircuit
-
-ALGORITHMS: dict[str, type[CosetAlgorithm] | type[IrrepAlgorithm]] = {
-    "coset": CosetAlgorithm,
-    "irrep": IrrepAlgorithm,
-}
-"""The hypotheses that can be named on the command line. A new one is one more line here."""
 
 __all__ = [
     "ALGORITHMS",
     "CLAIMS",
+    "CLAIM_NOTES",
     "NEGLIGIBLE",
+    "SEEN_LOGITS",
     "TABLE_CLAIMS",
     "UNEXPLAINED",
     "Algorithm",
@@ -45,8 +44,10 @@ __all__ = [
     "Tables",
     "concentration",
     "coset_fvu",
+    "default_algorithms",
     "fitted_frame",
     "logit_similarity",
     "negligible",
+    "nulls",
     "residuals",
 ]

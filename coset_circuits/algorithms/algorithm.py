@@ -19,6 +19,8 @@ from coset_circuits.thresholds import Thresholds
 
 UNEXPLAINED = "unexplained"
 NEGLIGIBLE = "negligible"
+SEEN_LOGITS = "logits"
+"""A fit that has seen the network's logits on unchanged inputs."""
 
 
 class DoesNotApplyError(CosetCircuitsError):
@@ -135,8 +137,9 @@ class Circuit(Protocol):
     roles: Roles
     silent: frozenset[str]
     default_claims: frozenset[str]
-    used_rows: frozenset[str]
-    """Ids of interventions whose outcome the fit has already used: no evidence for it."""
+    seen: frozenset[str]
+    """What the fit has already looked at besides the weights, such as :data:`SEEN_LOGITS`: whatever
+    shows the same again is no evidence for it."""
     algorithm: Algorithm | None
     """What was fitted; a control fits it again under another group. None where that is unknown."""
 
@@ -156,7 +159,12 @@ class Circuit(Protocol):
 
 @runtime_checkable
 class Algorithm(Protocol):
-    """A hypothesis before it meets a network."""
+    """A hypothesis before it meets a network.
+
+    An algorithm may also have ``hypothesis`` (the key of the hypothesis that it is a form of; by
+    default its name), ``claims`` (the further claims of this form, such as ``even``) and
+    ``short_name`` (at most seven characters, for the columns of a table).
+    """
 
     @property
     def name(self) -> str: ...
@@ -170,10 +178,6 @@ class Algorithm(Protocol):
         Raises:
             DoesNotApplyError: the hypothesis has nothing to use here.
         """
-        ...
-
-    def variants(self) -> tuple[Algorithm, ...]:
-        """The forms of this hypothesis that a comparison should show, this one first."""
         ...
 
 

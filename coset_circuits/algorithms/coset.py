@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from coset_circuits.algorithms.algorithm import (
     negligible,
     residuals,
 )
+from coset_circuits.algorithms.claims import claims_suffix, named_claims
 from coset_circuits.algorithms.joint import jointly, level_means
 from coset_circuits.algorithms.table_circuit import CLAIMS, TABLE_CLAIMS, TableCircuit
 from coset_circuits.groups import FiniteGroup, Subgroup, double_cosets
@@ -50,16 +51,16 @@ class CosetAlgorithm:
     unexplained: Literal["mean", "project", "keep"] = "mean"
     thresholds: Thresholds = DEFAULT
 
+    hypothesis: ClassVar[str] = "coset"
+
     @property
     def name(self) -> str:
         suffix = "" if self.unexplained == "mean" else f"-{self.unexplained}"
-        return f"coset{suffix}{'+even' if self.even else ''}{'+joint' if self.joint else ''}"
+        return f"coset{suffix}{claims_suffix(self.claims)}"
 
-    def variants(self) -> tuple[CosetAlgorithm, ...]:
-        return tuple(
-            replace(self, even=even, joint=joint)
-            for even, joint in ((False, False), (True, False), (True, True))
-        )
+    @property
+    def claims(self) -> tuple[str, ...]:
+        return named_claims(self)
 
     def fit(self, network: GroupModel, group: FiniteGroup | None = None) -> TableCircuit:
         """Find every neuron's subgroup.

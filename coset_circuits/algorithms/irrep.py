@@ -10,8 +10,8 @@ from __future__ import annotations
 import html
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from coset_circuits.algorithms.algorithm import (
     NEGLIGIBLE,
+    SEEN_LOGITS,
     UNEXPLAINED,
     Algorithm,
     Circuit,
@@ -33,6 +34,7 @@ from coset_circuits.algorithms.algorithm import (
     negligible,
     residuals,
 )
+from coset_circuits.algorithms.claims import claims_suffix, named_claims
 from coset_circuits.algorithms.joint import jointly
 from coset_circuits.algorithms.table_circuit import (
     CLAIMS,
@@ -69,19 +71,20 @@ class IrrepAlgorithm:
     single: bool = False
     thresholds: Thresholds = DEFAULT
 
+    hypothesis: ClassVar[str] = "irrep"
+
     @property
     def name(self) -> str:
         single = "-single" if self.single else ""
-        claims = f"{'+even' if self.even else ''}{'+joint' if self.joint else ''}"
-        return f"irrep-{self.variant}{single}{claims}"
+        return f"irrep-{self.variant}{single}{claims_suffix(self.claims)}"
 
-    def variants(self) -> tuple[IrrepAlgorithm, ...]:
-        return (
-            replace(self, variant="projected", even=False, joint=False),
-            replace(self, variant="projected", even=True, joint=False),
-            replace(self, variant="projected", even=True, joint=True),
-            replace(self, variant="bilinear", even=False, joint=False),
-        )
+    @property
+    def short_name(self) -> str:
+        return "bilin" if self.variant == "bilinear" else "proj"
+
+    @property
+    def claims(self) -> tuple[str, ...]:
+        return named_claims(self)
 
     def fit(self, network: GroupModel, group: FiniteGroup | None = None) -> Circuit:
         """Find every neuron's irreps.
@@ -321,8 +324,8 @@ class BilinearCircuit:
     algorithm: Algorithm | None = None
     silent: frozenset[str] = EMBEDDINGS | {"hook_pre", "hook_post"}
     default_claims: frozenset[str] = frozenset({"composition"})
-    # Its temperature is fitted to the base loss, and with both signs flipped it is the same.
-    used_rows: frozenset[str] = frozenset({"base", "sign_both"})
+    # Its temperature is fitted to the loss of these.
+    seen: frozenset[str] = frozenset({SEEN_LOGITS})
 
     def surrogate(self, claims: Collection[str] | None = None) -> BilinearSurrogate:
         """The bilinear surrogate; its one claim, ``composition``, cannot be split.

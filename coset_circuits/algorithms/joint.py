@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from coset_circuits.algorithms.algorithm import Tables, residuals
+from coset_circuits.algorithms.algorithm import SEEN_LOGITS, Tables, residuals
 from coset_circuits.algorithms.table_circuit import TableCircuit
 from coset_circuits.networks.model import GroupModel
 
@@ -37,7 +37,7 @@ def jointly(
 ) -> TableCircuit:
     """The same circuit with its unembedding's levels fitted together.
 
-    The fit is to the network's logits, so the rows that leave these as they are say no more.
+    The fit is to the network's logits, so what leaves these as they are is no evidence for it.
     """
     network = circuit.network
     surrogate = circuit.surrogate().double()
@@ -49,7 +49,7 @@ def jointly(
         fitted=fitted,
         residual=residual,
         roles=replace(circuit.roles, fvu_unembed=residual[:, 2]),
-        used_rows=circuit.used_rows | {"base", "sign_both"},
+        seen=circuit.seen | {SEEN_LOGITS},
     )
 
 

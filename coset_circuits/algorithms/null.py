@@ -37,9 +37,6 @@ class DullNull:
     thresholds: Thresholds = DEFAULT
     name: str = "dull null"
 
-    def variants(self) -> tuple[DullNull, ...]:
-        return (self,)
-
     def fit(self, network: GroupModel, group: FiniteGroup | None = None) -> TableCircuit:
         tables = Tables.of(network)
         order = network.group.order
@@ -65,9 +62,6 @@ class RawWeights:
 
     thresholds: Thresholds = DEFAULT
     name: str = "raw weights"
-
-    def variants(self) -> tuple[RawWeights, ...]:
-        return (self,)
 
     def fit(self, network: GroupModel, group: FiniteGroup | None = None) -> TableCircuit:
         tables = Tables.of(network)

@@ -53,7 +53,7 @@ class TableCircuit:
     default_claims: frozenset[str] = TABLE_CLAIMS
     site_classes: dict[str, tuple[Classes, ...]] = field(default_factory=dict)
     silent: frozenset[str] = EMBEDDINGS
-    used_rows: frozenset[str] = frozenset()
+    seen: frozenset[str] = frozenset()
     algorithm: Algorithm | None = None
 
     def surrogate(self, claims: Collection[str] | None = None) -> GroupModel:

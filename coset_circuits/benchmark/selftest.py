@@ -22,12 +22,13 @@ from coset_circuits.benchmark.known_answers import (
     Case,
     known_cases,
 )
-from coset_circuits.comparison.compare import Comparison, compare, versions
-from coset_circuits.comparison.many import Report
+from coset_circuits.comparison import Comparison, compare
+from coset_circuits.comparison.summary import versions
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.findings.statistics import share
 from coset_circuits.findings.storage import check_writable, source_hash
 from coset_circuits.networks.files import write_whole
+from coset_circuits.progress import Progress
 from coset_circuits.thresholds import DEFAULT, Thresholds
 
 SCHEMA = 1
@@ -84,7 +85,7 @@ def judged(comparison: Comparison) -> tuple[str, tuple[str, ...], str | None]:
     Prediction and length count together: of supported variants those count that no other dominates.
     """
     verdict = comparison.verdict
-    of = {v.name: name for name, kind in ALGORITHMS.items() for v in kind().variants()}
+    of = {form.name: name for name, forms in ALGORITHMS.items() for form in forms}
     supported = tuple(dict.fromkeys(of[name] for name in verdict.supported))
     best = [name for name in verdict.supported if name not in verdict.dominated]
     if not best:
@@ -222,7 +223,7 @@ def selftest(
     seeds: int = 2,
     out: str | os.PathLike[str] | None = None,
     thresholds: Thresholds = DEFAULT,
-    progress: Report | None = None,
+    progress: Progress | None = None,
 ) -> SelfTest:
     """Judge networks whose algorithm is known, and count what was said of them.
 

@@ -2,6 +2,7 @@
 
 from coset_circuits.comparison.compare import Comparison, compare
 from coset_circuits.comparison.many import Ensemble
-from coset_circuits.comparison.verdict import PredictionError, Verdict
+from coset_circuits.comparison.summary import CircuitSummary, Summary
+from coset_circuits.comparison.verdict import Verdict
 
-__all__ = ["Comparison", "Ensemble", "PredictionError", "Verdict", "compare"]
+__all__ = ["CircuitSummary", "Comparison", "Ensemble", "Summary", "Verdict", "compare"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 from statistics import median
@@ -12,6 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from coset_circuits.comparison.summary import CircuitSummary, Summary
+from coset_circuits.comparison.verdict import Verdict
+from coset_circuits.findings import Finding
 from coset_circuits.findings.statistics import (
     METHOD,
     Estimate,
@@ -24,6 +29,7 @@ from coset_circuits.findings.statistics import (
 )
 from coset_circuits.thresholds import Thresholds
 
+Key = tuple[Any, ...]
 STATISTICS: tuple[Statistic, ...] = ("mean", "median")
 PREDICTION_ERROR = "prediction_error"
 BITS = "bits_per_neuron"
@@ -38,68 +44,67 @@ _UNITS = {
 
 
 @dataclass(frozen=True)
-class NetworkFindings:
+class NetworkSummary:
     """What was found on one network, without the network.
 
     Attributes:
         name: unlike that of any other network of the ensemble.
-        findings: what :meth:`Comparison.to_dict` gave.
         source: the name or path it was read from.
         report: the folder of its own report, where one was written.
     """
 
     name: str
-    findings: Mapping[str, Any]
+    summary: Summary
     source: str
     report: str | None = None
 
     @property
     def kind(self) -> tuple[str, int, int, str]:
         """Group, order, width, activation: only networks alike in these are taken together."""
-        about = self.findings["network"]
-        return about["group"], about["order"], about["d_mlp"], about["act_fn"]
+        facts = self.summary.network
+        return facts["group"], facts["order"], facts["d_mlp"], facts["act_fn"]
 
     @property
     def accuracy(self) -> float:
         """Over all pairs."""
-        return self.findings["network"]["accuracy"]
+        return self.summary.network["accuracy"]
 
     @property
     def loss(self) -> float:
         """The mean over all pairs, in nats."""
-        return self.findings["network"]["loss"]["mean"]
+        return self.summary.network["loss"]["mean"]
 
     @property
-    def verdict(self) -> Mapping[str, Any]:
-        return self.findings["verdict"]
+    def verdict(self) -> Verdict:
+        return self.summary.verdict
 
-    @cached_property
-    def circuits(self) -> dict[str, Mapping[str, Any]]:
-        """Every candidate's entry by its name."""
-        return {circuit["algorithm"]: circuit for circuit in self.findings["circuits"]}
+    @property
+    def circuits(self) -> dict[str, CircuitSummary]:
+        """Every candidate by its key."""
+        return self.summary.by_key
 
     @property
     def hypotheses(self) -> list[str]:
-        return [name for name, c in self.circuits.items() if c["kind"] == "hypothesis"]
+        return self.summary.hypotheses
 
-    def error(self, name: str) -> float | None:
+    def error(self, key: str) -> float | None:
         """A candidate's median |Δlog10 loss|; None where it is silent throughout or absent."""
-        circuit = self.circuits.get(name)
-        return None if circuit is None else circuit["prediction"]["median_abs_delta_log10_loss"]
+        circuit = self.circuits.get(key)
+        return None if circuit is None else circuit.error
 
-    def bits(self, name: str, relative_error: float) -> float | None:
+    def bits(self, key: str, relative_error: float) -> float | None:
         """A candidate's bits per neuron."""
-        circuit = self.circuits.get(name)
-        return None if circuit is None else circuit["bits_per_neuron"][f"{relative_error:g}"]
+        circuit = self.circuits.get(key)
+        return None if circuit is None else circuit.bits[relative_error]
+
+    def control_of(self, key: str) -> str | None:
+        """The relabelled control of a hypothesis."""
+        return next((c.key for c in self.circuits.values() if c.of == key), None)
 
     @cached_property
-    def rows(self) -> dict[tuple[str, str | None, str], Mapping[str, Any]]:
-        """Every finding by its experiment, algorithm (None: the network itself) and quantity."""
-        return {(f["experiment"], f["algorithm"], f["quantity"]): f for f in self.findings_list}
-
-    @property
-    def findings_list(self) -> Sequence[Mapping[str, Any]]:
-        return self.findings["findings"]
+    def rows(self) -> dict[Key, Finding]:
+        """Every finding by its :attr:`Finding.key`."""
+        return {finding.key: finding for finding in self.summary.findings}
 
 
 @dataclass(frozen=True)
@@ -107,16 +112,20 @@ class Across:
     """One figure over the networks that have it.
 
     Attributes:
-        algorithm: None for the networks themselves.
-        control: experiment and algorithm of the figure it is to be read beside.
+        subject: the key of a candidate; None for the networks themselves.
+        at: which figure of the experiment it is; see :class:`Finding`.
+        estimates: by statistic (``mean`` and ``median``, or ``share``).
+        control: experiment and subject of the figure it is to be read beside.
+        control_values: that figure's, by statistic.
         separates: pairs of hypotheses that this experiment separates in most networks.
     """
 
     experiment: str
-    algorithm: str | None
+    subject: str | None
     quantity: str
     unit: str
     estimates: Mapping[str, Estimate]
+    at: tuple[tuple[str, Any], ...] = ()
     control: tuple[str, str | None] | None = None
     control_values: Mapping[str, float] | None = None
     separates: tuple[tuple[str, str], ...] = ()
@@ -124,6 +133,10 @@ class Across:
     @property
     def networks(self) -> int:
         return next(iter(self.estimates.values())).networks
+
+    @property
+    def key(self) -> Key:
+        return self.experiment, self.subject, self.quantity, *self.at
 
 
 @dataclass(frozen=True)
@@ -139,7 +152,7 @@ class Stratum:
     order: int
     d_mlp: int
     act_fn: str
-    networks: tuple[NetworkFindings, ...]
+    networks: tuple[NetworkSummary, ...]
     findings: tuple[Across, ...]
     between: tuple[Paired, ...]
     controlled: tuple[Paired, ...]
@@ -153,19 +166,19 @@ class Stratum:
         return list(dict.fromkeys(n for network in self.networks for n in network.hypotheses))
 
     @cached_property
-    def _by_key(self) -> dict[tuple[str, str | None, str], Across]:
-        return {(f.experiment, f.algorithm, f.quantity): f for f in self.findings}
+    def _by_key(self) -> dict[Key, Across]:
+        return {figure.key: figure for figure in self.findings}
 
-    def finding(self, experiment: str, algorithm: str | None, quantity: str) -> Across | None:
+    def finding(self, experiment: str, subject: str | None, quantity: str) -> Across | None:
         """One figure over the networks; None where none of them has it."""
-        return self._by_key.get((experiment, algorithm, quantity))
+        return self._by_key.get((experiment, subject, quantity))
 
 
 def strata(
-    networks: Sequence[NetworkFindings], thresholds: Thresholds, seed: int
+    networks: Sequence[NetworkSummary], thresholds: Thresholds, seed: int
 ) -> tuple[Stratum, ...]:
     """What is found across the networks of each kind, kinds in the order of their first network."""
-    kinds: dict[tuple[str, int, int, str], list[NetworkFindings]] = {}
+    kinds: dict[tuple[str, int, int, str], list[NetworkSummary]] = {}
     for network in networks:
         kinds.setdefault(network.kind, []).append(network)
     return tuple(
@@ -181,7 +194,7 @@ def strata(
 
 
 def prediction_errors(
-    network: NetworkFindings, one: str, two: str, thresholds: Thresholds
+    network: NetworkSummary, one: str, two: str, thresholds: Thresholds
 ) -> tuple[float, float] | None:
     """Median |Δlog10 loss| of two candidates over the rows on which both speak; None if none.
 
@@ -190,16 +203,16 @@ def prediction_errors(
     """
     if one not in network.circuits or two not in network.circuits:
         return None
-    used = {r for name in (one, two) for r in network.circuits[name]["used_rows"]}
+    used = {r for name in (one, two) for r in network.circuits[name].used_rows}
     errors = []
-    for (experiment, algorithm, quantity), row in network.rows.items():
-        if algorithm is not None or quantity != "loss" or experiment in used:
+    for row in network.summary.findings:
+        if row.subject is not None or row.quantity != "loss" or row.experiment in used:
             continue
-        predicted = [network.rows.get((experiment, name, "loss"), {}) for name in (one, two)]
-        losses = [row["value"], *(p["value"] for p in predicted if p.get("value") is not None)]
+        predicted = [network.rows.get((row.experiment, name, "loss")) for name in (one, two)]
+        losses = [f.value for f in (row, *predicted) if f is not None and f.value is not None]
         if len(losses) == 3:
-            seen, *mine = (_log_loss(loss, thresholds) for loss in losses)
-            errors.append([abs(m - seen) for m in mine])
+            observed, *predictions = (_log_loss(loss, thresholds) for loss in losses)
+            errors.append([abs(prediction - observed) for prediction in predictions])
     if not errors:
         return None
     first, second = zip(*errors, strict=True)
@@ -210,27 +223,25 @@ def _log_loss(loss: float, thresholds: Thresholds) -> float:
     return math.log10(max(loss, thresholds.loss_floor))
 
 
-def _between(
-    networks: Sequence[NetworkFindings], thresholds: Thresholds, seed: int
-) -> list[Paired]:
+def _between(networks: Sequence[NetworkSummary], thresholds: Thresholds, seed: int) -> list[Paired]:
     names = dict.fromkeys(n for network in networks for n in network.hypotheses)
     return _compared(networks, list(combinations(names, 2)), thresholds, seed)
 
 
 def _controlled(
-    networks: Sequence[NetworkFindings], thresholds: Thresholds, seed: int
+    networks: Sequence[NetworkSummary], thresholds: Thresholds, seed: int
 ) -> list[Paired]:
     pairs = dict.fromkeys(
-        (str(circuit["control_of"]), name)
+        (circuit.of, name)
         for network in networks
         for name, circuit in network.circuits.items()
-        if circuit["control_of"] is not None
+        if circuit.of is not None
     )
     return _compared(networks, list(pairs), thresholds, seed)
 
 
 def _compared(
-    networks: Sequence[NetworkFindings],
+    networks: Sequence[NetworkSummary],
     pairs: Sequence[tuple[str, str]],
     thresholds: Thresholds,
     seed: int,
@@ -265,68 +276,67 @@ class _Series:
 
 
 def _findings(
-    networks: Sequence[NetworkFindings], thresholds: Thresholds, seed: int
+    networks: Sequence[NetworkSummary], thresholds: Thresholds, seed: int
 ) -> Iterator[Across]:
     if len(networks) == 1:
         return
-    series: dict[tuple[str, str | None, str], _Series] = {}
+    series: dict[Key, _Series] = {}
     for network in networks:
-        for key, unit, value, control in _figures(network):
-            if value is None:
+        for figure in _figures(network):
+            if figure.value is None:
                 continue
-            found = series.setdefault(key, _Series(unit, [], []))
-            found.values.append(value)
-            if control is not None and control["value"] is not None:
-                found.control = (control["experiment"], control["algorithm"])
-                found.controls.append(control["value"])
+            one = series.setdefault(figure.key, _Series(figure.unit, [], []))
+            one.values.append(figure.value)
+            if figure.control is not None and figure.control.value is not None:
+                one.control = (figure.control.experiment, figure.control.subject)
+                one.controls.append(figure.control.value)
     estimated = _estimated(series, thresholds, seed)
-    for key, found in series.items():
+    for key, one in series.items():
+        experiment, subject, quantity, *at = key
         yield Across(
-            *key,
-            unit=found.unit,
+            experiment,
+            subject,
+            quantity,
+            unit=one.unit,
             estimates=estimated[key],
-            control=found.control,
-            control_values=_centres(found.controls),
+            at=tuple(at),
+            control=one.control,
+            control_values=_centres(one.controls),
             separates=_separated(networks, key),
         )
     yield from _verdicts(networks, thresholds)
 
 
-_Key = tuple[str, str | None, str]
-_Figure = tuple[_Key, str, float | None, Mapping[str, Any] | None]
-
-
-def _figures(network: NetworkFindings) -> Iterator[_Figure]:
+def _figures(network: NetworkSummary) -> Iterator[Finding]:
     """Every figure of a network that can be taken over networks."""
-    for finding in network.findings_list:
-        key = (finding["experiment"], finding["algorithm"], finding["quantity"])
-        yield key, finding["unit"], finding["value"], finding["control"]
-    controls = {c["control_of"]: name for name, c in network.circuits.items() if c["control_of"]}
-    for name in network.circuits:
-        control = controls.get(name)
-        beside = {} if control is None else dict(_circuit_figures(network, control))
-        for (experiment, quantity, unit), value in _circuit_figures(network, name):
-            own = beside.get((experiment, quantity, unit))
-            told = {"experiment": experiment, "algorithm": control, "value": own}
-            yield (experiment, name, quantity), unit, value, told if control else None
+    yield from network.summary.findings
+    for key, circuit in network.circuits.items():
+        control = network.control_of(key)
+        beside: Iterator[Finding | None] = itertools.repeat(None)
+        if control is not None:
+            beside = iter(_circuit_figures(network.circuits[control]))
+        for figure, other in zip(_circuit_figures(circuit), beside, strict=False):
+            yield replace(figure, control=other)
 
 
-def _circuit_figures(
-    network: NetworkFindings, name: str
-) -> Iterator[tuple[tuple[str, str, str], float | None]]:
-    circuit = network.circuits[name]
-    for quantity, unit in _UNITS.items():
-        yield ("prediction", quantity, unit), circuit["prediction"][quantity]
-    for delta, bits in circuit["bits_per_neuron"].items():
-        yield (f"description_length_{delta}", BITS, "bits"), bits
-    yield ("roles", "coverage", "fraction"), circuit["coverage"]
+def _circuit_figures(circuit: CircuitSummary) -> list[Finding]:
+    """What is kept of a candidate besides its findings, as findings."""
+    figures = [
+        Finding("prediction", circuit.key, quantity, circuit.prediction[quantity], unit)
+        for quantity, unit in _UNITS.items()
+    ]
+    figures += [
+        Finding(f"description_length_{delta:g}", circuit.key, BITS, bits, "bits")
+        for delta, bits in circuit.bits.items()
+    ]
+    return [*figures, Finding("roles", circuit.key, "coverage", circuit.coverage, "fraction")]
 
 
 def _estimated(
-    series: Mapping[_Key, _Series], thresholds: Thresholds, seed: int
-) -> dict[_Key, dict[str, Estimate]]:
+    series: Mapping[Key, _Series], thresholds: Thresholds, seed: int
+) -> dict[Key, dict[str, Estimate]]:
     """Mean and median of every series; those over equally many networks are done together."""
-    found: dict[_Key, dict[str, Estimate]] = {key: {} for key in series}
+    found: dict[Key, dict[str, Estimate]] = {key: {} for key in series}
     for count in {len(s.values) for s in series.values()}:
         keys = [key for key, s in series.items() if len(s.values) == count]
         values = np.array([series[key].values for key in keys], dtype=np.float64).T
@@ -346,22 +356,22 @@ def _centres(values: Sequence[float]) -> dict[str, float] | None:
     return {"mean": float(np.mean(values)), "median": float(np.median(values))}
 
 
-def _separated(networks: Sequence[NetworkFindings], key: _Key) -> tuple[tuple[str, str], ...]:
-    told: dict[tuple[str, str], int] = {}
+def _separated(networks: Sequence[NetworkSummary], key: Key) -> tuple[tuple[str, str], ...]:
+    counts: Counter[tuple[str, str]] = Counter()
     for network in networks:
-        for one, two in network.rows.get(key, {}).get("separates", ()):
-            told[one, two] = told.get((one, two), 0) + 1
-    return tuple(pair for pair, count in told.items() if 2 * count > len(networks))
+        if key in network.rows:
+            counts.update(network.rows[key].separates)
+    return tuple(pair for pair, count in counts.items() if 2 * count > len(networks))
 
 
-def _verdicts(networks: Sequence[NetworkFindings], thresholds: Thresholds) -> Iterator[Across]:
+def _verdicts(networks: Sequence[NetworkSummary], thresholds: Thresholds) -> Iterator[Across]:
     """In what share of the networks that it applies to a hypothesis is supported, or refuted."""
     for name in dict.fromkeys(n for network in networks for n in network.hypotheses):
         having = [network for network in networks if name in network.circuits]
         for word in ("supported", "refuted"):
-            count = sum(name in network.verdict[word] for network in having)
-            found = {"share": share(count, len(having), thresholds)}
-            yield Across("verdict", name, word, "fraction", found)
+            count = sum(network.verdict.on(name) == word for network in having)
+            estimate = share(count, len(having), thresholds)
+            yield Across("verdict", name, word, "fraction", {"share": estimate})
 
 
 def findings_across(stratum: Stratum, seed: int) -> Iterator[dict[str, Any]]:
@@ -385,6 +395,7 @@ def _finding(item: Across, statistic: str, estimate: Estimate, seed: int) -> dic
     if item.control is not None and item.control_values is not None:
         control = {
             "experiment": item.control[0],
+            "subject": item.control[1],
             "algorithm": item.control[1],
             "quantity": item.quantity,
             "statistic": statistic,
@@ -393,7 +404,8 @@ def _finding(item: Across, statistic: str, estimate: Estimate, seed: int) -> dic
         }
     return {
         "experiment": item.experiment,
-        "algorithm": item.algorithm,
+        "subject": item.subject,
+        "algorithm": item.subject,
         "quantity": item.quantity,
         "statistic": statistic,
         "value": estimate.value,
@@ -402,6 +414,7 @@ def _finding(item: Across, statistic: str, estimate: Estimate, seed: int) -> dic
         "networks": estimate.networks,
         "control": control,
         "separates": [list(pair) for pair in item.separates],
+        **({"at": dict(item.at)} if item.at else {}),
         "source": (
             f"counted over {estimate.networks} networks; Wilson interval"
             if statistic == "share"
@@ -413,6 +426,7 @@ def _finding(item: Across, statistic: str, estimate: Estimate, seed: int) -> dic
 def _paired_finding(paired: Paired, family: str, seed: int) -> dict[str, Any]:
     return {
         "experiment": f"paired_{family}",
+        "subject": paired.one,
         "algorithm": paired.one,
         "against": paired.two,
         "quantity": paired.quantity,
@@ -445,5 +459,5 @@ def _interval(estimate: Estimate) -> list[float] | None:
 
 
 def _source(estimate: Estimate, seed: int, *, interval: bool = True) -> str:
-    told = f"computed over {estimate.networks} networks"
-    return f"{told}; {METHOD}, seed {seed}" if interval and estimate.interval else told
+    text = f"computed over {estimate.networks} networks"
+    return f"{text}; {METHOD}, seed {seed}" if interval and estimate.interval else text

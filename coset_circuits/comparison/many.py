@@ -7,38 +7,47 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import pandas as pd
 
-from coset_circuits.algorithms import Algorithm
 from coset_circuits.comparison.across import (
-    NetworkFindings,
+    NetworkSummary,
     Stratum,
     findings_across,
     strata,
 )
+from coset_circuits.comparison.question import asked
 from coset_circuits.comparison.sources import Given, sources
+from coset_circuits.comparison.summary import SCHEMA, Summary, versions
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.experiments.interventions import Intervention
 from coset_circuits.findings.statistics import METHOD, too_few
-from coset_circuits.findings.storage import Kept, asked
+from coset_circuits.findings.storage import Kept
 from coset_circuits.networks.model import GroupModel
+from coset_circuits.presentation import Presented
+from coset_circuits.progress import Progress
 from coset_circuits.thresholds import DEFAULT, Thresholds
 
-if TYPE_CHECKING:
-    from coset_circuits.comparison.compare import Comparison
-
-SCHEMA = 1
 STEPS = 100
 """Progress is told in hundredths of a network."""
 
-Report = Callable[[str, int, int], None]
-Compare = Callable[[GroupModel, "Report | None"], "Comparison"]
+
+class Compared(Protocol):
+    """The comparison of one network, as far as many need it."""
+
+    @property
+    def network(self) -> GroupModel: ...
+
+    def summary(self) -> Summary: ...
+
+    def save(self, folder: str | os.PathLike[str]) -> Path: ...
 
 
-@dataclass(frozen=True)
-class Ensemble:
+Compare = Callable[[GroupModel, "Progress | None"], Compared]
+
+
+@dataclass(frozen=True, repr=False)
+class Ensemble(Presented):
     """Findings on many networks. It holds no network and no surrogate, so it stays small.
 
     Attributes:
@@ -49,7 +58,7 @@ class Ensemble:
         versions: what the figures depend on.
     """
 
-    networks: tuple[NetworkFindings, ...]
+    networks: tuple[NetworkSummary, ...]
     skipped: Mapping[str, str]
     strata: tuple[Stratum, ...]
     thresholds: Thresholds
@@ -59,15 +68,15 @@ class Ensemble:
 
     @property
     def rule(self) -> str:
-        return self.networks[0].verdict["rule"]
+        return self.networks[0].verdict.rule
 
     def __len__(self) -> int:
         return len(self.networks)
 
-    def __iter__(self) -> Iterator[NetworkFindings]:
+    def __iter__(self) -> Iterator[NetworkSummary]:
         return iter(self.networks)
 
-    def network(self, name: str) -> NetworkFindings:
+    def network(self, name: str) -> NetworkSummary:
         """The findings on the network of a name.
 
         Raises:
@@ -90,11 +99,11 @@ class Ensemble:
                 "accuracy": network.accuracy,
                 "loss": network.loss,
                 "algorithm": name,
-                "kind": circuit["kind"],
-                "verdict": _verdict(network, name),
-                "coverage": circuit["coverage"],
-                **circuit["prediction"],
-                "bits_per_neuron": network.bits(name, delta),
+                "kind": circuit.kind,
+                "verdict": network.verdict.on(name),
+                "coverage": circuit.coverage,
+                **circuit.prediction,
+                "bits_per_neuron": circuit.bits[delta],
             }
             for network in self.networks
             for name, circuit in network.circuits.items()
@@ -108,7 +117,7 @@ class Ensemble:
                 "d_mlp": stratum.d_mlp,
                 "act_fn": stratum.act_fn,
                 "experiment": item.experiment,
-                "algorithm": item.algorithm,
+                "algorithm": item.subject,
                 "quantity": item.quantity,
                 "statistic": statistic,
                 "value": estimate.value,
@@ -162,28 +171,28 @@ class Ensemble:
             "schema": SCHEMA,
             "networks": [
                 {
-                    **network.findings["network"],
+                    **network.summary.network,
                     "name": network.name,
                     "file": network.source,
                     "report": network.report,
-                    "verdict": dict(network.verdict),
-                    "not_applicable": network.findings["not_applicable"],
-                    "notes": network.findings["notes"],
-                    "device": network.findings["device"],
-                    "dtype": network.findings["dtype"],
+                    "verdict": network.verdict.to_dict(),
+                    "not_applicable": dict(network.summary.not_applicable),
+                    "notes": list(network.summary.notes),
+                    "device": network.summary.device,
+                    "dtype": network.summary.dtype,
                 }
                 for network in self.networks
             ],
             "skipped": [{"file": name, "reason": why} for name, why in self.skipped.items()],
             "circuits": [
-                {"network": network.name, **circuit}
+                {"network": network.name, **circuit.to_dict()}
                 for network in self.networks
                 for circuit in network.circuits.values()
             ],
             "findings": [
-                {"network": network.name, **finding}
+                {"network": network.name, **finding.to_dict()}
                 for network in self.networks
-                for finding in network.findings_list
+                for finding in network.summary.findings
             ]
             + [f for stratum in self.strata for f in findings_across(stratum, self.seed)],
             "statistics": {
@@ -196,17 +205,6 @@ class Ensemble:
             "versions": dict(self.versions),
             "seed": self.seed,
         }
-
-    def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Write report.html and findings.json into a folder; returns its path."""
-        from coset_circuits.report.ensemble import save
-
-        return save(self, folder)
-
-    def __str__(self) -> str:
-        from coset_circuits.report.ensemble import plain_text
-
-        return plain_text(self)
 
     def __repr__(self) -> str:
         kinds = ", ".join(f"{len(s.networks)} of {s.title}" for s in self.strata)
@@ -225,23 +223,21 @@ def compare_many(
     given: Iterable[Given] | Given,
     compare_one: Compare,
     *,
-    algorithms: Sequence[Algorithm],
-    interventions: Sequence[Intervention],
+    depends_on: Sequence[Any],
     options: Mapping[str, Any],
-    versions: Mapping[str, str],
     thresholds: Thresholds = DEFAULT,
     seed: int = 0,
     order: str | None = None,
     out: str | os.PathLike[str] | None = None,
-    progress: Report | None = None,
+    progress: Progress | None = None,
 ) -> Ensemble:
     """Compare network after network, keep the findings only, and put them together.
 
     Args:
         given: names, paths, networks, folders; see :func:`sources`.
         compare_one: ``(network, progress)`` to its comparison.
-        algorithms, interventions, options, versions: all that the comparison depends on, for
-            telling whether the same was asked before.
+        depends_on, options: all that the comparison depends on, for telling whether the same was
+            asked before; see :func:`asked`.
         order: the element order of foreign checkpoints, where it cannot be measured.
         out: a folder that gets one report a network. What it holds already, asked in the same
             way, is not computed again, so a stopped call can be made again and goes on.
@@ -252,9 +248,8 @@ def compare_many(
     """
     found = sources(given)
     kept = None if out is None else Kept(out)
-    options = {**options, "order": order, "thresholds": asdict(thresholds)}
-    options["versions"] = dict(versions)
-    results: list[NetworkFindings] = []
+    options = {**options, "order": order, "thresholds": asdict(thresholds), "versions": versions()}
+    results: list[NetworkSummary] = []
     skipped: dict[str, str] = {}
     seen: dict[str, str] = {}
     for i, source in enumerate(found):
@@ -266,21 +261,27 @@ def compare_many(
             if content in seen:
                 skipped[source.called] = f"The same network as {seen[content]}, counted once."
                 continue
-            question = asked(content, source.naming(), options, algorithms, interventions)
+            question = asked(content, source.naming(), options, depends_on)
             earlier = None if kept is None else kept.findings(question)
-            result = earlier or compare_one(source.load(order), told)
+            if earlier is None:
+                comparison = compare_one(source.load(order), told)
         except CosetCircuitsError as error:
             skipped[source.called] = str(error)
             continue
         seen[content] = source.called
-        findings, place = (
-            result if isinstance(result, tuple) else _written(result, kept, question, content)
-        )
-        # It holds the network and every surrogate, while the next network is analysed.
-        del result
-        name = unused_name(findings["network"]["name"], content, [n.name for n in results])
+        place = None
+        if earlier is not None:
+            entries, place = earlier
+            summary = Summary.from_dict(entries)
+        else:
+            summary = comparison.summary()
+            if kept is not None:
+                place = kept.keep(question, content, comparison.network.label, comparison.save)
+            # It holds the network and every surrogate, while the next network is analysed.
+            del comparison
+        name = unused_name(summary.network["name"], content, [n.name for n in results])
         report = None if place is None else place.name
-        results.append(NetworkFindings(name, findings, source.called, report))
+        results.append(NetworkSummary(name, summary, source.called, report))
     if not results:
         raise CosetCircuitsError(none_of(len(found), skipped))
     if progress is not None:
@@ -292,22 +293,12 @@ def compare_many(
         across,
         thresholds,
         seed,
-        versions,
+        versions(),
         tuple(_notes(across, thresholds)),
     )
 
 
-def _written(
-    comparison: Comparison, kept: Kept | None, question: Mapping[str, Any] | None, content: str
-) -> tuple[dict[str, Any], Path | None]:
-    """A comparison's findings, and the folder of its report where one is wanted."""
-    if kept is None:
-        return comparison.to_dict(), None
-    place = kept.keep(question, content, comparison.network.label, comparison.save)
-    return comparison.to_dict(), place
-
-
-def _told(progress: Report | None, number: int, of: int) -> Report | None:
+def _told(progress: Progress | None, number: int, of: int) -> Progress | None:
     """Steps of one network as steps of the whole."""
     if progress is None:
         return None
@@ -349,15 +340,6 @@ def _notes(across: Sequence[Stratum], thresholds: Thresholds) -> Iterator[str]:
                 f"{stratum.title}: {len(wrong)} of {len(stratum.networks)} are not right on all "
                 f"pairs ({names}), and are counted like the others."
             )
-
-
-def _verdict(network: NetworkFindings, name: str) -> str | None:
-    """A hypothesis's verdict; None for controls and nulls, which are not judged."""
-    said = network.verdict
-    for word in ("supported", "refuted"):
-        if name in said[word]:
-            return word
-    return "not supported" if name in said["not_supported"] else None
 
 
 def _bounds(interval: tuple[float, float] | None) -> dict[str, float | None]:

@@ -2,44 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
+from typing import Any
 
-import numpy as np
-
-from coset_circuits.experiments.candidates import NETWORK, Candidate, Row
-from coset_circuits.experiments.measure import Outcome
+from coset_circuits.experiments.candidates import NETWORK, Candidate
+from coset_circuits.experiments.predictions import (
+    PredictionError,
+    Row,
+    candidate_errors,
+    errors,
+)
 from coset_circuits.thresholds import Thresholds
-
-
-@dataclass(frozen=True)
-class PredictionError:
-    """How far a surrogate's predictions are off, over the rows on which it is not silent.
-
-    Attributes:
-        rows: how many rows that is.
-        median_log_loss, worst_log_loss: of |Δ log10 mean loss|, in decades.
-        mean_accuracy, worst_accuracy: of |Δ accuracy|.
-        same_answer, logit_r2: medians over rows of the per-input agreement.
-    """
-
-    rows: int
-    median_log_loss: float
-    worst_log_loss: float
-    mean_accuracy: float
-    worst_accuracy: float
-    same_answer: float
-    logit_r2: float
 
 
 @dataclass(frozen=True)
 class Verdict:
     """Names of the compared hypotheses, sorted by the rule, and sentences the rows support.
 
-    ``dominated`` names for some of the supported ones a rival that is no longer and nearer wherever
-    a row separates the two.
+    ``dominated`` names for some of the supported ones a rival that needs no more bits and predicts
+    better on every row that separates the two. All stand under their candidates' keys.
     """
 
     supported: tuple[str, ...]
@@ -49,6 +32,31 @@ class Verdict:
     rule: str
     sentences: tuple[str, ...]
     dominated: Mapping[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it stands in findings.json."""
+        return {
+            "supported": list(self.supported),
+            "refuted": list(self.refuted),
+            "not_supported": dict(self.not_supported),
+            "indistinguishable": list(self.indistinguishable),
+            "dominated": dict(self.dominated),
+            "rule": self.rule,
+            "sentences": list(self.sentences),
+        }
+
+    @classmethod
+    def from_dict(cls, entry: Mapping[str, Any]) -> Verdict:
+        """The verdict that :meth:`to_dict` wrote."""
+        lists = ("supported", "refuted", "indistinguishable", "sentences")
+        return cls(**{**entry, **{name: tuple(entry[name]) for name in lists}})
+
+    def on(self, key: str) -> str | None:
+        """What it says of one candidate; None of controls and nulls, which are not judged."""
+        for word in ("supported", "refuted"):
+            if key in getattr(self, word):
+                return word
+        return "not supported" if key in self.not_supported else None
 
     @property
     def headline(self) -> str:
@@ -67,98 +75,6 @@ class Verdict:
         if rest:
             parts.append(f"not supported: {', '.join(rest)}")
         return "; ".join(parts) or "no hypothesis applies"
-
-
-def log_loss(outcome: Outcome, thresholds: Thresholds) -> float:
-    """log10 of the mean loss in nats, floored."""
-    return math.log10(max(outcome.loss, thresholds.loss_floor))
-
-
-def errors(
-    row: Row, name: str, thresholds: Thresholds, reference: str = NETWORK
-) -> tuple[float, float] | None:
-    """|Δ log10 loss| and |Δ accuracy| between two models in a row; None where one is silent."""
-    mine, other = row.outcomes.get(name), row.outcomes[reference]
-    if mine is None or other is None:
-        return None
-    return (
-        abs(log_loss(mine, thresholds) - log_loss(other, thresholds)),
-        abs(mine.accuracy - other.accuracy),
-    )
-
-
-def candidate_errors(
-    row: Row, candidate: Candidate, thresholds: Thresholds
-) -> tuple[float, float] | None:
-    """A candidate's errors in a row; None where it is silent or its fit has used the row."""
-    if row.intervention.id in candidate.circuit.used_rows:
-        return None
-    return errors(row, candidate.name, thresholds)
-
-
-def prediction_error(
-    rows: Sequence[Row], candidate: Candidate, thresholds: Thresholds
-) -> PredictionError:
-    """One surrogate's errors over all rows that can speak about it."""
-    found = [(row, candidate_errors(row, candidate, thresholds)) for row in rows]
-    kept = [(row.outcomes[candidate.name], e) for row, e in found if e is not None]
-    nan = float("nan")
-    if not kept:
-        return PredictionError(0, nan, nan, nan, nan, nan, nan)
-    losses, accuracies = np.array([e for _, e in kept]).T
-    outcomes = [outcome for outcome, _ in kept if outcome is not None]
-    return PredictionError(
-        rows=len(kept),
-        median_log_loss=float(np.median(losses)),
-        worst_log_loss=float(losses.max()),
-        mean_accuracy=float(accuracies.mean()),
-        worst_accuracy=float(accuracies.max()),
-        same_answer=float(np.median([o.same_answer for o in outcomes])),
-        # Undefined where the network's own logits are constant.
-        logit_r2=float(np.median([r for o in outcomes if not math.isnan(r := o.logit_r2)] or nan)),
-    )
-
-
-def separated(
-    rows: Sequence[Row],
-    candidates: Sequence[Candidate],
-    predicted: Mapping[str, PredictionError],
-    thresholds: Thresholds,
-) -> dict[str, tuple[tuple[str, str], ...]]:
-    """For each row the pairs of hypotheses that it separates.
-
-    Two surrogates are separated when they disagree by more than the threshold and by more than
-    both their own prediction errors together (median of log10 loss, mean of accuracy). A row that
-    the fit of one has used separates it from nothing.
-    """
-    result = {}
-    hypotheses = [c for c in candidates if c.kind == "hypothesis"]
-    for row in rows:
-        scored = [c.name for c in hypotheses if row.intervention.id not in c.circuit.used_rows]
-        pairs = [
-            (one, two)
-            for one, two in combinations(scored, 2)
-            if _differ(row, (one, two), predicted, thresholds)
-        ]
-        result[row.intervention.id] = tuple(pairs)
-    return result
-
-
-def _differ(
-    row: Row,
-    pair: tuple[str, str],
-    predicted: Mapping[str, PredictionError],
-    thresholds: Thresholds,
-) -> bool:
-    one, two = pair
-    apart = errors(row, one, thresholds, reference=two)
-    if apart is None:
-        return False
-    own_loss = predicted[one].median_log_loss + predicted[two].median_log_loss
-    own_accuracy = predicted[one].mean_accuracy + predicted[two].mean_accuracy
-    return apart[0] > max(thresholds.separation_log_loss, own_loss) or apart[1] > max(
-        thresholds.separation_accuracy, own_accuracy
-    )
 
 
 def decide(
@@ -291,7 +207,8 @@ def _failing(
                 f"its error is more than {thresholds.control_ratio:g} of the {control:.2f} that it "
                 "makes on a relabelled group"
             )
-    dull = next(c for c in candidates if c.name == "dull null").bits[thresholds.headline_error]
+    # The first null is the one that the rule names.
+    dull = next(c for c in candidates if c.kind == "null").bits[thresholds.headline_error]
     mine = candidate.bits[thresholds.headline_error]
     if mine >= dull:
         reasons.append(

@@ -7,8 +7,10 @@ from coset_circuits.experiments.ablation import (
     completeness,
     minimality,
 )
-from coset_circuits.experiments.candidates import Candidate, Row
+from coset_circuits.experiments.bench import Bench, measured
+from coset_circuits.experiments.candidates import NETWORK, Candidate
 from coset_circuits.experiments.controls import commuting_fraction, relabelled_group
+from coset_circuits.experiments.experiment import Experiment, OfEachHypothesis
 from coset_circuits.experiments.gcr import gcr_evidence
 from coset_circuits.experiments.gcr_result import GCREvidence
 from coset_circuits.experiments.interchange import Interchange, interchange
@@ -27,7 +29,9 @@ from coset_circuits.experiments.patching import (
     attribution_patching,
     path_patching,
 )
+from coset_circuits.experiments.predictions import Interventions, PredictionError, Predictions, Row
 from coset_circuits.experiments.product_variance import product_variance, variance_by_product
+from coset_circuits.experiments.registry import EXPERIMENTS
 from coset_circuits.experiments.resampling import (
     donors,
     mean_over,
@@ -41,15 +45,23 @@ from coset_circuits.experiments.scrubbing import scrub
 from coset_circuits.experiments.substitution import Substitution, substitution
 
 __all__ = [
+    "EXPERIMENTS",
     "INTERVENTIONS",
+    "NETWORK",
     "Ablation",
+    "Bench",
     "Candidate",
+    "Experiment",
     "GCREvidence",
     "Interchange",
     "Intervention",
+    "Interventions",
     "NeuronGroups",
+    "OfEachHypothesis",
     "Outcome",
     "Patching",
+    "PredictionError",
+    "Predictions",
     "Row",
     "ScrubResult",
     "Substitution",
@@ -66,6 +78,7 @@ __all__ = [
     "intervention",
     "mean_over",
     "measure",
+    "measured",
     "minimality",
     "neuron_groups",
     "only",

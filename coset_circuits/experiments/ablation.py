@@ -28,7 +28,8 @@ from torch import Tensor
 
 from coset_circuits.algorithms import Circuit
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.experiments.blocks import Blocks, mean_interval, sample_blocks
+from coset_circuits.experiments.bench import measured
+from coset_circuits.experiments.blocks import Blocks, sample_blocks
 from coset_circuits.experiments.counterfactuals import source_pairs
 from coset_circuits.experiments.neuron_sets import (
     ALL,
@@ -38,7 +39,8 @@ from coset_circuits.experiments.neuron_sets import (
     neuron_groups,
 )
 from coset_circuits.experiments.patching import Progress
-from coset_circuits.experiments.splice import check_sites, measured, run_on, scores
+from coset_circuits.experiments.splice import check_sites, run_on, scores
+from coset_circuits.findings.intervals import mean_interval
 from coset_circuits.networks.model import NEURON_SITES, GroupModel
 from coset_circuits.thresholds import DEFAULT, Thresholds
 

@@ -14,9 +14,6 @@ from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.experiments.measure import pairs_to_use
 from coset_circuits.groups import FiniteGroup
 
-DRAWS = 1_000
-CONFIDENCE = 0.95
-
 
 @dataclass(frozen=True)
 class Blocks:
@@ -84,26 +81,3 @@ def sample_blocks(group: FiniteGroup, wanted: int | None, seed: int) -> Blocks:
     right = torch.from_numpy(np.stack([np.sort(rng.permutation(n)[:size]) for _ in range(n)]))
     left = torch.arange(n)[:, None].expand(n, size)
     return Blocks(torch.stack([left, right], 2))
-
-
-def ratio_interval(
-    numerator: Float[Tensor, "*cells blocks"],
-    denominator: Float[Tensor, "*cells blocks"],
-    seed: int = 0,
-) -> tuple[Float[Tensor, "*cells"], Float[Tensor, "*cells"]]:
-    """95% percentile bootstrap interval, over blocks, of a ratio of means; NaN where it is 0/0."""
-    blocks = numerator.shape[-1]
-    rng = np.random.default_rng(seed % 2**63)
-    drawn = rng.multinomial(blocks, np.full(blocks, 1 / blocks), size=DRAWS)
-    weights = torch.from_numpy(drawn).double().T
-    ratios = (numerator @ weights) / (denominator @ weights)
-    tail = (1 - CONFIDENCE) / 2
-    low, high = torch.quantile(ratios, torch.tensor([tail, 1 - tail], dtype=torch.float64), dim=-1)
-    return low, high
-
-
-def mean_interval(
-    values: Float[Tensor, "*cells blocks"], seed: int = 0
-) -> tuple[Float[Tensor, "*cells"], Float[Tensor, "*cells"]]:
-    """95% percentile bootstrap interval, over blocks, of a mean."""
-    return ratio_interval(values, torch.ones_like(values), seed)

@@ -1,17 +1,16 @@
-"""What a comparison is made of: fitted explanations, and rows of what they answered."""
+"""The fitted explanations that an experiment compares, each under a key of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from coset_circuits.algorithms import Circuit
-from coset_circuits.experiments.interventions import Intervention
-from coset_circuits.experiments.measure import Outcome
+from coset_circuits.thresholds import Thresholds
 
 NETWORK = "network"
-"""The name under which a row holds what the network itself answers."""
+"""The key under which a row holds what the network itself answers; no candidate has it."""
 
 Kind = Literal["hypothesis", "control", "null"]
 
@@ -21,21 +20,50 @@ class Candidate:
     """One fitted explanation in a comparison.
 
     Attributes:
+        key: what everything keeps and calls it by: the name of its algorithm where that is free,
+            numbered where it is not. No other candidate has it, nor has the network.
         kind: a compared ``hypothesis``, a relabelled-group ``control`` of one, or a ``null``.
-        of: for a control, the name of the hypothesis it controls.
         bits: bits per neuron at each relative error δ.
+        of: for a control, the key of the hypothesis it controls.
     """
 
-    name: str
+    key: str
     kind: Kind
     circuit: Circuit
     bits: Mapping[float, float]
     of: str | None = None
 
+    @property
+    def name(self) -> str:
+        """What tables call it: the key."""
+        return self.key
 
-@dataclass(frozen=True)
-class Row:
-    """One intervention, and what network and surrogates answer under it (None: silent)."""
+    @property
+    def hypothesis(self) -> str:
+        """The registered hypothesis that this is a form of; else the name of its algorithm."""
+        return getattr(self.circuit.algorithm, "hypothesis", self.circuit.name)
 
-    intervention: Intervention
-    outcomes: Mapping[str, Outcome | None]
+    @property
+    def claims(self) -> tuple[str, ...]:
+        """The further claims of this form, such as ``even``."""
+        return tuple(getattr(self.circuit.algorithm, "claims", ()))
+
+    @classmethod
+    def of_circuit(
+        cls, circuit: Circuit, kind: Kind, thresholds: Thresholds, key: str, of: str | None = None
+    ) -> Candidate:
+        """A candidate with its description lengths."""
+        bits = {
+            delta: circuit.description_length(delta).bits_per_neuron
+            for delta in thresholds.relative_errors
+        }
+        return cls(key, kind, circuit, bits, of)
+
+
+def unused_key(name: str, taken: Collection[str]) -> str:
+    """The name, numbered where that is taken."""
+    key, number = name, 1
+    while key in taken:
+        number += 1
+        key = f"{name} #{number}"
+    return key

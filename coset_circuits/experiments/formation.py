@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -16,19 +17,22 @@ from coset_circuits.algorithms import Circuit, Classes
 from coset_circuits.algorithms.algorithm import fvu
 from coset_circuits.algorithms.joint import level_means
 from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.experiments.bench import Bench
+from coset_circuits.experiments.candidates import Candidate
 from coset_circuits.experiments.partitions import Partition, explained
+from coset_circuits.findings import Finding, Findings
 from coset_circuits.networks import load
 from coset_circuits.networks.model import GroupModel
 from coset_circuits.thresholds import Thresholds
 from coset_circuits.training import training_checkpoints
 
 
-@dataclass(frozen=True)
-class Formation:
+@dataclass(frozen=True, repr=False)
+class Formation(Findings):
     """What is left of each neuron's tables outside the cells that it ends with, step by step.
 
     Attributes:
-        algorithm: whose cells these are.
+        algorithm: the key of the candidate whose cells these are.
         steps: of the checkpoints, rising.
         fvu_left, fvu_right: NaN for neurons that the hypothesis does not explain in the end.
     """
@@ -37,6 +41,36 @@ class Formation:
     steps: tuple[int, ...]
     fvu_left: Float[Tensor, "steps d_mlp"]
     fvu_right: Float[Tensor, "steps d_mlp"]
+    bound: float
+
+    @property
+    def title(self) -> str:
+        return f"how the structure that {self.algorithm} ends with came about"
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row a checkpoint and side: quartiles over the neurons explained in the end."""
+        return pd.DataFrame(
+            {"step": step, "side": side, "low": low, "median": middle, "high": high}
+            for side in ("left", "right")
+            for step, low, middle, high in zip(
+                self.steps, *self.quartiles(side).tolist(), strict=True
+            )
+        )
+
+    def findings(self) -> Iterator[Finding]:
+        """The step from which on half of the explained neurons have formed."""
+        steps = [step for step in self.formed(self.bound) if step is not None]
+        explained = int((~self.fvu_left.isnan().any(0)).sum())
+        half = sorted(steps)[(explained - 1) // 2] if 2 * len(steps) >= explained > 0 else None
+        yield Finding(
+            "formation",
+            self.algorithm,
+            "step_half_formed",
+            half,
+            "steps",
+            source=f"first checkpoint from which half of {explained} neurons stay within an FVU of "
+            f"{self.bound:g}",
+        )
 
     def quartiles(self, side: str) -> Float[np.ndarray, "3 steps"]:
         """Over the neurons that are explained in the end: lower quartile, median, upper quartile.
@@ -55,7 +89,7 @@ class Formation:
         stays = (worse <= bound).flip(0).cummin(0).values.flip(0)
         return [self.steps[int(s.long().argmax())] if s.any() else None for s in stays.T]
 
-    def to_dict(self, thresholds: Thresholds) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As it stands in findings.json."""
         return {
             "algorithm": self.algorithm,
@@ -65,23 +99,38 @@ class Formation:
             "fvu_right": self.fvu_right.T.tolist(),
             "quartiles_left": self.quartiles("left").tolist(),
             "quartiles_right": self.quartiles("right").tolist(),
-            "formed": self.formed(thresholds.fvu),
+            "formed": self.formed(self.bound),
         }
 
 
-def formation(
-    network: GroupModel, circuits: Sequence[Circuit], thresholds: Thresholds
-) -> Formation | None:
-    """The formation of a trained network's structure, from the checkpoints beside its file.
+@dataclass(frozen=True)
+class FormationExperiment:
+    """The experiment: the checkpoints beside a trained network's file, seen by its final cells.
 
-    It is told by the first circuit whose cells leave the inputs some freedom and explain a neuron.
-    None where there is none, or where the network came with no checkpoints of its own shape.
+    The cells are those of the first hypothesis whose cells leave the inputs some freedom and
+    explain a neuron.
     """
+
+    id: str = "formation"
+    decides: bool = False
+    by_default: bool = True
+
+    def run(self, bench: Bench) -> Formation | None:
+        """None where no hypothesis has such cells, or where there are no checkpoints."""
+        bench.progress("checkpoints", 0, 1)
+        return formation(bench.network, bench.hypotheses, bench.thresholds)
+
+
+def formation(
+    network: GroupModel, candidates: Sequence[Candidate], thresholds: Thresholds
+) -> Formation | None:
+    """The formation of a trained network's structure; see :class:`FormationExperiment`."""
     checkpoints = _checkpoints(network)
-    chosen = next((found for c in circuits if (found := _cells(c, thresholds))), None)
+    chosen = next((cells for c in candidates if (cells := _cells(c, thresholds))), None)
     if chosen is None or not checkpoints:
         return None
-    circuit, left, right = chosen
+    candidate, left, right = chosen
+    circuit = candidate.circuit
     project_left, project_right = level_means(left), level_means(right)
     unknown = torch.from_numpy(~explained(circuit))
     found = []
@@ -98,7 +147,7 @@ def formation(
         ]
         found.append(torch.stack(sides))
     both = torch.stack(found)
-    return Formation(circuit.name, tuple(checkpoints), both[:, 0], both[:, 1])
+    return Formation(candidate.key, tuple(checkpoints), both[:, 0], both[:, 1], thresholds.fvu)
 
 
 def _checkpoints(network: GroupModel) -> dict[int, Path]:
@@ -112,9 +161,9 @@ def _checkpoints(network: GroupModel) -> dict[int, Path]:
         return {}
 
 
-def _cells(circuit: Circuit, thresholds: Thresholds) -> tuple[Circuit, Tensor, Tensor] | None:
-    """A circuit with its cells of both inputs, if these say something."""
-    found = {}
+def _cells(candidate: Candidate, thresholds: Thresholds) -> tuple[Candidate, Tensor, Tensor] | None:
+    """A candidate with its circuit's cells of both inputs, if these say something."""
+    circuit, found = candidate.circuit, {}
     for side in ("left", "right"):
         site = f"hook_{side}_pre"
         for classes in circuit.classes(site)[:1]:
@@ -122,7 +171,7 @@ def _cells(circuit: Circuit, thresholds: Thresholds) -> tuple[Circuit, Tensor, T
             labels = getattr(classes, side)
             if labels is not None and freedom is not None and freedom > thresholds.freedom:
                 found[side] = labels
-    return (circuit, found["left"], found["right"]) if len(found) == 2 else None
+    return (candidate, found["left"], found["right"]) if len(found) == 2 else None
 
 
 def _freedom(circuit: Circuit, site: str, classes: Classes) -> float | None:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from coset_circuits.algorithms import logit_similarity
 from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.experiments.bench import measured
 from coset_circuits.experiments.controls import relabelled_group
 from coset_circuits.experiments.gcr_result import (
     ALL_IRREPS,
@@ -38,7 +39,6 @@ from coset_circuits.experiments.gcr_result import (
     GCREvidence,
 )
 from coset_circuits.experiments.patching import Progress
-from coset_circuits.experiments.splice import measured
 from coset_circuits.groups import FiniteGroup, fourier_basis, power, transform
 from coset_circuits.networks import HiddenMoments, cross_entropy, hidden_moments
 from coset_circuits.networks.model import GroupModel

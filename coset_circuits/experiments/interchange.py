@@ -29,7 +29,8 @@ from torch import Tensor
 
 from coset_circuits.algorithms import Circuit, Classes, DoesNotApplyError
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.experiments.blocks import Blocks, ratio_interval, sample_blocks
+from coset_circuits.experiments.bench import measured
+from coset_circuits.experiments.blocks import Blocks, sample_blocks
 from coset_circuits.experiments.controls import relabelled_group
 from coset_circuits.experiments.counterfactuals import (
     CellDonors,
@@ -40,7 +41,8 @@ from coset_circuits.experiments.counterfactuals import (
 )
 from coset_circuits.experiments.neuron_sets import ALL, DULL, Groups, NeuronGroups, as_groups
 from coset_circuits.experiments.patching import Progress
-from coset_circuits.experiments.splice import Run, check_sites, measured, run_on
+from coset_circuits.experiments.splice import Run, check_sites, run_on
+from coset_circuits.findings.intervals import ratio_interval
 from coset_circuits.groups import FiniteGroup
 from coset_circuits.networks.model import NEURON_SITES, GroupModel
 from coset_circuits.thresholds import DEFAULT, Thresholds

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from coset_circuits.algorithms import SEEN_LOGITS, Circuit
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.networks import SilentSiteError
 from coset_circuits.networks.model import GroupModel
@@ -37,6 +38,10 @@ class Intervention:
         hooks: ``(model, pairs, seed)`` to fresh TransformerLens hooks for that batch of pairs.
         inputs: a map of the pairs, whose labels stay those of the original pairs.
         control: the id of the intervention with the same dull effect, to be read beside this one.
+        shows: what of the network it shows again to a fit that has seen it already, such as
+            :data:`~coset_circuits.algorithms.SEEN_LOGITS`; for that fit it is no evidence.
+        caution: what it cannot tell, where it is easily misread: a sentence, or a function of the
+            network and of whether the intervention separates any two hypotheses.
     """
 
     id: str
@@ -44,6 +49,16 @@ class Intervention:
     hooks: Callable[[GroupModel, Int[Tensor, "batch 2"], int], Hooks] = _no_hooks
     inputs: Callable[[Int[Tensor, "batch 2"]], Int[Tensor, "batch 2"]] | None = None
     control: str | None = None
+    shows: frozenset[str] = frozenset()
+    caution: str | Callable[[GroupModel, bool], str | None] | None = None
+
+    def is_used_by(self, circuit: Circuit) -> bool:
+        """Whether the circuit's fit has already seen what this shows."""
+        return bool(self.shows & circuit.seen)
+
+    def caution_on(self, network: GroupModel, separates: bool) -> str | None:
+        """The caution for one network; None where there is none."""
+        return self.caution(network, separates) if callable(self.caution) else self.caution
 
     def run(
         self, model: GroupModel, pairs: Int[Tensor, "batch 2"], seed: int = 0
@@ -134,26 +149,86 @@ def _always(function: Callable[[Tensor], Tensor]) -> Any:
     return _activation(lambda own: function)
 
 
+def _flips(network: GroupModel, separates: bool) -> str:
+    return "A flipped sign turns the answer into its opposite whatever the hypothesis; " + (
+        "where hypotheses differ, it is by the size of their logits."
+        if separates
+        else "it separates nothing here."
+    )
+
+
+def _only_scales(network: GroupModel, separates: bool) -> str | None:
+    if not network.is_unbiased or network.activation.name not in ("relu", "abs", "identity"):
+        return None
+    return (
+        "Without biases this is the same function as twice the activation. It tells how a "
+        "hypothesis scales (a product of both sides grows fourfold), not what is computed."
+    )
+
+
+_LOGITS = frozenset({SEEN_LOGITS})
+
 INTERVENTIONS: dict[str, Intervention] = {
     row.id: row
     for row in (
-        Intervention("base", "unchanged"),
-        Intervention("swap_tables", "embedding tables swapped", _swap_tables, control="mean_left"),
+        Intervention("base", "unchanged", shows=_LOGITS),
+        Intervention(
+            "swap_tables",
+            "embedding tables swapped",
+            _swap_tables,
+            control="mean_left",
+            caution=(
+                "Without their own matrices the swapped tables destroy the pre-activation: the "
+                "row cannot speak of cosets or irreps, and hypotheses are silent on the "
+                "embeddings."
+            ),
+        ),
         Intervention(
             "swap_inputs",
             "inputs swapped, labels kept",
             inputs=lambda pairs: pairs.flip(-1),
             control="commuting_pairs",
+            caution=(
+                "Any network that is right everywhere gives the share of commuting pairs, "
+                "whatever it computes inside."
+            ),
         ),
-        Intervention("sign_both", "both signs flipped", _scaled(-1, -1), control="sign_left"),
-        Intervention("sign_left", "left sign flipped", _scaled(-1, 1), control="mean_left"),
-        Intervention("sign_right", "right sign flipped", _scaled(1, -1), control="mean_left"),
-        Intervention("abs", "|x| for the activation", _always(torch.abs), control="double"),
+        Intervention(
+            "sign_both",
+            "both signs flipped",
+            _scaled(-1, -1),
+            control="sign_left",
+            shows=_LOGITS,
+            caution=(
+                "The even half of the activation does not see this: whatever the hypothesis, a "
+                "network whose linear half cancels is unmoved."
+            ),
+        ),
+        Intervention(
+            "sign_left", "left sign flipped", _scaled(-1, 1), control="mean_left", caution=_flips
+        ),
+        Intervention(
+            "sign_right", "right sign flipped", _scaled(1, -1), control="mean_left", caution=_flips
+        ),
+        Intervention(
+            "abs",
+            "|x| for the activation",
+            _always(torch.abs),
+            control="double",
+            caution=(
+                "Mostly a change of temperature: read it beside twice the activation, which "
+                "changes nothing else."
+            ),
+        ),
         Intervention(
             "double",
             "twice the activation",
             _activation(lambda own: lambda x: 2 * own(x)),
             control="scale_both_2",
+            caution=(
+                "A change of temperature and nothing else: the control of |x|, no evidence of "
+                "what is computed."
+            ),
         ),
         Intervention("noise_0_0.1", "noise N(0, 0.1)", _noise(0, 0.1), control="noise_rel_0.5"),
         Intervention("noise_0_1", "noise N(0, 1)", _noise(0, 1), control="noise_rel_0.5"),
@@ -166,8 +241,19 @@ INTERVENTIONS: dict[str, Intervention] = {
             control="noise_0_1",
         ),
         Intervention("scale_left_2", "left × 2", _scaled(2, 1), control="scale_both_2"),
-        Intervention("scale_both_2", "both × 2", _scaled(2, 2), control="double"),
-        Intervention("mean_left", "left replaced by its mean", _mean_left, control="sign_left"),
+        Intervention(
+            "scale_both_2", "both × 2", _scaled(2, 2), control="double", caution=_only_scales
+        ),
+        Intervention(
+            "mean_left",
+            "left replaced by its mean",
+            _mean_left,
+            control="sign_left",
+            caution=(
+                "Without the left input nothing can answer: it says that the left side matters, "
+                "no more."
+            ),
+        ),
         Intervention("square", "x² for the activation", _always(torch.square), control="abs"),
         Intervention(
             "identity", "identity for the activation", _always(lambda x: x), control="mean_left"

@@ -140,6 +140,25 @@ def measure(
     return {name: None if name in silent else tally.outcome() for name, tally in tallies.items()}
 
 
+class DistinctModels:
+    """Models by name, of which those with the same weights are run once for each experiment.
+
+    Forms of one hypothesis share claims, and controls that explain nothing are all the same.
+    """
+
+    def __init__(self, models: Mapping[str, GroupModel]) -> None:
+        first: dict[object, str] = {}
+        self._first = {name: first.setdefault(m.fingerprint(), name) for name, m in models.items()}
+        self._distinct = {name: models[name] for name in dict.fromkeys(self._first.values())}
+
+    def measure(
+        self, intervention: Intervention, pairs: Int[Tensor, "pairs 2"], seed: int = 0
+    ) -> dict[str, Outcome | None]:
+        """Every model under one intervention; see :func:`measure`."""
+        outcomes = measure(intervention, self._distinct, pairs, seed=seed)
+        return {name: outcomes[first] for name, first in self._first.items()}
+
+
 def pairs_to_use(pairs: int, wanted: int | None) -> int:
     """How many of so many pairs an experiment takes; None leaves it to their number."""
     if wanted is None:

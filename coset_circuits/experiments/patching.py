@@ -24,7 +24,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.experiments.blocks import Blocks, ratio_interval, sample_blocks
+from coset_circuits.experiments.bench import measured
+from coset_circuits.experiments.blocks import Blocks, sample_blocks
 from coset_circuits.experiments.counterfactuals import SIDES, Side, corrupted
 from coset_circuits.experiments.neuron_sets import ALL, Groups, NeuronGroups, as_groups
 from coset_circuits.experiments.splice import (
@@ -35,10 +36,10 @@ from coset_circuits.experiments.splice import (
     check_sites,
     difference,
     is_additive,
-    measured,
     run_on,
     scores,
 )
+from coset_circuits.findings.intervals import ratio_interval
 from coset_circuits.networks.model import GroupModel
 
 Direction = Literal["denoise", "noise"]

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.networks import SITES, SilentSiteError, cross_entropy
-from coset_circuits.networks.model import NEURON_SITES, GroupModel, Model
+from coset_circuits.networks.model import NEURON_SITES, GroupModel
 
 METRICS = ("accuracy", "counterfactual", "loss", "logit_difference", "logit_change")
 """Share of pairs with the own answer; share with the other one; cross-entropy of the own answer in
@@ -183,12 +183,6 @@ def run_on(model: GroupModel, pairs: Int[Tensor, "batch 2"]) -> Run:
     if is_additive(model):
         return AdditiveRun(model, pairs)
     return HookedRun(model, pairs)
-
-
-def measured(model: Model) -> Model:
-    """A copy in float64, without gradients and without the user's hooks: what is measured."""
-    with torch.inference_mode(False):
-        return model.unhooked().double().requires_grad_(False)
 
 
 def check_sites(

@@ -1,1 +1,19 @@
-"""What a measured figure is: intervals, statistics, storage."""
+"""What a measured figure is: findings, intervals, statistics over networks, storage."""
+
+from coset_circuits.findings.finding import (
+    Finding,
+    Findings,
+    FindingsBySubject,
+    defined,
+    from_table,
+    without_nan,
+)
+
+__all__ = [
+    "Finding",
+    "Findings",
+    "FindingsBySubject",
+    "defined",
+    "from_table",
+    "without_nan",
+]

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from types import FunctionType
 from typing import Any
 
-from coset_circuits.algorithms import Algorithm
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.experiments.interventions import INTERVENTIONS, Intervention
 
 ASKED = "asked.json"
 """Beside each kept findings.json: what was asked, and hashes that show that it is unchanged."""
 FINDINGS = "findings.json"
-_LIBRARY = frozenset(INTERVENTIONS.values())
-"""Told by their ids, since the hash of the package's code is in every question."""
 _OWN = {"findings.json", "report.html", "figures"}
 
 
@@ -98,44 +92,6 @@ class Kept:
         return own.with_name(f"{own.name}-{network[:8]}")
 
 
-def asked(
-    network: str,
-    naming: Sequence[str],
-    options: Mapping[str, Any],
-    algorithms: Sequence[Algorithm] = (),
-    interventions: Sequence[Intervention] = (),
-) -> dict[str, Any] | None:
-    """All that findings depend on, or None where that cannot be told.
-
-    Args:
-        network: the hash of the weights.
-        naming: what the network's label is taken from.
-        options: seed, pairs, thresholds, order, versions.
-        algorithms: an algorithm counts with its parameters, which its ``repr`` must show.
-        interventions: one from elsewhere counts with the files of its functions and the plain
-            values that they have closed over.
-    """
-    code = {_module_hash(type(a)) for a in algorithms}
-    if None in code or any(type(a).__repr__ is object.__repr__ for a in algorithms):
-        return None
-    try:
-        done = [
-            [i.id] if i in _LIBRARY else [i.id, i.title, i.control, _told(i.hooks), _told(i.inputs)]
-            for i in interventions
-        ]
-    except _UntoldError:
-        return None
-    found = {
-        "network": network,
-        "naming": list(naming),
-        "algorithms": [repr(a) for a in algorithms],
-        "interventions": done,
-        "options": dict(options),
-        "code": [source_hash(), *sorted(map(str, code))],
-    }
-    return json.loads(json.dumps(found))
-
-
 def check_writable(folder: Path) -> None:
     """Refuse a folder that cannot be written before minutes are spent.
 
@@ -180,34 +136,3 @@ def source_hash() -> str:
         whole.update(path.relative_to(root).as_posix().encode())
         whole.update(path.read_bytes())
     return whole.hexdigest()
-
-
-class _UntoldError(Exception):
-    """It cannot be told from another."""
-
-
-def _told(value: Any) -> Any:
-    """What a function, or a plain value that it uses, is, for JSON.
-
-    Raises:
-        _UntoldError: its code is in no file, or it holds more than plain values.
-    """
-    match value:
-        case None | bool() | int() | float() | str():
-            return value
-        case tuple() | list():
-            return [_told(item) for item in value]
-        case FunctionType():
-            if (code := _module_hash(value)) is None:
-                raise _UntoldError
-            cells = [cell.cell_contents for cell in value.__closure__ or ()]
-            return [code, value.__qualname__, _told(value.__defaults__), _told(cells)]
-    raise _UntoldError
-
-
-def _module_hash(kind: type | FunctionType) -> str | None:
-    """Of the file that defines it, which may be the user's own; None if there is none."""
-    try:
-        return hashlib.sha256(Path(inspect.getfile(kind)).read_bytes()).hexdigest()
-    except (OSError, TypeError):
-        return None

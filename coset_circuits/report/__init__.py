@@ -1,6 +1,34 @@
-"""Tables, figures and the HTML page of a comparison."""
+"""Tables, figures and pages of results; a result asks for them through ``presentation``."""
 
-from coset_circuits.report.folder import save
-from coset_circuits.report.terminal import plain_text, print_comparison
+from __future__ import annotations
+
+import os
+from functools import singledispatch
+from pathlib import Path
+from typing import Any
+
+from coset_circuits.comparison import Comparison, Ensemble
+from coset_circuits.report import ensemble as _ensemble
+from coset_circuits.report import folder as _folder
+from coset_circuits.report import terminal as _terminal
+from coset_circuits.report.terminal import print_comparison
 
 __all__ = ["plain_text", "print_comparison", "save"]
+
+
+@singledispatch
+def plain_text(result: Any, width: int = 80) -> str:
+    """A result as text without colour, no line longer than ``width``."""
+    raise TypeError(f"{type(result).__name__} has no text")
+
+
+@singledispatch
+def save(result: Any, folder: str | os.PathLike[str]) -> Path:
+    """Write a result's report into a folder; returns the folder."""
+    raise TypeError(f"{type(result).__name__} has no report")
+
+
+plain_text.register(Comparison, _terminal.plain_text)
+plain_text.register(Ensemble, _ensemble.plain_text)
+save.register(Comparison, _folder.save)
+save.register(Ensemble, _ensemble.save)

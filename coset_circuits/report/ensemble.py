@@ -14,8 +14,8 @@ from matplotlib.lines import Line2D
 from rich.console import Console
 from rich.text import Text
 
+from coset_circuits.comparison import Ensemble
 from coset_circuits.comparison.across import Stratum
-from coset_circuits.comparison.many import Ensemble
 from coset_circuits.report import html as h
 from coset_circuits.report import sheets as s
 from coset_circuits.report import tables as t
@@ -241,8 +241,8 @@ def front(stratum: Stratum, ax: Axes, relative_error: float) -> Axes:
         for name, circuit in network.circuits.items():
             error, bits = network.error(name), network.bits(name, relative_error)
             if error is not None and bits is not None:
-                shade = shades.get(circuit["control_of"] or name, INK)
-                mark = marks.get(name, MARKERS.get(circuit["kind"], "o"))
+                shade = shades.get(circuit.of or name, INK)
+                mark = marks.get(name, MARKERS.get(circuit.kind, "o"))
                 ax.plot(max(bits, 1e-3), error, mark, color=shade, ms=6, alpha=0.75)
     log_scale(ax, "x", plain_number, (1.0, 2.0, 5.0))
     ax.set_yscale("symlog", linthresh=0.01, linscale=0.5)

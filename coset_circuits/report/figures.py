@@ -258,7 +258,14 @@ def errors_by_intervention(comparison: Comparison, ax: Axes) -> Axes:
     """|Δlog10 loss| of every candidate in every row; hatched where it is silent."""
     found = t.log_loss_errors(comparison)
     ids = [row.intervention.id for row in comparison.rows]
-    _cells(ax, found, [[id in c.circuit.used_rows for id in ids] for c in comparison.candidates])
+    _cells(
+        ax,
+        found,
+        [
+            [row.intervention.is_used_by(c.circuit) for row in comparison.rows]
+            for c in comparison.candidates
+        ],
+    )
     ax.set_xlim(0, max(1, len(found)))
     ax.set_ylim(len(ids), 0)
     ax.set_yticks(np.arange(len(ids)) + 0.5, ids)

@@ -13,9 +13,9 @@ from torch import Tensor
 from coset_circuits.algorithms.algorithm import Tables, negligible
 from coset_circuits.algorithms.irrep import block_shares
 from coset_circuits.comparison import Comparison
-from coset_circuits.comparison.compare import without_nan
 from coset_circuits.experiments import Candidate
 from coset_circuits.experiments.neuron_sets import DULL
+from coset_circuits.findings import without_nan
 from coset_circuits.groups import FiniteGroup, Subgroup
 from coset_circuits.report import tables as t
 

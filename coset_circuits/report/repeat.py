@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import coset_circuits.algorithms
-from coset_circuits.algorithms import Algorithm, CosetAlgorithm, IrrepAlgorithm
+from coset_circuits.algorithms import Algorithm, default_algorithms
 from coset_circuits.comparison import Comparison
 from coset_circuits.experiments import INTERVENTIONS, Candidate, Intervention, Row
 from coset_circuits.networks import shipped
@@ -67,21 +67,12 @@ def _algorithms(comparison: Comparison) -> list[str] | None:
 
     An algorithm from elsewhere stands there by its name, for its user to fill in.
     """
-    known = {*(c.name for c in comparison.hypotheses), *comparison.not_applicable}
-    default = {v.name for a in (CosetAlgorithm(), IrrepAlgorithm()) for v in a.variants()}
-    if known == default:
+    algorithms = [c.circuit.algorithm for c in comparison.hypotheses]
+    names = {*(c.name for c in comparison.hypotheses), *comparison.not_applicable}
+    if None in algorithms or names == {a.name for a in default_algorithms()}:
         return None
-    chosen: list[str] = []
-    told: set[str] = set()
-    for candidate in comparison.hypotheses:
-        algorithm = candidate.circuit.algorithm
-        if algorithm is None:
-            return None
-        if candidate.name not in told:
-            ours = _is_ours(algorithm)
-            chosen.append(_call(algorithm) if ours else f"{type(algorithm).__name__}(...)")
-            told |= {variant.name for variant in algorithm.variants()}
-    return chosen or None
+    chosen = [a for a in algorithms if a is not None]
+    return [_call(a) if _is_ours(a) else f"{type(a).__name__}(...)" for a in chosen] or None
 
 
 def _interventions(comparison: Comparison) -> list[str] | None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from coset_circuits.algorithms import CLAIM_NOTES
 from coset_circuits.comparison.across import (
     BITS,
     PREDICTION_ERROR,
     Across,
-    NetworkFindings,
+    NetworkSummary,
     Stratum,
 )
 from coset_circuits.comparison.many import Ensemble
@@ -123,7 +124,7 @@ def all_hypotheses(ensemble: Ensemble) -> list[str]:
 def claims(ensemble: Ensemble) -> list[str]:
     """What the endings of the hypotheses' names stand for."""
     names = all_hypotheses(ensemble)
-    return [note for end, note in t.CLAIM_NOTES.items() if any(end in name for name in names)]
+    return [note for end, note in CLAIM_NOTES.items() if any(f"+{end}" in name for name in names)]
 
 
 def verdicts(stratum: Stratum) -> list[tuple[str, str]]:
@@ -133,7 +134,7 @@ def verdicts(stratum: Stratum) -> list[tuple[str, str]]:
         counts: dict[str, list[str]] = {}
         for name in stratum.hypotheses:
             having = [n for n in stratum.networks if name in n.circuits]
-            count = sum(name in n.verdict[word] for n in having)
+            count = sum(n.verdict.on(name) == word for n in having)
             if count:
                 counts.setdefault(f"{count} of {len(having)}", []).append(name)
         if counts:
@@ -195,12 +196,11 @@ def _networks(ensemble: Ensemble, label: Label) -> Sheet:
     )
 
 
-def _mark(network: NetworkFindings, name: str) -> str:
+def _mark(network: NetworkSummary, name: str) -> str:
     if name not in network.circuits:
         return t.MISSING
-    if name in network.verdict["supported"]:
-        return SUPPORTED
-    return REFUTED if name in network.verdict["refuted"] else NEITHER
+    verdict = network.verdict.on(name)
+    return {"supported": SUPPORTED, "refuted": REFUTED}.get(str(verdict), NEITHER)
 
 
 def _by_hypothesis(
@@ -208,14 +208,14 @@ def _by_hypothesis(
     label: Label,
     title: str,
     note: str,
-    show: Callable[[NetworkFindings, str], str],
+    show: Callable[[NetworkSummary, str], str],
 ) -> Sheet:
     """One figure of each hypothesis beside that of its control, and of each null."""
     names = all_hypotheses(ensemble)
     nulls = list(dict.fromkeys(n for network in ensemble for n in _of_kind(network, "null")))
     rows = []
     for network in ensemble:
-        controls = {c["control_of"]: n for n, c in network.circuits.items() if c["control_of"]}
+        controls = {c.of: n for n, c in network.circuits.items() if c.of}
         cells = [
             f"{show(network, n)}/{show(network, controls[n])}"
             if n in controls
@@ -227,19 +227,19 @@ def _by_hypothesis(
     return Sheet(title, note, ("network",), titles, tuple(rows))
 
 
-def _of_kind(network: NetworkFindings, kind: str) -> list[str]:
-    return [name for name, circuit in network.circuits.items() if circuit["kind"] == kind]
+def _of_kind(network: NetworkSummary, kind: str) -> list[str]:
+    return [name for name, circuit in network.circuits.items() if circuit.kind == kind]
 
 
-def _worst_accuracy(network: NetworkFindings, name: str) -> str:
+def _worst_accuracy(network: NetworkSummary, name: str) -> str:
     circuit = network.circuits.get(name)
-    value = None if circuit is None else circuit["prediction"]["worst_abs_delta_accuracy"]
+    value = None if circuit is None else circuit.prediction["worst_abs_delta_accuracy"]
     return t.decades(value)
 
 
 def _candidates(stratum: Stratum, label: Label) -> Sheet:
     candidates = dict.fromkeys(name for network in stratum.networks for name in network.circuits)
-    delta = next(iter(stratum.networks)).findings["thresholds"]["headline_error"]
+    delta = next(iter(stratum.networks)).summary.thresholds["headline_error"]
     rows = []
     for name in candidates:
         error = stratum.finding("prediction", name, "median_abs_delta_log10_loss")
@@ -333,11 +333,11 @@ def _predicted(
 
 
 def _separating(stratum: Stratum, id: str) -> int:
-    return sum(bool(n.rows[id, None, "loss"]["separates"]) for n in stratum.networks)
+    return sum(bool(n.rows[id, None, "loss"].separates) for n in stratum.networks)
 
 
 def _experiments(stratum: Stratum) -> list[str]:
-    ids = dict.fromkeys(id for network in stratum.networks for id, _, _ in network.rows)
+    ids = dict.fromkeys(f.experiment for n in stratum.networks for f in n.summary.findings)
     return [id for id in ids if stratum.finding(id, None, "accuracy") is not None]
 
 
@@ -385,6 +385,6 @@ def in_short(ensemble: Ensemble) -> dict[str, str]:
     short = {name: t.clean(text) for name, text in found.items()}
     for network in ensemble:
         for name, circuit in network.circuits.items():
-            of = circuit["control_of"]
+            of = circuit.of
             short.setdefault(name, f"{short[of]} (relab.)" if of in short else t.clean(name))
     return short

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import combinations
 
-from coset_circuits.comparison import Comparison, PredictionError
-from coset_circuits.comparison.compare import NETWORK, Candidate, versions
-from coset_circuits.comparison.verdict import errors
-from coset_circuits.experiments import Outcome, Row
+from coset_circuits.algorithms import CLAIM_NOTES
+from coset_circuits.comparison import Comparison
+from coset_circuits.comparison.summary import versions
+from coset_circuits.experiments import NETWORK, Candidate, Outcome, PredictionError, Row
+from coset_circuits.experiments.predictions import errors
 from coset_circuits.networks.checkpoints import weights_sha256
 from coset_circuits.thresholds import Thresholds
 
@@ -19,12 +20,6 @@ SILENT = "silent"
 MISSING = "–"
 SHORT = {"irrep-projected": "proj", "irrep-bilinear": "bilin"}
 
-CLAIM_NOTES = {
-    "+even": "+even: the hypothesis also claims that the linear half of the activation cancels in "
-    "the logits (ReLU(t) = t/2 + |t|/2).",
-    "+joint": "+joint: the unembedding's levels, as many as before, are fitted together to the "
-    "network's logits instead of neuron by neuron.",
-}
 FRONT_NOTE = (
     "An explanation should predict well and be short: low and to the left. The dull null (k-means "
     "levels, no group theory) and the raw weights need no explanation to predict, and are long for "
@@ -204,9 +199,11 @@ def _line(comparison: Comparison, row: Row, numbers: dict[str, int]) -> Interven
         predictions={n: reading(row.outcomes[n]) for n in names},
         relabelled={n: reading(row.outcomes[controls[n]]) for n in names if n in controls},
         control=_control(comparison, row.intervention.control, numbers),
-        used=frozenset(c.name for c in comparison.hypotheses if id in c.circuit.used_rows),
+        used=frozenset(
+            c.name for c in comparison.hypotheses if row.intervention.is_used_by(c.circuit)
+        ),
         separates=comparison.separations[id],
-        caution=_caution(comparison, id),
+        caution=_caution(comparison, row),
     )
 
 
@@ -227,37 +224,9 @@ def _control(
     return None
 
 
-def _caution(comparison: Comparison, id: str) -> str | None:
-    """What an easily misread row can and cannot tell."""
-    network = comparison.network
-    unbiased = network.is_unbiased and network.activation.name in ("relu", "abs", "identity")
-    flips = "A flipped sign turns the answer into its opposite whatever the hypothesis; " + (
-        "where hypotheses differ, it is by the size of their logits."
-        if comparison.separations[id]
-        else "it separates nothing here."
-    )
-    texts = {
-        "swap_tables": "Without their own matrices the swapped tables destroy the pre-activation: "
-        "the row cannot speak of cosets or irreps, and hypotheses are silent on the embeddings.",
-        "swap_inputs": "Any network that is right everywhere gives the share of commuting pairs, "
-        "whatever it computes inside.",
-        "sign_both": "The even half of the activation does not see this: whatever the hypothesis, "
-        "a network whose linear half cancels is unmoved.",
-        "sign_left": flips,
-        "sign_right": flips,
-        "abs": "Mostly a change of temperature: read it beside twice the activation, which changes "
-        "nothing else.",
-        "double": "A change of temperature and nothing else: the control of |x|, no evidence of "
-        "what is computed.",
-        "mean_left": "Without the left input nothing can answer: it says that the left side "
-        "matters, no more.",
-    }
-    if id == "scale_both_2" and unbiased:
-        return (
-            "Without biases this is the same function as twice the activation. It tells how a "
-            "hypothesis scales (a product of both sides grows fourfold), not what is computed."
-        )
-    return texts.get(id)
+def _caution(comparison: Comparison, row: Row) -> str | None:
+    separates = bool(comparison.separations[row.intervention.id])
+    return row.intervention.caution_on(comparison.network, separates)
 
 
 def front(comparison: Comparison) -> list[FrontLine]:
@@ -313,12 +282,14 @@ def circumstances(comparison: Comparison) -> list[tuple[str, str]]:
 
 def footnotes(comparison: Comparison) -> list[str]:
     """What must be read with the interventions table, and the comparison's own notes."""
-    names = [c.name for c in comparison.hypotheses]
-    notes = [note for claim, note in CLAIM_NOTES.items() if any(claim in name for name in names)]
+    claims = {claim for candidate in comparison.hypotheses for claim in candidate.claims}
+    notes = [note for claim, note in CLAIM_NOTES.items() if claim in claims]
     users: dict[frozenset[str], list[str]] = defaultdict(list)
     for candidate in comparison.hypotheses:
-        if candidate.circuit.used_rows:
-            users[candidate.circuit.used_rows].append(clean(candidate.name))
+        used = [row.intervention for row in comparison.rows]
+        rows = frozenset(i.id for i in used if i.is_used_by(candidate.circuit))
+        if rows:
+            users[rows].append(clean(candidate.name))
     for rows, fitted in users.items():
         notes.append(
             f"The fit of {' and of '.join(fitted)} has already used what is observed under "

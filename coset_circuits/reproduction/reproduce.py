@@ -11,12 +11,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from coset_circuits.comparison.compare import versions, without_nan
-from coset_circuits.comparison.many import Report, none_of, unused_name
+from coset_circuits.comparison.many import none_of, unused_name
+from coset_circuits.comparison.question import asked
 from coset_circuits.comparison.sources import Given, Source, sources
+from coset_circuits.comparison.summary import versions
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.findings.storage import FINDINGS, Kept, asked, source_hash
+from coset_circuits.findings import without_nan
+from coset_circuits.findings.storage import FINDINGS, Kept, source_hash
 from coset_circuits.networks import shipped
+from coset_circuits.progress import Progress
 from coset_circuits.report.folder import write
 from coset_circuits.reproduction.artifact import Artifact, Kind, Part, Seen
 from coset_circuits.reproduction.section7 import RELEASED
@@ -159,7 +162,7 @@ def reproduce(
     out: str | os.PathLike[str] | None = None,
     seed: int = 0,
     order: str | None = None,
-    progress: Report | None = None,
+    progress: Progress | None = None,
 ) -> Reproduction:
     """Tables and figures of Stander et al. from networks: theirs, ours, and the controls.
 
@@ -232,7 +235,7 @@ class _Reader:
         folder: Path | None,
         seed: int,
         order: str | None,
-        progress: Report | None,
+        progress: Progress | None,
         count: int,
     ) -> None:
         self.looks, self.seed, self.order, self.progress = looks, seed, order, progress

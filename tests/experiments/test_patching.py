@@ -12,7 +12,8 @@ from transformer_lens.tools import analysis
 
 import coset_circuits as cc
 from coset_circuits import CosetAlgorithm, CosetCircuitsError, GroupMLP, IrrepAlgorithm
-from coset_circuits.experiments.blocks import mean_interval, ratio_interval, sample_blocks
+from coset_circuits.experiments.bench import measured
+from coset_circuits.experiments.blocks import sample_blocks
 from coset_circuits.experiments.counterfactuals import corrupted, source_pairs
 from coset_circuits.experiments.neuron_sets import ALL, as_groups, neuron_groups
 from coset_circuits.experiments.patching import (
@@ -20,14 +21,8 @@ from coset_circuits.experiments.patching import (
     attribution_patching,
     path_patching,
 )
-from coset_circuits.experiments.splice import (
-    METRICS,
-    NEURON_SITES,
-    AdditiveRun,
-    HookedRun,
-    measured,
-    scores,
-)
+from coset_circuits.experiments.splice import METRICS, NEURON_SITES, AdditiveRun, HookedRun, scores
+from coset_circuits.findings.intervals import mean_interval, ratio_interval
 from coset_circuits.networks import SITES, SilentSiteError, cross_entropy
 
 

@@ -1,0 +1,95 @@
+"""Which claim of a hypothesis brings its error in: each claim alone, the rest the network's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+
+from coset_circuits.experiments.bench import Bench
+from coset_circuits.experiments.candidates import NETWORK
+from coset_circuits.experiments.interventions import INTERVENTIONS
+from coset_circuits.experiments.measure import DistinctModels
+from coset_circuits.experiments.predictions import Row, errors
+from coset_circuits.findings import Finding, Findings
+from coset_circuits.networks.model import GroupModel
+
+ROWS = ("base", "abs", "noise_0_1", "scale_left_2")
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """The error that one claim alone brings into the network: median |Δlog10 loss| over a few rows.
+
+    Attributes:
+        algorithm: the key of the candidate whose claim it is.
+    """
+
+    algorithm: str
+    claim: str
+    median_log_loss: float
+
+
+@dataclass(frozen=True, repr=False)
+class ClaimErrors(Findings):
+    """The errors of single claims, in decades."""
+
+    network: str
+    attributions: Sequence[Attribution]
+
+    @property
+    def title(self) -> str:
+        return f"single claims in {self.network}, median |Δlog10 loss| in decades"
+
+    def to_dataframe(self) -> pd.DataFrame:
+        return pd.DataFrame(
+            [vars(item) for item in self.attributions],
+            columns=["algorithm", "claim", "median_log_loss"],
+        )
+
+    def findings(self) -> Iterator[Finding]:
+        for item in self.attributions:
+            yield Finding(
+                f"claim_{item.claim}",
+                item.algorithm,
+                "median_abs_delta_log10_loss",
+                item.median_log_loss,
+                "decades",
+                source=f"computed: one claim alone, rows {', '.join(ROWS)}",
+            )
+
+
+@dataclass(frozen=True)
+class Claims:
+    """The experiment: ``circuit.surrogate({claim})`` for each claim of each hypothesis."""
+
+    id: str = "claims"
+    decides: bool = False
+    by_default: bool = True
+
+    def run(self, bench: Bench) -> ClaimErrors:
+        """Measure every claim over a few interventions."""
+        bench.progress("single claims", 0, 1)
+        surrogates: dict[tuple[str, str], GroupModel] = {
+            (candidate.key, claim): candidate.circuit.surrogate({claim})
+            for candidate in bench.hypotheses
+            if len(candidate.circuit.default_claims) > 1
+            for claim in sorted(candidate.circuit.default_claims)
+        }
+        # Numbered, since a key may be any text.
+        numbered = {str(i): model for i, model in enumerate(surrogates.values())}
+        models = DistinctModels({NETWORK: bench.network, **numbered})
+        rows = [
+            Row(row, models.measure(row, bench.sample, bench.seed))
+            for row in map(INTERVENTIONS.__getitem__, ROWS)
+        ]
+        attributions = []
+        for (key, claim), name in zip(surrogates, numbered, strict=True):
+            deltas = [
+                e[0] for row in rows if (e := errors(row, name, bench.thresholds)) is not None
+            ]
+            median = float(torch.tensor(deltas).median())
+            attributions.append(Attribution(key, claim, median))
+        return ClaimErrors(bench.network.label, attributions)

@@ -1,0 +1,289 @@
+"""What hypotheses predict of interventions: the experiment that decides.
+
+The same hooks are put on the network and on every candidate's surrogate; no prediction is typed in.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from coset_circuits.experiments.bench import Bench
+from coset_circuits.experiments.candidates import NETWORK, Candidate
+from coset_circuits.experiments.controls import commuting_fraction
+from coset_circuits.experiments.interventions import INTERVENTIONS, Intervention
+from coset_circuits.experiments.measure import DistinctModels, Outcome, measure
+from coset_circuits.findings import Finding, Findings
+from coset_circuits.findings.intervals import normal_interval
+from coset_circuits.thresholds import Thresholds
+
+
+@dataclass(frozen=True)
+class Row:
+    """One intervention, and what network and surrogates answer under it, by key (None: silent)."""
+
+    intervention: Intervention
+    outcomes: Mapping[str, Outcome | None]
+
+
+@dataclass(frozen=True)
+class PredictionError:
+    """How far a surrogate's predictions are off, over the rows on which it is not silent.
+
+    Attributes:
+        rows: how many rows that is.
+        median_log_loss, worst_log_loss: of |Δ log10 mean loss|, in decades.
+        mean_accuracy, worst_accuracy: of |Δ accuracy|.
+        same_answer, logit_r2: medians over rows of the per-input agreement.
+    """
+
+    rows: int
+    median_log_loss: float
+    worst_log_loss: float
+    mean_accuracy: float
+    worst_accuracy: float
+    same_answer: float
+    logit_r2: float
+
+
+@dataclass(frozen=True, repr=False)
+class Predictions(Findings):
+    """What was observed and predicted, row by row.
+
+    Attributes:
+        base: the network's outcome over *all* pairs.
+        rows: the interventions, over ``pairs`` pairs.
+        predicted: each candidate's prediction error, by its key.
+        separations: for each intervention the pairs of hypotheses that it separates.
+        swapped_commuting: share of commuting pairs, the exact accuracy under swapped inputs of any
+            network that is right everywhere; None for a network that is not.
+    """
+
+    network: str
+    candidates: Sequence[Candidate]
+    base: Outcome
+    rows: list[Row]
+    pairs: int
+    is_sampled: bool
+    predicted: Mapping[str, PredictionError]
+    separations: Mapping[str, tuple[tuple[str, str], ...]]
+    swapped_commuting: float | None
+
+    @property
+    def title(self) -> str:
+        return f"interventions on {self.network}, {self.source}"
+
+    @property
+    def source(self) -> str:
+        """What the figures were computed over."""
+        return f"computed over {'a sample of' if self.is_sampled else 'all'} {self.pairs} pairs"
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row an intervention and model, the network's first: accuracy, and loss in nats."""
+        return pd.DataFrame(
+            {
+                "intervention": row.intervention.id,
+                "model": key,
+                "accuracy": None if outcome is None else outcome.accuracy,
+                "loss": None if outcome is None else outcome.loss,
+            }
+            for row in self.rows
+            for key, outcome in row.outcomes.items()
+        )
+
+    def findings(self) -> Iterator[Finding]:
+        for row in self.rows:
+            for key, outcome in row.outcomes.items():
+                for quantity in ("accuracy", "loss"):
+                    yield self._finding(row, key, quantity, outcome)
+
+    def _finding(self, row: Row, key: str, quantity: str, outcome: Outcome | None) -> Finding:
+        subject = None if key == NETWORK else key
+        more: dict[str, object] = {}
+        if outcome is None:
+            more = {"silent": True}
+        elif quantity == "loss":
+            more = {"median": outcome.median_loss}
+        elif subject is not None:
+            more = {"same_answer": outcome.same_answer, "logit_r2": outcome.logit_r2}
+        pairs = self.separations[row.intervention.id]
+        return Finding(
+            row.intervention.id,
+            subject,
+            quantity,
+            _value(outcome, quantity),
+            _UNITS[quantity],
+            interval=self._interval(outcome, quantity),
+            control=self._control(row, key, quantity),
+            separates=tuple(pair for pair in pairs if subject is None or subject in pair),
+            source=self.source,
+            more=more,
+        )
+
+    def _control(self, row: Row, key: str, quantity: str) -> Finding | None:
+        """The network: the matched intervention. A hypothesis: itself on a relabelled group."""
+        wanted, source = row.intervention.control, self.source
+        experiment: str | None = row.intervention.id
+        subject = None
+        if key != NETWORK:
+            subject = next((c.key for c in self.candidates if c.of == key), None)
+            value = None if subject is None else _value(row.outcomes[subject], quantity)
+        elif wanted == "commuting_pairs":
+            experiment, source = wanted, "exact: conjugacy classes / order"
+            value = self.swapped_commuting if quantity == "accuracy" else None
+        else:
+            experiment = wanted
+            matched = next((r for r in self.rows if r.intervention.id == wanted), None)
+            value = None if matched is None else _value(matched.outcomes[NETWORK], quantity)
+        if value is None or experiment is None:
+            return None
+        return Finding(experiment, subject, quantity, value, _UNITS[quantity], source=source)
+
+    def _interval(self, outcome: Outcome | None, quantity: str) -> tuple[float, float] | None:
+        """None where every pair was measured, which leaves nothing to chance."""
+        if outcome is None or not self.is_sampled:
+            return None
+        return normal_interval(outcome.correct if quantity == "accuracy" else outcome.losses)
+
+
+_UNITS = {"accuracy": "fraction", "loss": "nats"}
+
+
+def _value(outcome: Outcome | None, quantity: str) -> float | None:
+    if outcome is None:
+        return None
+    return outcome.accuracy if quantity == "accuracy" else outcome.loss
+
+
+@dataclass(frozen=True)
+class Interventions:
+    """The experiment: every intervention on the network and on all surrogates."""
+
+    interventions: Sequence[Intervention] = field(
+        default_factory=lambda: tuple(INTERVENTIONS.values())
+    )
+    id: str = "interventions"
+    decides: bool = True
+    by_default: bool = True
+
+    def run(self, bench: Bench) -> Predictions:
+        """Measure all rows over the bench's sample of pairs, and the base over all pairs."""
+        network, count = bench.network, 1 + len(self.interventions)
+        every = network.group.pairs()
+        bench.progress("all pairs", 0, count)
+        base = measure(INTERVENTIONS["base"], {NETWORK: network}, every)[NETWORK]
+        assert base is not None
+        rows, models = [], DistinctModels(bench.models)
+        for number, intervention in enumerate(self.interventions, 1):
+            bench.progress(intervention.title, number, count)
+            outcomes = models.measure(intervention, bench.sample, bench.seed)
+            rows.append(Row(intervention, outcomes))
+        predicted = {c.key: prediction_error(rows, c, bench.thresholds) for c in bench.candidates}
+        return Predictions(
+            network=network.label,
+            candidates=bench.candidates,
+            base=base,
+            rows=rows,
+            pairs=len(bench.sample),
+            is_sampled=len(bench.sample) < len(every),
+            predicted=predicted,
+            separations=separated(rows, bench.candidates, predicted, bench.thresholds),
+            swapped_commuting=commuting_fraction(network.group) if base.accuracy == 1 else None,
+        )
+
+
+def log_loss(outcome: Outcome, thresholds: Thresholds) -> float:
+    """log10 of the mean loss in nats, floored."""
+    return math.log10(max(outcome.loss, thresholds.loss_floor))
+
+
+def errors(
+    row: Row, name: str, thresholds: Thresholds, reference: str = NETWORK
+) -> tuple[float, float] | None:
+    """|Δ log10 loss| and |Δ accuracy| between two models in a row; None where one is silent."""
+    mine, other = row.outcomes.get(name), row.outcomes[reference]
+    if mine is None or other is None:
+        return None
+    return (
+        abs(log_loss(mine, thresholds) - log_loss(other, thresholds)),
+        abs(mine.accuracy - other.accuracy),
+    )
+
+
+def candidate_errors(
+    row: Row, candidate: Candidate, thresholds: Thresholds
+) -> tuple[float, float] | None:
+    """A candidate's errors in a row; None where it is silent or its fit has used the row."""
+    if row.intervention.is_used_by(candidate.circuit):
+        return None
+    return errors(row, candidate.key, thresholds)
+
+
+def prediction_error(
+    rows: Sequence[Row], candidate: Candidate, thresholds: Thresholds
+) -> PredictionError:
+    """One surrogate's errors over all rows that can speak about it."""
+    found = [(row, candidate_errors(row, candidate, thresholds)) for row in rows]
+    kept = [(row.outcomes[candidate.key], e) for row, e in found if e is not None]
+    nan = float("nan")
+    if not kept:
+        return PredictionError(0, nan, nan, nan, nan, nan, nan)
+    losses, accuracies = np.array([e for _, e in kept]).T
+    outcomes = [outcome for outcome, _ in kept if outcome is not None]
+    return PredictionError(
+        rows=len(kept),
+        median_log_loss=float(np.median(losses)),
+        worst_log_loss=float(losses.max()),
+        mean_accuracy=float(accuracies.mean()),
+        worst_accuracy=float(accuracies.max()),
+        same_answer=float(np.median([o.same_answer for o in outcomes])),
+        # Undefined where the network's own logits are constant.
+        logit_r2=float(np.median([r for o in outcomes if not math.isnan(r := o.logit_r2)] or nan)),
+    )
+
+
+def separated(
+    rows: Sequence[Row],
+    candidates: Sequence[Candidate],
+    predicted: Mapping[str, PredictionError],
+    thresholds: Thresholds,
+) -> dict[str, tuple[tuple[str, str], ...]]:
+    """For each row the pairs of hypotheses that it separates.
+
+    Two surrogates are separated when they disagree by more than the threshold and by more than
+    both their own prediction errors together (median of log10 loss, mean of accuracy). A row that
+    the fit of one has used separates it from nothing.
+    """
+    result = {}
+    hypotheses = [c for c in candidates if c.kind == "hypothesis"]
+    for row in rows:
+        scored = [c.key for c in hypotheses if not row.intervention.is_used_by(c.circuit)]
+        pairs = [
+            (one, two)
+            for one, two in combinations(scored, 2)
+            if _differ(row, (one, two), predicted, thresholds)
+        ]
+        result[row.intervention.id] = tuple(pairs)
+    return result
+
+
+def _differ(
+    row: Row,
+    pair: tuple[str, str],
+    predicted: Mapping[str, PredictionError],
+    thresholds: Thresholds,
+) -> bool:
+    one, two = pair
+    apart = errors(row, one, thresholds, reference=two)
+    if apart is None:
+        return False
+    own_loss = predicted[one].median_log_loss + predicted[two].median_log_loss
+    own_accuracy = predicted[one].mean_accuracy + predicted[two].mean_accuracy
+    return apart[0] > max(thresholds.separation_log_loss, own_loss) or apart[1] > max(
+        thresholds.separation_accuracy, own_accuracy
+    )

@@ -1,0 +1,18 @@
+"""The experiments that the library knows. A new one is one more line here."""
+
+from __future__ import annotations
+
+from coset_circuits.experiments.claims import Claims
+from coset_circuits.experiments.experiment import Experiment
+from coset_circuits.experiments.formation import FormationExperiment
+from coset_circuits.experiments.predictions import Interventions
+
+EXPERIMENTS: dict[str, Experiment] = {
+    experiment.id: experiment
+    for experiment in (
+        Interventions(),
+        Claims(),
+        FormationExperiment(),
+    )
+}
+"""Every experiment by its id. Those that are ``by_default`` run in every comparison."""

@@ -1,0 +1,240 @@
+"""One measured figure, and what an experiment gives: figures beside what it took to get them."""
+
+from __future__ import annotations
+
+import html
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One measured figure with its unit, its interval, its control and its source.
+
+    Attributes:
+        experiment: the id of the experiment or intervention.
+        subject: the key of the candidate that it is about; None for the network itself.
+        quantity: what was measured, such as ``accuracy``.
+        value: None where the subject says nothing, or where the figure is not defined.
+        unit: such as ``fraction``, ``nats``, ``decades``, ``bits``.
+        at: which figure of the experiment it is, where there are several: a site, a neuron set, …
+        interval: 95%; None where nothing is left to chance.
+        control: the same figure where nothing should be found, or where a dull cause is held fixed.
+        separates: keys of the hypotheses that this experiment tells apart, in pairs.
+        source: how it was computed.
+        more: further figures that belong to this one, by their names.
+    """
+
+    experiment: str
+    subject: str | None
+    quantity: str
+    value: float | None
+    unit: str
+    at: Mapping[str, Any] = field(default_factory=dict)
+    interval: tuple[float, float] | None = None
+    control: Finding | None = None
+    separates: tuple[tuple[str, str], ...] = ()
+    source: str = ""
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What tells this finding from the others of a comparison."""
+        return self.experiment, self.subject, self.quantity, *sorted(self.at.items())
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it stands in findings.json."""
+        entry: dict[str, Any] = {
+            "experiment": self.experiment,
+            "subject": self.subject,
+            "algorithm": self.subject,
+            "quantity": self.quantity,
+            "value": self.value,
+            "unit": self.unit,
+            "interval": None if self.interval is None else list(self.interval),
+            "control": None if self.control is None else self.control.to_dict(),
+            "separates": [list(pair) for pair in self.separates],
+            "source": self.source,
+        }
+        if self.at:
+            entry["at"] = dict(self.at)
+        return entry | dict(self.more)
+
+    @classmethod
+    def from_dict(cls, entry: Mapping[str, Any]) -> Finding:
+        """The finding that :meth:`to_dict` wrote."""
+        plain = ("experiment", "subject", "quantity", "value", "unit", "source")
+        read = {name: entry[name] for name in plain}
+        rest = {*plain, "algorithm", "interval", "control", "separates", "at"}
+        return cls(
+            **read,
+            at=entry.get("at", {}),
+            interval=None if entry["interval"] is None else tuple(entry["interval"]),
+            control=None if entry["control"] is None else cls.from_dict(entry["control"]),
+            separates=tuple((one, two) for one, two in entry["separates"]),
+            more={name: value for name, value in entry.items() if name not in rest},
+        )
+
+
+class Findings(ABC):
+    """What one experiment gives: its figures, and the tables that a reader sees.
+
+    A subclass keeps whatever tensors it took to get them. Everything else that shows findings
+    (print, notebook, report, findings.json, figures over networks) works on these few members.
+    """
+
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """What was measured on what, in one line."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Sentences that must be read with the figures."""
+        return ()
+
+    @abstractmethod
+    def to_dataframe(self) -> pd.DataFrame:
+        """The figures as a table."""
+
+    @abstractmethod
+    def findings(self) -> Iterator[Finding]:
+        """Every figure that a comparison keeps."""
+
+    def tables(self) -> Mapping[str, pd.DataFrame]:
+        """What a reader is shown, by caption; by default :meth:`to_dataframe` without one."""
+        return {"": self.to_dataframe()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Title, notes and findings, for JSON."""
+        return without_nan(
+            {
+                "title": self.title,
+                "notes": list(self.notes),
+                "findings": [finding.to_dict() for finding in self.findings()],
+            }
+        )
+
+    def __str__(self) -> str:
+        parts = [self.title]
+        for caption, table in self.tables().items():
+            parts += [caption] if caption else []
+            parts.append(table.to_string(index=False, float_format=number, na_rep="–"))
+        return "\n".join([*parts, *self.notes])
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.title})"
+
+    def _repr_html_(self) -> str:
+        parts = [f"<p>{html.escape(self.title)}</p>"]
+        for caption, table in self.tables().items():
+            parts += [f"<p>{html.escape(caption)}</p>"] if caption else []
+            parts.append(table.to_html(index=False, float_format=number, na_rep="–"))
+        notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
+        return "".join(parts) + (f"<ul>{notes}</ul>" if notes else "")
+
+
+@dataclass(frozen=True, repr=False)
+class FindingsBySubject(Findings):
+    """The findings of one experiment on several hypotheses, by the candidates' keys.
+
+    Attributes:
+        experiment: the experiment's id.
+        parts: what each hypothesis gave.
+        missing: hypotheses that could not be measured, and why.
+    """
+
+    experiment: str
+    parts: Mapping[str, Findings]
+    missing: Mapping[str, str]
+
+    @property
+    def title(self) -> str:
+        return f"{self.experiment} of {len(self.parts)} hypotheses"
+
+    @property
+    def notes(self) -> Sequence[str]:
+        absent = [f"{key}: {why}" for key, why in self.missing.items()]
+        return [
+            *dict.fromkeys(note for part in self.parts.values() for note in part.notes),
+            *absent,
+        ]
+
+    def findings(self) -> Iterator[Finding]:
+        for key, part in self.parts.items():
+            for finding in part.findings():
+                yield replace(finding, subject=key)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        frames = [part.to_dataframe().assign(hypothesis=key) for key, part in self.parts.items()]
+        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+    def tables(self) -> Mapping[str, pd.DataFrame]:
+        return {
+            ": ".join(filter(None, (part.title, caption))): table
+            for part in self.parts.values()
+            for caption, table in part.tables().items()
+        }
+
+
+def number(value: float) -> str:
+    """A figure in a table: four significant digits."""
+    return f"{value:.4g}"
+
+
+def without_nan(value: Any) -> Any:
+    """The same with None for every number that JSON has no word for."""
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def from_table(
+    frame: pd.DataFrame,
+    experiment: str,
+    *,
+    at: Sequence[str],
+    units: Mapping[str, str],
+    control: Mapping[str, str] | None = None,
+    interval: Mapping[str, tuple[str, str]] | None = None,
+    source: str = "",
+    keep: Callable[[Mapping[str, Any]], bool] = lambda row: True,
+) -> Iterator[Finding]:
+    """A finding for each row and quantity of a table.
+
+    Args:
+        at: the columns that tell rows apart.
+        units: the columns that are figures, with their units.
+        control: for a figure, the column that holds its control's value.
+        interval: for a figure, the columns that hold its bounds.
+        keep: which rows count; all by default.
+    """
+    for row in frame.to_dict("records"):
+        if not keep(row):
+            continue
+        place = {name: row[name] for name in at}
+        for quantity, unit in units.items():
+            beside = (control or {}).get(quantity)
+            bounds = (interval or {}).get(quantity)
+            low, high = (None, None) if bounds is None else (row[name] for name in bounds)
+            figure = Finding(experiment, None, quantity, defined(row[quantity]), unit, place)
+            yield replace(
+                figure,
+                interval=None if defined(low) is None or defined(high) is None else (low, high),
+                control=None
+                if beside is None or defined(row[beside]) is None
+                else replace(figure, value=row[beside], source=f"control: {beside}"),
+                source=source,
+            )
+
+
+def defined(value: float | None) -> float | None:
+    """The figure, or None where it is not a finite number."""
+    return None if value is None or not math.isfinite(value) else float(value)
