@@ -78,8 +78,8 @@ def joint_unembedding(
     """The unembedding that makes a surrogate's logits the network's, as nearly as is allowed.
 
     Minimises Σ‖(post @ U − logits)C‖² + Σ_j λ_j‖U_j − start_j‖² over allowed U by conjugate
-    gradients, where C takes the mean over the outputs off, λ_j is pairs·(noise·std(pre_j))² and start
-    is the surrogate's unembedding so far.
+    gradients, where C takes the mean over the outputs off, λ_j is pairs·(noise·std(pre_j))² and
+    start is the surrogate's unembedding so far.
 
     Args:
         network: whose logits are fitted.

@@ -74,8 +74,8 @@ class Kept:
         # An older note must not vouch for a new report that is only half written.
         (place / ASKED).unlink(missing_ok=True)
         save(place)
-        content = (place / FINDINGS).read_bytes()
-        note = {**asked, "findings_sha256": hashlib.sha256(content).hexdigest()}
+        written = (place / FINDINGS).read_bytes()
+        note = {**asked, "findings_sha256": hashlib.sha256(written).hexdigest()}
         partial = place / f".{ASKED}.{os.getpid()}.partial"
         partial.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
         partial.replace(place / ASKED)
