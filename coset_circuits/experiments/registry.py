@@ -5,7 +5,9 @@ from __future__ import annotations
 from coset_circuits.experiments.claims import Claims
 from coset_circuits.experiments.experiment import Experiment
 from coset_circuits.experiments.formation import FormationExperiment
+from coset_circuits.experiments.gcr import GCRExperiment
 from coset_circuits.experiments.predictions import Interventions
+from coset_circuits.experiments.substitution import SubstitutionExperiment
 
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.id: experiment
@@ -13,6 +15,8 @@ EXPERIMENTS: dict[str, Experiment] = {
         Interventions(),
         Claims(),
         FormationExperiment(),
+        SubstitutionExperiment(),
+        GCRExperiment(),
     )
 }
 """Every experiment by its id. Those that are ``by_default`` run in every comparison."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.experiments import gcr_evidence
-from coset_circuits.experiments.gcr_result import (
+from coset_circuits.experiments.gcr import (
     ALL_IRREPS,
     ANSWERS,
     CHANCE,
