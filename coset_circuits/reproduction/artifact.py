@@ -9,7 +9,6 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from coset_circuits.findings.statistics import Estimate, Statistic, estimates, share
@@ -151,7 +150,6 @@ class Drawing:
         """The picture, drawn."""
         with look():
             figure = Figure(figsize=self.size, layout="constrained")
-            FigureCanvasAgg(figure)
             rows, columns = len(self.panels), max(map(len, self.panels))
             for i, row in enumerate(self.panels):
                 for j, panel in enumerate(row):
@@ -245,6 +243,11 @@ def show(value: Value, unit: Unit) -> str:
     if unit == "nats":
         return t.loss(value)
     return f"{value:,.12g}" if unit == "count" else f"{value:.3g}"
+
+
+def columns(*units: tuple[Unit, str]) -> dict[str, Unit]:
+    """The columns of a table, in order: ``columns(("text", "step"), ("nats", "mean, median"))``."""
+    return {name: unit for unit, names in units for name in names.split(", ")}
 
 
 def centre(values: Sequence[float | None], statistic: Statistic = "mean") -> float | None:

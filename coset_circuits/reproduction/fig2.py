@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.report.axes import legend_above
 from coset_circuits.report.style import FAINT, INK, colour
-from coset_circuits.reproduction.artifact import Artifact, Drawing, Line, Networks, Part, Table
+from coset_circuits.reproduction import artifact as art
 from coset_circuits.reproduction.study import Study
 
 PATHS = {"even·even": (1, 1), "odd·odd": (-1, -1), "even·odd": (1, -1), "odd·even": (-1, 1)}
@@ -23,14 +23,11 @@ PATHS = {"even·even": (1, 1), "odd·odd": (-1, -1), "even·odd": (1, -1), "odd�
 FIRES = 1.0
 """Half of the pre-activation of the one path that fires, with levels ±1."""
 
-_COLUMNS = {
-    "left": "left",
-    "right": "right",
-    "sum": "pre",
-    "s.d.": "pre_sd",
-    "activation": "post",
-    "even products": "products_inside",
-}
+_COLUMNS = art.columns(
+    ("text", "left·right"),
+    ("number", "left, right, sum, s.d., activation"),
+    ("fraction", "even products"),
+)
 _POINTS = 200
 
 
@@ -82,10 +79,10 @@ def analyse(study: Study) -> dict[str, Any]:
             {
                 "left": _level(left[sign == a].mean()),
                 "right": _level(right[sign == b].mean()),
-                "pre": _level(pre.mean()),
-                "pre_sd": _level(pre.std()),
-                "post": _level(post.mean()),
-                "products_inside": float((product[where] == 1).mean()),
+                "sum": _level(pre.mean()),
+                "s.d.": _level(pre.std()),
+                "activation": _level(post.mean()),
+                "even products": float((product[where] == 1).mean()),
                 "pre_values": pre[:: max(1, len(pre) // _POINTS)].tolist(),
             }
         )
@@ -101,26 +98,26 @@ def analyse(study: Study) -> dict[str, Any]:
     }
 
 
-def summarise(ours: Networks, controls: Networks) -> Part:
+def summarise(ours: art.Networks, controls: art.Networks) -> art.Part:
     """The clearest sign neuron of these networks, path by path."""
     best = min(ours, key=lambda n: (not _as_printed(n.findings), n.findings["fvu"]))
     neuron = best.findings
     lines, rows = [], []
     for name, (a, b) in PATHS.items():
         path, pre = neuron["paths"][name], float(a - b)
-        ideals = (("pre-activation", "pre", pre), ("activation", "post", max(pre, 0.0)))
+        ideals = (("pre-activation", "sum", pre), ("activation", "activation", max(pre, 0.0)))
         for what, key, ideal in ideals:
             control_is = "exact for L = sgn, R = −sgn"
-            lines.append(Line(f"{name}: {what}", "number", ideal, path[key], ideal, control_is))
-        rows.append([name, *(path[key] for key in _COLUMNS.values())])
+            lines.append(art.Line(f"{name}: {what}", "number", ideal, path[key], ideal, control_is))
+        rows.append([name, *(path[key] for key in list(_COLUMNS)[1:])])
     for title, key, paper, exact in (
         ("silent: share of even products", "even_when_silent", 0.67, 2 / 3),
         ("firing: share of odd products", "odd_when_firing", 1.0, 1.0),
     ):
-        lines.append(Line(title, "fraction", paper, neuron[key], exact, "exact"))
-    table = Table(
+        lines.append(art.Line(title, "fraction", paper, neuron[key], exact, "exact"))
+    table = art.Table(
         "The four paths",
-        {"left·right": "text"} | dict.fromkeys(_COLUMNS, "number") | {"even products": "fraction"},
+        _COLUMNS,
         rows,
         "In units of half the distance between the left levels; even: inside the subgroup of "
         "index 2.",
@@ -131,18 +128,18 @@ def summarise(ours: Networks, controls: Networks) -> Part:
         "together."
     ]
     if not _as_printed(neuron):
-        firing = max(PATHS, key=lambda name: neuron["paths"][name]["post"])
+        firing = max(PATHS, key=lambda name: neuron["paths"][name]["activation"])
         notes.append(
             "No sign neuron of these networks fires for even·odd, as the paper's does; this one "
             f"fires for {firing}."
         )
-    drawing = Drawing(
+    drawing = art.Drawing(
         f"The four paths through neuron {neuron['neuron']} of {best.name}: left and right "
         "pre-activation, their sum (dots: single pairs) and the activation.",
         [[partial(draw, neuron)]],
         (7.2, 3.4),
     )
-    return Part(lines, [table], [drawing], notes)
+    return art.Part(lines, [table], [drawing], notes)
 
 
 def draw(neuron: Mapping[str, Any], ax: Axes) -> Axes:
@@ -150,7 +147,7 @@ def draw(neuron: Mapping[str, Any], ax: Axes) -> Axes:
     paths = [neuron["paths"][name] for name in PATHS]
     for i, title in enumerate(("left", "right", "sum", "activation")):
         at = np.arange(len(paths)) + (i - 1.5) * 0.19
-        ax.bar(at, [path[_COLUMNS[title]] for path in paths], 0.17, color=colour(i), label=title)
+        ax.bar(at, [path[title] for path in paths], 0.17, color=colour(i), label=title)
         if title == "sum":
             for x, path in zip(at, paths, strict=True):
                 spread = np.linspace(-0.06, 0.06, len(path["pre_values"]))
@@ -166,7 +163,7 @@ def draw(neuron: Mapping[str, Any], ax: Axes) -> Axes:
 
 def _as_printed(neuron: Mapping[str, Any]) -> bool:
     """Whether the neuron fires for even·odd."""
-    return neuron["paths"]["even·odd"]["post"] > FIRES
+    return neuron["paths"]["even·odd"]["activation"] > FIRES
 
 
 def _level(number: float) -> float:
@@ -174,7 +171,7 @@ def _level(number: float) -> float:
     return 0.0 if abs(number) < 1e-9 else float(number)
 
 
-ARTIFACT = Artifact(
+ARTIFACT = art.Artifact(
     "fig2",
     "Four paths through a sign neuron",
     "Stander et al., Fig. 2 and Section 5.1",

@@ -16,30 +16,20 @@ from torch import Tensor
 from coset_circuits.algorithms import Circuit, CosetAlgorithm
 from coset_circuits.experiments.measure import sampled
 from coset_circuits.report.style import FAINT, INK, colour
-from coset_circuits.reproduction.artifact import (
-    Artifact,
-    Drawing,
-    Line,
-    Measured,
-    Networks,
-    Part,
-    Table,
-    Unit,
-    centre,
-)
+from coset_circuits.reproduction import artifact as art
 from coset_circuits.reproduction.study import Study, answers
 from coset_circuits.training import training_pairs
 
 CONCENTRATED = 1.0
 """The paper counts a neuron as concentrated below this C."""
 
-_COLUMNS: dict[str, tuple[str, Unit]] = {
-    "loss": ("loss", "nats"),
-    "accuracy": ("accuracy", "fraction"),
-    "median C": ("c", "number"),
-    "relabelled": ("relabelled", "number"),
-    "explained": ("coverage", "fraction"),
-}
+_COLUMNS = art.columns(
+    ("text", "step"),
+    ("nats", "loss"),
+    ("fraction", "accuracy"),
+    ("number", "median C, relabelled"),
+    ("fraction", "explained"),
+)
 
 
 def analyse(study: Study) -> dict[str, Any]:
@@ -55,9 +45,9 @@ def analyse(study: Study) -> dict[str, Any]:
                 "step": step,
                 "loss": outcome.loss,
                 "accuracy": outcome.accuracy,
-                "c": median_concentration(circuit),
+                "median C": median_concentration(circuit),
                 "relabelled": None if relabelled is None else median_concentration(relabelled),
-                "coverage": circuit.roles.coverage,
+                "explained": circuit.roles.coverage,
             }
         )
     chance = math.log(study.network.group.order)
@@ -79,7 +69,7 @@ def median_concentration(circuit: Circuit) -> float:
     return float(torch.tensor(circuit.roles.notes["concentration"]).median())
 
 
-def summarise(ours: Networks, controls: Networks) -> Part:
+def summarise(ours: art.Networks, controls: art.Networks) -> art.Part:
     """Start and end over networks; the curves of the first one with checkpoints."""
     followed = [n for n in ours if len(n.findings["states"]) > 1]
     lines = []
@@ -90,57 +80,52 @@ def summarise(ours: Networks, controls: Networks) -> Part:
     ):
         states = [n.findings["states"][at] for n in networks]
         lines.append(
-            Line.over(
+            art.Line.over(
                 f"{title}: median C of the neurons",
                 "number",
                 paper,
-                [state["c"] for state in states],
+                [state["median C"] for state in states],
                 [state["relabelled"] for state in states],
                 "the same on a relabelled group",
                 "median",
             )
         )
     lines.append(
-        Line(
+        art.Line(
             f"first step with median C < {CONCENTRATED:g}",
             "count",
             None,
-            centre([_first_below(n, "c", CONCENTRATED) for n in followed], "median"),
-            centre([_first_below(n, "loss", n.findings["chance"]) for n in followed], "median"),
+            art.centre([_first_below(n, "median C", CONCENTRATED) for n in followed], "median"),
+            art.centre([_first_below(n, "loss", n.findings["chance"]) for n in followed], "median"),
             "validation loss below chance",
         )
     )
-    tables = [_table(n) for n in followed[:1]]
-    drawings = [_drawing(n) for n in followed[:1]]
-    return Part(lines, tables, drawings, list(_notes(ours, followed)))
+    curves = [n.findings["states"] for n in followed[:1]]
+    tables = [
+        art.Table(
+            f"{followed[0].name} over training",
+            _COLUMNS,
+            [[str(state["step"]), *(state[key] for key in list(_COLUMNS)[1:])] for state in states],
+            "Loss and accuracy on the pairs that were not trained on; explained: the share with a "
+            "subgroup (FVU < 1e-2 on both sides) of the neurons that matter.",
+        )
+        for states in curves
+    ]
+    drawings = [
+        art.Drawing(
+            f"{followed[0].name}: validation loss and median coset concentration over training.",
+            [[partial(loss, states), partial(concentration, states)]],
+            (7.2, 3.0),
+        )
+        for states in curves
+    ]
+    return art.Part(lines, tables, drawings, list(_notes(ours, followed)))
 
 
-def _first_below(network: Measured, key: str, level: float) -> float | None:
+def _first_below(network: art.Measured, key: str, level: float) -> float | None:
     """The first step at which a value is below a level."""
     steps = (float(s["step"]) for s in network.findings["states"] if s[key] < level)
     return next(steps, None)
-
-
-def _table(network: Measured) -> Table:
-    return Table(
-        f"{network.name} over training",
-        {"step": "text"} | {title: unit for title, (_, unit) in _COLUMNS.items()},
-        [
-            [f"{state['step']}", *(state[key] for key, _ in _COLUMNS.values())]
-            for state in network.findings["states"]
-        ],
-        "Loss and accuracy on the pairs that were not trained on; explained: the share with a "
-        "subgroup (FVU < 1e-2 on both sides) of the neurons that matter.",
-    )
-
-
-def _drawing(network: Measured) -> Drawing:
-    states = network.findings["states"]
-    return Drawing(
-        f"{network.name}: validation loss and median coset concentration over training.",
-        [[partial(loss, states), partial(concentration, states)]],
-        (7.2, 3.0),
-    )
 
 
 def loss(states: Sequence[Mapping[str, Any]], ax: Axes) -> Axes:
@@ -154,9 +139,9 @@ def loss(states: Sequence[Mapping[str, Any]], ax: Axes) -> Axes:
 
 def concentration(states: Sequence[Mapping[str, Any]], ax: Axes) -> Axes:
     """Median least C by step, and the same on a relabelled group."""
-    steps = [s["step"] for s in states]
-    ax.plot(steps, [s["c"] for s in states], "o-", color=colour(0), ms=3, label="network's group")
-    relabelled = [s["relabelled"] for s in states]
+    steps, relabelled = ([s[key] for s in states] for key in ("step", "relabelled"))
+    c = [s["median C"] for s in states]
+    ax.plot(steps, c, "o-", color=colour(0), ms=3, label="network's group")
     if None not in relabelled:
         ax.plot(steps, relabelled, "s--", color=colour(1), ms=3, label="relabelled")
     ax.axhline(CONCENTRATED, color=INK, lw=0.8, alpha=FAINT)
@@ -174,7 +159,7 @@ def _by_step(ax: Axes) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(4))
 
 
-def _notes(ours: Networks, followed: Networks) -> Iterator[str]:
+def _notes(ours: art.Networks, followed: art.Networks) -> Iterator[str]:
     if not followed:
         yield (
             "None of these networks has checkpoints over training, so only final states are "
@@ -189,7 +174,7 @@ def _notes(ours: Networks, followed: Networks) -> Iterator[str]:
         yield "If a network's training pairs are not recorded, the loss is over all pairs."
 
 
-ARTIFACT = Artifact(
+ARTIFACT = art.Artifact(
     "fig4",
     "Validation loss and concentration over training",
     "Stander et al., Fig. 4 (seed 1)",

@@ -12,16 +12,7 @@ from matplotlib.axes import Axes
 from coset_circuits.algorithms import Circuit
 from coset_circuits.experiments import ablation_by_threshold
 from coset_circuits.report.style import colour
-from coset_circuits.reproduction.artifact import (
-    Artifact,
-    Drawing,
-    Line,
-    Networks,
-    Part,
-    Table,
-    centre,
-    counted,
-)
+from coset_circuits.reproduction import artifact as art
 from coset_circuits.reproduction.study import Study
 from coset_circuits.thresholds import DEFAULT
 
@@ -41,37 +32,42 @@ def analyse(study: Study) -> dict[str, Any]:
     result = ablation_by_threshold(
         study.circuit, kind="zero", controls=RANDOM_SETS, seed=study.seed
     )
-    rows = result.to_dataframe()[["threshold", "side", "neurons", "accuracy", "control"]]
-    # No neurons, and all of them, have no other neuron set of the same size.
-    rows["control"] = rows["control"].fillna(rows["accuracy"])
+    names = ("threshold", "side", "neurons", "accuracy", "control")
+    rows: list[dict[Any, Any]] = result.to_dataframe().to_dict("records")
+    for row in rows:
+        # No neurons, and all of them, have no other neuron set of the same size.
+        if np.isnan(row["control"]):
+            row["control"] = row["accuracy"]
     return {
         "accuracy": result.accuracy,
-        "rows": rows.to_dict("records"),
-        "below_1": _share_below_1(study.circuit),
-        "relabelled": None if study.relabelled is None else _share_below_1(study.relabelled),
+        "rows": [{name: row[name] for name in names} for row in rows],
+        "below_1": _below_1(study.circuit),
+        "relabelled": None if study.relabelled is None else _below_1(study.relabelled),
     }
 
 
-def _share_below_1(circuit: Circuit) -> float:
+def _below_1(circuit: Circuit) -> float:
+    """The share of the neurons whose C is below 1."""
     return float(np.mean(np.array(circuit.roles.notes["concentration"]) < 1))
 
 
-def summarise(ours: Networks, controls: Networks) -> Part:
+def summarise(ours: art.Networks, controls: art.Networks) -> art.Part:
     """Quartiles over networks."""
-    drawing = Drawing(
-        f"Accuracy after removing neurons by coset concentration, over {counted(len(ours))}: "
+    drawing = art.Drawing(
+        f"Accuracy after removing neurons by coset concentration, over {art.counted(len(ours))}: "
         "median, quartiles shaded; dashed: random neuron sets of the same size.",
         [[partial(draw, ours, side) for side in ("below", "above")]],
         (7.2, 3.2),
     )
-    return Part(list(_lines(ours)), [_table(ours, side) for side in SIDES], [drawing])
+    return art.Part(list(_lines(ours)), [_table(ours, side) for side in SIDES], [drawing])
 
 
-def _lines(networks: Networks) -> Iterator[Line]:
+def _lines(networks: art.Networks) -> Iterator[art.Line]:
     below, relabelled = (
-        centre([n.findings[key] for n in networks]) for key in ("below_1", "relabelled")
+        art.centre([n.findings[key] for n in networks]) for key in ("below_1", "relabelled")
     )
-    yield Line("neurons with C < 1", "fraction", 0.992, below, relabelled, "on a relabelled group")
+    title = "neurons with C < 1"
+    yield art.Line(title, "fraction", 0.992, below, relabelled, "on a relabelled group")
     removed = _rows(networks, "above", 1.0)
     before = [n.findings["accuracy"] for n in networks]
     unchanged, control = (
@@ -79,18 +75,19 @@ def _lines(networks: Networks) -> Iterator[Line]:
         for key in ("accuracy", "control")
     )
     title = "C > 1 removed: networks unchanged"
-    yield Line.share(title, 126 / 128, unchanged, control, SAME_SIZE)
+    yield art.Line.share(title, 126 / 128, unchanged, control, SAME_SIZE)
     for level, neurons, quartile in ((1e-5, 24, 1.0), (1e-6, None, None), (1e-7, 42, None)):
-        rows = _rows(networks, "above", level)
+        rows, title = _rows(networks, "above", level), f"C > {level:g} removed"
         low, median, _ = quartiles(rows, "accuracy")
-        control_low, control_median, _ = quartiles(rows, "control")
-        title = f"C > {level:g} removed"
-        yield Line(f"{title}: neurons, median", "count", neurons, quartiles(rows, "neurons")[1])
-        yield Line(f"{title}: accuracy, median", "fraction", 1.0, median, control_median, SAME_SIZE)
-        yield Line(f"{title}: accuracy, 25%", "fraction", quartile, low, control_low, SAME_SIZE)
+        control = quartiles(rows, "control")
+        removed = quartiles(rows, "neurons")[1]
+        yield art.Line(f"{title}: neurons, median", "count", neurons, removed)
+        title = f"{title}: accuracy"
+        yield art.Line(f"{title}, median", "fraction", 1.0, median, control[1], SAME_SIZE)
+        yield art.Line(f"{title}, 25%", "fraction", quartile, low, control[0], SAME_SIZE)
 
 
-def _rows(networks: Networks, side: str, level: float) -> list[Mapping[str, Any]]:
+def _rows(networks: art.Networks, side: str, level: float) -> list[Mapping[str, Any]]:
     """Each network's row."""
     return [
         next(r for r in n.findings["rows"] if r["side"] == side and r["threshold"] == level)
@@ -103,25 +100,26 @@ def quartiles(rows: Sequence[Mapping[str, Any]], key: str) -> list[float]:
     return np.percentile([float(row[key]) for row in rows], QUARTILES).tolist()
 
 
-def _table(networks: Networks, side: str) -> Table:
+def _table(networks: art.Networks, side: str) -> art.Table:
     body = []
     for level in sorted(DEFAULT.concentrations):
         rows = _rows(networks, side, level)
         neurons, control = (
-            centre([row[key] for row in rows], "median") for key in ("neurons", "control")
+            art.centre([row[key] for row in rows], "median") for key in ("neurons", "control")
         )
         body.append([f"{level:g}", neurons, *quartiles(rows, "accuracy"), control])
-    return Table(
+    return art.Table(
         SIDES[side],
-        {"threshold": "text", "neurons": "count"}
-        | dict.fromkeys(("25%", "median", "75%", "random"), "fraction"),
+        art.columns(
+            ("text", "threshold"), ("count", "neurons"), ("fraction", "25%, median, 75%, random")
+        ),
         body,
-        f"Accuracy, quartiles over {counted(len(networks))}; neurons removed and random neuron "
+        f"Accuracy, quartiles over {art.counted(len(networks))}; neurons removed and random neuron "
         "sets of the same size: medians.",
     )
 
 
-def draw(networks: Networks, side: str, ax: Axes) -> Axes:
+def draw(networks: art.Networks, side: str, ax: Axes) -> Axes:
     """Median and quartiles of the accuracy by threshold, and of random sets of the same size."""
     levels = sorted(DEFAULT.concentrations)
     rows = [_rows(networks, side, level) for level in levels]
@@ -140,7 +138,7 @@ def draw(networks: Networks, side: str, ax: Axes) -> Axes:
     return ax
 
 
-ARTIFACT = Artifact(
+ARTIFACT = art.Artifact(
     "fig5",
     "Ablation by coset concentration",
     "Stander et al., Fig. 5 and Sections 6.1, 6.2",

@@ -13,17 +13,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from coset_circuits.algorithms import NEGLIGIBLE, UNEXPLAINED, Circuit
 from coset_circuits.report.style import colour
-from coset_circuits.reproduction.artifact import (
-    Artifact,
-    Drawing,
-    Line,
-    Measured,
-    Networks,
-    Part,
-    Table,
-    centre,
-    counted,
-)
+from coset_circuits.reproduction import artifact as art
 from coset_circuits.reproduction.study import Study
 
 IN_EVERY_NETWORK = {"S5": ("A5", "S4"), "S6": ("A6", "S5")}
@@ -47,76 +37,76 @@ def counts(circuit: Circuit) -> dict[str, int]:
     return dict(Counter(circuit.roles.names))
 
 
-def summarise(ours: Networks, controls: Networks) -> Part:
+def summarise(ours: art.Networks, controls: art.Networks) -> art.Part:
     """Shares of neurons over networks, class by class."""
     roles = _roles(ours)
     panels = [partial(histogram, ours, role) for role in roles if role not in DULL]
     rows = [panels[i : i + _PANELS_A_ROW] for i in range(0, len(panels), _PANELS_A_ROW)]
-    drawing = Drawing(
-        f"Share of the neurons of each subgroup class, over {counted(len(ours))}.",
+    drawing = art.Drawing(
+        f"Share of the neurons of each subgroup class, over {art.counted(len(ours))}.",
         rows,
         (7.2, 0.4 + 2.1 * len(rows)),
     )
     table = _table(ours, controls, roles)
-    return Part(list(_lines(ours)), [table], [drawing] if rows else [])
+    return art.Part(list(_lines(ours)), [table], [drawing] if rows else [])
 
 
-def _lines(networks: Networks) -> Iterator[Line]:
+def _lines(networks: art.Networks) -> Iterator[art.Line]:
     control_is = "on a relabelled group"
-    followed = [n for n in networks if n.findings["relabelled"] is not None]
+    relabelled = [n for n in networks if n.findings["relabelled"] is not None]
     for name in IN_EVERY_NETWORK.get(networks[0].about["group"], ()):
         ours = [_count(n, name) > 0 for n in networks]
-        control = [_count(n, name, "relabelled") > 0 for n in followed]
-        yield Line.share(f"networks with an {name} neuron", 1.0, ours, control, control_is)
-    yield Line.over(
-        "neurons with a subgroup, mean",
-        "fraction",
-        None,
-        [_explained(n) for n in networks],
-        [_explained(n, "relabelled") for n in followed],
-        control_is,
+        control = [_count(n, name, "relabelled") > 0 for n in relabelled]
+        yield art.Line.share(f"networks with an {name} neuron", 1.0, ours, control, control_is)
+    ours = [_explained(n, "counts") for n in networks]
+    control = [_explained(n, "relabelled") for n in relabelled]
+    yield art.Line.over(
+        "neurons with a subgroup, mean", "fraction", None, ours, control, control_is
     )
 
 
-def _count(network: Measured, role: str, counted_under: str = "counts") -> int:
-    return network.findings[counted_under].get(role, 0)
+def _count(network: art.Measured, role: str, key: str = "counts") -> int:
+    return network.findings[key].get(role, 0)
 
 
-def _explained(network: Measured, counted_under: str = "counts") -> float:
-    dull = sum(_count(network, role, counted_under) for role in DULL)
+def _explained(network: art.Measured, key: str) -> float:
+    dull = sum(_count(network, role, key) for role in DULL)
     return 1 - dull / network.about["d_mlp"]
 
 
-def _roles(networks: Networks) -> list[str]:
+def _roles(networks: art.Networks) -> list[str]:
     """Every role that a neuron has: largest subgroups first, dull roles last."""
     index = networks[0].findings["index"]
     roles = {role for n in networks for role in n.findings["counts"]}
     return sorted(roles, key=lambda role: (role in DULL, index.get(role, 0), role))
 
 
-def shares(networks: Networks, role: str) -> list[float]:
+def shares(networks: art.Networks, role: str) -> list[float]:
     """The share of each network's neurons that have a role."""
     return [_count(n, role) / n.about["d_mlp"] for n in networks]
 
 
-def _table(ours: Networks, others: Networks, roles: Sequence[str]) -> Table:
+def _table(ours: art.Networks, others: art.Networks, roles: Sequence[str]) -> art.Table:
     rows = []
     for role in roles:
-        found, neurons = shares(ours, role), [_count(n, role) for n in ours]
-        totals = [float(np.count_nonzero(neurons)), float(sum(neurons))]
-        mean = float(np.mean(found))
-        rows.append([role, *totals, min(found), mean, max(found), centre(shares(others, role))])
-    return Table(
-        f"Neurons of {counted(len(ours))} by subgroup",
-        {"class": "text", "networks": "count", "neurons": "count"}
-        | dict.fromkeys(("least", "mean", "most", "not learnt"), "fraction"),
+        found = shares(ours, role)
+        totals = [np.count_nonzero(found), sum(_count(n, role) for n in ours)]
+        spread = [min(found), float(np.mean(found)), max(found)]
+        rows.append([role, *map(float, totals), *spread, art.centre(shares(others, role))])
+    return art.Table(
+        f"Neurons of {art.counted(len(ours))} by subgroup",
+        art.columns(
+            ("text", "class"),
+            ("count", "networks, neurons"),
+            ("fraction", "least, mean, most, not learnt"),
+        ),
         rows,
         "Shares of a network's neurons; not learnt: the mean share in networks of this kind that "
         "have not learnt their group.",
     )
 
 
-def histogram(networks: Networks, role: str, ax: Axes) -> Axes:
+def histogram(networks: art.Networks, role: str, ax: Axes) -> Axes:
     """How many networks have which share of their neurons in a class."""
     ax.hist(shares(networks, role), bins=np.linspace(0, 1, 21).tolist(), color=colour(0))
     ax.set_xlim(0, 1)
@@ -128,7 +118,7 @@ def histogram(networks: Networks, role: str, ax: Axes) -> Axes:
     return ax
 
 
-ARTIFACT = Artifact(
+ARTIFACT = art.Artifact(
     "fig6",
     "Distribution of subgroup classes",
     "Stander et al., Fig. 6 and Appendix H.1",

@@ -19,17 +19,7 @@ from coset_circuits.algorithms import coset_fvu
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.experiments.partitions import canonical, explained
 from coset_circuits.report.style import colour
-from coset_circuits.reproduction.artifact import (
-    Artifact,
-    Drawing,
-    Line,
-    Measured,
-    Networks,
-    Part,
-    Table,
-    Value,
-    counted,
-)
+from coset_circuits.reproduction import artifact as art
 from coset_circuits.reproduction.study import Study
 
 SHOWN = (0.25, 0.5, 0.75)
@@ -59,8 +49,8 @@ class Wanted:
     subgroup: str
     index: int
     sides: tuple[str, ...] = SIDES
-    first: tuple[Value, Value] = (None, None)
-    last: tuple[Value, Value] = (None, None)
+    first: tuple[art.Value, art.Value] = (None, None)
+    last: tuple[art.Value, art.Value] = (None, None)
 
     def distance(self, index: int) -> float:
         """How far another number of cosets is from the wanted one, in ratio."""
@@ -80,8 +70,8 @@ def analyse(wanted: Wanted, study: Study) -> dict[str, Any]:
     j = _clearest(wanted, study)
     labels, cosets = {}, {}
     for side in SIDES:
-        columns = getattr(circuit.classes(f"hook_{side}_pre")[0], side)
-        first, labels[side] = np.unique(canonical(columns)[:, j].numpy(), return_inverse=True)
+        partitions = getattr(circuit.classes(f"hook_{side}_pre")[0], side)
+        first, labels[side] = np.unique(canonical(partitions)[:, j].numpy(), return_inverse=True)
         cosets[side] = [group.labels[g] for g in first]
     history, values = [], []
     for step, network in study.over_training():
@@ -139,10 +129,10 @@ def _steps_to_show(fvus: Sequence[float]) -> list[int]:
     return sorted({*chosen, *others[: len(SHOWN) + 1 - len(chosen)]})
 
 
-def summarise(wanted: Wanted, ours: Networks, controls: Networks) -> Part:
+def summarise(wanted: Wanted, ours: art.Networks, controls: art.Networks) -> art.Part:
     """The clearest neuron of all these networks."""
 
-    def unlike(network: Measured) -> tuple[bool, bool, float, float]:
+    def unlike(network: art.Measured) -> tuple[bool, bool, float, float]:
         neuron = network.findings
         unfollowed = len(neuron["history"]) < 2
         return not neuron["exact"], unfollowed, wanted.distance(neuron["index"]), neuron["fvu"]
@@ -151,17 +141,16 @@ def summarise(wanted: Wanted, ours: Networks, controls: Networks) -> Part:
     neuron = best.findings
     steps = [state["step"] for state in neuron["shown"]]
     when = f"at the steps {', '.join(f'{step:,}' for step in steps)}"
-    drawing = Drawing(
+    drawing = art.Drawing(
         f"Pre-activations of neuron {neuron['neuron']} of {best.name} by coset of "
         f"{neuron['subgroup']}, {when if len(steps) > 1 else 'at the end of training'}.",
         [[partial(by_coset, neuron, side, i) for i in range(len(steps))] for side in wanted.sides],
         (1.2 + 2.1 * len(steps), 0.4 + 2.6 * len(wanted.sides)),
     )
     null = null_concentration(best.about["order"], neuron["index"])
-    table = Table(
+    table = art.Table(
         "Over training",
-        {"step": "text"}
-        | dict.fromkeys(("left var.", "C", "FVU", "right var.", "C ", "FVU "), "number"),
+        art.columns(("text", "step"), ("number", "left var., C, FVU, right var., C , FVU ")),
         [
             ["final" if state["step"] < 0 else f"{state['step']}"]
             + [state[side][key] for side in SIDES for key in ("variance", "c", "fvu")]
@@ -171,17 +160,17 @@ def summarise(wanted: Wanted, ours: Networks, controls: Networks) -> Part:
         f"that is left within cosets. The mean C of a random function is {null:.3g}.",
     )
     lines, notes = _lines(wanted, neuron, null), _notes(wanted, best, ours)
-    return Part(list(lines), [table], [drawing], list(notes))
+    return art.Part(list(lines), [table], [drawing], list(notes))
 
 
-def _lines(wanted: Wanted, neuron: Mapping[str, Any], null: float) -> Iterator[Line]:
+def _lines(wanted: Wanted, neuron: Mapping[str, Any], null: float) -> Iterator[art.Line]:
     for title, at, paper in (("first step shown", 0, wanted.first), ("last step", -1, wanted.last)):
         for side in wanted.sides:
             state = neuron["shown"][at][side]
-            yield Line(f"{title}: {side} variance", "number", paper[0], state["variance"])
-            yield Line(f"{title}: {side} C", "number", paper[1], state["c"], null, RANDOM)
+            yield art.Line(f"{title}: {side} variance", "number", paper[0], state["variance"])
+            yield art.Line(f"{title}: {side} C", "number", paper[1], state["c"], null, RANDOM)
     title = "last step: left C on the right's cosets"
-    yield Line(title, "number", None, neuron["wrong_side"], null, RANDOM)
+    yield art.Line(title, "number", None, neuron["wrong_side"], null, RANDOM)
 
 
 def null_concentration(order: int, index: int) -> float:
@@ -189,17 +178,17 @@ def null_concentration(order: int, index: int) -> float:
     return index * (order - index) / (order - 1)
 
 
-def _notes(wanted: Wanted, best: Measured, networks: Networks) -> Iterator[str]:
+def _notes(wanted: Wanted, best: art.Measured, networks: art.Networks) -> Iterator[str]:
     neuron, count = best.findings, len(networks)
     if neuron["exact"]:
         having = sum(n.findings["exact"] for n in networks)
         yield (
             f"Neuron {neuron['neuron']} of {best.name}, an {neuron['subgroup']} neuron; {having} "
-            f"of {counted(count)} {'has' if having == 1 else 'have'} one."
+            f"of {art.counted(count)} {'has' if having == 1 else 'have'} one."
         )
     else:
         yield (
-            f"No {wanted.subgroup} neuron in {counted(count)}. Shown is the most similar one: "
+            f"No {wanted.subgroup} neuron in {art.counted(count)}. Shown is the most similar one: "
             f"neuron {neuron['neuron']} of {best.name}, with {neuron['index']} cosets of "
             f"{neuron['subgroup']} ({wanted.subgroup} has {wanted.index} in S5)."
         )
@@ -218,7 +207,7 @@ def by_coset(neuron: Mapping[str, Any], side: str, i: int, ax: Axes) -> Axes:
     floor, patches = np.zeros(_BINS), []
     for k, name in enumerate(names):
         # A colour and a hatch that no other coset has.
-        look = {"color": colour(k), "hatch": ("", "///", "...", "xxx")[k // 6]}
+        look: dict[str, Any] = {"color": colour(k), "hatch": ("", "///", "...", "xxx")[k // 6]}
         heights = np.histogram(values[labels == k], edges)[0]
         at = np.flatnonzero(heights)
         ax.bar(edges[at], heights[at], np.diff(edges)[at], floor[at], align="edge", **look)
@@ -237,8 +226,8 @@ def by_coset(neuron: Mapping[str, Any], side: str, i: int, ax: Axes) -> Axes:
     return ax
 
 
-def _artifact(name: str, title: str, source: str, wanted: Wanted) -> Artifact:
-    return Artifact(name, title, source, partial(summarise, wanted), partial(analyse, wanted))
+def _artifact(name: str, title: str, source: str, wanted: Wanted) -> art.Artifact:
+    return art.Artifact(name, title, source, partial(summarise, wanted), partial(analyse, wanted))
 
 
 FIG3 = _artifact(

@@ -13,22 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.text import Text
+from rich.markdown import Markdown
 
 from coset_circuits.comparison.compare import without_nan
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.findings.storage import read_note
 from coset_circuits.report import tables as t
-from coset_circuits.report.ensemble import print_sheet
 from coset_circuits.report.folder import write
 from coset_circuits.report.sheets import Sheet
-from coset_circuits.report.terminal import (
-    fact_table,
-    plain_table,
-    plainly,
-    print_heading,
-    print_note,
-)
+from coset_circuits.report.terminal import plainly
 from coset_circuits.reproduction.artifact import Kind, Measured, Part, Section, counted
 from coset_circuits.reproduction.files import section_dict, section_files
 from coset_circuits.thresholds import DEFAULT
@@ -42,6 +35,8 @@ COLUMNS_NOTE = (
 SAVED = "saved.json"
 """What the files were made from, and the hash of each, so that they are not drawn twice."""
 MAX_NAMES = 8
+PADDING = 10
+"""Columns of a terminal that are left for the spaces between the columns of a table."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -143,57 +138,76 @@ def _sha256(content: str | bytes) -> str:
 
 def markdown(made: Reproduction, figures_at: str = "figures") -> str:
     """The page; its figures are linked from a folder next to it."""
-    blocks = [
+    head = [
         "# Reproduction of Stander et al.",
         "D. Stander, Q. Yu, H. Fan, S. Biderman, *Grokking Group Multiplication with Cosets*, "
         "ICML 2024, arXiv 2312.06581.",
         f"Made by\n```\n{made.command}\n```",
-        COLUMNS_NOTE,
     ]
+    return "\n\n".join([*head, *_blocks(made, figures_at)]) + "\n"
+
+
+def print_reproduction(made: Reproduction, console: Console | None = None) -> None:
+    """Print the page without figures.
+
+    Further tables are printed if a single table or figure was asked for; the page has all.
+    """
+    console = console or Console(highlight=False)
+    blocks = _blocks(made, width=console.width - PADDING, in_full=len(made.sections) == 1)
+    console.print(Markdown("\n\n".join(blocks), hyperlinks=False))
+
+
+def plain_text(made: Reproduction, width: int = 80) -> str:
+    """What :func:`print_reproduction` prints, without colour, no line longer than ``width``."""
+    return plainly(lambda console: print_reproduction(made, console), width)
+
+
+def _blocks(
+    made: Reproduction, figures_at: str = "", width: int | None = None, in_full: bool = True
+) -> Iterator[str]:
+    """The page, block by block: with figures if their folder is given, tables cut to a width."""
+    yield COLUMNS_NOTE
     if made.networks:
-        blocks += ["## Networks", _sheet_markdown(_networks(made.networks))]
-    blocks += _nothing_learnt(made.networks)
+        yield "## Networks"
+        yield _sheet_markdown(_networks(made.networks), width)
+    yield from _nothing_learnt(made.networks)
     if made.skipped:
-        skipped = (f"{_cell(file)}: {_cell(why)}" for file, why in made.skipped.items())
-        blocks += ["Not used:", _list_markdown(skipped)]
+        yield "Not used:"
+        yield _list_markdown(f"{_cell(file)}: {_cell(why)}" for file, why in made.skipped.items())
     for section in made.sections:
-        blocks += _section_markdown(section, figures_at)
-    return "\n\n".join(blocks) + "\n"
-
-
-def _section_markdown(section: Section, figures_at: str) -> Iterator[str]:
-    artifact = section.artifact
-    yield f"## {artifact.name}: {artifact.title}"
-    yield f"{artifact.source}."
-    for part in section.parts:
-        if part.kind is not None:
-            yield f"### {artifact.name}, {part.kind.title}"
-            yield _networks_of(part)
-        for name, drawing in section.drawings(part).items():
-            yield f"![{_cell(drawing.caption)}]({figures_at}/{name}.svg)"
-        if part.lines:
-            yield _rows_markdown(COLUMNS, "lrrrl", [line.cells() for line in part.lines])
-        for table in part.tables:
-            yield f"**{table.title}.** {table.note}".strip()
-            yield _sheet_markdown(table.sheet())
-        if part.notes:
-            yield _list_markdown(part.notes)
-    if artifact.notes:
-        yield _list_markdown(artifact.notes)
-    yield from _refusals(section)
+        artifact = section.artifact
+        yield f"## {artifact.name}: {artifact.title}"
+        yield f"{artifact.source}."
+        for part in section.parts:
+            if part.kind is not None:
+                yield f"### {artifact.name}, {part.kind.title}"
+                yield _networks_of(part)
+            for name, drawing in section.drawings(part).items() if figures_at else ():
+                yield f"![{_cell(drawing.caption)}]({figures_at}/{name}.svg)"
+            if part.lines:
+                yield _rows_markdown(COLUMNS, "lrrrl", [line.cells() for line in part.lines])
+            for table in part.tables if in_full else ():
+                yield f"**{table.title}.** {table.note}".strip()
+                yield _sheet_markdown(table.sheet(), width)
+            if part.notes:
+                yield _list_markdown(part.notes)
+        if artifact.notes:
+            yield _list_markdown(artifact.notes)
+        yield from _refusals(section)
 
 
 def _list_markdown(items: Iterable[str]) -> str:
     return "\n".join(f"- {item}" for item in items)
 
 
-def _sheet_markdown(sheet: Sheet) -> str:
+def _sheet_markdown(sheet: Sheet, width: int | None) -> str:
+    parts = [sheet] if width is None else sheet.fitted(width)
     align = "l" * len(sheet.names) + "r" * len(sheet.numbers)
-    return _rows_markdown((*sheet.names, *sheet.numbers), align, sheet.rows)
+    return "\n\n".join(_rows_markdown((*p.names, *p.numbers), align, p.rows) for p in parts)
 
 
 def _rows_markdown(heads: Sequence[str], align: str, rows: Iterable[Sequence[str]]) -> str:
-    rules = ["---:" if a == "r" else "---" for a in align]
+    rules = ["---:" if a == "r" else "---" for _, a in zip(heads, align, strict=False)]
     return "\n".join(f"| {' | '.join(map(_cell, row))} |" for row in (heads, rules, *rows))
 
 
@@ -245,49 +259,3 @@ def _networks(networks: Sequence[Measured]) -> Sheet:
         rows.append((t.clean(network.name), about["group"], str(about["d_mlp"]), steps, *quality))
     numbers = ("neurons", "steps", "accuracy", "loss")
     return Sheet("Networks", "", ("network", "group"), numbers, tuple(rows))
-
-
-def plain_text(made: Reproduction, width: int = 80) -> str:
-    """What :func:`print_reproduction` prints, without colour, no line longer than ``width``."""
-    return plainly(lambda console: print_reproduction(made, console), width)
-
-
-def print_reproduction(made: Reproduction, console: Console | None = None) -> None:
-    """Print every section: the three columns and how to read them.
-
-    Further tables are printed if a single table or figure was asked for; the page has all.
-    """
-    console = console or Console(highlight=False)
-    if made.networks:
-        print_sheet(console, _networks(made.networks))
-    for sentence in _nothing_learnt(made.networks):
-        print_note(console, sentence)
-    if made.skipped:
-        facts = [("not used", f"{file}: {why}") for file, why in made.skipped.items()]
-        console.print(fact_table(facts))
-    for section in made.sections:
-        artifact = section.artifact
-        print_heading(console, f"{artifact.name.upper()}: {artifact.title}")
-        print_note(console, artifact.source)
-        for part in section.parts:
-            _print_part(console, part, in_full=len(made.sections) == 1)
-        for note in (*artifact.notes, *_refusals(section)):
-            print_note(console, note)
-    console.print()
-    print_note(console, COLUMNS_NOTE)
-
-
-def _print_part(console: Console, part: Part, in_full: bool) -> None:
-    if part.kind is not None:
-        title = f"{part.kind.title}: {_networks_of(part)}"
-        console.print(Text(title, style="bold", overflow="fold"))
-    if part.lines:
-        table = plain_table(COLUMNS[:1], COLUMNS[1:4])
-        table.add_column(Text(COLUMNS[4]), overflow="fold")
-        for line in part.lines:
-            table.add_row(*map(Text, line.cells()))
-        console.print(table)
-    for extra in part.tables if in_full else ():
-        print_sheet(console, extra.sheet())
-    for note in part.notes:
-        print_note(console, note)

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from coset_circuits.reproduction.study import Study, checkpoints_in
 ABOUT = "about"
 _REFUSED = "refused"
 _PAPERS_GROUPS = ("S5", "S6")
+Analysis = Callable[[Study], dict[str, Any]]
 
 
 def reproduce(
@@ -61,15 +63,15 @@ def reproduce(
     to_read = sources(given) if measuring else []
     folder = None if out is None else Path(out)
     reader = _Reader(measuring, folder, seed, order, progress, len(to_read))
-    for source in to_read:
-        reader.read(source)
+    for number, source in enumerate(to_read):
+        reader.read(number, source)
     if measuring and not reader.networks:
         raise CosetCircuitsError(none_of(len(to_read), reader.skipped))
     if progress is not None:
-        progress("tables and figures", reader.done, reader.done)
+        progress("tables and figures", reader.steps, reader.steps)
     command = _command(what, networks, seed)
     made = Reproduction(
-        tuple(_section(artifact, reader) for artifact in artifacts),
+        tuple(_section(artifact, reader.results.get(artifact.name, [])) for artifact in artifacts),
         tuple(reader.networks),
         reader.skipped,
         seed,
@@ -94,39 +96,35 @@ class _Reader:
         progress: Report | None,
         count: int,
     ) -> None:
-        self.seed, self.order, self.progress = seed, order, progress
-        self.analyses: dict[str, Callable[[Study], dict[str, Any]]] = {
-            artifact.name: artifact.analyse for artifact in artifacts if artifact.analyse
-        }
+        self.seed, self.order, self.progress, self.count = seed, order, progress, count
+        analyses = {artifact.name: artifact.analyse for artifact in artifacts}
+        self.analyses: dict[str, Analysis] = {name: a for name, a in analyses.items() if a}
+        self.steps = count * (1 + len(self.analyses))
         self.kept = {
             name: Kept(folder / "networks" / name)
             for name in (ABOUT, *self.analyses)
             if folder is not None
         }
         self.networks: list[Measured] = []
-        self.measured: dict[str, list[Measured]] = {name: [] for name in self.analyses}
-        self.refused: dict[str, dict[str, str]] = {name: {} for name in self.analyses}
+        self.results: dict[str, list[Measured]] = {name: [] for name in self.analyses}
         self.skipped: dict[str, str] = {}
-        self.done, self._count = 0, count
         self._called: dict[str, str] = {}
 
-    def read(self, source: Source) -> None:
+    def read(self, number: int, source: Source) -> None:
         """Measure the network of a source, or note why it is skipped."""
-        before = self.done
         try:
             content = source.content()
             if content in self._called:
                 first = self._called[content]
                 self.skipped[source.called] = f"The same network as {first}, counted once."
             else:
-                self._measure(source, content)
+                self._measure(number, source, content)
                 self._called[content] = source.called
         except CosetCircuitsError as error:
             self.skipped[source.called] = str(error)
-        self.done = before + 1 + len(self.analyses)
 
-    def _measure(self, source: Source, content: str) -> None:
-        folder = _folder(source)
+    def _measure(self, number: int, source: Source, content: str) -> None:
+        folder, step = _folder(source), count(number * (1 + len(self.analyses)))
         options = {
             "seed": self.seed,
             "order": self.order,
@@ -139,8 +137,10 @@ class _Reader:
             """Read only if some result of the network is not kept."""
             return Study(source.load(self.order), self.seed, folder=folder)
 
-        def findings(name: str, analyse: Callable[[Study], dict[str, Any]]) -> dict[str, Any]:
-            self._report(name)
+        def findings(name: str, analyse: Analysis) -> dict[str, Any]:
+            if self.progress is not None:
+                text = f"network {number + 1} of {self.count}: {name}"
+                self.progress(text, next(step), self.steps)
             question = asked(content, source.naming(), {**options, "artifact": name})
             return _findings(self.kept.get(name), question, content, study, analyse)
 
@@ -148,18 +148,7 @@ class _Reader:
         name = unused_name(about["name"], content, [n.name for n in self.networks])
         self.networks.append(Measured(name, about, {}))
         for artifact, analyse in self.analyses.items():
-            result = findings(artifact, analyse)
-            if _REFUSED in result:
-                self.refused[artifact][name] = result[_REFUSED]
-            else:
-                self.measured[artifact].append(Measured(name, about, result))
-
-    def _report(self, name: str) -> None:
-        if self.progress is not None:
-            number = len(self.networks) + (name == ABOUT)
-            steps = self._count * (1 + len(self.analyses))
-            self.progress(f"network {number} of {self._count}: {name}", self.done, steps)
-        self.done += 1
+            self.results[artifact].append(Measured(name, about, findings(artifact, analyse)))
 
 
 def _findings(
@@ -167,7 +156,7 @@ def _findings(
     question: Mapping[str, Any] | None,
     content: str,
     study: Callable[[], Study],
-    analyse: Callable[[Study], dict[str, Any]],
+    analyse: Analysis,
 ) -> dict[str, Any]:
     """What was kept for the question, or the analysis of the network, which is then kept."""
     earlier = None if kept is None else kept.findings(question)
@@ -207,10 +196,9 @@ def _hash(parts: Iterable[bytes]) -> str:
 
 def _made_from(reader: _Reader, artifacts: Sequence[Artifact], command: str) -> str:
     """A hash of what was measured, what was asked for, and the code that summarises and draws."""
-    measured = (reader.networks, *reader.measured.values())
+    measured = (reader.networks, *reader.results.values())
     whole = [
         [[asdict(network) for network in networks] for networks in measured],
-        reader.refused,
         reader.skipped,
         [artifact.name for artifact in artifacts],
         command,
@@ -220,10 +208,10 @@ def _made_from(reader: _Reader, artifacts: Sequence[Artifact], command: str) -> 
     return hashlib.sha256(json.dumps(whole).encode()).hexdigest()
 
 
-def _section(artifact: Artifact, reader: _Reader) -> Section:
+def _section(artifact: Artifact, results: Sequence[Measured]) -> Section:
     if artifact.analyse is None:
         return Section(artifact, (artifact.summarise([], []),), {})
-    measured = reader.measured[artifact.name]
+    measured = [network for network in results if _REFUSED not in network.findings]
     parts = []
     # The paper's groups first, else in the order given.
     kinds = dict.fromkeys(network.kind for network in measured)
@@ -238,9 +226,8 @@ def _section(artifact: Artifact, reader: _Reader) -> Section:
             part = replace(part, lines=[replace(line, paper=None) for line in part.lines])
         names = {"networks": _names(ours), "controls": _names(controls)}
         parts.append(replace(part, kind=kind, **names))
-    grokked = _names(network for network in reader.networks if network.grokked)
-    refused = {n: why for n, why in reader.refused[artifact.name].items() if n in grokked}
-    return Section(artifact, tuple(parts), refused)
+    refused = [n for n in results if _REFUSED in n.findings and n.grokked]
+    return Section(artifact, tuple(parts), {n.name: n.findings[_REFUSED] for n in refused})
 
 
 def _names(networks: Iterable[Measured]) -> tuple[str, ...]:

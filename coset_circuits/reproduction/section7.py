@@ -20,16 +20,7 @@ from coset_circuits.experiments.gcr_result import (
     RELABELLED,
     UNTRAINED,
 )
-from coset_circuits.reproduction.artifact import (
-    Artifact,
-    Line,
-    Networks,
-    Part,
-    Statistic,
-    Table,
-    Unit,
-    centre,
-)
+from coset_circuits.reproduction import artifact as art
 from coset_circuits.reproduction.study import Study
 
 
@@ -38,11 +29,11 @@ class Measure(NamedTuple):
 
     title: str
     head: str
-    unit: Unit
+    unit: art.Unit
     released: str
 
     @property
-    def statistic(self) -> Statistic:
+    def statistic(self) -> art.Statistic:
         return "median" if self.unit == "nats" else "mean"
 
 
@@ -113,14 +104,14 @@ def _differences(ours: Mapping[str, float], theirs: Mapping[str, float]) -> dict
     return {"shares: absolute": max(absolute), "losses: relative": max(relative)}
 
 
-def summarise(ours: Networks, controls: Networks) -> Part:
+def summarise(ours: art.Networks, controls: art.Networks) -> art.Part:
     """Means over networks, the same as published, and the same on a relabelled group."""
     released = [n for n in ours if n.findings["released"] is not None]
     lines = [
-        Line.over(
+        art.Line.over(
             f"{measure.title}, {measure.statistic}",
             measure.unit,
-            centre([n.findings["released"][name] for n in released], measure.statistic),
+            art.centre([n.findings["released"][name] for n in released], measure.statistic),
             _column(ours, NETWORK, name),
             _column(ours, RELABELLED, name),
             "relabelled group",
@@ -130,13 +121,14 @@ def summarise(ours: Networks, controls: Networks) -> Part:
     ]
     for title in released[0].findings["differences"] if released else ():
         worst = max(n.findings["differences"][title] for n in released)
-        lines.append(Line(f"largest difference, {title}", "number", None, worst))
+        lines.append(art.Line(f"largest difference, {title}", "number", None, worst))
     models = {of: (ours, of) for of in MODELS} | {"not learnt": (controls, NETWORK)}
-    table = Table(
+    heads: list[tuple[art.Unit, str]] = [(m.unit, m.head) for m in MEASURES.values()]
+    table = art.Table(
         "The same measures on null models",
-        {"of": "text"} | {measure.head: measure.unit for measure in MEASURES.values()},
+        art.columns(("text", "of"), *heads),
         [
-            [title, *(centre(_column(networks, of, name), "median") for name in MEASURES)]
+            [title, *(art.centre(_column(networks, of, name), "median") for name in MEASURES)]
             for title, (networks, of) in models.items()
         ],
         "Medians over networks. Right answers: one-hot logits of the product.",
@@ -151,15 +143,15 @@ def summarise(ours: Networks, controls: Networks) -> Part:
         notes.append(
             f"The left column is over the {len(released)} networks that were published with it."
         )
-    return Part(lines, [table], notes=notes)
+    return art.Part(lines, [table], notes=notes)
 
 
-def _column(networks: Networks, of: str, name: str) -> list[float]:
+def _column(networks: art.Networks, of: str, name: str) -> list[float]:
     values = (network.findings["measures"].get(of, {}).get(name) for network in networks)
     return [value for value in values if value is not None]
 
 
-ARTIFACT = Artifact(
+ARTIFACT = art.Artifact(
     "section7",
     "The evidence for GCR",
     "Stander et al., Section 7; Chughtai et al., arXiv 2302.03025",

@@ -14,7 +14,7 @@ from coset_circuits.algorithms import (
 )
 from coset_circuits.experiments import INTERVENTIONS, commuting_fraction, measure
 from coset_circuits.networks.model import GroupModel
-from coset_circuits.reproduction.artifact import Artifact, Line, Networks, Part, Table, Unit, centre
+from coset_circuits.reproduction import artifact as art
 from coset_circuits.reproduction.study import Study
 
 NETWORK = "network"
@@ -47,7 +47,13 @@ SURROGATES: tuple[Algorithm, ...] = (
 """Their predictions are shown next to the networks; the first also on a relabelled group."""
 
 RELABELLED = "relabelled"
-QUANTITIES: dict[str, Unit] = {"accuracy": "fraction", "loss": "nats"}
+QUANTITIES: dict[str, art.Unit] = {"accuracy": "fraction", "loss": "nats"}
+READINGS: dict[str, tuple[str, art.Statistic]] = {
+    "acc.": ("accuracy", "mean"),
+    "loss": ("loss", "mean"),
+    "median": ("loss", "median"),
+}
+"""What is read over networks in each row; the paper does not have the last."""
 
 
 def analyse(study: Study) -> dict[str, Any]:
@@ -71,22 +77,20 @@ def analyse(study: Study) -> dict[str, Any]:
     return {"rows": rows, "commuting": commuting_fraction(study.network.group)}
 
 
-def summarise(ours: Networks, controls: Networks) -> Part:
+def summarise(ours: art.Networks, controls: art.Networks) -> art.Part:
     """Means and medians over networks, next to the paper's means."""
     predicted = [_predicted(ours, quantity) for quantity in QUANTITIES]
-    return Part(list(_lines(ours)), [_observed(ours, controls), *predicted])
+    return art.Part(list(_lines(ours)), [_observed(ours, controls), *predicted])
 
 
-def _lines(networks: Networks) -> Iterator[Line]:
-    for id, (accuracy, loss) in PAPER.items():
+def _lines(networks: art.Networks) -> Iterator[art.Line]:
+    for id, printed in PAPER.items():
         row = INTERVENTIONS[id]
         control = row.control
-        for title, quantity, paper, statistic in (
-            ("acc.", "accuracy", accuracy, "mean"),
-            ("loss", "loss", loss, "mean"),
-            ("median", "loss", None, "median"),
+        for (title, (quantity, statistic)), paper in zip(
+            READINGS.items(), (*printed, None), strict=True
         ):
-            yield Line.over(
+            yield art.Line.over(
                 f"{row.title}: {title}",
                 QUANTITIES[quantity],
                 paper,
@@ -95,7 +99,7 @@ def _lines(networks: Networks) -> Iterator[Line]:
                 INTERVENTIONS[control].title if control else "",
                 statistic,
             )
-    yield Line.over(
+    yield art.Line.over(
         "inputs exchanged: acc.",
         "fraction",
         None,
@@ -105,54 +109,47 @@ def _lines(networks: Networks) -> Iterator[Line]:
     )
 
 
-def _column(networks: Networks, id: str, quantity: str, model: str = NETWORK) -> list[float]:
+def _column(networks: art.Networks, id: str, quantity: str, model: str = NETWORK) -> list[float]:
     readings = (network.findings["rows"][id].get(model) for network in networks)
     return [reading[quantity] for reading in readings if reading is not None]
 
 
-def _observed(ours: Networks, others: Networks) -> Table:
+def _observed(ours: art.Networks, others: art.Networks) -> art.Table:
     rows = []
     for id in ROWS:
         accuracies, losses = (_column(ours, id, quantity) for quantity in QUANTITIES)
-        rows.append(
-            [
-                INTERVENTIONS[id].title,
-                centre(accuracies),
-                min(accuracies, default=None),
-                centre(losses),
-                centre(losses, "median"),
-                centre(_column(others, id, "accuracy")),
-            ]
-        )
-    return Table(
+        accuracy = [art.centre(accuracies), min(accuracies, default=None)]
+        loss = [art.centre(losses), art.centre(losses, "median")]
+        not_learnt = art.centre(_column(others, id, "accuracy"))
+        rows.append([INTERVENTIONS[id].title, *accuracy, *loss, not_learnt])
+    return art.Table(
         "Every row, with those that are not in the paper",
-        {
-            "intervention": "text",
-            "accuracy": "fraction",
-            "least": "fraction",
-            "mean loss": "nats",
-            "median": "nats",
-            "not learnt": "fraction",
-        },
+        art.columns(
+            ("text", "intervention"),
+            ("fraction", "accuracy, least"),
+            ("nats", "mean loss, median"),
+            ("fraction", "not learnt"),
+        ),
         rows,
         "Losses in nats, over networks; not learnt: mean accuracy of the networks of this kind "
         "that have not learnt their group.",
     )
 
 
-def _predicted(networks: Networks, quantity: str) -> Table:
-    models = {"seen": NETWORK} | {name: name for name in [a.name for a in SURROGATES]}
-    models[RELABELLED] = RELABELLED
-    return Table(
+def _predicted(networks: art.Networks, quantity: str) -> art.Table:
+    models = {
+        "seen": NETWORK,
+        **{algorithm.name: algorithm.name for algorithm in SURROGATES},
+        RELABELLED: RELABELLED,
+    }
+    rows = []
+    for id in ROWS:
+        readings = (_column(networks, id, quantity, model) for model in models.values())
+        rows.append([INTERVENTIONS[id].title, *(art.centre(r, "median") for r in readings)])
+    return art.Table(
         f"What each surrogate predicts: {quantity}, median over networks",
-        {"intervention": "text"} | dict.fromkeys(models, QUANTITIES[quantity]),
-        [
-            [
-                INTERVENTIONS[id].title,
-                *(centre(_column(networks, id, quantity, m), "median") for m in models.values()),
-            ]
-            for id in ROWS
-        ],
+        art.columns(("text", "intervention"), (QUANTITIES[quantity], ", ".join(models))),
+        rows,
         "relabelled: coset, fitted after the group's elements were renamed at random. –: the "
         "hypothesis is silent in this row, or does not apply. The dull null has no group theory "
         "and takes several times the bits: coset-circuits compare sets prediction against "
@@ -160,7 +157,7 @@ def _predicted(networks: Networks, quantity: str) -> Table:
     )
 
 
-ARTIFACT = Artifact(
+ARTIFACT = art.Artifact(
     "table1",
     "Causal interventions",
     "Stander et al., Table 1 (128 S5 networks): mean accuracy and mean loss (nats); the median "

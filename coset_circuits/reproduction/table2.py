@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from coset_circuits.reproduction.artifact import Artifact, Line, Networks, Part, Unit, Value
+from coset_circuits.reproduction import artifact as art
 from coset_circuits.reproduction.study import Study
 
-PAPER: dict[str, dict[str, Value]] = {
+PAPER: dict[str, dict[str, art.Value]] = {
     "S5": {"fraction": 0.4, "networks": 128, "steps": 250_000, "d_mlp": 128, "d_embed": 256},
     "S6": {"fraction": 0.4, "networks": 100, "steps": 50_000, "d_mlp": 256, "d_embed": 512},
 }
 """Table 2, as printed."""
 
-OPTIMISER: dict[str, Value] = {
+OPTIMISER: dict[str, art.Value] = {
     "learning_rate": 1e-3,
     "weight_decay": 1.0,
     "betas": "0.9, 0.98",
@@ -21,7 +21,7 @@ OPTIMISER: dict[str, Value] = {
 }
 """Appendix C, as printed."""
 
-_SETTINGS: dict[str, tuple[str, Unit]] = {
+_SETTINGS: dict[str, tuple[str, art.Unit]] = {
     "fraction": ("share of the pairs trained on", "fraction"),
     "networks": ("networks", "count"),
     "steps": ("steps (full batch: epochs)", "count"),
@@ -51,20 +51,20 @@ def analyse(study: Study) -> dict[str, Any]:
     }
 
 
-def summarise(ours: Networks, controls: Networks) -> Part:
+def summarise(ours: art.Networks, controls: art.Networks) -> art.Part:
     """Each setting of the paper next to ours, and those of the networks that have not learnt."""
     printed = {**PAPER.get(ours[0].about["group"], {}), **OPTIMISER}
     label = "not learnt" if controls else ""
     lines = [
-        Line(title, unit, printed.get(key), _setting(ours, key), _setting(controls, key), label)
+        art.Line(title, unit, printed.get(key), _setting(ours, key), _setting(controls, key), label)
         for key, (title, unit) in _SETTINGS.items()
     ]
     with_card = sum(network.findings["learning_rate"] is not None for network in ours)
     note = f"{with_card} of {len(ours)} networks have a card that says how they were trained."
-    return Part(lines, notes=[note])
+    return art.Part(lines, notes=[note])
 
 
-def _setting(networks: Networks, key: str) -> Value:
+def _setting(networks: art.Networks, key: str) -> art.Value:
     """The one value of all networks, or their range."""
     if key == "networks":
         return len(networks)
@@ -76,7 +76,7 @@ def _setting(networks: Networks, key: str) -> Value:
     return " or ".join(sorted(map(str, values)))
 
 
-ARTIFACT = Artifact(
+ARTIFACT = art.Artifact(
     "table2",
     "How the networks were trained",
     "Stander et al., Table 2 and Appendix C",

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from coset_circuits.algorithms import Circuit
 from coset_circuits.experiments.partitions import canonical, explained
-from coset_circuits.reproduction.artifact import Artifact, Line, Networks, Part, Table
+from coset_circuits.reproduction import artifact as art
 from coset_circuits.reproduction.study import Study
 
 PAPER = {"same coset": (0.814, 0.445), "same class": (-0.002, 0.222), "any two": (-0.003, 0.163)}
@@ -82,11 +82,11 @@ def pairings(circuit: Circuit, seed: int = 0) -> dict[str, Bool[Tensor, "d_mlp d
 
 def _same_partition(labels: Tensor) -> Bool[Tensor, "d_mlp d_mlp"]:
     """Which two columns are the same partition of the elements."""
-    columns = torch.unique(canonical(labels), dim=1, return_inverse=True)[1]
-    return columns[:, None] == columns[None, :]
+    partition = torch.unique(canonical(labels), dim=1, return_inverse=True)[1]
+    return partition[:, None] == partition[None, :]
 
 
-def summarise(ours: Networks, controls: Networks) -> Part:
+def summarise(ours: art.Networks, controls: art.Networks) -> art.Part:
     """Means and standard deviations over all pairs of neurons of all networks."""
     names = (SAME_COSET, SAME_PAIR, CLASS_NOT_COSET, CLASS_NOT_PAIR, ANY, RANDOM)
     pooled = {name: _pooled(ours, name) for name in names}
@@ -96,7 +96,7 @@ def summarise(ours: Networks, controls: Networks) -> Part:
         "any two": (ANY, RANDOM, "random neuron sets, sizes as of (H, X)"),
     }
     lines = [
-        Line(
+        art.Line(
             f"{title}: {statistic}",
             "number",
             PAPER[title][k],
@@ -107,18 +107,19 @@ def summarise(ours: Networks, controls: Networks) -> Part:
         for title, (pairing, control, control_is) in compared.items()
         for k, statistic in enumerate(("mean", "s.d."))
     ]
-    table = Table(
+    table = art.Table(
         "Every pairing",
-        {"neurons with": "text", "pairs": "count"}
-        | dict.fromkeys(("mean", "s.d.", "not learnt"), "number"),
+        art.columns(
+            ("text", "neurons with"), ("count", "pairs"), ("number", "mean, s.d., not learnt")
+        ),
         [[name, *pooled[name], _pooled(controls, name)[1]] for name in names],
         "Pairs of neurons within a network, pooled over the networks; not learnt: the mean in "
         "networks of this kind that have not learnt their group.",
     )
-    return Part(lines, [table])
+    return art.Part(lines, [table])
 
 
-def _pooled(networks: Networks, name: str) -> tuple[float, float | None, float | None]:
+def _pooled(networks: art.Networks, name: str) -> tuple[float, float | None, float | None]:
     """Count, mean and standard deviation."""
     count, total, squares = (sum(n.findings[name][k] for n in networks) for k in range(3))
     if not count:
@@ -127,7 +128,7 @@ def _pooled(networks: Networks, name: str) -> tuple[float, float | None, float |
     return count, mean, math.sqrt(max(0.0, squares / count - mean * mean))
 
 
-ARTIFACT = Artifact(
+ARTIFACT = art.Artifact(
     "table3",
     "Correlations of unembedding rows",
     "Stander et al., Table 3",

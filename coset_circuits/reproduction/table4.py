@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from coset_circuits.groups import group
-from coset_circuits.reproduction.artifact import Artifact, Line, Networks, Part
+from coset_circuits.reproduction import artifact as art
 
 PAPER = {
     5: (156, 7),
@@ -30,7 +30,7 @@ def partitions(n: int) -> int:
     return counts[n]
 
 
-def summarise(ours: Networks, controls: Networks) -> Part:
+def summarise(ours: art.Networks, controls: art.Networks) -> art.Part:
     """Counted up to S7; beyond, subgroups are cited, and irreps are counted as partitions."""
     lines = []
     for n, (subgroups, irreps) in PAPER.items():
@@ -42,13 +42,13 @@ def summarise(ours: Networks, controls: Networks) -> Part:
             classes = len(symmetric.conjugacy_classes)
             subgroups_are, classes_are = "their conjugacy classes", "conjugacy classes, counted"
         lines += [
-            Line(f"S{n}: subgroups", "count", subgroups, *counts, subgroups_are),
-            Line(f"S{n}: irreps", "count", irreps, partitions(n), classes, classes_are),
+            art.Line(f"S{n}: subgroups", "count", subgroups, *counts, subgroups_are),
+            art.Line(f"S{n}: irreps", "count", irreps, partitions(n), classes, classes_are),
         ]
-    return Part(lines)
+    return art.Part(lines)
 
 
-ARTIFACT = Artifact(
+ARTIFACT = art.Artifact(
     "table4",
     "Numbers of subgroups and irreps",
     "Stander et al., Table 4",

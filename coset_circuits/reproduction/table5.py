@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from coset_circuits.groups.table5 import IRREPS, table5
-from coset_circuits.reproduction.artifact import Artifact, Line, Networks, Part, Table
+from coset_circuits.reproduction import artifact as art
 
 
-def summarise(ours: Networks, controls: Networks) -> Part:
+def summarise(ours: art.Networks, controls: art.Networks) -> art.Part:
     """Every wrong entry as a line; every entry in the table."""
     rows = table5()
     entries, wrong = len(rows) * len(IRREPS), sum(len(row.wrong) for row in rows)
     right = entries - wrong
-    lines = [Line("entries", "count", entries, right, wrong, "not a rounding of the exact value")]
+    lines = [
+        art.Line("entries", "count", entries, right, wrong, "not a rounding of the exact value")
+    ]
     for row in rows:
         for rho in row.wrong:
             printed, exact = row.printed[rho], row.exact[rho]
             lines.append(
-                Line(
+                art.Line(
                     f"{row.subgroup_class.name} on {rho}",
                     "text",
                     printed if printed == "-" else f"{printed}%",
@@ -29,11 +31,13 @@ def summarise(ours: Networks, controls: Networks) -> Part:
         if not row.generators_are_right:
             title = f"{row.subgroup_class.name}: order of what is generated"
             orders = row.size, row.generated.order, row.subgroup_class.order
-            lines.append(Line(title, "count", *orders, row.remark))
+            lines.append(art.Line(title, "count", *orders, row.remark))
     # The names of irreps are long; the table is to fit a terminal.
-    table = Table(
+    table = art.Table(
         "Exact energy of the centred indicator",
-        {"class": "text", "order": "count", **{_short(rho): "number" for rho in IRREPS}},
+        art.columns(
+            ("text", "class"), ("count", "order"), ("number", ", ".join(map(_short, IRREPS)))
+        ),
         [
             [row.subgroup_class.name, row.subgroup_class.order]
             + [str(row.exact[rho] or "–") for rho in IRREPS]
@@ -41,7 +45,7 @@ def summarise(ours: Networks, controls: Networks) -> Part:
         ],
         "Shares d·dim V^H / ([G:H] − 1); a column is an irrep, 31² standing for (3,1,1).",
     )
-    return Part(lines, [table])
+    return art.Part(lines, [table])
 
 
 def _short(rho: str) -> str:
@@ -51,6 +55,6 @@ def _short(rho: str) -> str:
     return "".join(f"{part}{powers[parts.count(part)]}" for part in dict.fromkeys(parts))
 
 
-ARTIFACT = Artifact(
+ARTIFACT = art.Artifact(
     "table5", "Spectra of the subgroups of S5", "Stander et al., Appendix I, Table 5", summarise
 )
