@@ -58,11 +58,10 @@ def _lines(networks: art.Networks) -> Iterator[art.Line]:
         ours = [_count(n, name) > 0 for n in networks]
         control = [_count(n, name, "relabelled") > 0 for n in relabelled]
         yield art.Line.share(f"networks with an {name} neuron", 1.0, ours, control, control_is)
+    title = "neurons with a subgroup, mean"
     ours = [_explained(n, "counts") for n in networks]
     control = [_explained(n, "relabelled") for n in relabelled]
-    yield art.Line.over(
-        "neurons with a subgroup, mean", "fraction", None, ours, control, control_is
-    )
+    yield art.Line.over(title, "fraction", None, ours, control, control_is)
 
 
 def _count(network: art.Measured, role: str, key: str = "counts") -> int:
@@ -127,7 +126,7 @@ ARTIFACT = art.Artifact(
     groups=tuple(IN_EVERY_NETWORK),
     notes=[
         "A neuron counts for the largest subgroup that leaves less than 1% of its variance on both "
-        "sides. The least C of the paper, a sum over cosets, is no rule for neurons that nothing "
+        "sides. The least C, the paper's sum over cosets, does not decide for neurons that nothing "
         "fits: C of a random function is about the number of cosets, least for a subgroup of index "
         "2.",
         "Which circuits form depends on how a network is trained: compare shares between networks "

@@ -134,11 +134,9 @@ def summarise(ours: art.Networks, controls: art.Networks) -> art.Part:
         "Medians over networks. Right answers: one-hot logits of the product.",
     )
     keys = [n.findings["key"] for n in ours]
-    mean, names = (
-        np.mean([len(key) for key in keys]),
-        sorted({name for key in keys for name in key}),
-    )
-    notes = [f"Key irreps: {mean:.2g} a network; {', '.join(names)} in some."]
+    mean = np.mean([len(key) for key in keys])
+    names = ", ".join(sorted({name for key in keys for name in key}))
+    notes = [f"Key irreps: {mean:.2g} a network; {names} in some."]
     if 0 < len(released) < len(ours):
         notes.append(
             f"The left column is over the {len(released)} networks that were published with it."

@@ -137,18 +137,14 @@ def _observed(ours: art.Networks, others: art.Networks) -> art.Table:
 
 
 def _predicted(networks: art.Networks, quantity: str) -> art.Table:
-    models = {
-        "seen": NETWORK,
-        **{algorithm.name: algorithm.name for algorithm in SURROGATES},
-        RELABELLED: RELABELLED,
-    }
+    names = [*(algorithm.name for algorithm in SURROGATES), RELABELLED]
     rows = []
     for id in ROWS:
-        readings = (_column(networks, id, quantity, model) for model in models.values())
+        readings = (_column(networks, id, quantity, model) for model in (NETWORK, *names))
         rows.append([INTERVENTIONS[id].title, *(art.centre(r, "median") for r in readings)])
     return art.Table(
         f"What each surrogate predicts: {quantity}, median over networks",
-        art.columns(("text", "intervention"), (QUANTITIES[quantity], ", ".join(models))),
+        art.columns(("text", "intervention"), (QUANTITIES[quantity], ", ".join(["seen", *names]))),
         rows,
         "relabelled: coset, fitted after the group's elements were renamed at random. –: the "
         "hypothesis is silent in this row, or does not apply. The dull null has no group theory "

@@ -93,7 +93,7 @@ def summarise(ours: art.Networks, controls: art.Networks) -> art.Part:
     compared = {
         "same coset": (SAME_PAIR, SAME_COSET, "keyed by (H, X)"),
         "same class": (CLASS_NOT_PAIR, CLASS_NOT_COSET, "keyed by (H, X)"),
-        "any two": (ANY, RANDOM, "random neuron sets, sizes as of (H, X)"),
+        "any two": (ANY, RANDOM, "random neuron sets, same sizes as (H, X)"),
     }
     lines = [
         art.Line(

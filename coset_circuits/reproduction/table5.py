@@ -10,10 +10,8 @@ def summarise(ours: art.Networks, controls: art.Networks) -> art.Part:
     """Every wrong entry as a line; every entry in the table."""
     rows = table5()
     entries, wrong = len(rows) * len(IRREPS), sum(len(row.wrong) for row in rows)
-    right = entries - wrong
-    lines = [
-        art.Line("entries", "count", entries, right, wrong, "not a rounding of the exact value")
-    ]
+    right, control_is = entries - wrong, "not a rounding of the exact value"
+    lines = [art.Line("entries", "count", entries, right, wrong, control_is)]
     for row in rows:
         for rho in row.wrong:
             printed, exact = row.printed[rho], row.exact[rho]

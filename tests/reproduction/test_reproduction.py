@@ -20,6 +20,7 @@ from coset_circuits.reproduction.fig4 import median_concentration
 from coset_circuits.reproduction.fig6 import DULL, counts
 from coset_circuits.reproduction.forming import _steps_to_show, null_concentration
 from coset_circuits.reproduction.page import markdown, plain_text
+from coset_circuits.training import split
 
 PEERS = Path(__file__).parents[3] / "shared/peer_checkpoints/rep-theory-mech-interp"
 RECIPE = {"d_mlp": 48, "d_embed": 48, "fraction": 0.8, "learning_rate": 0.03, "max_steps": 1500}
