@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import pandas as pd
 import torch
@@ -171,9 +171,9 @@ class GCRExperiment:
 
     train: Int[Tensor, "train 2"] | None = None
     chunk: int = 2_000
-    id: ClassVar[str] = "gcr"
-    decides: ClassVar[bool] = False
-    by_default: ClassVar[bool] = False
+    id = "gcr"
+    decides = False
+    by_default = False
 
     def run(self, bench: Bench) -> GCREvidence:
         """The evidence on the bench's network."""

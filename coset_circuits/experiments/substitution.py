@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import pandas as pd
 import torch
@@ -82,7 +82,7 @@ class SubstitutionExperiment(OfEachHypothesis):
     out.
     """
 
-    id: ClassVar[str] = "substitution"
+    id = "substitution"
 
     def of(self, circuit: Circuit, bench: Bench) -> Substitution:
         """Measure over the bench's sample of pairs."""

@@ -15,8 +15,8 @@ from typing import Any
 from rich.console import Console
 from rich.markdown import Markdown
 
-from coset_circuits.comparison.compare import without_nan
 from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.findings import without_nan
 from coset_circuits.findings.storage import read_note
 from coset_circuits.report import tables as t
 from coset_circuits.report.folder import write
