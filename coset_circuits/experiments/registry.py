@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from coset_circuits.experiments.ablation import (
+    AblationByThreshold,
+    AblationExperiment,
+    Completeness,
+    Minimality,
+)
 from coset_circuits.experiments.claims import Claims
 from coset_circuits.experiments.experiment import Experiment
 from coset_circuits.experiments.formation import FormationExperiment
 from coset_circuits.experiments.gcr import GCRExperiment
+from coset_circuits.experiments.interchange import InterchangeExperiment
 from coset_circuits.experiments.predictions import Interventions
 from coset_circuits.experiments.substitution import SubstitutionExperiment
 
@@ -16,6 +23,11 @@ EXPERIMENTS: dict[str, Experiment] = {
         Claims(),
         FormationExperiment(),
         SubstitutionExperiment(),
+        InterchangeExperiment(),
+        AblationExperiment(),
+        AblationByThreshold(),
+        Completeness(),
+        Minimality(controls=3),
         GCRExperiment(),
     )
 }
