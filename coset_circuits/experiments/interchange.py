@@ -231,7 +231,9 @@ class InterchangeExperiment(OfEachHypothesis):
         other = self.relabelled or bench.relabelled(circuit)
         models = {"network": bench.network, "surrogate": surrogate}
         if isinstance(other, str):
-            notes.append(f"There is no control by a relabelled group: {other} (or give relabelled=).")
+            notes.append(
+                f"There is no control by a relabelled group: {other} (or give relabelled=)."
+            )
         else:
             models["relabelled"] = measured(other.surrogate())
         blocks = sample_blocks(bench.network.group, bench.pairs, bench.seed)

@@ -14,6 +14,7 @@ from coset_circuits.experiments.formation import FormationExperiment
 from coset_circuits.experiments.gcr import GCRExperiment
 from coset_circuits.experiments.interchange import InterchangeExperiment
 from coset_circuits.experiments.predictions import Interventions
+from coset_circuits.experiments.scrubbing import Scrubbing
 from coset_circuits.experiments.substitution import SubstitutionExperiment
 
 EXPERIMENTS: dict[str, Experiment] = {
@@ -23,6 +24,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         Claims(),
         FormationExperiment(),
         SubstitutionExperiment(),
+        Scrubbing(samples=5),
         InterchangeExperiment(),
         AblationExperiment(),
         AblationByThreshold(),
