@@ -364,7 +364,7 @@ def ablation(network: GroupModel, groups: Groups = None, **options: Any) -> Abla
     Raises:
         CosetCircuitsError: an argument that makes no sense.
     """
-    bench, options = _bench(network, options)
+    bench, options = Bench.for_options(network, options)
     return AblationExperiment(**options).on(groups, bench)
 
 
@@ -376,27 +376,20 @@ def ablation_by_threshold(
     Raises:
         CosetCircuitsError: no such column, or one that holds no measurements.
     """
-    bench, options = _bench(circuit.network, options)
+    bench, options = Bench.for_options(circuit.network, options)
     return AblationByThreshold(column=column, **options).of(circuit, bench)
 
 
 def completeness(network: GroupModel, groups: Groups = None, **options: Any) -> Ablation:
     """See :class:`Completeness`; arguments as in :func:`ablation`."""
-    bench, options = _bench(network, options)
+    bench, options = Bench.for_options(network, options)
     return Completeness(**options).on(groups, bench)
 
 
 def minimality(network: GroupModel, groups: Groups = None, **options: Any) -> Ablation:
     """See :class:`Minimality`; arguments as in :func:`ablation`."""
-    bench, options = _bench(network, options)
+    bench, options = Bench.for_options(network, options)
     return Minimality(**options).on(groups, bench)
-
-
-def _bench(network: GroupModel, options: dict[str, Any]) -> tuple[Bench, dict[str, Any]]:
-    """A bench from those options that are its own, and the others."""
-    names = ("pairs", "seed", "thresholds", "progress")
-    own = {name: options[name] for name in names if name in options}
-    return Bench.around(network, **own), {k: v for k, v in options.items() if k not in own}
 
 
 class _Removal:

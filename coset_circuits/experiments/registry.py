@@ -13,7 +13,10 @@ from coset_circuits.experiments.experiment import Experiment
 from coset_circuits.experiments.formation import FormationExperiment
 from coset_circuits.experiments.gcr import GCRExperiment
 from coset_circuits.experiments.interchange import InterchangeExperiment
+from coset_circuits.experiments.patching import ActivationPatching, AttributionPatching
+from coset_circuits.experiments.path_patching import PathPatching
 from coset_circuits.experiments.predictions import Interventions
+from coset_circuits.experiments.product_variance import ProductVarianceExperiment
 from coset_circuits.experiments.scrubbing import Scrubbing
 from coset_circuits.experiments.substitution import SubstitutionExperiment
 
@@ -25,6 +28,10 @@ EXPERIMENTS: dict[str, Experiment] = {
         FormationExperiment(),
         SubstitutionExperiment(),
         Scrubbing(samples=5),
+        ProductVarianceExperiment(),
+        ActivationPatching(metrics=("logit_difference",)),
+        AttributionPatching(),
+        PathPatching(metrics=("logit_difference",)),
         InterchangeExperiment(),
         AblationExperiment(),
         AblationByThreshold(),

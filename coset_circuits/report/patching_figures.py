@@ -13,7 +13,7 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.experiments.ablation import Ablation
 from coset_circuits.experiments.neuron_sets import ALL
-from coset_circuits.experiments.patching import Patching
+from coset_circuits.experiments.patching_result import Patching
 from coset_circuits.report.axes import guide, legend_above, log_scale, plain_number
 from coset_circuits.report.style import FAINT, INK, colour, marker
 
