@@ -20,7 +20,7 @@ class Finding:
         experiment: the id of the experiment or intervention.
         subject: the key of the candidate that it is about; None for the network itself.
         quantity: what was measured, such as ``accuracy``.
-        value: None where the subject says nothing, or where the figure is not defined.
+        value: None where the subject says nothing, or where the figure is not a finite number.
         unit: such as ``fraction``, ``nats``, ``decades``, ``bits``.
         at: which figure of the experiment it is, where there are several: a site, a neuron set, …
         interval: 95%; None where nothing is left to chance.
@@ -41,6 +41,10 @@ class Finding:
     separates: tuple[tuple[str, str], ...] = ()
     source: str = ""
     more: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "value", defined(self.value))
+        object.__setattr__(self, "more", without_nan(dict(self.more)))
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -237,4 +241,4 @@ def from_table(
 
 def defined(value: float | None) -> float | None:
     """The figure, or None where it is not a finite number."""
-    return None if value is None or not math.isfinite(value) else float(value)
+    return None if value is None or not math.isfinite(value) else value

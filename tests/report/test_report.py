@@ -225,7 +225,12 @@ def test_swapped_inputs_have_the_exact_control_where_the_network_is_right(compar
 
 
 def test_rows_that_a_fit_has_used_are_marked(comparison, page):
-    used = {(c.name, id) for c in comparison.hypotheses for id in c.circuit.used_rows}
+    used = {
+        (c.name, row.intervention.id)
+        for c in comparison.hypotheses
+        for row in comparison.rows
+        if row.intervention.is_used_by(c.circuit)
+    }
     assert used
     lines = tables.interventions(comparison)
     assert {(name, line.id) for line in lines for name in line.used} == used
