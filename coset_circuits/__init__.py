@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
     from coset_circuits.errors import CosetCircuitsError
     from coset_circuits.experiments import (
+        EXPERIMENTS,
         INTERVENTIONS,
         Intervention,
         ablation,
@@ -85,6 +86,7 @@ the command's help must not."""
 
 __all__ = [
     "ALGORITHMS",
+    "EXPERIMENTS",
     "INTERVENTIONS",
     "Algorithm",
     "Circuit",

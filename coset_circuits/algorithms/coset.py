@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import torch
+from einops import einsum
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -244,7 +245,7 @@ def coset_fvus(
     for h, inverse in enumerate(group.inverse_array):
         if h <= inverse:
             moved = centred[group.array[h] if cosets == "right" else group.array[:, h]]
-            overlaps[h] = overlaps[inverse] = np.einsum("gd,gd->d", moved, centred)
+            overlaps[h] = overlaps[inverse] = einsum(moved, centred, "g neuron, g neuron -> neuron")
     found = np.zeros((len(subgroups), len(total)))
     for row, subgroup in zip(found, subgroups, strict=True):
         energy = overlaps[subgroup.array].mean(0)

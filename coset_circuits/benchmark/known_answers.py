@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from coset_circuits.algorithms import ALGORITHMS, Algorithm, Tables
-from coset_circuits.algorithms.irrep import block_shares
+from coset_circuits.algorithms.blocks import block_shares
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.experiments.controls import random_names
 from coset_circuits.groups import FiniteGroup, RealBlock, SubgroupClass, spectrum

@@ -12,7 +12,7 @@ import torch
 
 import coset_circuits as cc
 from coset_circuits.algorithms import Classes, RawWeights, Roles
-from coset_circuits.algorithms.irrep import kernel_cosets
+from coset_circuits.algorithms.blocks import kernel_cosets
 from coset_circuits.algorithms.null import level_labels
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.experiments.partitions import Partition, canonical, cells
