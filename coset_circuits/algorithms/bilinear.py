@@ -193,8 +193,8 @@ def fit_bilinear(
     key = [blocks[i] for i in keys]
     fitted = tables.means()
     for block in key:
-        for own, table in zip(tables, fitted, strict=True):
-            table.add_(block.basis @ (block.basis.T @ own))
+        for measured, table in zip(tables, fitted, strict=True):
+            table.add_(block.basis @ (block.basis.T @ measured))
     residual = residuals(tables, fitted)
     shares = block_shares(tables, blocks)[:2].sum(0)
     skip = negligible(tables, thresholds)

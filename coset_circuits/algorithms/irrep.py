@@ -124,8 +124,8 @@ class IrrepAlgorithm:
             if key not in bases:
                 bases[key] = torch.cat([blocks[i].basis for i in key], 1)
             basis = bases[key]
-            for own, table in zip(tables, fitted, strict=True):
-                table[:, j] += basis @ (basis.T @ own[:, j])
+            for measured, table in zip(tables, fitted, strict=True):
+                table[:, j] += basis @ (basis.T @ measured[:, j])
             structure[j] = len(chosen) * np.log2(len(blocks))
             levels[j] += 3 * basis.shape[1]
         left, right, _ = shares

@@ -69,11 +69,11 @@ class TableCircuit:
                 f"{', '.join(sorted(CLAIMS))}."
             )
         network = self.network
-        own = Tables.of(network)
+        measured = Tables.of(network)
         surrogate = network.with_tables(
-            self.fitted.left if "left" in wanted else own.left,
-            self.fitted.right if "right" in wanted else own.right,
-            (self.fitted.unembed if "unembed" in wanted else own.unembed).T,
+            self.fitted.left if "left" in wanted else measured.left,
+            self.fitted.right if "right" in wanted else measured.right,
+            (self.fitted.unembed if "unembed" in wanted else measured.unembed).T,
             label=self.name,
             silent=self.silent,
             source=f"surrogate of {network.label} under {self.name}",
@@ -97,8 +97,8 @@ class TableCircuit:
         )
 
     def __repr__(self) -> str:
-        found = ", ".join(f"{r['neurons']} {r['role']}" for r in self.roles.summary())
-        return f"Circuit({self.name} of {self.network.label}: {found})"
+        roles = ", ".join(f"{r['neurons']} {r['role']}" for r in self.roles.summary())
+        return f"Circuit({self.name} of {self.network.label}: {roles})"
 
     def _repr_html_(self) -> str:
         title = html.escape(f"{self.name} of {self.network.label}")

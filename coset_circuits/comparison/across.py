@@ -259,11 +259,11 @@ def _compared(
         errors = [prediction_errors(n, one, two, thresholds) for n in networks]
         delta = thresholds.headline_error
         bits = [(n.bits(one, delta), n.bits(two, delta)) for n in networks]
-        for quantity, unit, margin, found in (
+        for quantity, unit, margin, values in (
             (PREDICTION_ERROR, "decades", thresholds.equivalence_log_loss, errors),
             (BITS, "bits", thresholds.equivalence_bits, bits),
         ):
-            both = [pair for pair in found if pair is not None and None not in pair]
+            both = [pair for pair in values if pair is not None and None not in pair]
             if both:
                 first, second = np.array(both, dtype=np.float64).T
                 questions.append(Question(one, two, quantity, unit, margin, first - second))
@@ -341,7 +341,7 @@ def _estimated(
     series: Mapping[Key, _Series], thresholds: Thresholds, seed: int
 ) -> dict[Key, dict[str, Estimate]]:
     """Mean and median of every series; those over equally many networks are done together."""
-    found: dict[Key, dict[str, Estimate]] = {key: {} for key in series}
+    by_key: dict[Key, dict[str, Estimate]] = {key: {} for key in series}
     for count in {len(s.values) for s in series.values()}:
         keys = [key for key, s in series.items() if len(s.values) == count]
         values = np.array([series[key].values for key in keys], dtype=np.float64).T
@@ -351,8 +351,8 @@ def _estimated(
                 estimates(values, statistic, thresholds=thresholds, seed=seed),
                 strict=True,
             ):
-                found[key][statistic] = estimate
-    return found
+                by_key[key][statistic] = estimate
+    return by_key
 
 
 def _centres(values: Sequence[float]) -> dict[str, float] | None:

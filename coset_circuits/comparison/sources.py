@@ -70,10 +70,10 @@ class Source:
     def naming(self) -> list[str]:
         """What its label and source are taken from, beyond its content."""
         if isinstance(self.given, GroupModel):
-            known = self.given.provenance
+            provenance = self.given.provenance
             return [
                 self.given.label,
-                *(str(known.get(k)) for k in ("source", "element_order", "sha256")),
+                *(str(provenance.get(k)) for k in ("source", "element_order", "sha256")),
             ]
         if isinstance(self.given, str):
             return [self.given]
@@ -118,14 +118,14 @@ def _expanded(item: object, number: int) -> Iterator[Source]:
             f"Network {number} is {type(item).__name__}; give a GroupMLP, a shipped name, or the "
             "path of a checkpoint or of a folder."
         )
-    path = find(item)  # a missing one is told now, not after hours
+    path = find(item)  # a missing one is reported now, not after hours
     if str(item) in shipped():
         yield Source(str(item), str(item))
     elif path.is_dir():
-        found = [file for file in _below(path) if file.parent == path or not is_step(file)]
-        if not found:
+        files = [file for file in _below(path) if file.parent == path or not is_step(file)]
+        if not files:
             raise CosetCircuitsError(_nothing_in(path))
-        for file in found:
+        for file in files:
             yield Source(file, str(file))
     else:
         yield Source(path, str(path))

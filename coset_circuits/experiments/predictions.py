@@ -228,8 +228,8 @@ def prediction_error(
     rows: Sequence[Row], candidate: Candidate, thresholds: Thresholds
 ) -> PredictionError:
     """One surrogate's errors over all rows that can speak about it."""
-    found = [(row, candidate_errors(row, candidate, thresholds)) for row in rows]
-    kept = [(row.outcomes[candidate.key], e) for row, e in found if e is not None]
+    pairs = [(row, candidate_errors(row, candidate, thresholds)) for row in rows]
+    kept = [(row.outcomes[candidate.key], e) for row, e in pairs if e is not None]
     nan = float("nan")
     if not kept:
         return PredictionError(0, nan, nan, nan, nan, nan, nan)
