@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import coset_circuits as cc
 from coset_circuits import cli
-from coset_circuits.benchmark import selftest
+from coset_circuits.benchmark import known_cases
 from coset_circuits.experiments import INTERVENTIONS
 from coset_circuits.networks import planted_coset
 
@@ -278,8 +278,10 @@ def test_a_damaged_file(tmp_path):
 
 @pytest.mark.slow
 def test_selftest_says_what_was_put_there_and_goes_on(tmp_path, monkeypatch, unchecked):
-    chosen = [case for case in selftest.known_cases(["D4"]) if case.noise is None][:3]
-    monkeypatch.setattr(selftest, "known_cases", lambda groups: chosen)
+    chosen = [case for case in known_cases(["D4"]) if case.noise is None][:3]
+    monkeypatch.setattr(
+        sys.modules["coset_circuits.benchmark.selftest"], "known_cases", lambda groups: chosen
+    )
     arguments = ["selftest", "--groups", "D4", "--seeds", "1", "--out", str(tmp_path), "--json"]
     first, again = (CliRunner().invoke(cli.app, arguments) for _ in range(2))
     assert first.exit_code == 0 and first.stdout == again.stdout

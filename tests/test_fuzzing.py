@@ -318,8 +318,7 @@ COMMANDS = [
 
 def run_command_lines(monkeypatch, folder, count):
     """Commands with mutated words; nothing is trained, compared or written."""
-    from coset_circuits import comparison, networks, training
-    from coset_circuits.benchmark import selftest
+    from coset_circuits import benchmark, comparison, networks, training
 
     def stopped(*args, **more):
         raise CosetCircuitsError("This is as far as a test goes.")
@@ -327,7 +326,7 @@ def run_command_lines(monkeypatch, folder, count):
     monkeypatch.chdir(folder)
     monkeypatch.setattr(training, "train_many", stopped)
     monkeypatch.setattr(comparison, "compare", stopped)
-    monkeypatch.setattr(selftest, "selftest", stopped)
+    monkeypatch.setattr(benchmark, "selftest", stopped)
     monkeypatch.setattr(networks, "save", stopped)
     rng = np.random.default_rng(7)
     for _ in range(count):

@@ -21,7 +21,7 @@ def selftest(
     quiet: Quiet = False,
 ) -> None:
     """Judge networks whose algorithm is known: is the right one named, and no other?"""
-    from coset_circuits.benchmark.selftest import selftest as run
+    from coset_circuits.benchmark import selftest as run
     from coset_circuits.report.selftest import print_selftest
 
     with interruptible(rerun_to_continue(out)), progress_bar(hidden=quiet or as_json) as progress:

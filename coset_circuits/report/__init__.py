@@ -7,7 +7,7 @@ from functools import singledispatch
 from pathlib import Path
 from typing import Any
 
-from coset_circuits.benchmark.selftest import SelfTest
+from coset_circuits.benchmark import SelfTest
 from coset_circuits.comparison import Comparison, Ensemble
 from coset_circuits.report import ensemble as _ensemble
 from coset_circuits.report import folder as _folder

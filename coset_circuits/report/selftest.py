@@ -10,8 +10,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from coset_circuits.benchmark import SelfTest
 from coset_circuits.benchmark.known_answers import ALIKE
-from coset_circuits.benchmark.selftest import SelfTest
 from coset_circuits.report.folder import write
 from coset_circuits.report.terminal import plain_table, plainly, print_heading
 

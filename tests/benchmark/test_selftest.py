@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import sys
 
 import pytest
 import torch
@@ -10,20 +11,20 @@ import torch
 import coset_circuits as cc
 from coset_circuits import CosetCircuitsError, compare, measure
 from coset_circuits.algorithms import UNEXPLAINED
-from coset_circuits.benchmark import selftest as module
+from coset_circuits.benchmark import judged, known_cases, selftest
 from coset_circuits.benchmark.known_answers import (
     ALIKE,
     NOTHING,
     NULLS,
     irreps_suffice,
-    known_cases,
     usable_classes,
 )
-from coset_circuits.benchmark.selftest import TRADE_OFF, judged, selftest
+from coset_circuits.benchmark.selftest import TRADE_OFF
 from coset_circuits.experiments import INTERVENTIONS
 from coset_circuits.networks import planted_coset, planted_gcr
 from coset_circuits.networks.spoilt import joined, noisy, relabelled
 
+module = sys.modules["coset_circuits.benchmark.selftest"]
 CASES = {case.name: case for case in known_cases(["S4"])}
 CLEAN = [case.name for case in CASES.values() if case.noise is None]
 
