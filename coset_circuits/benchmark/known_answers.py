@@ -117,32 +117,39 @@ def _cases(group: FiniteGroup) -> Iterator[Case]:
         )
     both_true = [subgroups for subgroups in classes if irreps_suffice(subgroups)]
     only_coset = [subgroups for subgroups in classes if subgroups not in both_true]
-
-    def case(what: str, kind: str, truth: Iterable[str], make: Callable[[int], GroupMLP]) -> Case:
-        return Case(f"{group.name}: {what}", kind, group.name, frozenset(truth), make)
-
-    def coset_case(*subgroups: SubgroupClass, note: str = "") -> Case:
-        truth = {COSET, IRREP} if subgroups[0] in both_true else {COSET}
-        names = " and ".join(c.name for c in subgroups)
-        make = partial(_coset_circuit, subgroups)
-        return case(f"cosets of {names}{note}", PLANTED[0], truth, make)
-
-    yield from map(coset_case, classes)
+    yield from (_coset_case(subgroups) for subgroups in classes)
     # A subgroup of index 2 is the kernel of an irrep of dimension 1.
     half = next((c for c in group.subgroup_classes if c.index == 2), None)
     if half is not None and both_true:
-        yield coset_case(both_true[0], half, note=" (sign neurons)")
-    square = case("GCR, x²", PLANTED[1], {IRREP}, partial(_gcr_circuit, group, "square"))
-    relu = case("GCR, ReLU", PLANTED[1], {IRREP}, partial(_gcr_circuit, group, "relu"))
+        yield _coset_case(both_true[0], half, note=" (sign neurons)")
+    square = _case(group, "GCR, x²", PLANTED[1], {IRREP}, partial(_gcr_circuit, group, "square"))
+    relu = _case(group, "GCR, ReLU", PLANTED[1], {IRREP}, partial(_gcr_circuit, group, "relu"))
     yield from (square, relu)
     # Neurons of both kinds: no hypothesis is true of all of them, unless irreps hold the cosets.
-    for candidates, truth in ((only_coset, ()), (both_true, {IRREP})):
-        for found in candidates[:1]:
-            what = f"cosets of {found.name} and GCR"
-            yield case(what, PLANTED[2], truth, partial(_mixture, found))
-    disturbed = dict.fromkeys([classes[-1], *only_coset[-1:]])
-    yield from _with_noise([*map(coset_case, disturbed), relu])
+    for some, truth in ((only_coset[:1], ()), (both_true[:1], {IRREP})):
+        for subgroups in some:
+            what = f"cosets of {subgroups.name} and GCR"
+            yield _case(group, what, PLANTED[2], truth, partial(_mixture, subgroups))
+    to_disturb = dict.fromkeys([classes[-1], *only_coset[-1:]])
+    yield from _with_noise([*map(_coset_case, to_disturb), relu])
+    yield from _nulls(group, classes[-1])
 
+
+def _case(
+    group: FiniteGroup, what: str, kind: str, truth: Iterable[str], make: Callable[[int], GroupMLP]
+) -> Case:
+    return Case(f"{group.name}: {what}", kind, group.name, frozenset(truth), make)
+
+
+def _coset_case(*classes: SubgroupClass, note: str = "") -> Case:
+    """Cosets of some classes, the first of which decides whether irreps are true of it as well."""
+    group = classes[0].representative.group
+    truth = {COSET, IRREP} if irreps_suffice(classes[0]) else {COSET}
+    what = f"cosets of {' and '.join(c.name for c in classes)}{note}"
+    return _case(group, what, PLANTED[0], truth, partial(_coset_circuit, classes))
+
+
+def _nulls(group: FiniteGroup, subgroups: SubgroupClass) -> Iterator[Case]:
     width = 4 * group.order if group.order < 16 else 64
 
     def memorised(seed: int) -> GroupMLP:
@@ -151,11 +158,11 @@ def _cases(group: FiniteGroup) -> Iterator[Case]:
     def untrained(seed: int) -> GroupMLP:
         return GroupMLP.initialised(group, d_mlp=width, d_embed=width, seed=seed)
 
-    yield case("memorised", "memorised", (), memorised)
-    yield case("untrained", "untrained", (), untrained)
+    yield _case(group, "memorised", "memorised", (), memorised)
+    yield _case(group, "untrained", "untrained", (), untrained)
     for kind, inputs in (("permuted labels", True), ("permuted outputs", False)):
-        what = f"cosets of {classes[-1].name}, {kind}"
-        yield case(what, kind, (), partial(_permuted, classes[-1], inputs))
+        what = f"cosets of {subgroups.name}, {kind}"
+        yield _case(group, what, kind, (), partial(_permuted, subgroups, inputs))
 
 
 def _with_noise(cases: Iterable[Case]) -> Iterator[Case]:
