@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from coset_circuits.algorithms import ALGORITHMS
 from coset_circuits.benchmark.known_answers import (
     ALIKE,
     LARGE,
+    NOISE,
     NOTHING,
     NULLS,
     PLANTED,
@@ -59,25 +61,23 @@ class Judgement(NamedTuple):
 
 def judged(comparison: Comparison) -> Judgement:
     """A comparison's verdict in one word; prediction and description length count together."""
-    verdict = comparison.verdict
+    verdict, delta = comparison.verdict, comparison.thresholds.headline_error
     hypothesis = {c.key: c.hypothesis for c in comparison.hypotheses}
-    supported = tuple(dict.fromkeys(hypothesis[key] for key in verdict.supported))
+    bits = {c.key: c.bits[delta] for c in comparison.hypotheses}
+    errors = comparison.predicted
     best = [key for key in verdict.supported if key not in verdict.dominated]
-    left = tuple(dict.fromkeys(hypothesis[key] for key in best))
-    if not best:
-        return Judgement(NOTHING, supported, left, None)
-    delta = comparison.thresholds.headline_error
-    bits = {key: comparison.candidate(key).bits[delta] for key in best}
-    chosen = min(best, key=lambda key: (bits[key], comparison.predicted[key].median_log_loss))
-    if len(left) == 1:
-        return Judgement(left[0], supported, left, chosen)
+    chosen = min(best, key=lambda key: (bits[key], errors[key].median_log_loss), default=None)
+    supported, left = (
+        tuple(dict.fromkeys(hypothesis[key] for key in keys)) for keys in (verdict.supported, best)
+    )
     apart = {frozenset(pair) for pairs in comparison.separations.values() for pair in pairs}
     alike = any(
         hypothesis[one] != hypothesis[two] and frozenset((one, two)) not in apart
-        for one in best
-        for two in best
+        for one, two in combinations(best, 2)
     )
-    return Judgement(ALIKE if alike else TRADE_OFF, supported, left, chosen)
+    several = ALIKE if alike else TRADE_OFF
+    said = several if len(left) > 1 else next(iter(left), NOTHING)
+    return Judgement(said, supported, left, chosen)
 
 
 @dataclass(frozen=True)
@@ -156,14 +156,12 @@ class SelfTest(Presented):
 
     def false_positives(self) -> pd.DataFrame:
         """On how many nulls of each kind some hypothesis was supported."""
-        said = {kind: [a.said != NOTHING for a in self.answers if a.kind == kind] for kind in NULLS}
-        said["all nulls"] = [hit for hits in said.values() for hit in hits]
+        nulls = {kind: [a for a in self.answers if a.kind == kind] for kind in NULLS}
+        nulls["all nulls"] = [a for a in self.answers if a.kind in NULLS]
         return pd.DataFrame(
-            [
-                {"null": kind, **self._share("false positives", hits)}
-                for kind, hits in said.items()
-                if hits
-            ]
+            {"null": kind, **self._share("false positives", [a.said != NOTHING for a in answers])}
+            for kind, answers in nulls.items()
+            if answers
         )
 
     def power(self) -> pd.DataFrame:
@@ -171,23 +169,15 @@ class SelfTest(Presented):
 
         ``right`` is the mean accuracy of these networks; a noise of 0 is the case without noise.
         """
-        cases = dict.fromkeys(a.clean_case for a in self.answers if a.noise is not None)
-        sets: dict[tuple[str, float], list[Answer]] = {}
-        for case in cases:
-            for answer in self.answers:
-                if answer.clean_case == case:
-                    sets.setdefault((case, answer.noise or 0.0), []).append(answer)
-        return pd.DataFrame(
-            [
-                {
-                    "case": case,
-                    "noise": noise,
-                    "right": sum(a.accuracy for a in answers) / len(answers),
-                    **self._share("found", [a.is_right for a in answers]),
-                }
-                for (case, noise), answers in sets.items()
-            ]
-        )
+        rows = []
+        for case in dict.fromkeys(a.clean_case for a in self.answers if a.noise is not None):
+            for noise in (None, *NOISE):
+                answers = [a for a in self.answers if (a.clean_case, a.noise) == (case, noise)]
+                if answers:
+                    accuracy = sum(a.accuracy for a in answers) / len(answers)
+                    shares = self._share("found", [a.is_right for a in answers])
+                    rows.append({"case": case, "noise": noise or 0.0, "right": accuracy, **shares})
+        return pd.DataFrame(rows)
 
     def errors(self) -> list[Answer]:
         """The networks without noise that got a wrong answer."""
