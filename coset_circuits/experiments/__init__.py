@@ -11,8 +11,7 @@ from coset_circuits.experiments.bench import Bench, measured
 from coset_circuits.experiments.candidates import NETWORK, Candidate
 from coset_circuits.experiments.controls import commuting_fraction, relabelled_group
 from coset_circuits.experiments.experiment import Experiment, OfEachHypothesis
-from coset_circuits.experiments.gcr import gcr_evidence
-from coset_circuits.experiments.gcr_result import GCREvidence
+from coset_circuits.experiments.gcr import GCREvidence, gcr_evidence
 from coset_circuits.experiments.interchange import Interchange, interchange
 from coset_circuits.experiments.interventions import (
     INTERVENTIONS,

@@ -12,7 +12,8 @@ an untrained network, by chance, and of logits that are the right answers and no
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -23,29 +24,219 @@ from torch import Tensor
 
 from coset_circuits.algorithms import logit_similarity
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.experiments.bench import measured
-from coset_circuits.experiments.controls import relabelled_group
-from coset_circuits.experiments.gcr_result import (
-    ALL_IRREPS,
-    ANSWERS,
-    CHANCE,
-    HIDDEN,
-    KEY_IRREPS,
-    NETWORK,
-    RELABELLED,
-    SHARES,
-    TABLES,
-    UNTRAINED,
-    GCREvidence,
-)
-from coset_circuits.experiments.patching import Progress
+from coset_circuits.experiments.bench import Bench, measured
+from coset_circuits.experiments.candidates import NETWORK
+from coset_circuits.findings import Finding, Findings
 from coset_circuits.groups import FiniteGroup, fourier_basis, power, transform
 from coset_circuits.networks import HiddenMoments, cross_entropy, hidden_moments
 from coset_circuits.networks.model import GroupModel
+from coset_circuits.progress import Progress
 from coset_circuits.thresholds import DEFAULT, Thresholds
 from coset_circuits.training import training_pairs
 
 Step = Callable[[int, int], None]
+
+
+RELABELLED = "relabelled group"
+UNTRAINED = "untrained network"
+CHANCE = "chance"
+ANSWERS = "right answers"
+"""The controls of the network's own figures."""
+
+KEY_IRREPS = "key irreps"
+ALL_IRREPS = "all but the trivial"
+"""Rows for several irreps at once."""
+
+TABLES: tuple[str, ...] = ("left", "right", "unembed")
+HIDDEN: tuple[str, ...] = ("hidden_left", "hidden_right", "hidden_product")
+SHARES = ("logits", *TABLES, *HIDDEN)
+"""Fractions of variance explained (of the tables' squared norms, which are not centred)."""
+
+_LOSSES = ("restricted_loss", "excluded_loss")
+
+
+@dataclass(frozen=True, repr=False)
+class GCREvidence(Findings):
+    """What speaks for group composition via representations, and how much of it nothing has too.
+
+    Attributes:
+        network, group, order, d_mlp: whose figures.
+        key: the irreps whose logit similarity is above the threshold.
+        accuracy, loss: over all pairs (mean cross-entropy in nats).
+        train_pairs: how many pairs the network was trained on, over which the excluded loss is
+            taken; None where that is not known and it is taken over all pairs.
+        train_loss, test_loss: the network's own; None where they cannot be told apart.
+        rows: the table; see :meth:`to_dataframe`.
+        seed: of the relabelled group and of the untrained network.
+    """
+
+    network: str
+    group: str
+    order: int
+    d_mlp: int
+    key: tuple[str, ...]
+    accuracy: float
+    loss: float
+    train_pairs: int | None
+    train_loss: float | None
+    test_loss: float | None
+    rows: pd.DataFrame
+    seed: int
+    thresholds: Thresholds
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row an irrep, then the key irreps and all but the trivial one; for each control too.
+
+        Columns: ``of``, the network or a control; ``irrep``; ``is_key``; ``functions``, the
+        dimension of the irrep's function space (d² for one of real type); ``similarity`` of the
+        logits to χ_ρ(abc⁻¹), for several irreps that to the best sum of their characters;
+        ``logits``, its square; shares of ``left`` and ``right`` (the embeddings as the neurons
+        read them), of ``unembed`` and, by ρ(a), ρ(b) and ρ(ab), of the centred hidden layer;
+        ``restricted_loss`` with only ρ(ab) left of it, over all pairs; ``excluded_loss`` with ρ(ab)
+        taken away, over the training pairs.
+        """
+        return self.rows.copy()
+
+    def summary(self) -> pd.DataFrame:
+        """The key irreps together: one row for the network and one for each control."""
+        chosen = self.rows.loc[self.rows["irrep"] == KEY_IRREPS]
+        return chosen.drop(columns=["irrep", "is_key"]).reset_index(drop=True)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the figures can and cannot say."""
+        pairs = (
+            "all pairs, the training pairs not being known"
+            if self.train_pairs is None
+            else f"the {self.train_pairs} training pairs"
+        )
+        return (
+            f"The excluded loss is taken over {pairs}; the restricted loss over all.",
+            f"{RELABELLED}: the same irreps of the group under random names (seed {self.seed}).",
+            f"{CHANCE}: what random tables and activations have on average (similarity: root mean "
+            "square); the losses with nothing left and with nothing taken away.",
+            f"{ANSWERS}: one-hot logits of the product are similar to every irrep, so similarity "
+            "shows that a network is right on some pairs, not how; a memorised one has it too.",
+            "The restricted loss averages the hidden layer over all pairs of one product, which "
+            "alone can mend wrong answers: read it beside the accuracy.",
+            "Shares of the tables say that they lie on few irreps, which those of cosets do too.",
+        )
+
+    @property
+    def title(self) -> str:
+        losses = f"loss {self.loss:.3g} nats"
+        if self.train_loss is not None and self.test_loss is not None:
+            losses += f" (training pairs {self.train_loss:.3g}, others {self.test_loss:.3g})"
+        return (
+            f"GCR evidence of {self.network} ({self.group} of order {self.order}, {self.d_mlp} "
+            f"neurons): accuracy {self.accuracy:.4f}, {losses}; key irreps, logit similarity above "
+            f"{self.thresholds.similarity:g}: {', '.join(self.key) or 'none'}"
+        )
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        is_own = (self.rows["of"] == NETWORK) & (self.rows["irrep"] != KEY_IRREPS)
+        each = self.rows.loc[is_own].drop(columns=["of", "is_key"])
+        return {"The key irreps together": self.summary(), "Each irrep of the network": each}
+
+    def findings(self) -> Iterator[Finding]:
+        """Every figure of the network, with that under the relabelled group as its control."""
+        units = {
+            **dict.fromkeys(("similarity", *SHARES), "fraction"),
+            **dict.fromkeys(_LOSSES, "nats"),
+        }
+        by_source = {of: rows.set_index("irrep") for of, rows in self.rows.groupby("of")}
+        for of, rows in by_source.items():
+            for irrep, row in rows.to_dict("index").items():
+                for quantity, unit in units.items():
+                    at = {"irrep": irrep} if of == NETWORK else {"irrep": irrep, "of": of}
+                    finding = Finding("gcr", None, quantity, row[quantity], unit, at)
+                    if of == NETWORK and RELABELLED in by_source:
+                        value: Any = by_source[RELABELLED].at[irrep, quantity]
+                        finding = replace(finding, control=replace(finding, value=value))
+                    yield finding
+
+
+@dataclass(frozen=True)
+class GCRExperiment:
+    """Logit similarity, variance explained, restricted and excluded loss of every irrep.
+
+    Irreps are the group's real blocks, and all pairs are measured; what is held at once are
+    ``chunk`` pairs and some tables of order² numbers.
+
+    Attributes:
+        train: the pairs that the excluded loss is taken over; by default those that the network was
+            trained on, and all pairs where they are not recorded.
+        chunk: about how many pairs are held at once; it changes nothing but memory.
+    """
+
+    train: Int[Tensor, "train 2"] | None = None
+    chunk: int = 2_000
+    id = "gcr"
+    decides = False
+    by_default = False
+
+    def run(self, bench: Bench) -> GCREvidence:
+        """The evidence on the bench's network."""
+        network, seed, thresholds = bench.network, bench.seed, bench.thresholds
+        train, chunk, progress = self.train, self.chunk, bench.progress
+        group = network.group
+        if group.order == 1:
+            raise CosetCircuitsError(
+                f"{group.name} has only the trivial irrep; give a larger group."
+            )
+        if chunk < 1:
+            raise CosetCircuitsError(f"A chunk of {chunk} pairs was asked for; give 1 or more.")
+        model = network.cpu()
+        trained_on = training_pairs(network) if train is None else train
+        model.check_pairs(
+            torch.zeros(0, 2, dtype=torch.int64) if trained_on is None else trained_on
+        )
+        if trained_on is not None and not len(trained_on):
+            raise CosetCircuitsError(
+                "No training pairs were given; give some, or None for all pairs."
+            )
+
+        def step(what: str) -> Step:
+            return partial(progress, what)
+
+        relabelled = bench.relabelled_group
+        groups = [group] if relabelled is None else [group, relabelled]
+        moments = hidden_moments(model, groups, chunk=chunk, step=step("hidden layer"))
+        runs = {
+            name: _Run(model, one)
+            for name, one in zip((NETWORK, RELABELLED), moments, strict=False)
+        }
+        untrained = measured(network.untrained(seed))
+        (untaught,) = hidden_moments(untrained, [group], chunk=chunk, step=step("untrained"))
+        runs[UNTRAINED] = _Run(untrained, untaught)
+
+        losses, correct = _answers(model, chunk, step("losses"))
+        excluded_on = group.pairs() if trained_on is None else trained_on.cpu()
+        of_train = torch.zeros(len(losses), dtype=torch.bool)
+        of_train[excluded_on[:, 0] * group.order + excluded_on[:, 1]] = True
+        own_loss = float(losses[of_train].mean())
+        key = runs[NETWORK].similarity > thresholds.similarity
+        rows = [
+            row
+            for name, run in runs.items()
+            for row in run.rows(name, key, excluded_on, chunk, step(f"excluded losses, {name}"))
+        ]
+        rows += _by_chance(group, key, own_loss) + _of_right_answers(group, key)
+        return GCREvidence(
+            network=network.label,
+            group=group.name,
+            order=group.order,
+            d_mlp=network.d_mlp,
+            key=tuple(group.real_blocks[i].name for i in key.nonzero()[:, 0].tolist()),
+            accuracy=float(correct.double().mean()),
+            loss=float(losses.mean()),
+            train_pairs=None if trained_on is None else len(trained_on),
+            train_loss=None if trained_on is None else own_loss,
+            test_loss=None if of_train.all() else float(losses[~of_train].mean()),
+            rows=pd.DataFrame(rows),
+            seed=seed,
+            thresholds=thresholds,
+        )
 
 
 def gcr_evidence(
@@ -57,17 +248,11 @@ def gcr_evidence(
     thresholds: Thresholds = DEFAULT,
     progress: Progress | None = None,
 ) -> GCREvidence:
-    """Logit similarity, variance explained, restricted and excluded loss of every irrep.
-
-    Irreps are the group's real blocks, and all pairs are measured; what is held at once are
-    ``chunk`` pairs and some tables of order² numbers.
+    """See :class:`GCRExperiment`, as for ``train`` and ``chunk``.
 
     Args:
         network: whose evidence; a copy without the user's hooks is measured, in float64.
-        train: the pairs that the excluded loss is taken over; by default those that the network was
-            trained on, and all pairs where they are not known.
         seed: of the relabelled group and of the untrained network.
-        chunk: about how many pairs are held at once; it changes nothing but memory.
         thresholds: ``similarity`` is that above which an irrep is key.
         progress: called with (what is being done, steps done, steps in all).
 
@@ -75,58 +260,8 @@ def gcr_evidence(
         CosetCircuitsError: the group has only the trivial irrep, ``train`` are no pairs, or the
             chunk is below 1.
     """
-    group = network.group
-    if group.order == 1:
-        raise CosetCircuitsError(f"{group.name} has only the trivial irrep; give a larger group.")
-    if chunk < 1:
-        raise CosetCircuitsError(f"A chunk of {chunk} pairs was asked for; give 1 or more.")
-    model = measured(network).cpu()
-    known = training_pairs(network) if train is None else train
-    model.check_pairs(torch.zeros(0, 2, dtype=torch.int64) if known is None else known)
-    if known is not None and not len(known):
-        raise CosetCircuitsError("No training pairs were given; give some, or None for all pairs.")
-
-    def step(what: str) -> Step | None:
-        return None if progress is None else partial(progress, what)
-
-    relabelled = relabelled_group(group, seed)
-    groups = [group] if relabelled is None else [group, relabelled]
-    found = hidden_moments(model, groups, chunk=chunk, step=step("hidden layer"))
-    runs = {
-        name: _Run(model, moments)
-        for name, moments in zip((NETWORK, RELABELLED), found, strict=False)
-    }
-    untrained = measured(network.untrained(seed))
-    (moments,) = hidden_moments(untrained, [group], chunk=chunk, step=step("untrained"))
-    runs[UNTRAINED] = _Run(untrained, moments)
-
-    losses, correct = _answers(model, chunk, step("losses"))
-    excluded_on = group.pairs() if known is None else known.cpu()
-    of_train = torch.zeros(len(losses), dtype=torch.bool)
-    of_train[excluded_on[:, 0] * group.order + excluded_on[:, 1]] = True
-    own_loss = float(losses[of_train].mean())
-    key = runs[NETWORK].similarity > thresholds.similarity
-    rows = [
-        row
-        for name, run in runs.items()
-        for row in run.rows(name, key, excluded_on, chunk, step(f"excluded losses, {name}"))
-    ]
-    rows += _by_chance(group, key, own_loss) + _of_right_answers(group, key)
-    return GCREvidence(
-        network=network.label,
-        group=group.name,
-        order=group.order,
-        d_mlp=network.d_mlp,
-        key=tuple(group.real_blocks[i].name for i in key.nonzero()[:, 0].tolist()),
-        accuracy=float(correct.double().mean()),
-        loss=float(losses.mean()),
-        train_pairs=None if known is None else len(known),
-        train_loss=None if known is None else own_loss,
-        test_loss=None if of_train.all() else float(losses[~of_train].mean()),
-        rows=pd.DataFrame(rows),
-        seed=seed,
-        thresholds=thresholds,
-    )
+    bench = Bench.around(network, seed=seed, thresholds=thresholds, progress=progress)
+    return GCRExperiment(train, chunk).run(bench)
 
 
 class _Run:

@@ -18,20 +18,19 @@ source an example; the tests use it as an oracle); it has no high-level model to
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from coset_circuits.algorithms import Circuit, Classes, DoesNotApplyError
+from coset_circuits.algorithms import Circuit, Classes
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.experiments.bench import measured
+from coset_circuits.experiments.bench import Bench, measured
 from coset_circuits.experiments.blocks import Blocks, sample_blocks
-from coset_circuits.experiments.controls import relabelled_group
 from coset_circuits.experiments.counterfactuals import (
     CellDonors,
     Side,
@@ -39,12 +38,14 @@ from coset_circuits.experiments.counterfactuals import (
     shuffled,
     source_pairs,
 )
+from coset_circuits.experiments.experiment import OfEachHypothesis
 from coset_circuits.experiments.neuron_sets import ALL, DULL, Groups, NeuronGroups, as_groups
-from coset_circuits.experiments.patching import Progress
 from coset_circuits.experiments.splice import Run, check_sites, run_on
+from coset_circuits.findings import Finding, Findings, from_table
 from coset_circuits.findings.intervals import ratio_interval
 from coset_circuits.groups import FiniteGroup
-from coset_circuits.networks.model import NEURON_SITES, GroupModel
+from coset_circuits.networks.model import STANDARD_SITES, GroupModel
+from coset_circuits.progress import Progress
 from coset_circuits.thresholds import DEFAULT, Thresholds
 
 CIRCUIT = "circuit"
@@ -61,19 +62,11 @@ CONTROLS: dict[str, str] = {
 GROUP_LAW = "group law"
 """All neurons at once: the answer that the group itself gives, such as a'·b at the left site."""
 
-READS: Mapping[str, Side] = {
-    "hook_left_pre": "left",
-    "hook_right_pre": "right",
-    "hook_pre": "both",
-    "hook_post": "both",
-}
-"""The input that each site depends on."""
-
 Verdict = Literal["", "vacuous", "no better"]
 
 
-@dataclass(frozen=True)
-class Interchange:
+@dataclass(frozen=True, repr=False)
+class Interchange(Findings):
     """Interchange interventions on every site and group of neurons of one circuit.
 
     Attributes:
@@ -83,7 +76,7 @@ class Interchange:
             agree; answers of which either moved; moved and agree; the network's moved; squared
             error of the logits' change; its square (both centred over the outputs).
         same_class: sources from the base's own class: see :meth:`same_class_table`.
-        notes: what could not be measured, and why.
+        missing: what could not be measured, and why.
     """
 
     circuit: str
@@ -92,7 +85,7 @@ class Interchange:
     cells: pd.DataFrame
     sums: Float[Tensor, "rows 6 blocks"]
     same_class: pd.DataFrame
-    notes: tuple[str, ...]
+    missing: tuple[str, ...]
     seed: int
     thresholds: Thresholds
 
@@ -160,24 +153,103 @@ class Interchange:
                 found.append("no better" if max(rivals) >= own - margin else "")
         return found
 
-    def __str__(self) -> str:
-        parts = [self._title, self.table().to_string(index=False)]
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self.missing
+
+    def tables(self) -> Mapping[str, pd.DataFrame]:
+        parts = {"Share of moved answers that agree": self.table()}
         if len(self.same_class):
-            parts += ["Source of the same class:", self.same_class.to_string(index=False)]
-        return "\n".join([*parts, *self.notes])
+            parts["A source of the same class"] = self.same_class
+        return parts
 
-    def __repr__(self) -> str:
-        return f"Interchange({self._title}: {len(self.cells)} comparisons)"
-
-    def _repr_html_(self) -> str:
-        notes = "".join(f"<li>{note}</li>" for note in self.notes)
-        return f"<p>{self._title}</p>{self.table().to_html(index=False)}<ul>{notes}</ul>"
+    def findings(self) -> Iterator[Finding]:
+        """The circuit's own figures beside its best control's, and every control's."""
+        units = {"iia": "fraction", "iia_moved": "fraction", "moved": "fraction"}
+        units |= {"change_r2": "fraction"}
+        frame = self.to_dataframe()
+        place = ["site", "group"]
+        for quantity in units:
+            rivals = frame[quantity].where(frame["model"].isin(CONTROLS))
+            best = rivals.groupby([frame[name] for name in place]).transform("max")
+            is_own = (frame["model"] == CIRCUIT) & (quantity != "moved")
+            frame[f"best control {quantity}"] = best.where(is_own)
+        yield from from_table(
+            frame,
+            "interchange",
+            at=[*place, "model"],
+            units=units,
+            control={quantity: f"best control {quantity}" for quantity in units},
+            interval={"iia_moved": ("low", "high")},
+            source=self.measured_on,
+        )
 
     @property
-    def _title(self) -> str:
+    def title(self) -> str:
         return (
             f"interchange interventions of {self.circuit} on {self.network}, {self.measured_on}, "
             f"seed {self.seed}"
+        )
+
+
+@dataclass(frozen=True)
+class InterchangeExperiment(OfEachHypothesis):
+    """Interchange each variable of a circuit between base and source, in network and surrogate.
+
+    Every pair is a base once; its source is drawn from all pairs, keyed by (seed, pair).
+
+    Attributes:
+        groups: the neurons of each variable; by default those of each role. The set of all
+            neurons is always added, where the group law says what the answer should be.
+        sites: with one column a neuron; by default those at which the circuit is not silent.
+        relabelled: the same hypothesis fitted under a relabelled group, as a control; by default
+            the bench's.
+        controls: how many random sets of neurons of each size.
+        chunk: about how many pairs are run at a time; it changes nothing but memory.
+    """
+
+    groups: Groups = None
+    sites: Sequence[str] | None = None
+    relabelled: Circuit | None = None
+    controls: int = 5
+    chunk: int = 2_000
+    id = "interchange"
+
+    def of(self, circuit: Circuit, bench: Bench) -> Interchange:
+        """Raises: CosetCircuitsError: a site at which the circuit is silent, or other neurons."""
+        if self.controls < 0:
+            raise CosetCircuitsError(f"{self.controls} controls were asked for; give 0 or more.")
+        if self.relabelled is not None and self.relabelled.network is not circuit.network:
+            raise CosetCircuitsError(
+                f"The relabelled circuit is one of {self.relabelled.network.label}, fitted apart "
+                f"from this circuit's {circuit.network.label}; fit both to the same network object."
+            )
+        surrogate = measured(circuit.surrogate())
+        chosen = check_sites(surrogate, self.sites, per_neuron=True)
+        neurons = as_groups(bench.network, circuit if self.groups is None else self.groups)
+        notes: list[str] = []
+        other = self.relabelled or bench.relabelled(circuit)
+        models = {"network": bench.network, "surrogate": surrogate}
+        if isinstance(other, str):
+            notes.append(
+                f"There is no control by a relabelled group: {other} (or give relabelled=)."
+            )
+        else:
+            models["relabelled"] = measured(other.surrogate())
+        blocks = sample_blocks(bench.network.group, bench.pairs, bench.seed)
+        plan = _Plan(chosen, neurons, self.controls, bench.seed, "relabelled" in models)
+        classes = _all_classes(circuit, chosen, plan, bench.seed, notes)
+        sums, same = _swept(models, plan, classes, blocks, self.chunk, bench)
+        return Interchange(
+            circuit=circuit.name,
+            network=bench.network.label,
+            measured_on=blocks.source,
+            cells=plan.frame(circuit),
+            sums=sums,
+            same_class=same,
+            missing=tuple(notes),
+            seed=bench.seed,
+            thresholds=bench.thresholds,
         )
 
 
@@ -185,83 +257,26 @@ def interchange(
     circuit: Circuit,
     groups: Groups = None,
     *,
-    sites: Sequence[str] | None = None,
-    relabelled: Circuit | None = None,
-    controls: int = 5,
     pairs: int | None = None,
     seed: int = 0,
-    chunk: int = 2_000,
     thresholds: Thresholds = DEFAULT,
     progress: Progress | None = None,
+    **options: Any,
 ) -> Interchange:
-    """Interchange each variable of a circuit between base and source, in network and surrogate.
-
-    Every pair is a base once; its source is drawn from all pairs, keyed by (seed, pair).
+    """See :class:`InterchangeExperiment`, whose attributes are the options.
 
     Args:
         circuit: any fitted hypothesis; see the module's docstring for the high-level model.
-        groups: the neurons of each variable; by default those of each role. The group of all
-            neurons is always added, where the group law says what the answer should be.
-        sites: of :data:`~coset_circuits.experiments.splice.NEURON_SITES`; by default those at which
-            the circuit is not silent.
-        relabelled: the same hypothesis fitted under a relabelled group, as a control; by default
-            the circuit's algorithm is fitted so.
-        controls: how many random groups of each size.
         pairs: how many base pairs; all of them unless the group has more than 60,000.
-        seed: of the sources, random groups, random classes and the relabelling.
-        chunk: about how many pairs are run at a time; it changes nothing but memory.
+        seed: of the sources, random sets, random classes and the relabelling.
         thresholds: for the verdicts of :meth:`Interchange.table`.
         progress: called with (what is being done, steps done, steps in all).
 
     Raises:
-        CosetCircuitsError: a site at which the circuit is silent, or groups of other neurons.
+        CosetCircuitsError: a site at which the circuit is silent, or sets of other neurons.
     """
-    if controls < 0:
-        raise CosetCircuitsError(f"{controls} controls were asked for; give 0 or more.")
-    if relabelled is not None and relabelled.network is not circuit.network:
-        raise CosetCircuitsError(
-            f"The relabelled circuit is one of {relabelled.network.label}, fitted apart from this "
-            f"circuit's {circuit.network.label}; fit both to the same network object."
-        )
-    network, surrogate = measured(circuit.network), measured(circuit.surrogate())
-    chosen = check_sites(surrogate, sites, NEURON_SITES)
-    neurons = as_groups(network, circuit if groups is None else groups)
-    notes: list[str] = []
-    other, why = (relabelled, "") if relabelled is not None else _relabelled(circuit, seed)
-    if other is None:
-        notes.append(why)
-    blocks = sample_blocks(network.group, pairs, seed)
-    plan = _Plan(chosen, neurons, controls, seed, other is not None)
-    models = {"network": network, "surrogate": surrogate}
-    if other is not None:
-        models["relabelled"] = measured(other.surrogate())
-    classes = _all_classes(circuit, chosen, plan, seed, notes)
-    sums, same = _swept(models, plan, classes, blocks, chunk, seed, progress)
-    return Interchange(
-        circuit=circuit.name,
-        network=network.label,
-        measured_on=blocks.source,
-        cells=plan.frame(circuit),
-        sums=sums,
-        same_class=same,
-        notes=tuple(notes),
-        seed=seed,
-        thresholds=thresholds,
-    )
-
-
-def _relabelled(circuit: Circuit, seed: int) -> tuple[Circuit | None, str]:
-    """The hypothesis fitted under a relabelled group, or a sentence that says why there is none."""
-    missing = "There is no control by a relabelled group: "
-    if circuit.algorithm is None:
-        return None, f"{missing}the circuit does not know its algorithm; give relabelled=."
-    group = relabelled_group(circuit.network.group, seed)
-    if group is None:
-        return None, f"{missing}every relabelling of {circuit.network.group.name} is the same."
-    try:
-        return circuit.algorithm.fit(circuit.network, group), ""
-    except DoesNotApplyError as error:
-        return None, missing + str(error)
+    bench = Bench.around(circuit, pairs=pairs, seed=seed, thresholds=thresholds, progress=progress)
+    return InterchangeExperiment(groups, **options).of(circuit, bench)
 
 
 @dataclass(frozen=True)
@@ -324,18 +339,16 @@ def _swept(
     classes: Sequence[_SameClass],
     blocks: Blocks,
     chunk: int,
-    seed: int,
-    progress: Progress | None,
+    bench: Bench,
 ) -> tuple[Float[Tensor, "rows 6 blocks"], pd.DataFrame]:
     network = models["network"]
     order = network.group.order
     sums = torch.zeros(plan.rows, 6, order, dtype=torch.float64)
     done = 0
     for part, pairs in blocks.chunks(chunk):
-        if progress is not None:
-            progress("interchange", done, order)
+        bench.progress("interchange", done, order)
         done += len(pairs) // blocks.size
-        step = _Step(models, plan, pairs, seed)
+        step = _Step(models, plan, pairs, bench.seed)
         row = 0
         for site, group, members in plan.variables():
             for stats in step.compared(site, group, members):
@@ -371,7 +384,7 @@ class _Step:
         """The statistics of every row of one variable."""
         moved = self.put("network", site, members)
         predicted = self.put("surrogate", site, members)
-        found = []
+        statistics = []
         for model in self.plan.models(group):
             if model == CIRCUIT:
                 stats = self.stats(moved, "surrogate", predicted)
@@ -392,8 +405,8 @@ class _Step:
                 stats = self.stats(moved, "surrogate", self.base["surrogate"].logits)
             else:
                 stats = self.law(site, moved)
-            found.append(stats)
-        return found
+            statistics.append(stats)
+        return statistics
 
     def stats(self, moved: Tensor, model: str, predicted: Tensor) -> Float[Tensor, "6 batch"]:
         answer, expected = moved.argmax(1), predicted.argmax(1)
@@ -411,7 +424,7 @@ class _Step:
         """Against the product of the inputs that the interchanged site stands for."""
         pair = self.pairs.clone()
         for column, side in enumerate(("left", "right")):
-            if READS[site] in (side, "both"):
+            if side in self.network.sites[site].reads:
                 pair[:, column] = self.source[:, column]
         expected = self.group.products(pair).to(moved.device)
         own = self.group.products(self.pairs).to(moved.device)
@@ -456,6 +469,8 @@ class _SameClass:
     ) -> None:
         self.about, self.members = dict(about), members
         self.site = str(about["site"])
+        reads = STANDARD_SITES[self.site].reads
+        self.reads: Side = "both" if len(reads) == 2 else "left" if "left" in reads else "right"
         self.donors = CellDonors(group, **labels)
         self.kept = self.change = self.free = 0.0
         self.pairs = 0
@@ -473,7 +488,7 @@ class _SameClass:
     def row(self) -> dict[str, object]:
         return {
             **self.about,
-            "freedom": self.donors.freedom(READS[self.site]),
+            "freedom": self.donors.freedom(self.reads),
             "kept": self.kept / self.pairs,
             "change": self.change / self.free if self.free else float("nan"),
         }

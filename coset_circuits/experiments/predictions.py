@@ -167,9 +167,9 @@ class Interventions:
     interventions: Sequence[Intervention] = field(
         default_factory=lambda: tuple(INTERVENTIONS.values())
     )
-    id: str = "interventions"
-    decides: bool = True
-    by_default: bool = True
+    id = "interventions"
+    decides = True
+    by_default = True
 
     def run(self, bench: Bench) -> Predictions:
         """Measure all rows over the bench's sample of pairs, and the base over all pairs."""

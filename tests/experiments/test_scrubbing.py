@@ -707,9 +707,14 @@ def test_a_result_in_a_frame_in_json_and_in_words(coset_network):
         assert own.accuracy.tolist() == [found.outcome.accuracy]
         assert set(rows.control.dropna()) == set(found.controls)
     content = json.loads(json.dumps(result.to_dict(), allow_nan=False))
-    assert content["scrubs"][0]["controls"]["random"]["accuracy"] < 1
-    assert content["scrubs"][3]["controls"]["dull null"]["missing"]
-    assert content["thresholds"]["freedom"] == cc.Thresholds().freedom
+    (random,) = [
+        f["value"]
+        for f in content["findings"]
+        if f["at"] == {"scrub": result.scrubs[0].name, "control": "random"}
+        and f["quantity"] == "accuracy"
+    ]
+    assert random < 1
+    assert any("no control dull null" in note for note in content["notes"])
     text = str(result)
     for words in ("wrong conjugate", "saturates", "not that the network uses the group", "vacuous"):
         assert words in text
@@ -724,7 +729,8 @@ def test_a_loss_ratio_without_a_number_is_null_in_json():
     assert result.base.loss == 0
     assert result.scrubs[0].controls["random"].loss_ratio == math.inf
     content = json.loads(json.dumps(result.to_dict(), allow_nan=False))
-    assert content["scrubs"][0]["controls"]["random"]["loss_ratio"] is None
+    ratios = [f for f in content["findings"] if f["quantity"] == "loss_ratio"]
+    assert None in [f["value"] for f in ratios if f["at"].get("control") == "random"]
     assert result.scrubs[0].outcome.loss_ratio == 1
 
 
