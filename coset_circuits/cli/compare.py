@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from coset_circuits.cli.options import Json, Order, Quiet, hypotheses, number_of_pairs
+from coset_circuits.cli.options import (
+    Json,
+    Order,
+    Quiet,
+    comma_separated,
+    hypotheses,
+    number_of_pairs,
+)
 from coset_circuits.cli.running import conclude, interruptible, progress_bar, rerun_to_continue
 
 
@@ -22,8 +29,12 @@ def compare(
         ),
     ] = None,
     algorithms: Annotated[
-        str, typer.Option(help="Hypotheses to compare, separated by commas.")
-    ] = "coset,irrep",
+        str | None,
+        typer.Option(help="Hypotheses to compare, separated by commas (default: all)."),
+    ] = None,
+    experiments: Annotated[
+        str, typer.Option(help="What else to measure, such as scrub,ablation (default: nothing).")
+    ] = "",
     out: Annotated[
         Path | None,
         typer.Option(
@@ -42,7 +53,9 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Which algorithm explains a network, or many? Prints the evidence and writes a report."""
-    chosen, count = hypotheses(algorithms), number_of_pairs(pairs)
+    count = number_of_pairs(pairs)
+    chosen = None if algorithms is None else hypotheses(algorithms)
+    wanted = comma_separated(experiments.replace("-", "_"))
     from coset_circuits.comparison import compare as run
     from coset_circuits.comparison.sources import is_collection
     from coset_circuits.findings.storage import check_writable, file_name
@@ -67,7 +80,14 @@ def compare(
         kept = "Nothing is kept without --out." if folder is None else rerun_to_continue(folder)
     with interruptible(kept), progress_bar(hidden=quiet or as_json) as progress:
         result = run(
-            subject, chosen, seed=seed, pairs=count, order=order, out=folder, progress=progress
+            subject,
+            chosen,
+            experiments=wanted,
+            seed=seed,
+            pairs=count,
+            order=order,
+            out=folder,
+            progress=progress,
         )
     if folder is not None and several:
         result.save(folder)

@@ -20,7 +20,7 @@ from coset_circuits.cli.options import (
 from coset_circuits.cli.running import conclude, interruptible, rerun_to_continue
 
 if TYPE_CHECKING:
-    from coset_circuits.training import Outcome, Progress
+    from coset_circuits.training import TrainedSeed
 
 _REPORTED = ("step", "train_loss", "loss", "train_accuracy", "test_accuracy", "seconds")
 
@@ -97,7 +97,7 @@ def train(
         raise typer.Exit(1)
 
 
-def _entry(name: str, outcome: Outcome) -> dict[str, Any]:
+def _entry(name: str, outcome: TrainedSeed) -> dict[str, Any]:
     """One seed for JSON: its last look and its file, or why there is none."""
     last = outcome.last
     file = None if outcome.failure else str(outcome.folder / "network.safetensors")
@@ -111,7 +111,7 @@ def _entry(name: str, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _print_outcomes(name: str, outcomes: list[Outcome], out: Path) -> None:
+def _print_outcomes(name: str, outcomes: list[TrainedSeed], out: Path) -> None:
     done = []
     for outcome in outcomes:
         title, last = f"{name} seed {outcome.seed}", outcome.last
@@ -147,7 +147,7 @@ def _live_lines(name: str, count: int, *, hidden: bool) -> Iterator[Any]:
         tasks: dict[int, Any] = {}
         looks: dict[int, int] = {}
 
-        def report(seed: int, look: Progress) -> None:
+        def report(seed: int, look: TrainingState) -> None:
             title = f"{name} seed {seed}"
             if seed not in tasks:
                 tasks[seed] = bar.add_task(title, total=1.0, left="")
