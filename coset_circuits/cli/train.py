@@ -20,7 +20,7 @@ from coset_circuits.cli.options import (
 from coset_circuits.cli.running import conclude, interruptible, rerun_to_continue
 
 if TYPE_CHECKING:
-    from coset_circuits.training import TrainedSeed
+    from coset_circuits.training import TrainedSeed, TrainingState
 
 _REPORTED = ("step", "train_loss", "loss", "train_accuracy", "test_accuracy", "seconds")
 

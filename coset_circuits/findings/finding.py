@@ -180,8 +180,8 @@ class FindingsBySubject(Findings):
 
     def tables(self) -> Mapping[str, pd.DataFrame]:
         return {
-            ": ".join(filter(None, (part.title, caption))): table
-            for part in self.parts.values()
+            ": ".join(filter(None, (key, part.title, caption))): table
+            for key, part in self.parts.items()
             for caption, table in part.tables().items()
         }
 

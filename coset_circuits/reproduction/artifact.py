@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from coset_circuits.findings.statistics import Estimate, Statistic, estimates, share
 from coset_circuits.report import tables as t
-from coset_circuits.report.sheets import Sheet
+from coset_circuits.report.sheet import Sheet
 from coset_circuits.report.style import look
 from coset_circuits.reproduction.study import Study
 from coset_circuits.thresholds import DEFAULT

@@ -20,7 +20,7 @@ from coset_circuits.findings import without_nan
 from coset_circuits.findings.storage import read_note
 from coset_circuits.report import tables as t
 from coset_circuits.report.folder import write
-from coset_circuits.report.sheets import Sheet
+from coset_circuits.report.sheet import Sheet
 from coset_circuits.report.terminal import plainly
 from coset_circuits.reproduction.artifact import Kind, Measured, Part, Section, counted
 from coset_circuits.reproduction.files import section_dict, section_files

@@ -19,7 +19,7 @@ from rich.console import Console
 
 import coset_circuits as cc
 from coset_circuits import report
-from coset_circuits.comparison.compare import without_nan
+from coset_circuits.findings import without_nan
 from coset_circuits.networks import planted_coset, save
 from coset_circuits.report import lattice, tables
 from coset_circuits.report.figures import PLATES, all_figures
@@ -442,7 +442,9 @@ def test_the_lattice_marks_the_classes_in_use(trained):
 def test_no_line_between_used_classes_runs_through_another(name, used, trained, monkeypatch):
     """A line that crosses a third class would read as two lines that end there."""
     network = cc.GroupMLP.initialised(cc.group(name), d_mlp=4, d_embed=4, seed=0)
-    comparison = dataclasses.replace(trained, network=network)
+    comparison = dataclasses.replace(
+        trained, bench=dataclasses.replace(trained.bench, network=network)
+    )
     monkeypatch.setattr(lattice, "used_classes", lambda _: dict.fromkeys(used, 1))
     with look():
         figure = Figure(figsize=lattice.size(comparison), layout="constrained")
