@@ -293,6 +293,11 @@ class GroupModel(HookedRootModule):
         raise NotImplementedError
 
     @property
+    def cfg(self) -> Any:
+        """The configuration, as TransformerLens users know it from ``model.cfg``."""
+        raise NotImplementedError
+
+    @property
     def embeddings(self) -> tuple[Tensor, Tensor] | None:
         """The left and right embedding tables, one row an element; None where there are none."""
         return None
