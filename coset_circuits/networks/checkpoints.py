@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.networks.chughtai import ChughtaiMLP
+from coset_circuits.networks.chughtai import ChughtaiMLP, ChughtaiTransformer
 from coset_circuits.networks.file import CheckpointFile, Reader, one_line
 from coset_circuits.networks.model import GroupModel
 from coset_circuits.networks.own_format import OwnFormat, check_card, save
@@ -27,7 +27,7 @@ __all__ = [
     "weights_sha256",
 ]
 
-READERS: list[Reader] = [OwnFormat(), ChughtaiMLP(), StanderMLP()]
+READERS: list[Reader] = [OwnFormat(), ChughtaiMLP(), StanderMLP(), ChughtaiTransformer()]
 """The formats that can be read; the first reader that knows a file reads it. A new format is one
 more reader here."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -145,36 +145,38 @@ def halves(left: Tensor, matrix: Tensor) -> dict[str, Tensor]:
 
 def in_our_order(
     path: Path,
-    weights: dict[str, Tensor],
+    size: int,
+    build: Callable[[FiniteGroup], GroupModel],
     names: list[str] | None,
     order: str | None,
-    label: str,
-    source: str,
-    seed: int | None,
-) -> GroupMLP:
-    """The network in our element order, after finding out theirs."""
-    size = weights["W_E_left"].shape[0]
+) -> GroupModel:
+    """The network in our element order, after finding out which group it multiplies in.
+
+    Args:
+        size: how many elements its weights speak of.
+        build: from a group of that order to the network in the file's own order.
+        names: the groups that it may be, where the file says; else all named ones of that order.
+        order: the name of its element order, where the user gives it.
+
+    Raises:
+        CosetCircuitsError: no group of that size, or none whose products it knows.
+    """
     if not 1 <= size <= 5040:
         raise CosetCircuitsError(
             f"{path} has {size} elements; groups of order 1 to 5040 can be read."
         )
     names = names or group_names(size)
     # Checked under a group of the right size first: any order of the elements has that shape.
-    theirs = network_from(named_group(names[0]), weights, path)
-    found = detect(_answers(theirs), names, order)
-    ours = torch.from_numpy(np.argsort(found.elements))
-    moved = dict(weights)
-    for name in ("W_E_left", "W_E_right", "b_U"):
-        if name in weights:
-            moved[name] = weights[name][ours]
-    moved["W_U"] = weights["W_U"][:, ours]
-    provenance = {"source": source, "element_order": f"{found.group.name}, {found.name}"}
-    return network_from(found.group, moved, path, label=label, seed=seed, provenance=provenance)
+    theirs = build(named_group(names[0]))
+    known = detect(_answers(theirs), names, order)
+    network = theirs.reordered(torch.from_numpy(np.argsort(known.elements)), known.group)
+    network.provenance["element_order"] = f"{known.group.name}, {known.name}"
+    return network
 
 
 @torch.no_grad()
-def _answers(network: GroupMLP) -> np.ndarray:
-    left, right = network.left_table, network.right_table
-    b_U = 0 if network.b_U is None else network.b_U
-    rows = [(network.activate(row + right) @ network.W_U + b_U).argmax(1) for row in left]
-    return torch.stack(rows).numpy()
+def _answers(network: GroupModel, chunk: int = 20_000) -> np.ndarray:
+    """The element that the network answers for every pair, in its own numbering."""
+    n = network.group.order
+    answers = [network(part).argmax(1) for part in network.group.pairs().split(chunk)]
+    return torch.cat(answers).reshape(n, n).numpy()

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.networks.file import CheckpointFile, check_tensors, halves, in_our_order
+from coset_circuits.networks.file import (
+    CheckpointFile,
+    check_tensors,
+    halves,
+    in_our_order,
+    network_from,
+)
 from coset_circuits.networks.model import GroupModel
 
 _MATRICES = ("lembed.weight", "rembed.weight", "linear.weight", "unembed.weight")
@@ -43,4 +49,11 @@ class StanderMLP:
         folder = path.absolute().parent.name
         source = f"Stander et al. 2024, {folder}/{path.name}"
         label = folder or path.stem
-        return in_our_order(path, weights, None, order, label, source, None)
+        provenance = {"source": source}
+        return in_our_order(
+            path,
+            len(weights["W_E_left"]),
+            lambda group: network_from(group, weights, path, label=label, provenance=provenance),
+            None,
+            order,
+        )
