@@ -247,7 +247,7 @@ def test_two_processes_on_one_cache(tmp_path):
         path.unlink()
     (tmp_path / "out" / "n1" / "findings.json").write_text("{")
     again = compare(tmp_path / "runs", [CosetAlgorithm()], pairs=9, out=tmp_path / "out")
-    assert [n.findings["verdict"] for n in again] == [n.findings["verdict"] for n in alone]
+    assert [n.verdict for n in again] == [n.verdict for n in alone]
 
 
 def test_nothing_asks_the_network(network, monkeypatch, tmp_path):
