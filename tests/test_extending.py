@@ -6,12 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from toys.architecture import SkipReader
 from toys.experiment import LogitSize
 from toys.hypothesis import IdentityAlgorithm
 
 import coset_circuits as cc
 from coset_circuits.experiments import EXPERIMENTS
-from coset_circuits.networks import planted_coset
+from coset_circuits.networks import checkpoints, planted_coset
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +26,7 @@ def registered(monkeypatch):
     """One line for each: this is all that a user or a developer has to do."""
     monkeypatch.setitem(cc.ALGORITHMS, "toy", (IdentityAlgorithm(),))
     monkeypatch.setitem(EXPERIMENTS, "logit_size", LogitSize())
+    monkeypatch.setattr(checkpoints, "READERS", [*checkpoints.READERS, SkipReader()])
 
 
 def test_a_new_hypothesis_and_experiment_are_compared(registered, network):
@@ -77,10 +80,14 @@ import sys
 sys.path.insert(0, {tests!r})
 import coset_circuits as cc
 from coset_circuits import cli
+from toys.architecture import SkipReader
+from coset_circuits.networks import checkpoints
+from toys.architecture import SkipReader
 from toys.experiment import LogitSize
 from toys.hypothesis import IdentityAlgorithm
 cc.ALGORITHMS["toy"] = (IdentityAlgorithm(),)
 cc.EXPERIMENTS["logit_size"] = LogitSize()
+checkpoints.READERS.append(SkipReader())
 cli.main()
 """
 
@@ -103,3 +110,49 @@ def test_the_command_knows_them(network, tmp_path):
     refused = command("compare", path, "--experiments", "nosuch")
     assert refused.returncode == 2
     assert "'nosuch'" in refused.stderr and "logit_size" in refused.stderr
+
+
+@pytest.fixture(scope="module")
+def skip_files(tmp_path_factory, network):
+    """Two networks of the toy architecture: a coset circuit with a faint skip path."""
+    folder = tmp_path_factory.mktemp("skip")
+    names = {"left": "left_table", "right": "right_table", "W_U": "W_U"}
+    tables = {key: getattr(network, name).detach() for key, name in names.items()}
+    for seed in (0, 1):
+        generator = torch.Generator().manual_seed(seed)
+        content = {
+            "skip_network": "S3",
+            **tables,
+            "skip": 0.1 * torch.randn(6, 6, generator=generator, dtype=torch.float64),
+        }
+        torch.save(content, folder / f"seed{seed}.skip")
+    return folder
+
+
+def test_a_new_architecture_is_loaded_compared_and_scrubbed(registered, skip_files, tmp_path):
+    network = cc.load(skip_files / "seed0.skip")
+    pairs = network.group.pairs()
+    assert (network(pairs).argmax(1) == network.group.products(pairs)).all()
+    asked = [id for id, experiment in EXPERIMENTS.items() if not experiment.by_default]
+    comparison = cc.compare(network, [cc.CosetAlgorithm(), IdentityAlgorithm()], experiments=asked)
+    assert comparison.notes == [] and list(comparison.on_request) == asked
+    # The skip path is the network's own in every surrogate, so that cosets explain it all.
+    assert comparison.predicted["coset"].worst_log_loss < 1e-6
+    assert comparison.verdict.supported == ("coset",)
+    findings = comparison.to_dict()["findings"]
+    patched = [f["at"] for f in findings if f["experiment"] == "activation_patching"]
+    assert {at["site"] for at in patched} >= {"hook_skip", "hook_post"}
+    comparison.save(tmp_path)
+    assert "skip" in (tmp_path / "report.html").read_text()
+
+
+def test_a_folder_of_a_new_architecture_is_an_ensemble(registered, skip_files):
+    ensemble = cc.compare(skip_files, [cc.CosetAlgorithm()])
+    assert [n.name for n in ensemble] == ["seed0", "seed1"]
+    assert [n.verdict.supported for n in ensemble] == [("coset",)] * 2
+
+
+def test_the_command_reads_a_new_architecture(skip_files, tmp_path):
+    done = command("compare", skip_files, "--algorithms", "coset", "--out", tmp_path, "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "seed1" / "report.html").exists()

@@ -14,12 +14,11 @@ import torch
 
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.networks import load, shipped
-from coset_circuits.networks.checkpoints import FOLDER_FILES, find
+from coset_circuits.networks.checkpoints import find, folder_files, suffixes
 from coset_circuits.networks.model import GroupModel
 from coset_circuits.training.run_folder import is_state, is_step
 
 Given = GroupModel | str | os.PathLike[str]
-SUFFIXES = (".safetensors", ".pt", ".pth")
 
 
 @dataclass(frozen=True)
@@ -145,12 +144,12 @@ def _below(folder: Path) -> Iterator[Path]:
     for entry in entries:
         if entry.is_dir() and not entry.is_symlink() and not entry.name.startswith("."):
             yield from _below(entry)
-        elif entry.is_file() and entry.suffix in SUFFIXES:
+        elif entry.is_file() and entry.suffix in suffixes():
             yield entry
 
 
 def _network_in(folder: Path) -> Path | None:
-    return next((path for n in FOLDER_FILES if os.path.isfile(path := folder / n)), None)
+    return next((path for n in folder_files() if os.path.isfile(path := folder / n)), None)
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:
@@ -166,7 +165,7 @@ def _nothing_in(folder: Path) -> str:
     )
     return (
         f"The folder {folder} holds no network ({holds}); expected are checkpoints (*"
-        f"{', *'.join(SUFFIXES)}) in it or in folders below."
+        f"{', *'.join(suffixes())}) in it or in folders below."
     )
 
 

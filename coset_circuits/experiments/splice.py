@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.networks import SITES, SilentSiteError, cross_entropy
+from coset_circuits.networks import SilentSiteError, cross_entropy
 from coset_circuits.networks.model import NEURON_SITES, GroupModel
 
 METRICS = ("accuracy", "counterfactual", "loss", "logit_difference", "logit_change")
@@ -37,7 +37,7 @@ class HookedRun:
 
     def __init__(self, model: GroupModel, pairs: Int[Tensor, "batch 2"]) -> None:
         self.model, self.pairs = model, pairs
-        names = [site for site in SITES if site not in model.silent]
+        names = [site for site in model.sites if site not in model.silent]
         logits, cache = model.run_with_cache(pairs, names_filter=names)
         self.logits: Tensor = logits  # type: ignore[assignment]
         self.values: Mapping[str, Tensor] = cache
@@ -164,7 +164,7 @@ class _Values(Mapping[str, Tensor]):
         return self.run.logits if site == "hook_logits" else self.run.hooked.values[site]
 
     def __iter__(self) -> Any:
-        return iter(site for site in SITES if site not in self.run.model.silent)
+        return iter(site for site in self.run.model.sites if site not in self.run.model.silent)
 
     def __len__(self) -> int:
         return len(list(iter(self)))

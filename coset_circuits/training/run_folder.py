@@ -118,6 +118,7 @@ class RunFolder:
         if not self.network.exists():
             return None
         network = load(self.network)
+        assert isinstance(network, GroupMLP)
         found = _identity(network.group, network.provenance.get("recipe"), network.seed)
         if found != _identity(group, asdict(recipe), seed):
             raise CosetCircuitsError(
