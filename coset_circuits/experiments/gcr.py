@@ -30,7 +30,8 @@ from coset_circuits.findings import Finding, Findings, from_table
 from coset_circuits.groups import FiniteGroup, fourier_basis, power, transform
 from coset_circuits.networks import HiddenMoments, cross_entropy, hidden_moments
 from coset_circuits.networks.model import GroupModel
-from coset_circuits.thresholds import Thresholds
+from coset_circuits.progress import Progress
+from coset_circuits.thresholds import DEFAULT, Thresholds
 from coset_circuits.training import training_pairs
 
 RELABELLED = "relabelled group"
@@ -134,12 +135,9 @@ class GCREvidence(Findings):
         return {"The key irreps together": self.summary(), "Each irrep of the network": each}
 
     def findings(self) -> Iterator[Finding]:
-        """Every figure of the network, with that under the relabelled group as its control.
-
-        Those of the controls themselves have ``of`` in ``at``.
-        """
-        is_own, is_relabelled = (self.rows["of"] == of for of in (NETWORK, RELABELLED))
-        beside = self.rows.loc[is_relabelled].set_index("irrep")[list(_UNITS)]
+        """The network's, with the relabelled group's as control; a control's say ``of``."""
+        is_own = self.rows["of"] == NETWORK
+        beside = self.rows[self.rows["of"] == RELABELLED].set_index("irrep")[list(_UNITS)]
         control = {quantity: f"{quantity}, {RELABELLED}" for quantity in _UNITS}
         own = self.rows.loc[is_own].join(beside.add_suffix(f", {RELABELLED}"), on="irrep")
         yield from from_table(own, "gcr", at=["irrep"], units=_UNITS, control=control)
@@ -187,9 +185,7 @@ class GCRExperiment:
                     "No training pairs were given; give some, or None for all pairs."
                 )
 
-        def step(what: str) -> Callable[[int, int], None]:
-            return partial(bench.progress, what)
-
+        step = partial(partial, bench.progress)
         groups = [group] if bench.relabelled_group is None else [group, bench.relabelled_group]
         untrained = measured(network.untrained(bench.seed))
         moments = hidden_moments(network, groups, chunk=chunk, step=step("hidden layer"))
@@ -237,17 +233,20 @@ def gcr_evidence(
     network: GroupModel,
     *,
     train: Int[Tensor, "train 2"] | None = None,
+    seed: int = 0,
     chunk: int = 2_000,
-    **options: Any,
+    thresholds: Thresholds = DEFAULT,
+    progress: Progress | None = None,
 ) -> GCREvidence:
-    """See :class:`GCRExperiment`, as for ``train`` and ``chunk``.
+    """See :class:`GCRExperiment`, also for ``train`` and ``chunk``.
 
     Args:
         network: whose evidence; a copy without the user's hooks is measured, in float64.
-        options: the ``seed`` of the relabelled group and of the untrained network; ``thresholds``,
-            whose ``similarity`` is that above which an irrep is key; ``progress``.
+        seed: of the relabelled group and of the untrained network.
+        thresholds: ``similarity`` is that above which an irrep is key.
     """
-    return GCRExperiment(train, chunk).run(Bench.around(network, **options))
+    bench = Bench.around(network, seed=seed, thresholds=thresholds, progress=progress)
+    return GCRExperiment(train, chunk).run(bench)
 
 
 class _Run:

@@ -196,14 +196,22 @@ class InterchangeExperiment(OfEachHypothesis):
         if self.controls < 0:
             raise CosetCircuitsError(f"{self.controls} controls were asked for; give 0 or more.")
 
-    @torch.no_grad()
     def of(self, circuit: Circuit, bench: Bench) -> Interchange:
-        """Raises: CosetCircuitsError: a site at which the circuit is silent, or other neurons."""
+        """Interchange every variable of one circuit.
+
+        Raises:
+            CosetCircuitsError: a site at which the circuit is silent, or sets of other neurons.
+        """
+        if self.relabelled is not None and self.relabelled.network is not circuit.network:
+            raise CosetCircuitsError(
+                f"The relabelled circuit is one of {self.relabelled.network.label}, fitted apart "
+                f"from this circuit's {circuit.network.label}; fit both to the same network object."
+            )
         network, order, seed = bench.network, bench.network.group.order, bench.seed
         surrogate = measured(circuit.surrogate())
         sites = check_sites(surrogate, self.sites, per_neuron=True)
         neurons = as_groups(network, circuit if self.groups is None else self.groups)
-        other = self._relabelled(circuit, bench)
+        other = self.relabelled or bench.relabelled(circuit)
         models, notes = {"network": network, "surrogate": surrogate}, []
         if isinstance(other, str):
             notes.append(
@@ -227,14 +235,15 @@ class InterchangeExperiment(OfEachHypothesis):
         sums: dict[tuple[str, str, str, int, str], Float[Tensor, "6 blocks"]] = {}
         for part, pairs in blocks.chunks(self.chunk):
             bench.progress("interchange", part.start, order)
-            runs = _Runs(models, pairs, seed)
-            for site, about, name, members, draws in variables:
-                for model, values in runs.compared(site, members, draws, name == ALL):
-                    row = (site, about, name, len(members), model)
-                    sums.setdefault(row, torch.zeros(6, order, dtype=torch.float64))
-                    sums[row][:, part] = blocks.means(values)
-            for one in same_class:
-                one.add(runs)
+            with torch.no_grad():
+                runs = _Runs(models, pairs, seed)
+                for site, about, name, members, draws in variables:
+                    for model, values in runs.compared(site, members, draws, name == ALL):
+                        row = (site, about, name, len(members), model)
+                        sums.setdefault(row, torch.zeros(6, order, dtype=torch.float64))
+                        sums[row][:, part] = blocks.means(values)
+                for one in same_class:
+                    one.add(runs)
         return Interchange(
             circuit=circuit.name,
             network=network.label,
@@ -247,16 +256,6 @@ class InterchangeExperiment(OfEachHypothesis):
             notes=tuple(notes),
         )
 
-    def _relabelled(self, circuit: Circuit, bench: Bench) -> Circuit | str:
-        if self.relabelled is None:
-            return bench.relabelled(circuit)
-        if self.relabelled.network is not circuit.network:
-            raise CosetCircuitsError(
-                f"The relabelled circuit is one of {self.relabelled.network.label}, fitted apart "
-                f"from this circuit's {circuit.network.label}; fit both to the same network object."
-            )
-        return self.relabelled
-
 
 def interchange(circuit: Circuit, groups: Groups = None, **options: Any) -> Interchange:
     """See :class:`InterchangeExperiment`.
@@ -268,9 +267,6 @@ def interchange(circuit: Circuit, groups: Groups = None, **options: Any) -> Inte
             ``pairs`` (all of them unless the group has more than 60,000), the ``seed`` of sources,
             random sets, random classes and relabelling, ``thresholds`` of the verdicts in
             :meth:`Interchange.table`, ``progress``.
-
-    Raises:
-        CosetCircuitsError: a site at which the circuit is silent, or sets of other neurons.
     """
     bench, options = Bench.for_options(circuit, options)
     return InterchangeExperiment(groups, **options).of(circuit, bench)
