@@ -1,22 +1,22 @@
 """Ablation: what a network can do without some neurons, or with nothing but them.
 
 Removing neurons puts ``zero``, their ``mean`` over all pairs, or what they hold for another random
-pair (``resample``) in place of their values. Every figure stands beside random groups of equal size
+pair (``resample``) in place of their values. Every figure stands beside random sets of equal size
 and with as many negligible neurons.
 
 The words, as they are used here (after Chan et al. 2022 and Wang et al. 2023):
 
-- *necessity* of a group: what is left when it is removed;
+- *necessity* of a set of neurons: what is left when it is removed;
 - *sufficiency*: what is left when everything else is removed;
-- *completeness*: removing a random part of the group does the same to the group alone as to the
-  whole network; if not, something outside the group does its work too (:func:`completeness`);
-- *minimality*: the fewest groups, added greedily, that together do what the network does
+- *completeness*: removing a random part of the set does the same to the set alone as to the whole
+  network; if not, something outside the set does its work too (:func:`completeness`);
+- *minimality*: the fewest sets, added greedily, that together do what the network does
   (:func:`minimality`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -29,16 +29,10 @@ from torch import Tensor
 from coset_circuits.algorithms import Circuit
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.experiments.bench import Bench
-from coset_circuits.experiments.blocks import Blocks, sample_blocks
+from coset_circuits.experiments.blocks import sample_blocks
 from coset_circuits.experiments.counterfactuals import source_pairs
 from coset_circuits.experiments.experiment import OfEachHypothesis
-from coset_circuits.experiments.neuron_sets import (
-    ALL,
-    Groups,
-    NeuronGroups,
-    as_groups,
-    neuron_groups,
-)
+from coset_circuits.experiments.neuron_sets import ALL, Groups, as_groups, neuron_groups
 from coset_circuits.experiments.splice import check_sites, run_on, scores
 from coset_circuits.findings import Finding, Findings, from_table
 from coset_circuits.findings.intervals import mean_interval
@@ -47,7 +41,11 @@ from coset_circuits.networks.model import GroupModel
 Kind = Literal["zero", "mean", "resample"]
 KINDS = ("zero", "mean", "resample")
 
-_SCORES = ("accuracy", "loss")
+_PLACE = ("threshold", "side", "step", "group", "mode")
+_UNITS = {"accuracy": "fraction", "loss": "nats", "loss_ratio": "ratio"}
+_UNITS |= {"accuracy_gap": "fraction", "loss_gap": "decades"}
+_CONTROL = {"accuracy": "control", "loss": "control_loss"}
+_CONTROL |= {"accuracy_gap": "control", "loss_gap": "control_loss_gap"}
 
 
 @dataclass(frozen=True, repr=False)
@@ -55,16 +53,16 @@ class Ablation(Findings):
     """A table of ablations.
 
     Attributes:
-        network: whose; ``experiment``: which; ``measured_on``: how many pairs.
+        id: the experiment's; ``experiment``: the same in words.
+        network: whose; ``measured_on``: how many pairs.
         kind: what removed neurons hold; ``site``: where.
         accuracy, loss: of the network itself on the same pairs (mean cross-entropy in nats).
         rows: the table; see the experiment that made it for its columns.
-        at, units, paired: the columns that tell rows apart; those that are figures, with their
-            units; and for some figures the column that holds their control.
     """
 
-    network: str
+    id: str
     experiment: str
+    network: str
     measured_on: str
     kind: str
     site: str
@@ -72,27 +70,6 @@ class Ablation(Findings):
     loss: float
     rows: pd.DataFrame
     seed: int
-    id: str
-    at: tuple[str, ...]
-    units: Mapping[str, str]
-    paired: Mapping[str, str]
-
-    def to_dataframe(self) -> pd.DataFrame:
-        """A copy of the table."""
-        return self.rows.copy()
-
-    def findings(self) -> Iterator[Finding]:
-        interval = {"accuracy": ("low", "high")} if "low" in self.rows else None
-        yield from from_table(
-            self.rows,
-            self.id,
-            at=self.at,
-            units=self.units,
-            control=self.paired,
-            interval=interval,
-            source=f"{self.kind} at {self.site}, {self.measured_on}; control: random sets of equal "
-            "size",
-        )
 
     @property
     def title(self) -> str:
@@ -101,9 +78,21 @@ class Ablation(Findings):
             f"seed {self.seed}; network: accuracy {self.accuracy:.4f}, loss {self.loss:.3g}"
         )
 
+    def to_dataframe(self) -> pd.DataFrame:
+        """A copy of the table."""
+        return self.rows.copy()
 
-_OUTCOME = {"accuracy": "fraction", "loss": "nats", "loss_ratio": "ratio"}
-_BESIDE = {"accuracy": "control", "loss": "control_loss"}
+    def findings(self) -> Iterator[Finding]:
+        yield from from_table(
+            self.rows,
+            self.id,
+            at=[column for column in _PLACE if column in self.rows],
+            units={column: unit for column, unit in _UNITS.items() if column in self.rows},
+            control=_CONTROL,
+            interval={"accuracy": ("low", "high")},
+            source=f"{self.kind} at {self.site}, {self.measured_on}; control: random sets of equal "
+            "size",
+        )
 
 
 @dataclass(frozen=True)
@@ -143,33 +132,15 @@ class AblationExperiment(OfEachHypothesis):
         """The neurons of each of the circuit's roles."""
         return self.on(circuit, bench)
 
-    def on(self, groups: Groups, bench: Bench) -> Ablation:
+    def on(self, neurons: Groups, bench: Bench) -> Ablation:
         """Any sets of neurons of the bench's network."""
-        removal = _Removal(self, groups, bench)
-        named = [(ALL, removal.neurons.everything()), *removal.neurons]
-        plans = [(name, members, mode) for name, members in named for mode in ("remove", "keep")]
-        outcomes = removal.outcomes(
-            removed
-            for _, members, mode in plans
-            for removed in (
-                removal.removed(members, mode),
-                *(removal.removed(drawn, mode) for drawn in removal.random(members)),
-            )
+        removal = _Removal(self, neurons, bench)
+        rows = removal.rows(
+            ({"group": name, "neurons": len(members), "mode": mode}, members, mode == "keep")
+            for name, members in [(ALL, removal.neurons.everything()), *removal.neurons]
+            for mode in ("remove", "keep")
         )
-        rows = []
-        for name, members, mode in plans:
-            drawn = [removal.removed(x, mode) for x in removal.random(members)]
-            rows.append(
-                {
-                    "group": name,
-                    "neurons": len(members),
-                    "mode": mode,
-                    **removal.figures(outcomes, removal.removed(members, mode)),
-                    **removal.control(outcomes, [] if name == ALL else drawn),
-                }
-            )
-        title = "necessity and sufficiency"
-        return removal.result(title, rows, outcomes, ("group", "mode"), _OUTCOME, _BESIDE)
+        return removal.result("necessity and sufficiency", rows)
 
 
 @dataclass(frozen=True)
@@ -201,30 +172,18 @@ class AblationByThreshold(AblationExperiment):
                 f"{circuit.name} has no measurements {self.column!r} in its roles; choose one of "
                 f"{', '.join(usable)}."
             )
-        values = torch.tensor(frame[self.column].to_numpy(dtype=np.float64))
-        cuts = list(bench.thresholds.concentrations if self.levels is None else self.levels)
         removal = _Removal(self, neuron_groups(circuit), bench)
+        values = torch.tensor(frame[self.column].to_numpy(dtype=np.float64))
         plans = []
-        for level in cuts:
-            above = ~(values <= level)
-            for side, chosen in (("above", above), ("below", ~above)):
-                plans.append((level, side, chosen.nonzero()[:, 0]))
-        outcomes = removal.outcomes(
-            removed for _, _, chosen in plans for removed in (chosen, *removal.random(chosen))
-        )
-        rows = [
-            {
-                "threshold": level,
-                "side": side,
-                "neurons": len(chosen),
-                "negligible": removal.neurons.signature(chosen)[1],
-                **removal.figures(outcomes, chosen),
-                **removal.control(outcomes, removal.random(chosen)),
-            }
-            for level, side, chosen in plans
-        ]
+        for level in bench.thresholds.concentrations if self.levels is None else self.levels:
+            below = values <= level
+            for side, chosen in (("above", ~below), ("below", below)):
+                removed = chosen.nonzero()[:, 0]
+                dull = removal.neurons.signature(removed)[1]
+                about = {"threshold": level, "side": side, "neurons": len(removed)}
+                plans.append(({**about, "negligible": dull}, removed, False))
         title = f"ablation by {self.column} under {circuit.name}"
-        return removal.result(title, rows, outcomes, ("threshold", "side"), _OUTCOME, _BESIDE)
+        return removal.result(title, removal.rows(plans))
 
 
 @dataclass(frozen=True)
@@ -248,33 +207,23 @@ class Completeness(AblationExperiment):
         if self.parts < 1:
             raise CosetCircuitsError(f"{self.parts} parts were asked for; give 1 or more.")
 
-    def on(self, groups: Groups, bench: Bench) -> Ablation:
+    def on(self, neurons: Groups, bench: Bench) -> Ablation:
         """Any sets of neurons of the bench's network."""
-        removal = _Removal(self, groups, bench)
-
-        def cut(members: Tensor) -> list[tuple[Tensor, Tensor]]:
-            """For each part K: what is removed from the set alone, and from the whole network."""
-            rest = removal.removed(members, "keep")
-            parts = [removal.part(members, number) for number in range(self.parts)]
-            return [(torch.cat([rest, k]).sort().values, k) for k in [*parts, members]]
-
-        sets = {
-            name: [cut(x) for x in (members, *removal.random(members))]
+        removal = _Removal(self, neurons, bench)
+        cuts = {
+            name: [list(self._cuts(x, removal)) for x in (members, *removal.random(members))]
             for name, members in removal.neurons
         }
-        outcomes = removal.outcomes(
-            x for cuts in sets.values() for one in cuts for pair in one for x in pair
-        )
-        floor = bench.thresholds.loss_floor
+        removal.measure(x for sets in cuts.values() for cut in sets for pair in cut for x in pair)
 
-        def gaps(one: list[tuple[Tensor, Tensor]]) -> Float[np.ndarray, "parts 2"]:
-            means = np.array([[removal.means(outcomes, x) for x in pair] for pair in one])
-            means[..., 1] = np.log10(np.maximum(means[..., 1], floor))
+        def gaps(cut: list[tuple[Tensor, Tensor]]) -> Float[np.ndarray, "parts 2"]:
+            means = np.array([[removal.means(x) for x in pair] for pair in cut])
+            means[..., 1] = np.log10(np.maximum(means[..., 1], bench.thresholds.loss_floor))
             return np.abs(means[:, 0] - means[:, 1])
 
         rows = []
         for name, members in removal.neurons:
-            measured, *drawn = [gaps(one) for one in sets[name]]
+            measured, *drawn = [gaps(cut) for cut in cuts[name]]
             control = np.mean([x.mean(0) for x in drawn], 0) if drawn else [np.nan, np.nan]
             rows.append(
                 {
@@ -288,9 +237,15 @@ class Completeness(AblationExperiment):
                     "control_loss_gap": control[1],
                 }
             )
-        units = {"accuracy_gap": "fraction", "loss_gap": "decades"}
-        paired = {"accuracy_gap": "control", "loss_gap": "control_loss_gap"}
-        return removal.result("completeness", rows, outcomes, ("group",), units, paired)
+        return removal.result("completeness", rows)
+
+    def _cuts(self, members: Tensor, removal: _Removal) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each part K: what is removed from the set alone, and from the whole network."""
+        for number in range(self.parts):
+            rng = np.random.default_rng([removal.seed % 2**63, number, *members.tolist()])
+            half = members[torch.from_numpy(rng.random(len(members)) < 0.5)]
+            yield torch.cat([removal.others(members), half]).sort().values, half
+        yield removal.neurons.everything(), members
 
 
 @dataclass(frozen=True)
@@ -307,47 +262,26 @@ class Minimality(AblationExperiment):
 
     id = "minimality"
 
-    def on(self, groups: Groups, bench: Bench) -> Ablation:
+    def on(self, neurons: Groups, bench: Bench) -> Ablation:
         """Any sets of neurons of the bench's network."""
-        removal = _Removal(self, groups, bench)
+        removal = _Removal(self, neurons, bench)
         waiting = dict(removal.neurons)
         kept = torch.zeros(0, dtype=torch.int64)
-        outcomes: dict[bytes, Tensor] = {}
-        steps: list[tuple[str, Tensor]] = []
+        plans = []
         while waiting:
             tried = {name: torch.cat([kept, members]).unique() for name, members in waiting.items()}
-            added = removal.outcomes(removal.removed(x, "keep") for x in tried.values())
-            outcomes.update(added)
-            losses = {
-                n: removal.means(added, removal.removed(x, "keep"))[1] for n, x in tried.items()
-            }
-            best = min(losses, key=lambda name: losses[name])
+            removal.measure(map(removal.others, tried.values()))
+            losses = {name: removal.means(removal.others(x))[1] for name, x in tried.items()}
+            best = min(losses, key=losses.__getitem__)
             kept = tried[best]
-            steps.append((best, kept))
             del waiting[best]
-        outcomes.update(
-            removal.outcomes(
-                removal.removed(x, "keep") for _, kept in steps for x in removal.random(kept)
-            )
-        )
-        wanted = removal.means(removal.outcomes([]), removal.nothing)[0]
-        wanted -= bench.thresholds.separation_accuracy
-        rows, enough = [], False
-        for number, (name, kept) in enumerate(steps, 1):
-            figures = removal.figures(outcomes, removal.removed(kept, "keep"))
-            drawn = [removal.removed(x, "keep") for x in removal.random(kept)]
-            enough = enough or figures["accuracy"] >= wanted
-            rows.append(
-                {
-                    "step": number,
-                    "group": name,
-                    "neurons": len(kept),
-                    **figures,
-                    **removal.control(outcomes, drawn),
-                    "enough": enough,
-                }
-            )
-        return removal.result("minimality", rows, outcomes, ("step", "group"), _OUTCOME, _BESIDE)
+            about = {"step": len(plans) + 1, "group": best, "neurons": len(kept)}
+            plans.append((about, kept, True))
+        rows, enough = removal.rows(plans), False
+        wanted = removal.means()[0] - bench.thresholds.separation_accuracy
+        for row in rows:
+            row["enough"] = enough = enough or row["accuracy"] >= wanted
+        return removal.result("minimality", rows)
 
 
 def ablation(network: GroupModel, groups: Groups = None, **options: Any) -> Ablation:
@@ -395,118 +329,103 @@ def minimality(network: GroupModel, groups: Groups = None, **options: Any) -> Ab
 class _Removal:
     """A network whose neurons can be removed, and the accuracy and loss that are left."""
 
-    def __init__(self, options: AblationExperiment, groups: Groups, bench: Bench) -> None:
-        self.options, self.bench, self.model = options, bench, bench.network
-        self.seed = bench.seed
+    def __init__(self, options: AblationExperiment, neurons: Groups, bench: Bench) -> None:
+        self.options, self.bench, self.seed = options, bench, bench.seed
+        self.model = bench.network
         (self.site,) = check_sites(self.model, [options.site], per_neuron=True)
-        self.neurons: NeuronGroups = as_groups(self.model, groups)
-        self.blocks: Blocks = sample_blocks(self.model.group, bench.pairs, bench.seed)
+        self.neurons = as_groups(self.model, neurons)
+        self.blocks = sample_blocks(self.model.group, bench.pairs, bench.seed)
         is_mean = options.kind == "mean"
         self.mean = site_mean(self.model, self.site, options.chunk) if is_mean else None
         self.nothing = torch.zeros(0, dtype=torch.int64)
+        self.left: dict[bytes, Float[Tensor, "2 blocks"]] = {}
 
-    def removed(self, members: Int[Tensor, "k"], mode: str) -> Int[Tensor, "_"]:
-        """What is taken away: the group, or everything else."""
-        if mode == "remove":
-            return members
-        kept = torch.zeros(self.neurons.width, dtype=torch.bool)
-        kept[members] = True
-        return (~kept).nonzero()[:, 0]
+    def others(self, members: Int[Tensor, "k"]) -> Int[Tensor, "_"]:
+        """All other neurons."""
+        everything = self.neurons.everything()
+        return everything[~torch.isin(everything, members)]
 
     def random(self, members: Int[Tensor, "k"]) -> list[Tensor]:
-        if len(members) in (0, self.neurons.width):
-            return []
-        return [
-            self.neurons.random(members, self.seed, draw) for draw in range(self.options.controls)
-        ]
-
-    def part(self, members: Int[Tensor, "k"], number: int) -> Int[Tensor, "_"]:
-        """A random half of some neurons."""
-        rng = np.random.default_rng([self.seed % 2**63, number, *members.tolist()])
-        return members[torch.from_numpy(rng.random(len(members)) < 0.5)]
+        """Sets of equal size; none where there is only one."""
+        draws = 0 if len(members) in (0, self.neurons.width) else self.options.controls
+        return [self.neurons.random(members, self.seed, draw) for draw in range(draws)]
 
     @torch.no_grad()
-    def outcomes(self, sets: Iterable[Tensor]) -> dict[bytes, Float[Tensor, "2 blocks"]]:
+    def measure(self, sets: Iterable[Tensor] = ()) -> None:
         """Accuracy and loss by left element after removing each set of neurons; and of none."""
         wanted = {_key(removed): removed for removed in (self.nothing, *sets)}
+        wanted = {key: removed for key, removed in wanted.items() if key not in self.left}
+        if not wanted:
+            return
         order = self.model.group.order
         figures = torch.zeros(len(wanted), 2, order, dtype=torch.float64)
-        done = 0
         for part, pairs in self.blocks.chunks(self.options.chunk):
-            self.bench.progress(self.options.id, done, order)
-            done += len(pairs) // self.blocks.size
+            self.bench.progress(self.options.id, part.start, order)
             run = run_on(self.model, pairs)
             labels = self.model.group.products(pairs).to(self.model.device)
             values = self._values(pairs, run.values[self.site])
             for i, removed in enumerate(wanted.values()):
                 logits = run.put(self.site, removed, values[:, removed])
-                figures[i, :, part] = self.blocks.means(
-                    scores(logits, labels, labels, logits, _SCORES)
-                )
-        return dict(zip(wanted, figures, strict=True))
+                outcome = scores(logits, labels, labels, logits, ("accuracy", "loss"))
+                figures[i, :, part] = self.blocks.means(outcome)
+        self.left |= zip(wanted, figures, strict=True)
 
-    def _values(self, pairs: Tensor, own: Tensor) -> Float[Tensor, "batch d_mlp"]:
+    def _values(self, pairs: Tensor, unchanged: Tensor) -> Float[Tensor, "batch d_mlp"]:
         if self.options.kind == "zero":
-            return torch.zeros_like(own)
+            return torch.zeros_like(unchanged)
         if self.mean is not None:
-            return self.mean.expand_as(own)
+            return self.mean.expand_as(unchanged)
         donors = source_pairs(self.model.group, pairs, self.seed)
         return run_on(self.model, donors).values[self.site]
 
-    def means(self, outcomes: dict[bytes, Tensor], removed: Tensor) -> tuple[float, float]:
-        accuracy, loss = outcomes[_key(removed)].mean(1).tolist()
+    def means(self, removed: Tensor | None = None) -> tuple[float, float]:
+        """Accuracy and loss after removing neurons, or of the network as it is."""
+        key = _key(self.nothing if removed is None else removed)
+        accuracy, loss = self.left[key].mean(1).tolist()
         return accuracy, loss
 
-    def figures(self, outcomes: dict[bytes, Tensor], removed: Tensor) -> dict[str, float]:
-        accuracy, loss = self.means(outcomes, removed)
-        base = self.means(outcomes, self.nothing)[1]
-        low = high = float("nan")
+    def rows(self, plans: Iterable[tuple[dict[str, Any], Tensor, bool]]) -> list[dict[str, Any]]:
+        """What is left after each plan, compared with random sets of equal size.
+
+        A plan is what its row begins with, a set of neurons, and whether that is all that is kept.
+        """
+        sets = []
+        for about, members, is_kept in plans:
+            chosen = [members, *self.random(members)]
+            sets.append((about, list(map(self.others, chosen)) if is_kept else chosen))
+        self.measure(removed for _, chosen in sets for removed in chosen)
+        return [{**about, **self._figures(*chosen)} for about, chosen in sets]
+
+    def _figures(self, removed: Tensor, *controls: Tensor) -> dict[str, float]:
+        (accuracy, loss), base, nan = self.means(removed), self.means()[1], float("nan")
+        low = high = nan
         if not self.blocks.is_exhaustive or (self.options.kind == "resample" and len(removed)):
-            bounds = mean_interval(outcomes[_key(removed)][0], self.seed)
-            low, high = (float(bound) for bound in bounds)
+            low, high = map(float, mean_interval(self.left[_key(removed)][0], self.seed))
+        accuracies, losses = np.array([self.means(x) for x in controls] or [(nan, nan)]).T
         return {
             "accuracy": accuracy,
             "low": low,
             "high": high,
             "loss": loss,
-            "loss_ratio": loss / base if base else float("nan"),
-        }
-
-    def control(self, outcomes: dict[bytes, Tensor], drawn: Sequence[Tensor]) -> dict[str, float]:
-        nothing = float("nan")
-        means = [self.means(outcomes, x) for x in drawn] or [(nothing, nothing)]
-        accuracies, losses = np.array(means).T
-        return {
+            "loss_ratio": loss / base if base else nan,
             "control": float(accuracies.mean()),
             "control_low": float(accuracies.min()),
             "control_high": float(accuracies.max()),
             "control_loss": float(losses.mean()),
         }
 
-    def result(
-        self,
-        title: str,
-        rows: list[dict[str, Any]],
-        outcomes: dict[bytes, Tensor],
-        at: tuple[str, ...],
-        units: Mapping[str, str],
-        paired: Mapping[str, str],
-    ) -> Ablation:
-        accuracy, loss = self.means(outcomes, self.nothing)
+    def result(self, experiment: str, rows: list[dict[str, Any]]) -> Ablation:
+        self.measure()
         return Ablation(
-            network=self.model.label,
-            experiment=title,
-            measured_on=self.blocks.source,
-            kind=self.options.kind,
-            site=self.site,
-            accuracy=accuracy,
-            loss=loss,
-            rows=pd.DataFrame(rows),
-            seed=self.seed,
-            id=self.options.id,
-            at=at,
-            units=units,
-            paired=paired,
+            self.options.id,
+            experiment,
+            self.model.label,
+            self.blocks.source,
+            self.options.kind,
+            self.site,
+            *self.means(),
+            pd.DataFrame(rows),
+            self.seed,
         )
 
 
@@ -517,7 +436,7 @@ def _key(removed: Int[Tensor, "k"]) -> bytes:
 @torch.no_grad()
 def site_mean(model: GroupModel, site: str, chunk: int = 2_000) -> Float[Tensor, "d_mlp"]:
     """The mean of each neuron's value at a site over all pairs, streamed."""
-    total = torch.zeros(model.left_table.shape[1], dtype=torch.float64, device=model.device)
+    total = torch.zeros(model.d_mlp, dtype=torch.float64, device=model.device)
     pairs = model.group.pairs()
     for part in pairs.split(chunk):
         total += run_on(model, part).values[site].double().sum(0)

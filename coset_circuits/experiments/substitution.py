@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
-import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from coset_circuits.algorithms import Circuit
-from coset_circuits.experiments.bench import Bench
+from coset_circuits.experiments.bench import Bench, measured
+from coset_circuits.experiments.candidates import NETWORK
 from coset_circuits.experiments.experiment import OfEachHypothesis
 from coset_circuits.experiments.interventions import Hooks, Intervention
 from coset_circuits.experiments.measure import Outcome, measure
@@ -21,7 +20,6 @@ from coset_circuits.networks.model import GroupModel
 
 BOTH = "hook_left_pre + hook_right_pre"
 WHOLE = "surrogate alone"
-_BASE = "network"
 _UNITS = {"accuracy": "fraction", "loss": "nats", "logit_r2": "fraction"}
 
 
@@ -34,12 +32,14 @@ class Substitution(Findings):
         rows: for each part, its kind (``site``, ``claim`` or ``whole``) and what is then answered.
         control: the same under the hypothesis fitted to a relabelled group, where one can be made.
         base: the network as it is.
+        notes: why there is no control, where there is none.
     """
 
     circuit: str
     rows: Mapping[str, tuple[str, Outcome]]
     control: Mapping[str, tuple[str, Outcome]]
     base: Outcome
+    notes: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -52,24 +52,19 @@ class Substitution(Findings):
         """One row a part: accuracy, mean loss (nats), logit R², and the relabelled control's."""
         rows = []
         for part, (kind, outcome) in self.rows.items():
-            row: dict[str, Any] = {"part": part, "kind": kind, **_figures(outcome)}
+            row = {"part": part, "kind": kind, **{name: getattr(outcome, name) for name in _UNITS}}
             row["loss_ratio"] = outcome.loss / self.base.loss
             if part in self.control:
-                control = _figures(self.control[part][1])
-                row |= {f"control_{name}": value for name, value in control.items()}
+                control = self.control[part][1]
+                row |= {f"control_{name}": getattr(control, name) for name in _UNITS}
             rows.append(row)
         return pd.DataFrame(rows)
 
     def findings(self) -> Iterator[Finding]:
         frame = self.to_dataframe()
-        controls = {name: f"control_{name}" for name in _UNITS if f"control_{name}" in frame}
-        yield from from_table(
-            frame, "substitution", at=["part", "kind"], units=_UNITS, control=controls
-        )
-
-
-def _figures(outcome: Outcome) -> dict[str, float]:
-    return {name: getattr(outcome, name) for name in _UNITS}
+        control = {name: f"control_{name}" for name in _UNITS if f"control_{name}" in frame}
+        at = ["part", "kind"]
+        yield from from_table(frame, "substitution", at=at, units=_UNITS, control=control)
 
 
 @dataclass(frozen=True)
@@ -90,7 +85,10 @@ class SubstitutionExperiment(OfEachHypothesis):
         base, rows = _measured(circuit, bench.network, bench.sample)
         bench.progress("relabelled group", 1, 2)
         other = bench.relabelled(circuit)
-        control = {} if isinstance(other, str) else _measured(other, bench.network, bench.sample)[1]
+        if isinstance(other, str):
+            note = f"There is no control by a relabelled group: {other}."
+            return Substitution(circuit.name, rows, {}, base, (note,))
+        control = _measured(other, bench.network, bench.sample)[1]
         return Substitution(circuit.name, rows, control, base)
 
 
@@ -112,16 +110,15 @@ def substitution(
 def _measured(
     circuit: Circuit, network: GroupModel, pairs: Int[Tensor, "pairs 2"]
 ) -> tuple[Outcome, dict[str, tuple[str, Outcome]]]:
-    surrogate = circuit.surrogate().double().requires_grad_(False)
+    surrogate = measured(circuit.surrogate())
     # The embeddings carry nothing but the tables, which come next.
     sites = [s for s in network.sites if s not in circuit.silent and not s.endswith("embed")]
     parts = {site: (site,) for site in sites if site != "hook_logits"}
     parts |= {BOTH: ("hook_left_pre", "hook_right_pre")} if "hook_left_pre" in sites else {}
     patched = {part: network.unhooked() for part in parts}
     where = {id(model): parts[part] for part, model in patched.items()}
-    claims = sorted(circuit.default_claims) if len(circuit.default_claims) > 1 else []
-    models: dict[str, GroupModel] = {_BASE: network, **patched, WHOLE: surrogate}
-    models |= {f"claim {c}": circuit.surrogate({c}).double() for c in claims}
+    names = sorted(circuit.default_claims) if len(circuit.default_claims) > 1 else []
+    claims = {f"claim {name}": measured(circuit.surrogate({name})) for name in names}
 
     def hooks(model: GroupModel, batch: Tensor, seed: int) -> Hooks:
         replaced = where.get(id(model), ())
@@ -130,12 +127,8 @@ def _measured(
         _, cache = surrogate.run_with_cache(batch, names_filter=list(replaced))
         return [(site, lambda value, hook: cache[hook.name]) for site in replaced]
 
-    with torch.no_grad():
-        outcomes = measure(Intervention("substitution", "a site replaced", hooks), models, pairs)
-    kinds = {WHOLE: "whole", **dict.fromkeys(parts, "site")}
-    rows: dict[str, tuple[str, Outcome]] = {}
-    for part, outcome in outcomes.items():
-        assert outcome is not None
-        rows[part] = (kinds.get(part, "claim"), outcome)
-    base = rows.pop(_BASE)[1]
-    return base, rows
+    models = {NETWORK: network, **patched, WHOLE: surrogate, **claims}
+    replaced = Intervention("substitution", "a site replaced", hooks)
+    outcomes = {k: v for k, v in measure(replaced, models, pairs).items() if v is not None}
+    kinds = {**dict.fromkeys(patched, "site"), WHOLE: "whole", **dict.fromkeys(claims, "claim")}
+    return outcomes[NETWORK], {part: (kind, outcomes[part]) for part, kind in kinds.items()}
