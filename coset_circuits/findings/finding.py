@@ -172,7 +172,8 @@ class FindingsBySubject(Findings):
     def findings(self) -> Iterator[Finding]:
         for key, part in self.parts.items():
             for finding in part.findings():
-                yield replace(finding, subject=key)
+                control = finding.control and replace(finding.control, subject=key)
+                yield replace(finding, subject=key, control=control)
 
     def to_dataframe(self) -> pd.DataFrame:
         frames = [part.to_dataframe().assign(hypothesis=key) for key, part in self.parts.items()]
