@@ -19,7 +19,7 @@ import coset_circuits as cc
 from coset_circuits.experiments.scrub_result import Scrubbed
 from coset_circuits.experiments.scrubbing import scrub
 
-MATCHED = ("random", "random groups", "wrong side", "wrong conjugate")
+MATCHED = ("random", "random neuron sets", "wrong side", "wrong conjugate")
 
 
 def main(name: str = "s5", samples: int = 5) -> pd.DataFrame:
@@ -43,7 +43,7 @@ def main(name: str = "s5", samples: int = 5) -> pd.DataFrame:
             )
     frame = pd.DataFrame(rows)
     print(f"{network!r}\n{frame.to_string(index=False, float_format='{:.4g}'.format)}")
-    print("best control: the highest accuracy with wrong cells or wrong groups.")
+    print("best control: the highest accuracy with wrong cells or wrong neuron sets.")
     return frame
 
 

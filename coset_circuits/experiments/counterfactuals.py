@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import torch
@@ -10,7 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.experiments.resampling import uniform
+from coset_circuits.experiments.partitions import PairDonors, completed
+from coset_circuits.experiments.resampling import intersected, uniform
 from coset_circuits.groups import FiniteGroup
 
 Side = Literal["left", "right", "both"]
@@ -44,7 +44,7 @@ def corrupted(
     """Each pair with another left element, another right one, or both, and another product.
 
     Raises:
-        CosetCircuitsError: ``change`` is no side, or the group is too small to change it.
+        CosetCircuitsError: ``change`` is not a side, or the group is too small to change it.
     """
     if change not in SIDES:
         raise CosetCircuitsError(
@@ -59,31 +59,25 @@ def corrupted(
         )
     n = group.order
     a, b = pairs.cpu().T
-    if change != "right":
-        shift = 1 + (_drawn(seed, _CORRUPT_A, pairs, n) * (n - 1)).long()
-        new_a = (a + shift) % n
-    else:
-        new_a = a
+
+    def moved(elements: Int[Tensor, "batch"], kind: int) -> Int[Tensor, "batch"]:
+        return (elements + 1 + (_drawn(seed, kind, pairs, n) * (n - 1)).long()) % n
+
+    if change == "right":
+        return torch.stack([a, moved(b, _CORRUPT_B)], 1)
+    new_a = moved(a, _CORRUPT_A)
     if change == "left":
         return torch.stack([new_a, b], 1)
-    if change == "right":
-        shift = 1 + (_drawn(seed, _CORRUPT_B, pairs, n) * (n - 1)).long()
-        return torch.stack([a, (b + shift) % n], 1)
     # b itself is left out, and the one element with which the product would stay.
     same = group.table[group.inverses[new_a], group.table[a, b]]
-    low, high = torch.minimum(b, same), torch.maximum(b, same)
     new_b = (_drawn(seed, _CORRUPT_B, pairs, n) * (n - 2)).long()
-    new_b += (new_b >= low).long()
-    new_b += (new_b >= high).long()
+    new_b += (new_b >= torch.minimum(b, same)).long()
+    new_b += (new_b >= torch.maximum(b, same)).long()
     return torch.stack([new_a, new_b], 1)
 
 
-class CellDonors:
+class CellDonors(PairDonors):
     """For each pair another from its cell, all pairs of the cell alike.
-
-    Any two of left element, right element and product are independent and make the pair, so where
-    at most two of them are labelled each is drawn by itself, from tables of the group's order. Only
-    cells on all three are listed pair by pair.
 
     Args:
         group: the group.
@@ -98,97 +92,30 @@ class CellDonors:
         right: Int[Tensor, "order"] | None = None,
         product: Int[Tensor, "order"] | None = None,
     ) -> None:
-        self.group = group
         given = {"left": left, "right": right, "product": product}
-        self.labels = {side: labels for side, labels in given.items() if labels is not None}
-        sides = list(self.labels)
-        for side in ("left", "right"):
-            if len(sides) < 2 and side not in sides:
-                sides.append(side)
-        anything = torch.zeros(group.order, dtype=torch.int64)
-        self.sides = {side: _Cells(self.labels.get(side, anything)) for side in sorted(sides)}
-        self.whole = _Cells(self._pair_cells()) if len(sides) == 3 else None
+        columns = {side: labels[:, None] for side, labels in given.items() if labels is not None}
+        super().__init__(group, completed(columns, group.order, 1))
 
     def draw(self, pairs: Int[Tensor, "batch 2"], seed: int = 0) -> Int[Tensor, "batch 2"]:
         """A pair of the same cell for each pair."""
-        n = self.group.order
-        a, b = pairs.cpu().T
-        draws = [_drawn(seed, kind, pairs, n) for kind in (_CELL, _CELL_B)]
-        if self.whole is not None:
-            found = self.whole.draw(a * n + b, draws[0])
-            return torch.stack([found // n, found % n], 1)
-        own = {"left": a, "right": b, "product": self.group.table[a, b]}
-        drawn = {
-            side: cells.draw(own[side], uniform)
-            for (side, cells), uniform in zip(self.sides.items(), draws, strict=True)
+        # The first side of the alphabet has the first key.
+        draws = {
+            side: _drawn(seed, kind, pairs, self.group.order)
+            for side, kind in zip(sorted(self.cells), (_CELL, _CELL_B), strict=False)
         }
-        table, inverses = self.group.table, self.group.inverses
-        if "right" not in drawn:
-            drawn["right"] = table[inverses[drawn["left"]], drawn["product"]]
-        if "left" not in drawn:
-            drawn["left"] = table[drawn["product"], inverses[drawn["right"]]]
-        return torch.stack([drawn["left"], drawn["right"]], 1)
+        a, b = pairs.cpu().T
+        return torch.stack(
+            self.resampled(a, b, lambda side, x: self.cells[side].draw(draws[side], x)), 1
+        )
 
     def freedom(self, reads: Side = "both") -> float:
         """H(input | cell) / H(input), the input being what a site reads: 0 leaves no choice."""
-        n = self.group.order
-        if n == 1:
-            return 0.0
-        if self.whole is None and reads == "both":
-            return sum(cells.entropy for cells in self.sides.values()) / (2 * math.log(n))
-        if self.whole is None and reads in self.sides:
-            return self.sides[reads].entropy / math.log(n)
-        a, b = self.group.pairs().T
-        read = {"left": a, "right": b, "both": a * n + b}[reads]
-        cells = self._pair_cells()
-        joint = torch.unique(cells * n * n + read, return_counts=True)[1]
-        left = _entropy(joint) - _entropy(torch.bincount(cells))
-        return left / (math.log(n) * (2 if reads == "both" else 1))
-
-    def _pair_cells(self) -> Int[Tensor, "pairs"]:
-        pairs = self.group.pairs()
-        elements = {
-            "left": pairs[:, 0],
-            "right": pairs[:, 1],
-            "product": self.group.products(pairs),
-        }
-        cells = torch.zeros(len(pairs), dtype=torch.int64)
-        for side, labels in self.labels.items():
-            cells = cells * (int(labels.max()) + 1) + labels[elements[side]]
-            cells = torch.unique(cells, return_inverse=True)[1]
-        return cells
-
-
-class _Cells:
-    """Things sorted by label, so that another of the same cell is one look-up."""
-
-    def __init__(self, labels: Int[Tensor, "things"]) -> None:
-        self.members = labels.argsort(stable=True)
-        sizes = torch.bincount(labels)
-        self.size = sizes[labels]
-        self.first = (sizes.cumsum(0) - sizes)[labels]
-
-    def draw(
-        self, things: Int[Tensor, "batch"], uniform: Float[Tensor, "batch"]
-    ) -> Int[Tensor, "batch"]:
-        return self.members[self.first[things] + (uniform * self.size[things]).long()]
-
-    @property
-    def entropy(self) -> float:
-        """H(thing | cell), of things that are all as likely."""
-        return float(self.size.double().log().mean())
-
-
-def _entropy(counts: Int[Tensor, "cells"]) -> float:
-    share = counts[counts > 0].double() / counts.sum()
-    return float(-(share * share.log()).sum())
+        return float(self.freedoms(("left", "right") if reads == "both" else (reads,)))
 
 
 def joint_cells(labels: Int[Tensor, "order neurons"] | None) -> Int[Tensor, "order"] | None:
     """Elements that every neuron labels alike share a cell."""
-    if labels is None:
-        return None
-    return torch.unique(labels, dim=0, return_inverse=True)[1]
+    return None if labels is None else intersected(labels)
 
 
 def shuffled(labels: Int[Tensor, "order"] | None, seed: int) -> Int[Tensor, "order"] | None:

@@ -1,4 +1,4 @@
-"""The cells of a site as partitions of the group, their freedom, and partitions that are wrong.
+"""The cells of a site as partitions of the group, donors from them, and partitions that are wrong.
 
 What a circuit's classes become when something is to be resampled within them: one column of labels
 for all the neurons that share a donor.
@@ -7,8 +7,9 @@ for all the neurons that share a donor.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -18,13 +19,76 @@ from torch import Tensor
 from coset_circuits.algorithms import Circuit, Classes
 from coset_circuits.algorithms.algorithm import NEGLIGIBLE, UNEXPLAINED
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.experiments.resampling import Cells, uniform
+from coset_circuits.experiments.resampling import Cells, intersected, uniform
 from coset_circuits.groups import FiniteGroup
-from coset_circuits.networks.model import STANDARD_SITES
 
 SIDES = ("left", "right", "product")
+PAIR = "pair"
+"""The side of pairs (a, b), as the number a·order + b."""
+
 # What random numbers are for: samples count from 0, controls from below it.
-_RANDOM, _CONJUGATE, _GROUPS = -1, -2, -3
+_RANDOM, _CONJUGATE, _NEURON_SETS = -1, -2, -3
+
+Labels = Mapping[str, Int[Tensor, "order columns"]]
+"""Labels of elements by side, in columns."""
+Elements = Int[Tensor, "..."]
+
+
+class PairDonors:
+    """Other pairs of the same cell, the one mechanism that resamples inputs.
+
+    Any two of left element, right element and product are independent and make the pair, so where
+    at most two of them are labelled each is drawn by itself, from tables of the group's order. Only
+    cells on all three do not factorise: their pairs are listed, which takes 24 bytes for each of
+    order² pairs and each column.
+
+    Args:
+        labels: on two sides or three; pairs share a cell of a column where these agree.
+    """
+
+    def __init__(self, group: FiniteGroup, labels: Labels) -> None:
+        self.group, self.labels = group, labels
+        listed = {PAIR: self._pair_cells()} if len(labels) == len(SIDES) else labels
+        self.cells = {side: Cells.of(values) for side, values in listed.items()}
+
+    def resampled(
+        self, a: Elements, b: Elements, draw: Callable[[str, Elements], Elements]
+    ) -> tuple[Elements, Elements]:
+        """A pair for each (a, b); ``draw(side, elements)`` gives members of the elements' cells."""
+        order = self.group.order
+        table, inverses = (x.to(a.device) for x in (self.group.table, self.group.inverses))
+
+        def product(one: Elements, two: Elements) -> Elements:
+            return table.take(one * order + two)
+
+        if PAIR in self.cells:
+            pair = draw(PAIR, a * order + b)
+            return pair // order, pair % order
+        if "product" not in self.cells:
+            return draw("left", a), draw("right", b)
+        target = draw("product", product(a, b))
+        if "left" in self.cells:
+            left = draw("left", a)
+            return left, product(inverses[left], target)
+        right = draw("right", b)
+        return product(target, inverses[right]), right
+
+    def freedoms(self, reads: Collection[str]) -> Float[Tensor, "columns"]:
+        """H(input | cell) / H(input) of each column, the input being the sides that are read."""
+        order = self.group.order
+        sides = self.cells if len(reads) == 2 else reads
+        if all(side in self.cells for side in sides):
+            entropy = torch.stack([self.cells[side].entropy for side in sides]).sum(0)
+        else:
+            # What the cell leaves of the pair, less what is left once the read element is known.
+            (side,) = sides
+            cells, read = self._pair_cells(), self.group.pairs()[:, [SIDES.index(side)]]
+            entropy = Cells.of(cells).entropy - Cells.of(cells * order + read).entropy
+        # Of one element: nothing over nothing.
+        return (entropy / (len(reads) * math.log(order))).nan_to_num()
+
+    def _pair_cells(self) -> Int[Tensor, "pairs columns"]:
+        return _pair_cells(self.labels, self.group, self.group.pairs())
 
 
 @dataclass(frozen=True)
@@ -42,7 +106,8 @@ class Partition:
 
     group: FiniteGroup
     site: str
-    labels: dict[str, Int[Tensor, "order columns"]]
+    reads: tuple[str, ...]
+    labels: Labels
     column: Int[Tensor, "d_mlp"]
     keys: Int[Tensor, "columns"]
     weight: Int[Tensor, "columns"]
@@ -54,48 +119,59 @@ class Partition:
         """The cells of a circuit's classes.
 
         Args:
-            shared: all explained neurons share one donor, as if they were one group.
+            shared: all explained neurons share one donor, as if they were one neuron set.
             keep: neurons outside the hypothesis are their own donors; else one random input is
                 the donor of all of them.
 
         Raises:
             CosetCircuitsError: labels of a wrong shape or of an input that the site does not
-                read, or a neuron in two groups.
+                read, or a neuron in two neuron sets.
         """
-        order, known = circuit.network.group.order, explained(circuit)
-        given = _given(site, classes, order, len(known))
-        members = list(_sharing(classes, known, shared))
-        anything = torch.zeros(order, len(known), dtype=torch.int64)
-        outside = torch.arange(order) if keep else anything[:, 0]
-        labels = {}
-        for side in _drawn_sides(given):
-            own = given.get(side, anything)
-            cells = [_joint(own[:, js]) if known[js[0]] else outside for js in members]
-            labels[side] = torch.stack(cells, 1)
-        column = torch.zeros(len(known), dtype=torch.int64)
-        for number, neurons in enumerate(members):
+        order, is_explained = circuit.network.group.order, explained(circuit)
+        reads, width = circuit.network.sites[site].reads, len(is_explained)
+        given = _labels(classes)
+        for side, labels in given.items():
+            if tuple(labels.shape) != (order, width):
+                raise CosetCircuitsError(
+                    f"The {side} labels of {classes.name!r} have shape {tuple(labels.shape)}; one "
+                    f"row an element and one column a neuron are ({order}, {width})."
+                )
+            if len(reads) == 1 and side not in reads:
+                raise CosetCircuitsError(
+                    f"The classes {classes.name!r} have {side} labels at {site}, which reads the "
+                    f"{reads[0]} input alone."
+                )
+        neuron_sets = list(_sharing(classes, is_explained, shared))
+        column = torch.zeros(width, dtype=torch.int64)
+        for number, neurons in enumerate(neuron_sets):
             column[neurons] = number
+        weight = [len(neurons) if is_explained[neurons[0]] else 0 for neurons in neuron_sets]
+        outside = torch.arange(order) if keep else torch.zeros(order, dtype=torch.int64)
+        cells = {
+            side: [
+                intersected(labels[:, neurons]) if count else outside
+                for neurons, count in zip(neuron_sets, weight, strict=True)
+            ]
+            for side, labels in completed(given, order, width).items()
+        }
         return cls(
             circuit.network.group,
             site,
-            labels,
+            reads,
+            {side: torch.stack(columns, 1) for side, columns in cells.items()},
             column,
-            keys=torch.tensor([min(js) for js in members]),
-            weight=torch.tensor([len(js) if known[js[0]] else 0 for js in members]),
+            keys=torch.tensor([min(neurons) for neurons in neuron_sets]),
+            weight=torch.tensor(weight),
         )
+
+    @cached_property
+    def donors(self) -> PairDonors:
+        """Other pairs of the same cells."""
+        return PairDonors(self.group, self.labels)
 
     def freedom(self) -> Float[Tensor, "columns"]:
         """H(input | cell) / H(input) of each column; the input is what the site reads."""
-        read = STANDARD_SITES[self.site].reads
-        if self.group.order == 1:
-            return torch.zeros(len(self.keys), dtype=torch.float64)
-        if len(self.labels) == 3:
-            entropy = _entropy(self.of_pairs())
-        else:
-            # Two of left, right and product are independent and uniform, and make the pair.
-            sides = read if len(read) == 1 else tuple(self.labels)
-            entropy = torch.stack([_entropy(self.labels[side]) for side in sides]).sum(0)
-        return entropy / (len(read) * math.log(self.group.order))
+        return self.donors.freedoms(self.reads)
 
     def mean_freedom(self) -> float | None:
         """Over the neurons that the hypothesis explains; None where there are none."""
@@ -103,39 +179,26 @@ class Partition:
             return None
         return float((self.freedom() * self.weight).sum() / self.weight.sum())
 
-    def of_pairs(self) -> Int[Tensor, "pairs columns"]:
-        """The cell of every pair."""
-        return _pair_cells(self.labels, self.group, self.group.pairs())
-
-    def pulled_back(self, images: dict[str, Int[Tensor, "order columns"]]) -> Partition:
-        """Every element gets the label of its image, side by side and column by column."""
-        moved = {side: labels.gather(0, images[side]) for side, labels in self.labels.items()}
-        return replace(self, labels=moved)
-
     def random(self, seed: int) -> Partition | None:
         """Cells of the same sizes with random members; None where no cell can be another."""
-        elements = np.arange(self.group.order)[:, None]
-        images = {}
-        for side in self.labels:
-            draws = uniform(seed, _RANDOM, SIDES.index(side), elements, self.keys.numpy())
-            images[side] = torch.from_numpy(draws.argsort(0))
-        return self._if_another(self.pulled_back(images))
+        draws = {side: self._draws(seed, _RANDOM, side) for side in self.labels}
+        return self._pulled_back({side: drawn.argsort(0) for side, drawn in draws.items()})
 
-    def random_groups(self, seed: int) -> Partition | None:
+    def random_neuron_sets(self, seed: int) -> Partition | None:
         """Explained neurons dealt at random to the columns; None where no two share a donor."""
-        known = (self.weight > 0)[self.column].nonzero()[:, 0]
-        columns = self.column[known]
+        neurons = (self.weight > 0)[self.column].nonzero()[:, 0]
+        columns = self.column[neurons]
         if int(self.weight.max()) < 2 or len(columns.unique()) < 2:
             return None
-        dealt = torch.from_numpy(uniform(seed, _GROUPS, known.numpy()).argsort())
+        dealt = torch.from_numpy(uniform(seed, _NEURON_SETS, neurons.numpy()).argsort())
         column = self.column.clone()
-        column[known] = columns[dealt]
+        column[neurons] = columns[dealt]
         return replace(self, column=column)
 
     def wrong_side(self) -> Partition | None:
         """The cells pulled back along g ↦ g⁻¹; None where that leaves every cell as it is."""
         inverse = self.group.inverses[:, None].expand(-1, len(self.keys))
-        return self._if_another(self.pulled_back(dict.fromkeys(self.labels, inverse)))
+        return self._pulled_back(dict.fromkeys(self.labels, inverse))
 
     def wrong_conjugate(self, seed: int) -> Partition | None:
         """The cells pulled back along a random g ↦ xg (right input: gx) that moves them.
@@ -143,34 +206,49 @@ class Partition:
         Of right cosets Hg that makes the right cosets of x⁻¹Hx, of left cosets gK the left cosets
         of xKx⁻¹, of double cosets HgK those of x⁻¹Hx and K. None where no x moves any cell.
         """
-        images = {side: self._conjugation(side, seed) for side in self.labels}
-        return self._if_another(self.pulled_back(images))
+        return self._pulled_back({side: self._conjugation(side, seed) for side in self.labels})
 
     def _conjugation(self, side: str, seed: int) -> Int[Tensor, "order columns"]:
         labels, order = self.labels[side], self.group.order
-        standing = canonical(labels)
-        elements = np.arange(order)[:, None]
-        tries = uniform(seed, _CONJUGATE, SIDES.index(side), elements, self.keys.numpy())
+        unmoved, elements = canonical(labels), torch.arange(order)[:, None]
         table = self.group.table.T if side == "right" else self.group.table
-        images = torch.arange(order)[:, None].repeat(1, len(self.keys))
+        images = elements.repeat(1, len(self.keys))
         # A partition into one cell, or into single elements, is its own image under every map.
-        cells = (standing == torch.arange(order)[:, None]).sum(0)
+        cells = (unmoved == elements).sum(0)
         pending = ((cells > 1) & (cells < order)).nonzero()[:, 0]
-        for x in torch.from_numpy(tries.argsort(0)):
+        for x in self._draws(seed, _CONJUGATE, side).argsort(0):
             if not len(pending):
                 break
             image = table[x[pending]].T
             moved = canonical(labels[:, pending].gather(0, image))
-            found = (moved != standing[:, pending]).any(0)
-            images[:, pending[found]] = image[:, found]
-            pending = pending[~found]
+            is_moved = (moved != unmoved[:, pending]).any(0)
+            images[:, pending[is_moved]] = image[:, is_moved]
+            pending = pending[~is_moved]
         return images
 
-    def _if_another(self, other: Partition) -> Partition | None:
-        """The other, unless every cell that the hypothesis speaks of is the same there."""
-        known = self.weight > 0
-        moved = [canonical(x) != canonical(other.labels[side]) for side, x in self.labels.items()]
-        return other if any(bool(m[:, known].any()) for m in moved) else None
+    def _draws(self, seed: int, purpose: int, side: str) -> Float[Tensor, "order columns"]:
+        elements = np.arange(self.group.order)[:, None]
+        return torch.from_numpy(
+            uniform(seed, purpose, SIDES.index(side), elements, self.keys.numpy())
+        )
+
+    def _pulled_back(self, images: Labels) -> Partition | None:
+        """Every element gets the label of its image; None where no explained cell is another."""
+        moved = {side: labels.gather(0, images[side]) for side, labels in self.labels.items()}
+        counts = self.weight > 0
+        if not any(
+            bool((canonical(labels) != canonical(moved[side]))[:, counts].any())
+            for side, labels in self.labels.items()
+        ):
+            return None
+        return replace(self, labels=moved)
+
+
+def completed(labels: Labels, order: int, columns: int) -> dict[str, Int[Tensor, "order columns"]]:
+    """Labels on enough sides to make a pair: an element that does not matter has one label."""
+    missing = [side for side in ("left", "right") if side not in labels]
+    anything = torch.zeros(order, columns, dtype=torch.int64)
+    return {**dict.fromkeys(missing[: max(0, 2 - len(labels))], anything), **labels}
 
 
 def cells(
@@ -181,10 +259,10 @@ def cells(
     Raises:
         CosetCircuitsError: the classes have no labels on any side.
     """
-    given = _labels(classes)
-    if not given:
+    labels = _labels(classes)
+    if not labels:
         raise CosetCircuitsError(f"The classes {classes.name!r} have no labels on any side.")
-    return _pair_cells(given, group, pairs)
+    return _pair_cells(labels, group, pairs)
 
 
 def explained(circuit: Circuit) -> np.ndarray:
@@ -194,20 +272,18 @@ def explained(circuit: Circuit) -> np.ndarray:
 
 def canonical(labels: Int[Tensor, "order columns"]) -> Int[Tensor, "order columns"]:
     """Each label replaced by the first element that has it: equal where the partitions are."""
-    compact = torch.unique(labels, return_inverse=True)[1]
-    rows = torch.arange(len(labels))[:, None].expand_as(compact)
-    first = torch.full((int(compact.max()) + 1, labels.shape[1]), len(labels))
-    return first.scatter_reduce(0, compact, rows, "amin").gather(0, compact)
+    cells = Cells.of(labels)
+    return cells.members.gather(0, cells.first)
 
 
 def _pair_cells(
-    labels: dict[str, Int[Tensor, "order columns"]], group: FiniteGroup, pairs: Tensor
+    labels: Labels, group: FiniteGroup, pairs: Int[Tensor, "pairs 2"]
 ) -> Int[Tensor, "pairs columns"]:
     elements = {"left": pairs[:, 0], "right": pairs[:, 1], "product": group.products(pairs)}
-    numbered = torch.zeros(1, dtype=torch.int64)
-    for side, own in labels.items():
-        numbered = numbered * group.order + canonical(own)[elements[side]]
-    return numbered
+    numbers = torch.zeros(1, dtype=torch.int64)
+    for side, values in labels.items():
+        numbers = numbers * group.order + canonical(values)[elements[side]]
+    return numbers
 
 
 def _labels(classes: Classes) -> dict[str, Int[Tensor, "order d_mlp"]]:
@@ -216,57 +292,19 @@ def _labels(classes: Classes) -> dict[str, Int[Tensor, "order d_mlp"]]:
     return {side: labels for side, labels in sides.items() if labels is not None}
 
 
-def _given(site: str, classes: Classes, order: int, d_mlp: int) -> dict[str, Tensor]:
-    given = _labels(classes)
-    for side, labels in given.items():
-        if tuple(labels.shape) != (order, d_mlp):
-            raise CosetCircuitsError(
-                f"The {side} labels of {classes.name!r} have shape {tuple(labels.shape)}; one row "
-                f"an element and one column a neuron are ({order}, {d_mlp})."
-            )
-        reads = STANDARD_SITES[site].reads
-        if len(reads) == 1 and side not in reads:
-            raise CosetCircuitsError(
-                f"The classes {classes.name!r} have {side} labels at {site}, which reads the "
-                f"{reads[0]} input alone."
-            )
-    return given
-
-
-def _drawn_sides(given: Collection[str]) -> tuple[str, ...]:
-    if "product" not in given:
-        return ("left", "right")
-    if len(given) == 3:
-        return SIDES
-    return ("right", "product") if "right" in given else ("left", "product")
-
-
-def _sharing(classes: Classes, known: np.ndarray, shared: bool) -> Iterator[list[int]]:
+def _sharing(classes: Classes, is_explained: np.ndarray, shared: bool) -> Iterator[list[int]]:
     """The neurons of each donor. Those outside the hypothesis share one, as in Chan et al."""
-    alone = set(np.flatnonzero(known).tolist())
-    groups = [sorted(alone)] if shared else classes.groups or ()
-    for group in groups:
-        members = [int(j) for j in group if known[j]]
+    alone = set(np.flatnonzero(is_explained).tolist())
+    for neuron_set in [sorted(alone)] if shared else classes.groups or ():
+        members = [int(j) for j in neuron_set if is_explained[j]]
         if len(set(members)) < len(members) or not alone.issuperset(members):
             raise CosetCircuitsError(
-                f"The groups of {classes.name!r} name a neuron twice; each has one donor."
+                f"The neuron sets of {classes.name!r} name a neuron twice; each has one donor."
             )
         alone.difference_update(members)
         if members:
             yield members
     yield from ([j] for j in sorted(alone))
-    outside = np.flatnonzero(~known).tolist()
+    outside = np.flatnonzero(~is_explained).tolist()
     if outside:
         yield outside
-
-
-def _joint(labels: Int[Tensor, "order members"]) -> Int[Tensor, "order"]:
-    """The cells of several neurons intersected."""
-    if labels.shape[1] == 1:
-        return labels[:, 0]
-    return torch.unique(labels, dim=0, return_inverse=True)[1]
-
-
-def _entropy(labels: Int[Tensor, "rows columns"]) -> Float[Tensor, "columns"]:
-    """H(row | its cell) in nats, rows being uniform: the mean log of the cells' sizes."""
-    return Cells.of(labels).size.double().log().mean(0)

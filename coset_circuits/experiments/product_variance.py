@@ -44,14 +44,17 @@ def variance_by_product(
         )
     write = _written(network, neurons)
     (moments,) = hidden_moments(network, [network.group], chunk=chunk)
-    given = torch.arange(order) if labels is None else labels
-    (share,) = _explained(moments, write, [given])
+    (share,) = _explained(moments, write, [torch.arange(order) if labels is None else labels])
     return share
 
 
 @dataclass(frozen=True, repr=False)
 class ProductVariance(Findings):
-    """The table of :func:`product_variance`."""
+    """What the cells of the product explain, neuron set by neuron set.
+
+    Attributes:
+        rows: one a neuron set; see :func:`product_variance`.
+    """
 
     circuit: str
     rows: pd.DataFrame
@@ -64,9 +67,8 @@ class ProductVariance(Findings):
         return self.rows
 
     def findings(self) -> Iterator[Finding]:
-        numbered = self.rows.assign(neuron_set=range(len(self.rows)))
         yield from from_table(
-            numbered,
+            self.rows.assign(neuron_set=range(len(self.rows))),
             "product_variance",
             at=["role", "neuron_set"],
             units={"cell": "fraction", "product": "fraction"},
@@ -77,21 +79,59 @@ class ProductVariance(Findings):
 
 @dataclass(frozen=True)
 class ProductVarianceExperiment(OfEachHypothesis):
-    """See :func:`product_variance`."""
+    """For every neuron set whose cells are on the product: what the cell explains.
 
+    Attributes:
+        chunk: about how many pairs are run at a time; it changes nothing but memory.
+    """
+
+    chunk: int = 20_000
     id = "product_variance"
 
     def of(self, circuit: Circuit, bench: Bench) -> ProductVariance:
-        """Raises: CosetCircuitsError: the circuit names no product classes at ``hook_post``."""
+        """Measure the neuron sets of one circuit.
+
+        Raises:
+            CosetCircuitsError: the circuit names no product classes at ``hook_post``.
+        """
         bench.progress("moments", 0, 1)
-        return ProductVariance(circuit.name, product_variance(circuit, seed=bench.seed))
+        named = [c for c in circuit.classes("hook_post") if c.product is not None]
+        if not named:
+            raise CosetCircuitsError(
+                f"{circuit.name} does not say that hook_post depends on the product, so there are "
+                "no neuron sets to look at."
+            )
+        partition = Partition.of(circuit, "hook_post", named[0], shared=False, keep=False)
+        wrong = partition.random(bench.seed) or partition
+        cells, random = (one.labels["product"] for one in (partition, wrong))
+        is_moved = (canonical(cells) != canonical(random)).any(0)
+        worst = torch.maximum(circuit.roles.fvu_left, circuit.roles.fvu_right)
+        network, rows = circuit.network, []
+        (moments,) = hidden_moments(network, [network.group], chunk=self.chunk)
+        for number in (partition.weight > 0).nonzero()[:, 0].tolist():
+            neurons = (partition.column == number).nonzero()[:, 0].tolist()
+            labels = [cells[:, number], torch.arange(len(cells)), random[:, number]]
+            cell, product, by_chance = _explained(moments, _written(network, neurons), labels)
+            rows.append(
+                {
+                    "role": circuit.roles.names[neurons[0]],
+                    "neurons": neurons,
+                    "fvu": float(worst[neurons].max()),
+                    "cells": len(labels[0].unique()),
+                    "cell": cell,
+                    "product": product,
+                    "random": by_chance if is_moved[number] else math.nan,
+                }
+            )
+        columns = ["role", "neurons", "fvu", "cells", "cell", "product", "random"]
+        return ProductVariance(circuit.name, pd.DataFrame(rows, columns=columns))
 
 
 def product_variance(circuit: Circuit, *, seed: int = 0, chunk: int = 20_000) -> pd.DataFrame:
-    """For every group of neurons whose cells are on the product: what the cell explains.
+    """For every neuron set whose cells are on the product: what the cell explains.
 
-    One row a group: its role, its ``neurons``, the largest ``fvu`` of their two tables, how many
-    ``cells`` the product has, and the shares of the variance of their logits explained by the
+    One row a neuron set: its role, its ``neurons``, the largest ``fvu`` of their two tables, how
+    many ``cells`` the product has, and the shares of the variance of their logits explained by the
     ``cell``, by the ``product`` itself, and by ``random`` cells of the same sizes (NaN where no
     cell could be another). A cell that explains what the product does holds all that the neurons
     say about it.
@@ -99,37 +139,7 @@ def product_variance(circuit: Circuit, *, seed: int = 0, chunk: int = 20_000) ->
     Raises:
         CosetCircuitsError: the circuit names no product classes at ``hook_post``.
     """
-    named = [c for c in circuit.classes("hook_post") if c.product is not None]
-    if not named:
-        raise CosetCircuitsError(
-            f"{circuit.name} does not say that hook_post depends on the product, so there are no "
-            "groups to look at."
-        )
-    partition = Partition.of(circuit, "hook_post", named[0], shared=False, keep=False)
-    wrong = partition.random(seed)
-    cells = partition.labels["product"]
-    random = cells if wrong is None else wrong.labels["product"]
-    moved = (canonical(cells) != canonical(random)).any(0)
-    worst = torch.maximum(circuit.roles.fvu_left, circuit.roles.fvu_right)
-    network, rows = circuit.network, []
-    (moments,) = hidden_moments(network, [network.group], chunk=chunk)
-    for number in (partition.weight > 0).nonzero()[:, 0].tolist():
-        neurons = (partition.column == number).nonzero()[:, 0].tolist()
-        labels = [cells[:, number], torch.arange(len(cells)), random[:, number]]
-        cell, product, by_chance = _explained(moments, _written(network, neurons), labels)
-        rows.append(
-            {
-                "role": circuit.roles.names[neurons[0]],
-                "neurons": neurons,
-                "fvu": float(worst[neurons].max()),
-                "cells": len(cells[:, number].unique()),
-                "cell": cell,
-                "product": product,
-                "random": by_chance if moved[number] else math.nan,
-            }
-        )
-    columns = ["role", "neurons", "fvu", "cells", "cell", "product", "random"]
-    return pd.DataFrame(rows, columns=columns)
+    return ProductVarianceExperiment(chunk).of(circuit, Bench.around(circuit, seed=seed)).rows
 
 
 def _written(network: GroupModel, neurons: Sequence[int]) -> Float[Tensor, "d_mlp order"]:
@@ -139,9 +149,9 @@ def _written(network: GroupModel, neurons: Sequence[int]) -> Float[Tensor, "d_ml
         raise CosetCircuitsError(
             f"The neurons are {members}; give some of 0 to {network.d_mlp - 1}."
         )
-    own = network.W_U.detach().double().cpu()
-    write = torch.zeros_like(own)
-    write[members] = own[members] - own[members].mean(1, keepdim=True)
+    weights = network.W_U.detach().double().cpu()
+    write = torch.zeros_like(weights)
+    write[members] = weights[members] - weights[members].mean(1, keepdim=True)
     return write
 
 

@@ -3,7 +3,7 @@
 A factory returns a TransformerLens hook ``fn(activation, hook)``. The first axis of an activation
 is the batch; nothing else is assumed about the model. TransformerLens's own
 ``tools.analysis.interchange`` moves whole ``d_model`` rows, or a subspace of them, from a source
-that the caller has matched to each base; it has no classes and no donors by unit or by group.
+that the caller has matched to each base; it has no classes and no donors by unit.
 """
 
 from __future__ import annotations
@@ -40,22 +40,38 @@ class Cells:
 
     @classmethod
     def of(cls, labels: Int[Tensor, "rows columns"]) -> Cells:
+        """Rows with one label are one cell of their column."""
         in_order, members = labels.sort(dim=0, stable=True)
-        begins = torch.ones_like(in_order, dtype=torch.bool)
-        begins[1:] = in_order[1:] != in_order[:-1]
-        place = torch.arange(len(labels)).to(labels.device)[:, None].expand_as(labels)
-        first = torch.where(begins, place, 0).cummax(0).values
-        ends = torch.ones_like(begins)
-        ends[:-1] = begins[1:]
-        last = torch.where(ends, place, len(labels)).flip(0).cummin(0).values.flip(0)
-        # From the sorted places back to the rows.
-        back = members.argsort(0)
-        return cls(members, first.gather(0, back), (last - first + 1).gather(0, back))
+        columns, sought = in_order.T.contiguous(), labels.T.contiguous()
+        first, end = (torch.searchsorted(columns, sought, side=s).T for s in ("left", "right"))
+        return cls(members, first, end - first)
 
-    def draw(self, uniform: Float[Tensor, "rows columns"]) -> Int[Tensor, "rows columns"]:
-        """A member of each row's cell, itself among them, for uniform numbers from [0, 1)."""
-        step = (uniform * self.size).long()
-        return self.members.gather(0, self.first + step)
+    @property
+    def entropy(self) -> Float[Tensor, "columns"]:
+        """H(row | its cell) in nats, rows being uniform: the mean log of the cells' sizes."""
+        return self.size.double().log().mean(0)
+
+    def draw(
+        self,
+        uniform: Float[Tensor, "*drawn"],
+        rows: Int[Tensor, "*drawn"] | None = None,
+        columns: Int[Tensor, "..."] | int = 0,
+    ) -> Int[Tensor, "*drawn"]:
+        """A member of each row's cell, itself among them, for uniform numbers from [0, 1).
+
+        All rows of all columns by default; else some rows, each of its column.
+        """
+        if rows is None:
+            return self.members.gather(0, self.first + (uniform * self.size).long())
+        step = (uniform * self.size[rows, columns]).long()
+        return self.members[self.first[rows, columns] + step, columns]
+
+
+def intersected(labels: Int[Tensor, "rows columns"]) -> Int[Tensor, "rows"]:
+    """Rows that every column labels alike share a cell of all columns together."""
+    if labels.shape[1] == 1:
+        return labels[:, 0]
+    return torch.unique(labels, dim=0, return_inverse=True)[1]
 
 
 def uniform(seed: int, *keys: np.ndarray | int) -> np.ndarray:
@@ -89,11 +105,7 @@ def donors(
     Raises:
         CosetCircuitsError: the labels are not integers, or the groups name no columns.
     """
-    labels = _checked_labels(labels)
-    if groups is not None:
-        labels, first = _intersected(labels, groups)
-    else:
-        first = torch.arange(labels.shape[-1]) if labels.ndim > 1 else torch.zeros(1).long()
+    labels, first = _shared(_checked_labels(labels), groups or ())
     flat = labels.flatten(1) if labels.ndim > 1 else labels[:, None]
     inner = flat.shape[1] // max(1, len(first))
     columns = (torch.arange(inner)[:, None] * len(first) + first).flatten()
@@ -125,7 +137,8 @@ def resample(
     rows = donors(_checked_labels(labels), seed=seed, groups=groups)
 
     def resampled(activation: Tensor, hook: Any) -> Tensor:
-        return _from_rows(activation, rows, hook)
+        index = _spread(rows, activation, hook)
+        return activation.gather(0, index)
 
     return resampled
 
@@ -141,7 +154,9 @@ def shuffle(*, seed: int = 0, each_unit: bool = False) -> ResamplingHook:
         _check_activation(activation, hook)
         last = activation.shape[-1] if each_unit and activation.ndim > 1 else 1
         shape = (len(activation), *[1] * (activation.ndim - 2), last)[: activation.ndim]
-        return _from_rows(activation, donors(torch.zeros(shape).long(), seed=seed), hook)
+        rows = donors(torch.zeros(shape).long(), seed=seed)
+        index = _spread(rows, activation, hook)
+        return activation.gather(0, index)
 
     return shuffled
 
@@ -234,8 +249,8 @@ def _checked_labels(labels: Any) -> Tensor:
     return given.detach().cpu().long()
 
 
-def _intersected(labels: Tensor, groups: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Labels with every group's columns intersected, and the first column of each one's group."""
+def _shared(labels: Tensor, groups: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Labels, those of columns that share a donor intersected, and the first column of each."""
     width = labels.shape[-1] if labels.ndim > 1 else 0
     named = [int(column) for group in groups for column in group]
     if len(set(named)) != len(named) or any(not 0 <= column < width for column in named):
@@ -243,20 +258,12 @@ def _intersected(labels: Tensor, groups: Sequence[Sequence[int]]) -> tuple[Tenso
             f"The groups name the columns {sorted(named)}; labels of shape {tuple(labels.shape)} "
             f"have {width} columns on their last axis, each in one group at most."
         )
-    labels, first = labels.clone(), torch.arange(width)
-    for group in groups:
-        members = [int(column) for column in group]
-        if members:
-            rows = labels[..., members].flatten(0, -2)
-            shared = torch.unique(rows, dim=0, return_inverse=True)[1]
-            labels[..., members] = shared.reshape(*labels.shape[:-1], 1)
-            first[members] = min(members)
+    labels, first = labels.clone(), torch.arange(width or 1)
+    for members in map(list, filter(len, groups)):
+        joint = intersected(labels[..., members].flatten(0, -2))
+        labels[..., members] = joint.reshape(*labels.shape[:-1], 1)
+        first[members] = min(members)
     return labels, first
-
-
-def _from_rows(activation: Tensor, rows: Tensor, hook: Any) -> Tensor:
-    index = _spread(rows, activation, hook)
-    return activation.gather(0, index)
 
 
 def _spread(index: Tensor, activation: Tensor, hook: Any) -> Tensor:
@@ -264,8 +271,8 @@ def _spread(index: Tensor, activation: Tensor, hook: Any) -> Tensor:
     _check_activation(activation, hook)
     shape = tuple(activation.shape)
     fits = index.ndim in (1, len(shape)) and all(
-        own == there or (own == 1 and axis > 0)
-        for axis, (own, there) in enumerate(zip(index.shape, shape, strict=False))
+        given == wanted or (given == 1 and axis > 0)
+        for axis, (given, wanted) in enumerate(zip(index.shape, shape, strict=False))
     )
     if not fits:
         raise CosetCircuitsError(

@@ -8,16 +8,15 @@ column stands for all neurons; else there is one a neuron, or one a donor that n
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from coset_circuits.experiments.partitions import SIDES, Partition
-from coset_circuits.experiments.resampling import Cells, uniform
+from coset_circuits.experiments.partitions import PAIR, SIDES, Partition
+from coset_circuits.experiments.resampling import uniform
 from coset_circuits.experiments.scrub_result import Scrubbed
 from coset_circuits.networks.model import GroupModel
 from coset_circuits.progress import Progress
@@ -26,158 +25,111 @@ SCRUBBED_SITES = ("hook_post", "hook_pre", "hook_left_pre", "hook_right_pre")
 """The sites that can be scrubbed, from the output backwards, as the recursion visits them."""
 
 Elements = Int[Tensor, "_ _ _"]
+Pairs = tuple[Elements, Elements]
 
 
 class Stage:
     """One node of the recursion: a donor for every reference input, within its cell."""
 
-    def __init__(self, partition: Partition, device: torch.device) -> None:
-        self.partition, self.device = partition, device
-        self.number = SCRUBBED_SITES.index(partition.site)
-        self.table = partition.group.table.to(device)
-        self.inverses = partition.group.inverses.to(device)
+    def __init__(self, partition: Partition, seed: int, device: torch.device) -> None:
+        self.partition, self.seed, self.device = partition, seed, device
         self.column = partition.column.to(device)
-        whole = len(partition.labels) == 3
-        self.pair_cells = Cells.of(partition.of_pairs()) if whole else None
-        self.cells = {} if whole else {s: Cells.of(x) for s, x in partition.labels.items()}
 
-    def drawn(self, seed: int, sample: int) -> dict[str, Int[Tensor, "columns order"]]:
+    def drawn(self, sample: int) -> dict[str, Int[Tensor, "columns order"]]:
         """For every column and element a member of its cell, on each side.
 
         Drawn once a sample, not once a pair: each pair's donors are distributed as they should
-        be, so the expected figures are the same.
+        be, so the expected figures are the same. Cells of listed pairs are left out.
         """
-        elements, keys = np.arange(len(self.table))[:, None], self.partition.keys.numpy()
-        found = {}
-        for side, own in self.cells.items():
-            purpose = 4 * self.number + SIDES.index(side)
-            draws = uniform(seed, sample, purpose, elements, keys)
-            found[side] = own.draw(torch.from_numpy(draws)).T.contiguous().to(self.device)
-        return found
+        elements = np.arange(self.partition.group.order)[:, None]
+        return {
+            side: cells.draw(self._uniform(sample, side, elements, self.partition.keys))
+            .T.contiguous()
+            .to(self.device)
+            for side, cells in self.partition.donors.cells.items()
+            if side != PAIR
+        }
 
-    def donors(
-        self, a: Elements, b: Elements, drawn: dict[str, Tensor], seed: int, sample: int
-    ) -> tuple[Elements, Elements]:
+    def donors(self, a: Elements, b: Elements, drawn: dict[str, Tensor], sample: int) -> Pairs:
         """A donor pair, one a neuron, for each reference pair (a, b)."""
-        first = len(a) == len(b) == 1
-        maps = drawn if first else {s: m.index_select(0, self.column) for s, m in drawn.items()}
-        if self.pair_cells is not None:
-            a, b = self._of_listed_cells(a, b, self.pair_cells, seed, sample)
-        elif "product" not in maps:
-            a, b = _at(a, maps["left"]), _at(b, maps["right"])
-        else:
-            product = _at(self._times(a, b), maps["product"])
-            if "left" in maps:
-                a = _at(a, maps["left"])
-                b = self._times(self.inverses[a], product)
-            else:
-                b = _at(b, maps["right"])
-                a = self._times(product, self.inverses[b])
-        if not first:
+        is_first, partition = len(a) == len(b) == 1, self.partition
+
+        def member(side: str, elements: Elements) -> Elements:
+            if side != PAIR:
+                values = drawn[side]
+                return at(elements, values if is_first else values.index_select(0, self.column))
+            column = torch.arange(len(partition.keys)) if is_first else partition.column
+            column = column[:, None, None]
+            pair = elements.cpu().expand(len(column), -1, -1)
+            draws = self._uniform(sample, PAIR, pair.numpy(), partition.keys[column])
+            return partition.donors.cells[PAIR].draw(draws, pair, column).to(self.device)
+
+        a, b = partition.donors.resampled(a, b, member)
+        if not is_first:
             return a, b
         return a.index_select(0, self.column), b.index_select(0, self.column)
 
-    def _times(self, a: Elements, b: Elements) -> Elements:
-        return self.table.take(a * len(self.table) + b)
-
-    def _of_listed_cells(
-        self, a: Elements, b: Elements, found: Cells, seed: int, sample: int
-    ) -> tuple[Elements, Elements]:
-        """Cells on left, right and product at once do not factorise: their pairs are listed.
-
-        It takes 24 bytes for each of order² pairs and each column, where the others take none.
-        """
-        order, keys = len(self.table), self.partition.keys
-        column = torch.arange(len(keys)) if len(a) == 1 else self.partition.column
-        pair = (a * order + b).cpu().expand(len(column), -1, -1)
-        column = column[:, None, None]
-        purpose = 4 * self.number + len(SIDES)
-        draws = uniform(seed, sample, purpose, pair.numpy(), keys[column].numpy())
-        step = (torch.from_numpy(draws) * found.size[pair, column]).long()
-        donor = found.members[found.first[pair, column] + step, column].to(self.device)
-        return donor // order, donor % order
+    def _uniform(
+        self, sample: int, side: str, elements: np.ndarray, keys: Tensor
+    ) -> Float[Tensor, "..."]:
+        site = SCRUBBED_SITES.index(self.partition.site)
+        purpose = 4 * site + (*SIDES, PAIR).index(side)
+        return torch.from_numpy(uniform(self.seed, sample, purpose, elements, keys.numpy()))
 
 
-def _at(elements: Elements, values: Shaped[Tensor, "columns order"]) -> Shaped[Tensor, "_ _ _"]:
+def at(elements: Elements, values: Shaped[Tensor, "columns order"]) -> Shaped[Tensor, "_ _ _"]:
     """The value of each element in each column: another element, or a pre-activation."""
     index = elements.expand(len(values), -1, -1)
     return values.gather(1, index.flatten(1)).reshape(index.shape)
 
 
-@dataclass
-class Tables:
-    """What scrubbing needs of a network: its tables, one row a neuron, and no hook."""
-
-    left: Float[Tensor, "d_mlp order"]
-    right: Float[Tensor, "d_mlp order"]
-    write: Float[Tensor, "order d_mlp"]
-    bias: Float[Tensor, "order"] | None
-    activation: Callable[[Tensor], Tensor]
-
-    @classmethod
-    def of(cls, network: GroupModel) -> Tables:
-        return cls(
-            network.left_table.detach().T.contiguous(),
-            network.right_table.detach().T.contiguous(),
-            network.W_U.detach().T.contiguous(),
-            None if network.b_U is None else network.b_U.detach(),
-            network.activation.function,
-        )
-
-    def logits(self, a: Elements, b: Elements) -> Float[Tensor, "order pairs"]:
-        """The logits of what the left input reads from a and the right input from b."""
-        pre = _at(a, self.left) + _at(b, self.right)
-        logits = self.write @ self.activation(pre.flatten(1))
-        return logits if self.bias is None else logits.add_(self.bias[:, None])
-
-
-class Samples:
-    """Counts samples that are done, under the title of the scrub that takes them."""
-
-    def __init__(self, progress: Progress, total: int) -> None:
-        self.progress, self.total, self.count, self.text = progress, total, 0, "base"
-
-    def title(self, text: str) -> None:
-        """Begin another scrub."""
-        self.text = text
-        self(0)
-
-    def __call__(self, samples: int) -> None:
-        self.count += samples
-        self.progress(self.text, self.count, self.total)
-
-
-@dataclass
 class Runner:
     """Runs a network on its pairs, chunk by chunk, with or without resampled inputs.
 
-    Attributes:
+    All it needs of a network that is additive is its tables, one row a neuron, and no hook. Of
+    another it also keeps, for every pair, what its pre-activations have beyond the tables (which
+    moves with a neuron's donor) and what its logits have beyond the neurons (which stays).
+
+    Args:
         pairs: the pairs to run, or None for every pair of the group.
+
+    Attributes:
         base: accuracy, loss and margin of the network itself.
         reference_loss: its expected loss on permuted labels.
     """
 
-    network: GroupModel
-    pairs: Int[Tensor, "pairs 2"] | None
-    samples: int
-    seed: int
-    chunk: int
-    done: Samples
-
-    def __post_init__(self) -> None:
-        group, device = self.network.group, self.network.device
-        self.tables = Tables.of(self.network)
-        self.table = group.table.to(device)
-        self.count = group.order**2 if self.pairs is None else len(self.pairs)
+    def __init__(
+        self,
+        network: GroupModel,
+        pairs: Int[Tensor, "pairs 2"] | None,
+        samples: int,
+        seed: int,
+        chunk: int,
+    ) -> None:
+        self.network, self.pairs = network, pairs
+        self.samples, self.seed, self.chunk = samples, seed, chunk
+        self.left, self.right, self.write = (
+            weights.detach().T.contiguous()
+            for weights in (network.left_table, network.right_table, network.W_U)
+        )
+        self.table = network.group.table.to(network.device)
+        self.interaction, self.around = None, None
+        if not network.is_additive:
+            self.interaction, self.around = self._beyond_tables()
+        elif network.b_U is not None:
+            self.around = network.b_U.detach()[:, None]
+        self.count = network.group.order**2 if pairs is None else len(pairs)
         sums, reference = torch.zeros(3, dtype=torch.float64), 0.0
-        for a, b, products in self._chunks():
-            logits = self.tables.logits(a, b)
+        for base, products in self._chunks():
+            logits = self._logits(base, base, base)
             # Each answer is as likely as the others when the labels are permuted.
             reference += float((logits.logsumexp(0) - logits.mean(0)).double().sum())
             sums += _tally(logits, products)
         self.base, self.reference_loss = sums / self.count, reference / self.count
 
-    def outcome(self, means: Tensor, error: float, freedom: float | None) -> Scrubbed:
+    def outcome(
+        self, means: Float[Tensor, "3"], error: float = 0.0, freedom: float | None = None
+    ) -> Scrubbed:
         """Figures from mean accuracy, loss and margin."""
         accuracy, loss, margin = means.tolist()
         base = float(self.base[1])
@@ -192,54 +144,73 @@ class Runner:
             freedom=freedom,
         )
 
-    def scrubbed(self, partitions: Sequence[Partition]) -> Scrubbed:
+    def scrubbed(self, partitions: Sequence[Partition], progress: Progress) -> Scrubbed:
         """The network with every node's inputs resampled, a mean over all samples."""
-        known = [f for p in partitions if (f := p.mean_freedom()) is not None]
-        freedom = max(known, default=None)
+        text = " + ".join(partition.site for partition in partitions)
+        progress(text, 0, self.samples)
+        freedoms = [f for p in partitions if (f := p.mean_freedom()) is not None]
+        freedom = max(freedoms, default=None)
         if all(float(p.freedom().max()) == 0 for p in partitions):
             # Every input is its own only donor.
-            self.done(self.samples)
             return self.outcome(self.base, 0.0, freedom)
-        stages = [Stage(p, self.network.device) for p in partitions]
-        means = torch.stack([self._sample(stages, sample) for sample in range(self.samples)])
+        stages = [Stage(p, self.seed, self.network.device) for p in partitions]
+        samples = []
+        for sample in range(self.samples):
+            samples.append(self._sample(stages, sample))
+            progress(text, sample + 1, self.samples)
+        means = torch.stack(samples)
         error = float(means[:, 1].std()) / math.sqrt(self.samples) if self.samples > 1 else math.nan
         return self.outcome(means.mean(0), error, freedom)
 
     def _sample(self, stages: list[Stage], sample: int) -> Float[Tensor, "3"]:
-        drawn = [stage.drawn(self.seed, sample) for stage in stages]
+        drawn = [stage.drawn(sample) for stage in stages]
         sums = torch.zeros(3, dtype=torch.float64)
-        for a, b, products in self._chunks():
-            left, right = self._resampled(a, b, stages, drawn, sample)
-            sums += _tally(self.tables.logits(left, right), products)
-        self.done(1)
+        for base, products in self._chunks():
+            # What each neuron's two inputs read, from the output backwards.
+            a, b = left, right = base
+            for stage, maps in zip(stages, drawn, strict=True):
+                donor_left, donor_right = stage.donors(a, b, maps, sample)
+                # The two inputs are the last nodes: each has a donor of its own for the pair above.
+                reads = stage.partition.reads
+                left = donor_left if "left" in reads else left
+                right = donor_right if "right" in reads else right
+                a, b = (left, right) if len(reads) == 2 else (a, b)
+            sums += _tally(self._logits((left, right), (a, b), base), products)
         return sums / self.count
 
-    def _resampled(
-        self, a: Elements, b: Elements, stages: list[Stage], drawn: list, sample: int
-    ) -> tuple[Elements, Elements]:
-        """The elements that each neuron's left and right input read, from the output backwards."""
-        left, right = a, b
-        for stage, maps in zip(stages, drawn, strict=True):
-            found = stage.donors(a, b, maps, self.seed, sample)
-            # The two inputs are the last nodes: each has a donor of its own for the pair above.
-            if stage.partition.site == "hook_left_pre":
-                left = found[0]
-            elif stage.partition.site == "hook_right_pre":
-                right = found[1]
-            else:
-                a, b = left, right = found
-        return left, right
+    def _logits(self, inputs: Pairs, pre: Pairs, base: Pairs) -> Float[Tensor, "order pairs"]:
+        """The logits where each neuron's inputs, its interaction and the rest read these pairs."""
+        hidden = at(inputs[0], self.left) + at(inputs[1], self.right)
+        if self.interaction is not None:
+            hidden = hidden + at(pre[0] * len(self.table) + pre[1], self.interaction)
+        logits = self.write @ self.network.activation.function(hidden.flatten(1))
+        if self.around is None:
+            return logits
+        if self.interaction is None:
+            return logits.add_(self.around)
+        return logits.add_(self.around[:, (base[0] * len(self.table) + base[1]).flatten()])
 
-    def _chunks(self) -> Iterator[tuple[Elements, Elements, Int[Tensor, "pairs"]]]:
+    def _beyond_tables(self) -> tuple[Float[Tensor, "d_mlp pairs"], Float[Tensor, "order pairs"]]:
+        model, beyond = self.network.unhooked(), []
+        for pairs in model.group.pairs().split(self.chunk):
+            logits, cache = model.run_with_cache(pairs, names_filter="hook_pre")
+            a, b = pairs.T.to(model.device)
+            pre = cache["hook_pre"].T
+            written = self.write @ model.activation.function(pre)
+            beyond.append((pre - self.left[:, a] - self.right[:, b], logits.T - written))
+        interaction, around = (torch.cat(parts, 1) for parts in zip(*beyond, strict=True))
+        return interaction, around
+
+    def _chunks(self) -> Iterator[tuple[Pairs, Int[Tensor, "pairs"]]]:
         """Grids of pairs: some left inputs with every right input, or a list of pairs."""
         if self.pairs is None:
             every = torch.arange(len(self.table), device=self.table.device)
             for a in every.split(max(1, self.chunk // len(self.table))):
-                yield a[None, :, None], every[None, None], self.table[a].flatten()
+                yield (a[None, :, None], every[None, None]), self.table[a].flatten()
         else:
             for part in self.pairs.to(self.table.device).split(self.chunk):
                 a, b = part.T
-                yield a[None, :, None], b[None, :, None], self.table[a, b]
+                yield (a[None, :, None], b[None, :, None]), self.table[a, b]
 
 
 def _tally(

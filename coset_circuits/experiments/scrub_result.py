@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pandas as pd
 
@@ -70,6 +69,12 @@ class Scrub:
         what = self.classes if len(self.sites) == 1 else "together"
         return f"{where}: {what}{', one donor for all' if self.shared else ''}"
 
+    @property
+    def outcomes(self) -> dict[str | None, Scrubbed | str]:
+        """The scrub itself under None, then what stands beside it by name, or why it is missing."""
+        kept = {} if self.outside_kept is None else {OUTSIDE_KEPT: self.outside_kept}
+        return {None: self.outcome, **kept, **self.controls}
+
 
 @dataclass(frozen=True, repr=False)
 class ScrubResult(Findings):
@@ -97,23 +102,27 @@ class ScrubResult(Findings):
     seed: int
     thresholds: Thresholds
 
-    def to_dataframe(self) -> pd.DataFrame:
-        """One row a scrub (None in its ``control``) and one for each of its controls."""
-        return pd.DataFrame([row for scrub in self.scrubs for row in _rows(scrub)])
+    @property
+    def title(self) -> str:
+        measured = "a sample of " if self.is_sampled else "all "
+        return (
+            f"Causal scrubbing of {self.network} under {self.algorithm}: {measured}{self.pairs} "
+            f"pairs, {self.samples} samples, seed {self.seed}"
+        )
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the figures can and cannot say."""
+        """What the scrubs come to, and what the figures can and cannot say."""
+        missing: dict[str, list[str]] = {}
+        for scrub in self.scrubs:
+            for name, outcome in scrub.controls.items():
+                if isinstance(outcome, str):
+                    missing.setdefault(f"No control {name}, {outcome}", []).append(scrub.name)
         outside = sum(self.outside.values())
         fate = "kept their own values" if self.kept else "got one random donor together"
         return (
             *(f"{scrub.name}: {scrub.verdict}. {scrub.reason}" for scrub in self.scrubs),
-            *(
-                f"{scrub.name}: no control {name}, {why}."
-                for scrub in self.scrubs
-                for name, why in scrub.controls.items()
-                if isinstance(why, str)
-            ),
+            *(f"{reason}: {'; '.join(names)}." for reason, names in missing.items()),
             f"{outside} of {self.neurons} neurons are outside the hypothesis "
             f"({self.outside[UNEXPLAINED]} unexplained, {self.outside[NEGLIGIBLE]} negligible) and "
             f"{fate}.",
@@ -123,82 +132,79 @@ class ScrubResult(Findings):
             "the group: the dull null, which knows no group, usually passes too.",
         )
 
-    @property
-    def title(self) -> str:
-        measured = "a sample of " if self.is_sampled else "all "
-        return (
-            f"Causal scrubbing of {self.network} under {self.algorithm}: {measured}{self.pairs} "
-            f"pairs, {self.samples} samples, seed {self.seed}"
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row a scrub (None in its ``control``) and one for each of its controls."""
+        return pd.DataFrame(
+            {
+                "scrub": scrub.name,
+                "explained": scrub.explained,
+                "control": name,
+                **({} if isinstance(outcome, str) else vars(outcome)),
+                "verdict": scrub.verdict if name is None else None,
+                "note": outcome if isinstance(outcome, str) else "",
+            }
+            for scrub in self.scrubs
+            for name, outcome in scrub.outcomes.items()
         )
-
-    def __repr__(self) -> str:
-        verdicts = ", ".join(f"{scrub.name} {scrub.verdict}" for scrub in self.scrubs)
-        return f"ScrubResult({self.algorithm} of {self.network}: {verdicts})"
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """Each scrub with its controls below it."""
-        rows = [{"": "network", **_shown(self.base), "verdict": ""}]
-        for row in (row for scrub in self.scrubs for row in _rows(scrub)):
-            name = row["scrub"] if row["control"] is None else f"  {row['control']}"
-            if not row["note"]:
-                rows.append({"": name, **_shown(row), "verdict": row["verdict"] or ""})
-        frame = pd.DataFrame(rows)
-        width = max(len(row[""]) for row in rows)
-        frame[""] = frame[""].str.ljust(width)
-        return {"": frame}
+        lines = [("network", self.base, "")] + [
+            (scrub.name, outcome, scrub.verdict) if name is None else (f"  {name}", outcome, "")
+            for scrub in self.scrubs
+            for name, outcome in scrub.outcomes.items()
+        ]
+        width = max(len(name) for name, _, _ in lines)
+        return {
+            "": pd.DataFrame(
+                {"": name.ljust(width), **_shown(outcome), "verdict": verdict}
+                for name, outcome, verdict in lines
+                if isinstance(outcome, Scrubbed)
+            )
+        }
 
     def findings(self) -> Iterator[Finding]:
         """Every figure of a scrub with that of random cells as its control; the others' by name."""
         source = f"resampled {self.samples} times over {self.pairs} pairs"
         for scrub in self.scrubs:
-            place = {"scrub": scrub.name}
-            beside = scrub.controls.get("random")
-            outcomes: dict[str | None, Scrubbed | str | None] = {None: scrub.outcome}
-            outcomes |= {_KEPT: scrub.outside_kept, **scrub.controls}
-            for name, outcome in outcomes.items():
-                if not isinstance(outcome, Scrubbed):
+            site, random = " + ".join(scrub.sites), scrub.controls.get("random")
+            place = {"site": site, "classes": scrub.classes, "shared": scrub.shared}
+            for name, outcome in scrub.outcomes.items():
+                if name == "random" or isinstance(outcome, str):
                     continue
                 at = place if name is None else {**place, "control": name}
-                for quantity, unit in _UNITS.items():
+                for quantity, (unit, _) in _QUANTITIES.items():
+                    value = getattr(outcome, quantity)
                     finding = Finding(
-                        "scrub", None, quantity, getattr(outcome, quantity), unit, at, source=source
+                        "scrub", self.algorithm, quantity, value, unit, at, source=source
                     )
-                    if name is None and isinstance(beside, Scrubbed):
-                        value = getattr(beside, quantity)
-                        control = replace(finding, value=value, at={**place, "control": "random"})
-                        more = {"verdict": scrub.verdict}
-                        finding = replace(finding, control=control, more=more)
-                    yield finding
+                    if name is None and isinstance(random, Scrubbed):
+                        at_random = {**place, "control": "random"}
+                        control = replace(finding, value=getattr(random, quantity), at=at_random)
+                        finding = replace(finding, control=control)
+                    yield finding if name else replace(finding, more={"verdict": scrub.verdict})
+
+    def __repr__(self) -> str:
+        verdicts = ", ".join(f"{scrub.name} {scrub.verdict}" for scrub in self.scrubs)
+        return f"ScrubResult({self.algorithm} of {self.network}: {verdicts})"
 
 
-_KEPT = "outside kept"
-_UNITS = {
-    "accuracy": "fraction",
-    "loss": "nats",
-    "loss_ratio": "ratio",
-    "margin": "logits",
-    "recovered": "fraction",
-    "freedom": "fraction",
+OUTSIDE_KEPT = "outside kept"
+_QUANTITIES = {
+    "freedom": ("fraction", ".3f"),
+    "accuracy": ("fraction", ".4f"),
+    "loss": ("nats", None),
+    "loss_ratio": ("ratio", ".4g"),
+    "margin": ("logits", ".2f"),
+    "recovered": ("fraction", ".4f"),
 }
+"""The unit of each figure, and its format where a reader is shown it."""
 
 
-def _rows(scrub: Scrub) -> Iterator[dict[str, Any]]:
-    about = {"scrub": scrub.name, "explained": scrub.explained}
-    yield {**about, "control": None, **vars(scrub.outcome), "verdict": scrub.verdict, "note": ""}
-    kept = {} if scrub.outside_kept is None else {_KEPT: scrub.outside_kept}
-    for name, outcome in {**kept, **scrub.controls}.items():
-        figures = {"note": outcome} if isinstance(outcome, str) else {**vars(outcome), "note": ""}
-        yield {**about, "control": name, "verdict": None, **figures}
-
-
-def _shown(figures: Scrubbed | dict[str, Any]) -> dict[str, str]:
-    """The figures of one line, each as wide as it needs."""
-    shown = figures if isinstance(figures, dict) else vars(figures)
-    freedom = shown["freedom"]
+def _shown(outcome: Scrubbed) -> dict[str, str]:
+    values = {name: getattr(outcome, name) for name in _QUANTITIES}
     return {
-        "freedom": "–" if freedom is None else f"{freedom:.3f}",
-        "accuracy": f"{shown['accuracy']:.4f}",
-        "loss ratio": f"{shown['loss_ratio']:.4g}",
-        "margin": f"{shown['margin']:.2f}",
-        "recovered": f"{shown['recovered']:.4f}",
+        name.replace("_", " "): "–" if values[name] is None else format(values[name], format_)
+        for name, (_, format_) in _QUANTITIES.items()
+        if format_ is not None
     }

@@ -14,8 +14,9 @@ The input space is finite, so donors are drawn from complete cells, and what can
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -25,33 +26,28 @@ from coset_circuits.algorithms.algorithm import NEGLIGIBLE, UNEXPLAINED
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.experiments.bench import Bench
 from coset_circuits.experiments.experiment import OfEachHypothesis
-from coset_circuits.experiments.measure import sampled
 from coset_circuits.experiments.partitions import Partition, explained
-from coset_circuits.experiments.sampler import SCRUBBED_SITES, Runner, Samples
+from coset_circuits.experiments.sampler import SCRUBBED_SITES, Runner
 from coset_circuits.experiments.scrub_result import Scrub, Scrubbed, ScrubResult
 from coset_circuits.networks import SITES
-from coset_circuits.progress import Progress
-from coset_circuits.thresholds import DEFAULT, Thresholds
+from coset_circuits.progress import Steps
 
-CONTROLS = (
-    "random",
-    "random groups",
-    "wrong side",
-    "wrong conjugate",
-    "relabelled",
-    "dull null",
-)
+_WRONG_CELLS: dict[str, Callable[[Partition, int], Partition | None]] = {
+    "random": Partition.random,
+    "random neuron sets": Partition.random_neuron_sets,
+    "wrong side": lambda cells, seed: cells.wrong_side(),
+    "wrong conjugate": Partition.wrong_conjugate,
+}
+CONTROLS = (*_WRONG_CELLS, "relabelled", "dull null")
 """What every scrub is read against.
 
-``random``: cells of the same sizes, members drawn at random. ``random groups``, where neurons share
-donors: neurons dealt at random to groups of the same sizes. ``wrong side``: the cells pulled back
-along g ↦ g⁻¹, ``wrong conjugate``: along a random g ↦ xg (right input: gx). A map that moves no
-cell is no control and left out. ``relabelled``: the hypothesis fitted again under a relabelled
-group, an easy null. ``dull null``: the cells of k-means levels, which know no group; where they
-pass too, passing does not show group structure.
+``random``: cells of the same sizes, members drawn at random. ``random neuron sets``, where neurons
+share donors: neurons dealt at random to sets of the same sizes. ``wrong side``: the cells pulled
+back along g ↦ g⁻¹, ``wrong conjugate``: along a random g ↦ xg (right input: gx). A map that moves
+no cell is not a control and left out. ``relabelled``: the hypothesis fitted again under a
+relabelled group, an easy null. ``dull null``: the cells of k-means levels, which know no group;
+where they pass too, passing does not show group structure.
 """
-
-_MATCHED = ("random", "random groups", "wrong side", "wrong conjugate")
 
 
 @dataclass(frozen=True)
@@ -74,6 +70,9 @@ class Scrubbing(OfEachHypothesis):
             random donor, ``keep`` leaves them their own values. Both are counted in the result.
         controls: which of :data:`CONTROLS` to run.
         chunk: pairs run at once; memory grows with it, not with the number of pairs.
+
+    Raises:
+        CosetCircuitsError: an unknown control or option, or a count below 1.
     """
 
     sites: str | Sequence[str] | None = None
@@ -94,20 +93,25 @@ class Scrubbing(OfEachHypothesis):
             if value not in choices:
                 raise CosetCircuitsError(f"{name} is {value!r}; choose from {', '.join(choices)}.")
 
+    @torch.no_grad()
     def of(self, circuit: Circuit, bench: Bench) -> ScrubResult:
-        """Raises: CosetCircuitsError: no classes to scrub by, or an unknown site."""
-        tasks = _tasks(circuit, self.sites, self.donors)
-        samples = Samples(bench.progress, self.samples * len(tasks) * (2 + len(self.controls)))
-        every = circuit.network.group.pairs()
-        pairs = sampled(every, bench.pairs, bench.seed)
-        chosen = None if len(pairs) == len(every) else pairs
-        with torch.no_grad():
-            runner = Runner(circuit.network, chosen, self.samples, bench.seed, self.chunk, samples)
-            scrubber = _Scrubber(self, circuit, runner, bench)
-            scrubs = tuple(scrubber.scrub(task) for task in tasks)
-        names = circuit.roles.names
+        """Scrub the circuit's network.
+
+        Raises:
+            CosetCircuitsError: no classes to scrub by, or an unknown site.
+        """
+        _check_counts(pairs=bench.pairs)
+        tasks, network, names = self._tasks(circuit), circuit.network, circuit.roles.names
+        steps = Steps(bench.progress, self.samples * len(tasks) * (2 + len(self.controls)))
+        is_sampled = len(bench.sample) < network.group.order**2
+        runner = Runner(
+            network, bench.sample if is_sampled else None, self.samples, bench.seed, self.chunk
+        )
+        scrubber = _Scrubber(self, circuit, bench, runner, steps)
+        scrubs = tuple(scrubber.scrub(task) for task in tasks)
+        bench.progress("scrubbed", steps.total, steps.total)
         return ScrubResult(
-            network=circuit.network.label,
+            network=network.label,
             algorithm=circuit.name,
             base=scrubber.base,
             reference_loss=runner.reference_loss,
@@ -117,34 +121,54 @@ class Scrubbing(OfEachHypothesis):
             kept=self.outside == "keep",
             samples=self.samples,
             pairs=runner.count,
-            is_sampled=chosen is not None,
+            is_sampled=is_sampled,
             seed=bench.seed,
             thresholds=bench.thresholds,
         )
 
+    def _tasks(self, circuit: Circuit) -> list[_Task]:
+        classes = {site: named for site in SCRUBBED_SITES if (named := circuit.classes(site))}
+        if not classes:
+            raise CosetCircuitsError(
+                f"{circuit.name} does not say what {', '.join(SCRUBBED_SITES)} may depend on, so "
+                "there is nothing to scrub."
+            )
+        shared = self.donors == "shared"
+        together = {site: named[0] for site, named in classes.items()}
+        if self.sites is None:
+            order = [site for site in SITES if site in classes]
+            tasks = [_Task({site: one}, shared) for site in order for one in classes[site]]
+            if not shared:
+                tasks += [_Task({"hook_pre": one}, True) for one in classes.get("hook_pre", ())]
+            return [*tasks, _Task(together, shared)] if len(classes) > 1 else tasks
+        wanted = [self.sites] if isinstance(self.sites, str) else list(self.sites)
+        for site in wanted:
+            if site not in classes:
+                raise CosetCircuitsError(
+                    f"{circuit.name} names no classes at {site!r}; it does at {', '.join(classes)}."
+                )
+        if not wanted or len(set(wanted)) != len(wanted):
+            raise CosetCircuitsError(f"The sites {wanted} name none, or one twice; name each once.")
+        if isinstance(self.sites, str):
+            return [_Task({self.sites: one}, shared) for one in classes[self.sites]]
+        return [_Task({site: together[site] for site in together if site in wanted}, shared)]
+
 
 def scrub(
-    circuit: Circuit,
-    sites: str | Sequence[str] | None = None,
-    *,
-    pairs: int | None = None,
-    seed: int = 0,
-    thresholds: Thresholds = DEFAULT,
-    progress: Progress | None = None,
-    **options: Any,
+    circuit: Circuit, sites: str | Sequence[str] | None = None, **options: Any
 ) -> ScrubResult:
-    """See :class:`Scrubbing`, whose attributes are the options.
+    """Resample a network's inputs within the cells of a hypothesis: see :class:`Scrubbing`.
 
     Args:
         circuit: a fitted hypothesis that names classes for at least one site.
-        pairs: how many pairs; all unless the group has more than 60,000, then a sample of 10,000.
-        progress: called with (what is being done, samples done, samples in all).
+        options: the other attributes of the experiment, and those of a bench: how many ``pairs``
+            (all unless the group has more than 60,000, then a sample of 10,000), the ``seed``,
+            ``thresholds``, ``progress``.
 
     Raises:
         CosetCircuitsError: no classes to scrub by, or an unknown site, control or option.
     """
-    _check_counts(pairs=pairs)
-    bench = Bench.around(circuit, pairs=pairs, seed=seed, thresholds=thresholds, progress=progress)
+    bench, options = Bench.for_options(circuit, options)
     return Scrubbing(sites, **options).of(circuit, bench)
 
 
@@ -165,117 +189,96 @@ class _Task:
 
     def partitions(self, circuit: Circuit, keep: bool) -> list[Partition]:
         return [
-            Partition.of(circuit, site, c, shared=self.shared, keep=keep)
-            for site, c in self.classes.items()
+            Partition.of(circuit, site, classes, shared=self.shared, keep=keep)
+            for site, classes in self.classes.items()
         ]
 
 
-def _tasks(circuit: Circuit, sites: str | Sequence[str] | None, donors: str) -> list[_Task]:
-    known = {site: found for site in SCRUBBED_SITES if (found := circuit.classes(site))}
-    if not known:
-        raise CosetCircuitsError(
-            f"{circuit.name} does not say what {', '.join(SCRUBBED_SITES)} may depend on, so there "
-            "is nothing to scrub."
-        )
-    shared = donors == "shared"
-    if sites is not None:
-        wanted = [sites] if isinstance(sites, str) else list(sites)
-        for site in wanted:
-            if site not in known:
-                raise CosetCircuitsError(
-                    f"{circuit.name} names no classes at {site!r}; it does at {', '.join(known)}."
-                )
-        if not wanted or len(set(wanted)) != len(wanted):
-            raise CosetCircuitsError(f"The sites {wanted} name none, or one twice; name each once.")
-        if isinstance(sites, str):
-            return [_Task({sites: classes}, shared) for classes in known[sites]]
-        return [_Task({site: known[site][0] for site in SCRUBBED_SITES if site in wanted}, shared)]
-    forward = [s for s in SITES if s in known]
-    tasks = [_Task({site: c}, shared) for site in forward for c in known[site]]
-    if not shared:
-        tasks += [_Task({"hook_pre": c}, True) for c in known.get("hook_pre", ())]
-    if len(known) > 1:
-        tasks.append(_Task({site: found[0] for site, found in known.items()}, shared))
-    return tasks
-
-
+@dataclass
 class _Scrubber:
     """Runs each scrub beside its controls, whose circuits are fitted when first needed."""
 
-    def __init__(self, options: Scrubbing, circuit: Circuit, runner: Runner, bench: Bench) -> None:
-        self.circuit, self.runner, self.bench = circuit, runner, bench
-        self.keep, self.thresholds = options.outside == "keep", bench.thresholds
-        self.controls = [c for c in CONTROLS if c in options.controls]
-        self.base = runner.outcome(runner.base, 0.0, None)
-        self.opponents: dict[str, Circuit | str] = {}
+    options: Scrubbing
+    circuit: Circuit
+    bench: Bench
+    runner: Runner
+    steps: Steps
+
+    def __post_init__(self) -> None:
+        self.keep, self.thresholds = self.options.outside == "keep", self.bench.thresholds
+        self.base = self.runner.outcome(self.runner.base)
+        self.explained = int(explained(self.circuit).sum())
 
     def scrub(self, task: _Task) -> Scrub:
-        known = explained(self.circuit)
-        self.runner.done.title(" + ".join(task.classes))
-        own = task.partitions(self.circuit, self.keep)
-        outcome = self.runner.scrubbed(own)
-        outside_kept = None
-        if self.keep or bool(known.all()):
-            self.runner.done(self.runner.samples)
-        else:
-            outside_kept = self.runner.scrubbed(task.partitions(self.circuit, keep=True))
-        outcomes: dict[str, Scrubbed | str] = {}
-        for control in self.controls:
-            against = self._against(control, own, task)
-            if isinstance(against, list):
-                outcomes[control] = self.runner.scrubbed(against)
-                continue
-            self.runner.done(self.runner.samples)
-            if against is not None:
-                outcomes[control] = against
-        verdict, reason = self._verdict(outcome, outside_kept, outcomes)
+        partitions = task.partitions(self.circuit, self.keep)
+        outcome = self._scrubbed(partitions)
+        assert isinstance(outcome, Scrubbed)
+        has_outside = self.explained < len(self.circuit.roles.names)
+        kept = None
+        if has_outside and not self.keep:
+            kept = task.partitions(self.circuit, keep=True)
+        outside_kept = self._scrubbed(kept)
+        assert not isinstance(outside_kept, str)
+        controls = {
+            name: control
+            for name in CONTROLS
+            if name in self.options.controls
+            and (control := self._scrubbed(self._control(name, partitions, task))) is not None
+        }
+        verdict, reason = self._verdict(outcome, outside_kept, controls)
         return Scrub(
             sites=tuple(task.classes),
-            classes=" + ".join(c.name for c in task.classes.values()),
+            classes=" + ".join(classes.name for classes in task.classes.values()),
             shared=task.shared,
-            explained=int(known.sum()),
+            explained=self.explained,
             outcome=outcome,
             outside_kept=outside_kept,
-            controls=outcomes,
+            controls=controls,
             verdict=verdict,
             reason=reason,
         )
 
-    def _against(
-        self, control: str, own: list[Partition], task: _Task
+    def _scrubbed(self, partitions: list[Partition] | str | None) -> Scrubbed | str | None:
+        """What is to be measured, measured; a reason why there is nothing, as it is."""
+        progress = self.steps.part(self.options.samples)
+        if isinstance(partitions, list):
+            return self.runner.scrubbed(partitions, progress)
+        return partitions
+
+    def _control(
+        self, name: str, partitions: list[Partition], task: _Task
     ) -> list[Partition] | str | None:
         """The partitions of a control, or why there are none; None where it has no meaning."""
-        if control in _MATCHED:
-            moved = [_matched(control, partition, self.runner.seed) for partition in own]
-            if all(partition is None for partition in moved):
-                return None if control == "random groups" else "no cell would be another"
-            return [p if q is None else q for p, q in zip(own, moved, strict=True)]
-        other = self._opponent(control)
-        if isinstance(other, str):
-            return other
-        if self.keep and other.roles.coverage < self.thresholds.coverage:
-            return f"{other.roles.coverage:.0%} of the neurons have a role; the rest would be kept"
+        if name in _WRONG_CELLS:
+            wrong = [_WRONG_CELLS[name](partition, self.bench.seed) for partition in partitions]
+            if all(partition is None for partition in wrong):
+                return None if name == "random neuron sets" else "no cell would be another"
+            return [other or right for right, other in zip(partitions, wrong, strict=True)]
+        circuit = self._relabelled if name == "relabelled" else self._null
+        if isinstance(circuit, str):
+            return circuit
+        coverage = circuit.roles.coverage
+        if self.keep and coverage < self.thresholds.coverage:
+            return f"{coverage:.0%} of the neurons have a role; the rest would be kept"
         classes = {}
         for site, wanted in task.classes.items():
-            named = {c.name: c for c in other.classes(site)}
+            named = {one.name: one for one in circuit.classes(site)}
             if not named:
-                return f"{other.name} names no classes at {site}"
+                return f"{circuit.name} names no classes at {site}"
             classes[site] = named.get(wanted.name, next(iter(named.values())))
-        return _Task(classes, task.shared).partitions(other, self.keep)
+        return _Task(classes, task.shared).partitions(circuit, self.keep)
 
-    def _opponent(self, control: str) -> Circuit | str:
-        if control not in self.opponents:
-            relabelled = control == "relabelled"
-            self.opponents[control] = (
-                self.bench.relabelled(self.circuit) if relabelled else self._null()
-            )
-        return self.opponents[control]
+    @cached_property
+    def _relabelled(self) -> Circuit | str:
+        return self.bench.relabelled(self.circuit)
 
+    @cached_property
     def _null(self) -> Circuit | str:
         null = nulls(self.thresholds)[0]
-        if self.circuit.name == null.name:
+        if isinstance(self.circuit.algorithm, type(null)):
             return f"this is the {null.name} itself"
-        return null.fit(self.circuit.network)
+        fitted = (c.circuit for c in self.bench.candidates if c.kind == "null")
+        return next(fitted, None) or null.fit(self.circuit.network)
 
     def _verdict(
         self,
@@ -283,86 +286,78 @@ class _Scrubber:
         outside_kept: Scrubbed | None,
         controls: dict[str, Scrubbed | str],
     ) -> tuple[str, str]:
-        def holds(found: Scrubbed | str | None) -> bool:
-            return isinstance(found, Scrubbed) and _survives(found, self.base, self.thresholds)
-
+        """The first that applies, in a word and a sentence."""
         coverage, needed = self.circuit.roles.coverage, self.thresholds.coverage
-        tried = any(isinstance(controls.get(name), Scrubbed) for name in _MATCHED)
+        survives = self._survives(outcome)
+        passing = {name for name, control in controls.items() if self._survives(control)}
+        passes = "The cells are fine enough for the network, and wrong ones are not."
         rules = (
             (
-                not explained(self.circuit).any(),
-                ("uncovered", "The hypothesis gives no neuron a role: nothing is explained."),
+                self.explained == 0,
+                "uncovered",
+                "The hypothesis gives no neuron a role: nothing is explained.",
             ),
             (
                 coverage < needed,
-                (
-                    "uncovered",
-                    f"The hypothesis gives {coverage:.0%} of the neurons that matter a role, fewer "
-                    f"than {needed:.0%}: the network is not explained, whatever this shows.",
-                ),
+                "uncovered",
+                f"The hypothesis gives {coverage:.0%} of the neurons that matter a role, fewer "
+                f"than {needed:.0%}: the network is not explained, whatever this shows.",
             ),
-            ((outcome.freedom or 0) < self.thresholds.freedom, _VACUOUS),
-            (not holds(outcome), _MISSING if holds(outside_kept) else _FAILS),
-            (holds(controls.get("random")), _POWERLESS),
-            (holds(controls.get("random groups")), _POWERLESS_GROUPS),
-            (holds(controls.get("relabelled")), _BLIND),
-            (not tried, _UNCONTROLLED),
-            (holds(controls.get("dull null")), _PASSES_LIKE_THE_NULL),
+            (
+                (outcome.freedom or 0) < self.thresholds.freedom,
+                "vacuous",
+                "A cell holds hardly more than its own input: hardly anything is resampled, "
+                "nothing is tested.",
+            ),
+            (
+                not survives and self._survives(outside_kept),
+                "fails",
+                "The network does not survive it, but does when the neurons outside the hypothesis "
+                "keep their values: what they do is missing.",
+            ),
+            (
+                not survives,
+                "fails",
+                "The network does not survive it: what is there depends on more than the cell.",
+            ),
+            (
+                "random" in passing,
+                "powerless",
+                "The network survives random cells of the same sizes too: the scrub cannot tell "
+                "right cells from wrong ones.",
+            ),
+            (
+                "random neuron sets" in passing,
+                "powerless",
+                "The network survives random neuron sets of the same sizes too: the scrub cannot "
+                "tell which neurons belong together.",
+            ),
+            (
+                "relabelled" in passing,
+                "blind",
+                "The same hypothesis fitted under a relabelled group survives as well: the cells "
+                "are fine enough, but they do not show the group.",
+            ),
+            (
+                not any(isinstance(controls.get(name), Scrubbed) for name in _WRONG_CELLS),
+                "uncontrolled",
+                "The network survives it, but no wrong cells were tried that it might not survive.",
+            ),
+            (
+                "dull null" in passing,
+                "passes",
+                f"{passes} The dull null's are fine enough too, so this does not show the group.",
+            ),
+            (True, "passes", passes),
         )
-        return next((verdict for applies, verdict in rules if applies), _PASSES)
+        return next((verdict, reason) for applies, verdict, reason in rules if applies)
 
-
-_VACUOUS = (
-    "vacuous",
-    "A cell holds hardly more than its own input: hardly anything is resampled, nothing is tested.",
-)
-_MISSING = (
-    "fails",
-    "The network does not survive it, but does when the neurons outside the hypothesis keep their "
-    "values: what they do is missing.",
-)
-_FAILS = (
-    "fails",
-    "The network does not survive it: what is there depends on more than the cell.",
-)
-_POWERLESS = (
-    "powerless",
-    "The network survives random cells of the same sizes too: the scrub cannot tell right cells "
-    "from wrong ones.",
-)
-_POWERLESS_GROUPS = (
-    "powerless",
-    "The network survives random groups of the same sizes too: the scrub cannot tell which neurons "
-    "belong together.",
-)
-_BLIND = (
-    "blind",
-    "The same hypothesis fitted under a relabelled group survives as well: the cells are fine "
-    "enough, but they do not show the group.",
-)
-_UNCONTROLLED = (
-    "uncontrolled",
-    "The network survives it, but no wrong cells were tried that it might not survive.",
-)
-_PASSES = ("passes", "The cells are fine enough for the network, and wrong ones are not.")
-_PASSES_LIKE_THE_NULL = (
-    "passes",
-    f"{_PASSES[1]} The dull null's are fine enough too, so this does not show the group.",
-)
-
-
-def _matched(control: str, own: Partition, seed: int) -> Partition | None:
-    if control == "random":
-        return own.random(seed)
-    if control == "random groups":
-        return own.random_groups(seed)
-    return own.wrong_side() if control == "wrong side" else own.wrong_conjugate(seed)
-
-
-def _survives(found: Scrubbed, base: Scrubbed, thresholds: Thresholds) -> bool:
-    """Neither accuracy nor loss is worse by more than separates two predictions."""
-    loss, own = (max(x.loss, thresholds.loss_floor) for x in (found, base))
-    return (
-        found.accuracy >= base.accuracy - thresholds.separation_accuracy
-        and math.log10(loss / own) <= thresholds.separation_log_loss
-    )
+    def _survives(self, outcome: Scrubbed | str | None) -> bool:
+        """Neither accuracy nor loss is worse by more than separates two predictions."""
+        if not isinstance(outcome, Scrubbed):
+            return False
+        loss, base = (max(x.loss, self.thresholds.loss_floor) for x in (outcome, self.base))
+        return (
+            outcome.accuracy >= self.base.accuracy - self.thresholds.separation_accuracy
+            and math.log10(loss / base) <= self.thresholds.separation_log_loss
+        )

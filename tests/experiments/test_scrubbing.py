@@ -371,13 +371,13 @@ def test_random_cells_have_the_same_sizes(coset_partition):
         assert any(not torch.equal(wrong.labels[s], other.labels[s]) for s in found.labels)
 
 
-def test_random_groups_are_the_same_sizes_of_other_neurons(coset_partition):
+def test_random_neuron_sets_are_the_same_sizes_of_other_neurons(coset_partition):
     _, partitions = coset_partition
     found = partitions["hook_post"]
-    wrong = found.random_groups(seed=0)
+    wrong = found.random_neuron_sets(seed=0)
     assert torch.equal(found.column.bincount(), wrong.column.bincount())
     assert not torch.equal(found.column, wrong.column)
-    assert partitions["hook_pre"].random_groups(seed=0) is None
+    assert partitions["hook_pre"].random_neuron_sets(seed=0) is None
 
 
 @pytest.mark.parametrize("name", ["C6", "D4"])
@@ -471,7 +471,7 @@ def test_untrained_networks_make_every_scrub_powerless(untrained):
 
 
 def test_cells_without_a_group_to_share_are_powerless_where_any_groups_do(tiny):
-    """Cells of single products: random cells are none, and random groups do as well."""
+    """Cells of single products: random cells are none, and random neuron sets do as well."""
     product = torch.arange(6)[:, None].repeat(1, 3)
     quiet = GroupMLP.from_weights(
         S3,
@@ -538,11 +538,11 @@ def test_irreps_are_vacuous_on_one_input_and_share_donors_by_cluster():
     assert found["left_pre: kernels"] == found["right_pre: kernels"] == "vacuous"
     network = cc.load("s5_b")
     circuit = cc.IrrepAlgorithm().fit(network)
-    result = scrub(circuit, "hook_post", samples=3, controls=("random", "random groups"))
+    result = scrub(circuit, "hook_post", samples=3, controls=("random", "random neuron sets"))
     post = next(s for s in result.scrubs if s.sites == ("hook_post",))
     assert post.verdict == "passes"
     assert post.outcome.accuracy == 1 and post.outcome.loss_ratio < 1.5
-    assert post.controls["random groups"].loss_ratio > 100
+    assert post.controls["random neuron sets"].loss_ratio > 100
     groups = circuit.classes("hook_post")[0].groups
     assert all(len({circuit.roles.names[j] for j in members}) == 1 for members in groups)
     assert len(groups) == len(set(circuit.roles.names) - {"negligible"})
@@ -707,14 +707,13 @@ def test_a_result_in_a_frame_in_json_and_in_words(coset_network):
         assert own.accuracy.tolist() == [found.outcome.accuracy]
         assert set(rows.control.dropna()) == set(found.controls)
     content = json.loads(json.dumps(result.to_dict(), allow_nan=False))
-    (random,) = [
-        f["value"]
-        for f in content["findings"]
-        if f["at"] == {"scrub": result.scrubs[0].name, "control": "random"}
-        and f["quantity"] == "accuracy"
+    place = {"site": "hook_left_pre", "classes": "right cosets", "shared": False}
+    (accuracy,) = [
+        f for f in content["findings"] if f["at"] == place and f["quantity"] == "accuracy"
     ]
-    assert random < 1
-    assert any("no control dull null" in note for note in content["notes"])
+    assert accuracy["control"]["value"] == result.scrubs[0].controls["random"].accuracy < 1
+    assert accuracy["control"]["at"] == {**place, "control": "random"}
+    assert any("No control dull null" in note for note in content["notes"])
     text = str(result)
     for words in ("wrong conjugate", "saturates", "not that the network uses the group", "vacuous"):
         assert words in text
@@ -730,7 +729,7 @@ def test_a_loss_ratio_without_a_number_is_null_in_json():
     assert result.scrubs[0].controls["random"].loss_ratio == math.inf
     content = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     ratios = [f for f in content["findings"] if f["quantity"] == "loss_ratio"]
-    assert None in [f["value"] for f in ratios if f["at"].get("control") == "random"]
+    assert [f["control"]["value"] for f in ratios if f["control"]] == [None]
     assert result.scrubs[0].outcome.loss_ratio == 1
 
 
@@ -817,7 +816,7 @@ def test_bad_classes_are_refused(tiny, classes, words):
 def test_what_names_no_classes_cannot_be_scrubbed(tiny, unchecked):
     with pytest.raises(CosetCircuitsError, match=r"raw weights does not say .* nothing to scrub"):
         scrub(RawWeights().fit(tiny))
-    with pytest.raises(CosetCircuitsError, match="no groups to look at"):
+    with pytest.raises(CosetCircuitsError, match="no neuron sets to look at"):
         product_variance(RawWeights().fit(tiny))
     with pytest.raises(CosetCircuitsError, match=r"neurons are \[3\]; give some of 0 to 2"):
         variance_by_product(tiny, [3])
@@ -837,7 +836,7 @@ def test_the_figures_of_a_trained_network():
     assert found.controls["random"].accuracy < 0.04
     # A random partition gets a quarter of the loss "recovered", the wrong side nearly half.
     assert found.controls["wrong side"].recovered > 0.4
-    assert tuple(found.controls) == tuple(c for c in CONTROLS if c != "random groups")
+    assert tuple(found.controls) == tuple(c for c in CONTROLS if c != "random neuron sets")
 
 
 @needs_peers
