@@ -34,6 +34,7 @@ Labels = Mapping[str, Int[Tensor, "order columns"]]
 Elements = Int[Tensor, "..."]
 
 
+@dataclass(frozen=True)
 class PairDonors:
     """Other pairs of the same cell, the one mechanism that resamples inputs.
 
@@ -42,14 +43,19 @@ class PairDonors:
     cells on all three do not factorise: their pairs are listed, which takes 24 bytes for each of
     order² pairs and each column.
 
-    Args:
-        labels: on two sides or three; pairs share a cell of a column where these agree.
+    Attributes:
+        labels: of elements, on two sides or three; pairs share a cell where all of these agree.
     """
 
-    def __init__(self, group: FiniteGroup, labels: Labels) -> None:
-        self.group, self.labels = group, labels
-        listed = {PAIR: self._pair_cells()} if len(labels) == len(SIDES) else labels
-        self.cells = {side: Cells.of(values) for side, values in listed.items()}
+    group: FiniteGroup
+    labels: Labels
+
+    @cached_property
+    def cells(self) -> dict[str, Cells]:
+        """The cells that donors are drawn from: on each side, or of listed pairs."""
+        listed = len(self.labels) == len(SIDES)
+        drawn = {PAIR: self._pair_cells()} if listed else self.labels
+        return {side: Cells.of(labels) for side, labels in drawn.items()}
 
     def resampled(
         self, a: Elements, b: Elements, draw: Callable[[str, Elements], Elements]
@@ -92,22 +98,18 @@ class PairDonors:
 
 
 @dataclass(frozen=True)
-class Partition:
+class Partition(PairDonors):
     """The cells of one site.
 
     Attributes:
-        labels: of elements, on the two sides that donors are drawn on (any two of left, right and
-            product make the third), or on all three where the cell depends on all.
         column: each neuron's column of labels.
         keys: the first neuron of each column.
         weight: how many neurons each column has that the hypothesis explains: 0 for the column of
             all those outside it.
     """
 
-    group: FiniteGroup
     site: str
     reads: tuple[str, ...]
-    labels: Labels
     column: Int[Tensor, "d_mlp"]
     keys: Int[Tensor, "columns"]
     weight: Int[Tensor, "columns"]
@@ -156,22 +158,17 @@ class Partition:
         }
         return cls(
             circuit.network.group,
+            {side: torch.stack(columns, 1) for side, columns in cells.items()},
             site,
             reads,
-            {side: torch.stack(columns, 1) for side, columns in cells.items()},
             column,
             keys=torch.tensor([min(neurons) for neurons in neuron_sets]),
             weight=torch.tensor(weight),
         )
 
-    @cached_property
-    def donors(self) -> PairDonors:
-        """Other pairs of the same cells."""
-        return PairDonors(self.group, self.labels)
-
     def freedom(self) -> Float[Tensor, "columns"]:
         """H(input | cell) / H(input) of each column; the input is what the site reads."""
-        return self.donors.freedoms(self.reads)
+        return self.freedoms(self.reads)
 
     def mean_freedom(self) -> float | None:
         """Over the neurons that the hypothesis explains; None where there are none."""

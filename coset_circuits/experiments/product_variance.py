@@ -50,10 +50,15 @@ def variance_by_product(
 
 @dataclass(frozen=True, repr=False)
 class ProductVariance(Findings):
-    """What the cells of the product explain, neuron set by neuron set.
+    """What the cells of the product explain of the logits of each neuron set that has a donor.
+
+    A cell that explains what the product does holds all that the neurons say about it.
 
     Attributes:
-        rows: one a neuron set; see :func:`product_variance`.
+        rows: a neuron set each: its role, its ``neurons``, the largest ``fvu`` of their two tables,
+            how many ``cells`` the product has, and the shares of the variance of their logits that
+            the ``cell``, the ``product`` itself, and ``random`` cells of the same sizes explain
+            (NaN where no cell could be another).
     """
 
     circuit: str
@@ -79,7 +84,7 @@ class ProductVariance(Findings):
 
 @dataclass(frozen=True)
 class ProductVarianceExperiment(OfEachHypothesis):
-    """For every neuron set whose cells are on the product: what the cell explains.
+    """What the product explains of the logits of neuron sets; see :class:`ProductVariance`.
 
     Attributes:
         chunk: about how many pairs are run at a time; it changes nothing but memory.
@@ -111,30 +116,16 @@ class ProductVarianceExperiment(OfEachHypothesis):
         for number in (partition.weight > 0).nonzero()[:, 0].tolist():
             neurons = (partition.column == number).nonzero()[:, 0].tolist()
             labels = [cells[:, number], torch.arange(len(cells)), random[:, number]]
-            cell, product, by_chance = _explained(moments, _written(network, neurons), labels)
-            rows.append(
-                {
-                    "role": circuit.roles.names[neurons[0]],
-                    "neurons": neurons,
-                    "fvu": float(worst[neurons].max()),
-                    "cells": len(labels[0].unique()),
-                    "cell": cell,
-                    "product": product,
-                    "random": by_chance if is_moved[number] else math.nan,
-                }
-            )
+            cell, product, chance = _explained(moments, _written(network, neurons), labels)
+            role, fvu = circuit.roles.names[neurons[0]], float(worst[neurons].max())
+            chance = chance if is_moved[number] else math.nan
+            rows.append((role, neurons, fvu, len(labels[0].unique()), cell, product, chance))
         columns = ["role", "neurons", "fvu", "cells", "cell", "product", "random"]
         return ProductVariance(circuit.name, pd.DataFrame(rows, columns=columns))
 
 
 def product_variance(circuit: Circuit, *, seed: int = 0, chunk: int = 20_000) -> pd.DataFrame:
-    """For every neuron set whose cells are on the product: what the cell explains.
-
-    One row a neuron set: its role, its ``neurons``, the largest ``fvu`` of their two tables, how
-    many ``cells`` the product has, and the shares of the variance of their logits explained by the
-    ``cell``, by the ``product`` itself, and by ``random`` cells of the same sizes (NaN where no
-    cell could be another). A cell that explains what the product does holds all that the neurons
-    say about it.
+    """The rows of :class:`ProductVariance`; ``seed`` is of the random cells.
 
     Raises:
         CosetCircuitsError: the circuit names no product classes at ``hook_post``.

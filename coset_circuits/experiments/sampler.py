@@ -46,7 +46,7 @@ class Stage:
             side: cells.draw(self._uniform(sample, side, elements, self.partition.keys))
             .T.contiguous()
             .to(self.device)
-            for side, cells in self.partition.donors.cells.items()
+            for side, cells in self.partition.cells.items()
             if side != PAIR
         }
 
@@ -62,9 +62,9 @@ class Stage:
             column = column[:, None, None]
             pair = elements.cpu().expand(len(column), -1, -1)
             draws = self._uniform(sample, PAIR, pair.numpy(), partition.keys[column])
-            return partition.donors.cells[PAIR].draw(draws, pair, column).to(self.device)
+            return partition.cells[PAIR].draw(draws, pair, column).to(self.device)
 
-        a, b = partition.donors.resampled(a, b, member)
+        a, b = partition.resampled(a, b, member)
         if not is_first:
             return a, b
         return a.index_select(0, self.column), b.index_select(0, self.column)
