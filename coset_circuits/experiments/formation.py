@@ -13,7 +13,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from coset_circuits.algorithms import Circuit, Classes
 from coset_circuits.algorithms.algorithm import fvu
 from coset_circuits.algorithms.joint import level_means
 from coset_circuits.errors import CosetCircuitsError
@@ -132,21 +131,21 @@ def formation(
     candidate, left, right = chosen
     circuit = candidate.circuit
     project_left, project_right = level_means(left), level_means(right)
-    unknown = torch.from_numpy(~explained(circuit))
-    found = []
+    is_outside = torch.from_numpy(~explained(circuit))
+    residuals = []
     for path in checkpoints.values():
         then = load(path)
         if (then.group, then.d_mlp) != (network.group, network.d_mlp):
             return None
         sides = [
-            fvu(table, project(table)).masked_fill(unknown, float("nan"))
+            fvu(table, project(table)).masked_fill(is_outside, float("nan"))
             for table, project in (
                 (then.left_table.detach().double(), project_left),
                 (then.right_table.detach().double(), project_right),
             )
         ]
-        found.append(torch.stack(sides))
-    both = torch.stack(found)
+        residuals.append(torch.stack(sides))
+    both = torch.stack(residuals)
     return Formation(candidate.key, tuple(checkpoints), both[:, 0], both[:, 1], thresholds.fvu)
 
 
@@ -163,16 +162,13 @@ def _checkpoints(network: GroupModel) -> dict[int, Path]:
 
 def _cells(candidate: Candidate, thresholds: Thresholds) -> tuple[Candidate, Tensor, Tensor] | None:
     """A candidate with its circuit's cells of both inputs, if these say something."""
-    circuit, found = candidate.circuit, {}
+    circuit, labels = candidate.circuit, []
     for side in ("left", "right"):
         site = f"hook_{side}_pre"
         for classes in circuit.classes(site)[:1]:
-            freedom = _freedom(circuit, site, classes)
-            labels = getattr(classes, side)
-            if labels is not None and freedom is not None and freedom > thresholds.freedom:
-                found[side] = labels
-    return (candidate, found["left"], found["right"]) if len(found) == 2 else None
-
-
-def _freedom(circuit: Circuit, site: str, classes: Classes) -> float | None:
-    return Partition.of(circuit, site, classes, shared=False, keep=True).mean_freedom()
+            partition = Partition.of(circuit, site, classes, shared=False, keep=True)
+            if (partition.mean_freedom() or 0) > thresholds.freedom:
+                labels.append(getattr(classes, side))
+    if len(labels) < 2 or any(side is None for side in labels):
+        return None
+    return candidate, labels[0], labels[1]

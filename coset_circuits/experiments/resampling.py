@@ -43,8 +43,8 @@ class Cells:
         """Rows with one label are one cell of their column."""
         in_order, members = labels.sort(dim=0, stable=True)
         columns, sought = in_order.T.contiguous(), labels.T.contiguous()
-        first, end = (torch.searchsorted(columns, sought, side=s).T for s in ("left", "right"))
-        return cls(members, first, end - first)
+        first, end = (torch.searchsorted(columns, sought, side=s) for s in ("left", "right"))
+        return cls(members, first.T.contiguous(), (end - first).T.contiguous())
 
     @property
     def entropy(self) -> Float[Tensor, "columns"]:

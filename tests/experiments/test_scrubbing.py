@@ -15,11 +15,13 @@ from coset_circuits.algorithms import Classes, RawWeights, Roles
 from coset_circuits.algorithms.blocks import kernel_cosets
 from coset_circuits.algorithms.null import level_labels
 from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.experiments import EXPERIMENTS, Bench
 from coset_circuits.experiments.partitions import Partition, canonical, cells
 from coset_circuits.experiments.product_variance import product_variance, variance_by_product
 from coset_circuits.experiments.resampling import mean_over, resample
 from coset_circuits.experiments.scrubbing import CONTROLS, scrub
 from coset_circuits.networks import GroupMLP, cross_entropy, planted_coset
+from coset_circuits.networks.transformer import GroupTransformer
 
 PEERS = Path(__file__).parents[3] / "shared/peer_checkpoints/rep-theory-mech-interp"
 needs_peers = pytest.mark.skipif(
@@ -269,6 +271,44 @@ def test_hooks_on_the_network_give_the_same(site):
     assert result.loss == pytest.approx(np.mean(losses), abs=4.5 * error)
 
 
+@pytest.fixture(scope="module")
+def transformer():
+    """Of S3, every weight drawn: pre-activations are not additive, and a path goes round them."""
+    shapes = {
+        "W_E": (7, 8),
+        "W_pos": (3, 8),
+        **dict.fromkeys(("W_Q", "W_K", "W_V"), (2, 8, 4)),
+        "W_O": (2, 4, 8),
+        "W_in": (8, 5),
+        "W_out": (5, 8),
+        "W_unembed": (8, 6),
+    }
+    weights = {name: drawn(*shape, seed=i) for i, (name, shape) in enumerate(shapes.items(), 10)}
+    weights["W_pos"] *= 0.3
+    weights["W_unembed"] *= 0.05
+    network = GroupTransformer(S3, weights, tokens=(0, 0, 6))
+    assert network.additive_share < 0.8
+    return network
+
+
+@pytest.mark.parametrize("site", ["hook_left_pre", "hook_pre", "hook_post"])
+def test_what_goes_round_the_neurons_stays(transformer, site):
+    """Figures are of the whole network; interactions move with their neuron's donor."""
+    right = None if site == "hook_left_pre" else labels(1, columns=5)
+    classes = Classes("any", labels(0, columns=5), right, None)
+    pairs, products = S3.pairs(), S3.products(S3.pairs())
+    losses = []
+    for seed in range(400):
+        hook = resample(cells(classes, S3, pairs), seed=seed)
+        logits = transformer.run_with_hooks(pairs, fwd_hooks=[(site, hook)])
+        losses.append(cross_entropy(logits, products).mean().item())
+    found = scrub(circuit_of(transformer, **{site: [classes]}), site, samples=400, controls=())
+    result, base = found.scrubs[0].outcome, cross_entropy(transformer(pairs), products).mean()
+    assert found.base.loss == pytest.approx(base.item(), rel=1e-12)
+    error = math.hypot(np.std(losses, ddof=1) / 400**0.5, result.loss_error)
+    assert result.loss == pytest.approx(np.mean(losses), abs=4.5 * error)
+
+
 def test_cells_by_a_plain_loop():
     classes = Classes("any", labels(1), None, labels(2))
     found = cells(classes, S3, S3.pairs())
@@ -512,6 +552,49 @@ def test_a_relabelled_fit_that_explains_nothing_is_no_control_where_it_would_be_
     found = scrub(circuit, "hook_pre", samples=2, outside="keep").scrubs[0]
     assert "the rest would be kept" in found.controls["relabelled"]
     assert found.verdict == "passes"
+
+
+def test_a_fit_under_a_relabelled_group_does_not_survive(coset_network):
+    """It explains too little to be scrubbed; where that is allowed, the network does not survive."""
+    circuit = cc.CosetAlgorithm().fit(coset_network)
+    other = Bench.around(circuit).relabelled(circuit)
+    assert scrub(other, "hook_pre", samples=2).scrubs[0].verdict == "uncovered"
+    allowed = changed(cc.Thresholds(), coverage=0.0, freedom=0.0)
+    network = cc.load("s4")
+    circuit = cc.CosetAlgorithm(thresholds=changed(cc.Thresholds(), fvu=0.9)).fit(network)
+    other = Bench.around(circuit).relabelled(circuit)
+    assert "coset" not in set(other.roles.names) and other.roles.coverage > 0.5
+    found = scrub(other, "hook_pre", samples=2, thresholds=allowed).scrubs[0]
+    assert found.verdict == "fails" and found.outcome.accuracy < 0.5
+
+
+# In a comparison.
+
+
+def test_a_comparison_keeps_what_the_public_functions_give(coset_network):
+    comparison = cc.compare(
+        coset_network, [cc.CosetAlgorithm()], experiments=["scrub", "product_variance"]
+    )
+    circuit = comparison.candidate("coset").circuit
+    content = comparison.to_dict()["findings"]
+    by_scrub = [f for f in content if f["experiment"] == "scrub"]
+    assert {f["subject"] for f in by_scrub} == {"coset"}
+    result = scrub(circuit, samples=EXPERIMENTS["scrub"].samples)
+    assert by_scrub == [finding.to_dict() for finding in result.findings()]
+    assert len({f.key for f in result.findings()}) == len(by_scrub)
+    beside = {f["at"].get("control") for f in by_scrub}
+    assert beside == {None, *CONTROLS} - {"random"}
+    place = {"site": "hook_pre", "classes": "both cosets", "shared": False}
+    both = {f["quantity"]: f for f in by_scrub if f["at"] == place}
+    assert both["accuracy"]["value"] == 1 > 2 * both["accuracy"]["control"]["value"]
+    assert both["accuracy"]["verdict"] == "passes" and both["loss"]["unit"] == "nats"
+
+    by_product = [f for f in content if f["experiment"] == "product_variance"]
+    frame = product_variance(circuit)
+    cell = [f for f in by_product if f["quantity"] == "cell"]
+    assert {f["subject"] for f in by_product} == {"coset"}
+    assert [f["value"] for f in cell] == frame["cell"].tolist()
+    assert [f["control"]["value"] for f in cell] == frame["random"].tolist()
 
 
 # The classes of the other hypotheses.
