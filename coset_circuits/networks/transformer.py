@@ -216,9 +216,12 @@ class GroupTransformer(GroupModel):
         left, right, last = self._embedded()
         left_index, right_index = a, b
         if hooked and self._is_watched(self.hook_left_embed):
-            left, left_index = self.hook_left_embed(left[a]), torch.arange(len(a))
+            left, left_index = self.hook_left_embed(left[a]), torch.arange(len(a), device=a.device)
         if hooked and self._is_watched(self.hook_right_embed):
-            right, right_index = self.hook_right_embed(right[b]), torch.arange(len(b))
+            right, right_index = (
+                self.hook_right_embed(right[b]),
+                torch.arange(len(b), device=b.device),
+            )
         if last is None:
             last, last_index = right, right_index
         else:
