@@ -365,7 +365,7 @@ FOREIGN = {
 @pytest.mark.parametrize("kind", FOREIGN)
 def test_a_checkpoint_of_something_else_is_refused(tmp_path, kind):
     torch.save(FOREIGN[kind], tmp_path / "model.pt")
-    with pytest.raises(CosetCircuitsError, match="no one-hidden-layer network of either paper"):
+    with pytest.raises(CosetCircuitsError, match="no checkpoint of a known format"):
         cc.load(tmp_path)
 
 
