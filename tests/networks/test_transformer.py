@@ -340,3 +340,27 @@ def test_released_transformers_have_the_losses_released_with_them(name):
 def test_attention_only_routes_but_in_cyclic_groups(name, share):
     network = cc.load(PEERS / name).double()
     assert network.additive_share == pytest.approx(share, abs=1e-3 if share == 1 else 0.02)
+
+
+@pytest.mark.parametrize("algorithm", [cc.CosetAlgorithm(), cc.IrrepAlgorithm()])
+def test_hypotheses_about_tables_do_not_apply_where_there_is_an_interaction(network, algorithm):
+    with pytest.raises(cc.DoesNotApplyError, match="interaction of its two inputs") as error:
+        algorithm.fit(network)
+    interaction = 1 - network.additive_share
+    assert str(error.value).startswith(f"{interaction:.1%} of the variance")
+    additive = network.with_tables(
+        network.left_table, network.right_table, network.W_U, label="additive"
+    )
+    (before, loss), (after, lost) = figures(network), figures(additive)
+    assert f"accuracy goes from {before:.1%} to {after:.1%}" in str(error.value)
+    assert f"loss from {loss:.2g} to {lost:.2g} nats" in str(error.value)
+    cc.CosetAlgorithm(thresholds=cc.Thresholds(interaction=interaction)).fit(network)
+
+
+@needs_clocks
+def test_irreps_apply_to_a_pizza_and_not_to_a_clock():
+    pizza = cc.load(CLOCKS / "model_p99zdpze5l.pt").double()
+    circuit = cc.IrrepAlgorithm().fit(pizza)
+    assert circuit.roles.coverage > 0.9
+    with pytest.raises(cc.DoesNotApplyError, match=r"^3\.0% of the variance of model_l8k1hzciux"):
+        cc.IrrepAlgorithm().fit(cc.load(CLOCKS / "model_l8k1hzciux.pt").double())
