@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     )
     from coset_circuits.networks import (
         GroupMLP,
+        GroupTransformer,
         load,
         shipped,
     )
@@ -75,7 +76,7 @@ _NAMES = {
         "gcr_evidence interchange measure neuron_groups path_patching scrub substitution"
     ),
     "groups": "FiniteGroup group",
-    "networks": "GroupMLP load shipped",
+    "networks": "GroupMLP GroupTransformer load shipped",
     "reproduction": "Reproduction reproduce",
     "thresholds": "Thresholds",
     "training": "train train_many training_checkpoints",
@@ -98,6 +99,7 @@ __all__ = [
     "Ensemble",
     "FiniteGroup",
     "GroupMLP",
+    "GroupTransformer",
     "Intervention",
     "IrrepAlgorithm",
     "RawWeights",

@@ -21,7 +21,12 @@ from coset_circuits.algorithms.coset import CosetAlgorithm, concentration, coset
 from coset_circuits.algorithms.irrep import IrrepAlgorithm
 from coset_circuits.algorithms.null import DullNull, RawWeights
 from coset_circuits.algorithms.registry import ALGORITHMS, default_algorithms, nulls
-from coset_circuits.algorithms.table_circuit import CLAIMS, TABLE_CLAIMS, TableCircuit
+from coset_circuits.algorithms.table_circuit import (
+    CLAIMS,
+    TABLE_CLAIMS,
+    TableCircuit,
+    check_additive,
+)
 
 __all__ = [
     "ALGORITHMS",
@@ -43,6 +48,7 @@ __all__ = [
     "Roles",
     "TableCircuit",
     "Tables",
+    "check_additive",
     "concentration",
     "coset_fvu",
     "default_algorithms",

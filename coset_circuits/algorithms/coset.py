@@ -27,7 +27,12 @@ from coset_circuits.algorithms.algorithm import (
 )
 from coset_circuits.algorithms.claims import claims_suffix, named_claims
 from coset_circuits.algorithms.joint import jointly, level_means
-from coset_circuits.algorithms.table_circuit import CLAIMS, TABLE_CLAIMS, TableCircuit
+from coset_circuits.algorithms.table_circuit import (
+    CLAIMS,
+    TABLE_CLAIMS,
+    TableCircuit,
+    check_additive,
+)
 from coset_circuits.groups import FiniteGroup, Subgroup, double_cosets
 from coset_circuits.networks.model import GroupModel
 from coset_circuits.thresholds import DEFAULT, Thresholds
@@ -67,7 +72,8 @@ class CosetAlgorithm:
         """Find every neuron's subgroup.
 
         Raises:
-            DoesNotApplyError: the group has no proper non-trivial subgroup.
+            DoesNotApplyError: the group has no proper non-trivial subgroup, or the network's
+                pre-activations are not additive.
         """
         base, frame = fitted_frame(network, group)
         subgroups = [h for h in base.subgroups if not h.is_trivial and not h.is_whole]
@@ -76,6 +82,7 @@ class CosetAlgorithm:
                 f"{base.name} of order {base.order} has no proper non-trivial subgroup, so the "
                 "coset hypothesis has no cosets to use and does not apply."
             )
+        check_additive(network, self.thresholds)
         tables = Tables.of(network, frame)
         search = _Search(base, subgroups, tables, self.thresholds)
         skip = negligible(tables, self.thresholds)

@@ -37,6 +37,7 @@ from coset_circuits.algorithms.table_circuit import (
     CLAIMS,
     TABLE_CLAIMS,
     TableCircuit,
+    check_additive,
 )
 from coset_circuits.groups import FiniteGroup, RealBlock
 from coset_circuits.networks.model import GroupModel
@@ -84,7 +85,8 @@ class IrrepAlgorithm:
         """Find every neuron's irreps.
 
         Raises:
-            DoesNotApplyError: the group has only the trivial irrep.
+            DoesNotApplyError: the group has only the trivial irrep, or the network's
+                pre-activations are not additive.
         """
         base, frame = fitted_frame(network, group)
         blocks = [block for block in base.real_blocks if block.name != base.real_blocks[0].name]
@@ -92,6 +94,7 @@ class IrrepAlgorithm:
             raise DoesNotApplyError(
                 f"{base.name} has only the trivial irrep; the irrep hypothesis does not apply."
             )
+        check_additive(network, self.thresholds)
         tables = Tables.of(network, frame)
         if self.variant == "bilinear":
             return fit_bilinear(self, network, group, blocks, tables, self.thresholds)

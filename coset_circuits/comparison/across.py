@@ -60,9 +60,13 @@ class NetworkSummary:
 
     @property
     def kind(self) -> tuple[str, int, int, str]:
-        """Group, order, width, activation: only networks alike in these are taken together."""
+        """Group, order, width, and activation with the architecture that is no MLP.
+
+        Only networks alike in these are taken together.
+        """
         facts = self.summary.network
-        return facts["group"], facts["order"], facts["d_mlp"], facts["act_fn"]
+        activation = f"{facts['act_fn']} ({facts['kind']})" if "kind" in facts else facts["act_fn"]
+        return facts["group"], facts["order"], facts["d_mlp"], activation
 
     @property
     def accuracy(self) -> float:

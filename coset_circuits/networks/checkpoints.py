@@ -15,6 +15,7 @@ from coset_circuits.networks.file import CheckpointFile, Reader, one_line
 from coset_circuits.networks.model import GroupModel
 from coset_circuits.networks.own_format import OwnFormat, check_card, save
 from coset_circuits.networks.stander import StanderMLP
+from coset_circuits.networks.zhong import ZhongTransformer
 
 __all__ = [
     "READERS",
@@ -27,7 +28,13 @@ __all__ = [
     "weights_sha256",
 ]
 
-READERS: list[Reader] = [OwnFormat(), ChughtaiMLP(), StanderMLP(), ChughtaiTransformer()]
+READERS: list[Reader] = [
+    OwnFormat(),
+    ChughtaiMLP(),
+    StanderMLP(),
+    ZhongTransformer(),
+    ChughtaiTransformer(),
+]
 """The formats that can be read; the first reader that knows a file reads it. A new format is one
 more reader here."""
 
@@ -126,7 +133,7 @@ def _read(file: CheckpointFile, order: str | None) -> GroupModel:
     content = file.content
     keys = ", ".join(map(one_line, list(content)[:6])) if isinstance(content, dict) else "no names"
     raise CosetCircuitsError(
-        f"{file.path} is no one-hidden-layer network of either paper: it holds {keys}; expected "
+        f"{file.path} is no checkpoint of a known format: it holds {keys}; expected "
         f"are {' or '.join(reader.expects for reader in READERS[1:])}."
     )
 

@@ -33,7 +33,11 @@ _TRANSFORMER = {
     "unembed.W_U": "W_unembed",
     "unembed.b_U": "b_unembed",
 }
-_COPIES = {"x_embed", "y_embed", "blocks.0.attn.mask", "blocks.0.attn.IGNORE"}
+_DIMENSIONS = {
+    theirs: 1 + ours.startswith("W") + (ours in ("W_Q", "W_K", "W_V", "W_O", "b_Q", "b_K", "b_V"))
+    for theirs, ours in _TRANSFORMER.items()
+}
+_COPIES = {"x_embed": 2, "y_embed": 2, "blocks.0.attn.mask": 2, "blocks.0.attn.IGNORE": 0}
 """What their transformers' files hold besides weights: the embedding again, and constants."""
 
 
@@ -45,10 +49,10 @@ class ChughtaiMLP:
     expects = "W_x, W_y, W, W_U (Chughtai et al.)"
 
     def read(self, file: CheckpointFile, order: str | None) -> GroupModel | None:
-        content, path = file.content, file.path
-        if not (isinstance(content, dict) and content.keys() >= set(_TENSORS)):
+        content, path = file.weights, file.path
+        if not content.keys() >= set(_TENSORS):
             return None
-        check_tensors(path, content, _TENSORS)
+        check_tensors(path, content, dict.fromkeys(_TENSORS, 2))
         weights = {
             "W_E_left": content["W_x"],
             "W_E_right": content["W_y"],
@@ -71,19 +75,16 @@ class ChughtaiTransformer:
     expects = "embed.W_E, blocks.0.attn.W_Q, … (a one-layer transformer of Chughtai et al.)"
 
     def read(self, file: CheckpointFile, order: str | None) -> GroupModel | None:
-        content, path = file.content, file.path
-        if not (isinstance(content, dict) and "blocks.0.attn.W_Q" in content):
+        content, path = file.weights, file.path
+        if "blocks.0.attn.W_Q" not in content:
             return None
-        unknown = [str(name) for name in content if name not in {*_TRANSFORMER, *_COPIES}]
-        if unknown:
-            raise CosetCircuitsError(
-                f"{path} is a transformer with {', '.join(unknown[:4])}; only one layer without "
-                "layer norm is read, and nothing that a file holds is left out."
-            )
+        check_tensors(path, content, {**_DIMENSIONS, **_COPIES})
         weights = {
             ours: content[theirs] for theirs, ours in _TRANSFORMER.items() if theirs in content
         }
-        check_tensors(path, weights, ())
+        lacking = [name for name in ("unembed.W_U", "embed.W_E") if name not in content]
+        if lacking:
+            raise CosetCircuitsError(f"{path} is a transformer without {', '.join(lacking)}.")
         _check_copies(path, content)
         size = weights["W_unembed"].shape[1]
 
@@ -97,13 +98,19 @@ class ChughtaiTransformer:
 
 
 def _check_copies(path: Path, content: Mapping[str, Any]) -> None:
-    """Refuse a file whose copies of the embedding are not copies, since they would not be used."""
+    """Refuse a file whose constants are not what is computed without them."""
     for name in ("x_embed", "y_embed"):
         if name in content and not torch.equal(content[name], content["embed.W_E"]):
             raise CosetCircuitsError(
                 f"{path} holds {name} that differs from embed.W_E, which alone is used; it cannot "
                 "be read."
             )
+    mask = content.get("blocks.0.attn.mask")
+    if mask is not None and not mask[-1:].all():
+        raise CosetCircuitsError(
+            f"{path} has an attention mask that hides a token from the last position; only "
+            "transformers that attend to all tokens there are read."
+        )
 
 
 def _released(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -18,6 +18,9 @@ from coset_circuits.groups import group as named_group
 from coset_circuits.networks.element_orders import detect, group_names
 from coset_circuits.networks.mlp import GroupMLP, check_weights
 from coset_circuits.networks.model import GroupModel
+
+_WRAPPERS = ("model", "state_dict", "model_state_dict")
+_PREFIXES = ("module.", "_orig_mod.")
 
 
 class CheckpointFile:
@@ -47,6 +50,27 @@ class CheckpointFile:
                 f"{self.path} cannot be read as a checkpoint ({why(error)}); it is truncated, "
                 "damaged, or holds more than weights, which are the only thing that is read."
             ) from error
+
+    @cached_property
+    def weights(self) -> dict[str, Any]:
+        """The weights by name, wherever the content keeps them; empty where it has no names.
+
+        Wrappers that change no function are taken off: a dictionary inside one that also holds
+        a configuration or an optimizer's state, and the prefixes of ``torch.compile`` and of
+        data-parallel training.
+        """
+        content = self.content
+        if isinstance(content, Mapping):
+            inside = (content.get(name) for name in _WRAPPERS)
+            content = next((part for part in inside if isinstance(part, Mapping)), content)
+        if not isinstance(content, Mapping):
+            return {}
+        weights = {str(name): value for name, value in content.items()}
+        while prefix := next(
+            (p for p in _PREFIXES if weights and all(name.startswith(p) for name in weights)), ""
+        ):
+            weights = {name.removeprefix(prefix): value for name, value in weights.items()}
+        return weights
 
 
 @runtime_checkable
@@ -116,10 +140,23 @@ def _check_parts(path: Path) -> None:
         raise ValueError("its parts say that they are larger than the file")
 
 
-def check_tensors(path: Path, content: Mapping[str, Any], names: Iterable[str]) -> None:
-    for name in names:
-        value, dimensions = content.get(name), 1 if name.endswith("bias") else 2
-        if name in content and not (isinstance(value, Tensor) and value.ndim == dimensions):
+def check_tensors(path: Path, weights: Mapping[str, Any], dimensions: Mapping[str, int]) -> None:
+    """Refuse weights that are not whole tensors of so many dimensions, and those of other names.
+
+    A file may hold what a reader does not understand; leaving it out would change the network.
+
+    Raises:
+        CosetCircuitsError: there is such a weight.
+    """
+    unknown = [one_line(name) for name in weights if name not in dimensions]
+    if unknown:
+        raise CosetCircuitsError(
+            f"{path} also holds {', '.join(unknown[:4])}, which its format does not have; nothing "
+            "that a file holds is left out, since it may change what the network computes. Build "
+            "the network with GroupMLP.from_weights."
+        )
+    for name, value in weights.items():
+        if not (isinstance(value, Tensor) and value.ndim == dimensions[name]):
             kind = f"of shape {tuple(value.shape)}" if isinstance(value, Tensor) else "no tensor"
             raise CosetCircuitsError(
                 f"{path} holds something else than matrices where weights belong: {name} is {kind}."

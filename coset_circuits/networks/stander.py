@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.networks.file import (
     CheckpointFile,
@@ -9,6 +12,7 @@ from coset_circuits.networks.file import (
     halves,
     in_our_order,
     network_from,
+    one_line,
 )
 from coset_circuits.networks.model import GroupModel
 
@@ -24,9 +28,8 @@ class StanderMLP:
     expects = "model/lembed.weight, … (Stander et al.)"
 
     def read(self, file: CheckpointFile, order: str | None) -> GroupModel | None:
-        content, path = file.content, file.path
-        model = content.get("model") if isinstance(content, dict) else None
-        if not (isinstance(model, dict) and "lembed.weight" in model):
+        model, path = file.weights, file.path
+        if "lembed.weight" not in model:
             return None
         missing = set(_MATRICES) - set(model)
         if missing:
@@ -35,7 +38,7 @@ class StanderMLP:
                 f"{', '.join(sorted(missing))}; only one hidden layer over two embeddings can be "
                 "read."
             )
-        check_tensors(path, model, (*_MATRICES, *_BIASES))
+        check_tensors(path, model, {**dict.fromkeys(_MATRICES, 2), **dict.fromkeys(_BIASES, 1)})
         weights = {
             "W_E_left": model["lembed.weight"],
             "W_E_right": model["rembed.weight"],
@@ -49,11 +52,20 @@ class StanderMLP:
         folder = path.absolute().parent.name
         source = f"Stander et al. 2024, {folder}/{path.name}"
         label = folder or path.stem
-        provenance = {"source": source}
+        about = {"label": label, "provenance": {"source": source}, "act_fn": _act_fn(file.content)}
         return in_our_order(
             path,
             len(weights["W_E_left"]),
-            lambda group: network_from(group, weights, path, label=label, provenance=provenance),
+            lambda group: network_from(group, weights, path, **about),
             None,
             order,
         )
+
+
+def _act_fn(content: Any) -> str:
+    """The activation that the run's configuration names; ReLU where it names none."""
+    config = content.get("config") if isinstance(content, Mapping) else None
+    for part in (config, config.get("model") if isinstance(config, Mapping) else None):
+        if isinstance(part, Mapping) and "act_fn" in part:
+            return one_line(part["act_fn"]).lower()
+    return "relu"

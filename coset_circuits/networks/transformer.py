@@ -187,7 +187,6 @@ class GroupTransformer(GroupModel):
 
     @property
     def additive_share(self) -> float:
-        """The share of the pre-activations' variance, over neurons and pairs, that is additive."""
         return self._main_effects()[2] if self.given_left is None else 1.0
 
     def forward(self, pairs: Int[Tensor, "batch 2"]) -> Float[Tensor, "batch order"]:
@@ -216,9 +215,12 @@ class GroupTransformer(GroupModel):
         left, right, last = self._embedded()
         left_index, right_index = a, b
         if hooked and self._is_watched(self.hook_left_embed):
-            left, left_index = self.hook_left_embed(left[a]), torch.arange(len(a))
+            left, left_index = self.hook_left_embed(left[a]), torch.arange(len(a), device=a.device)
         if hooked and self._is_watched(self.hook_right_embed):
-            right, right_index = self.hook_right_embed(right[b]), torch.arange(len(b))
+            right, right_index = (
+                self.hook_right_embed(right[b]),
+                torch.arange(len(b), device=b.device),
+            )
         if last is None:
             last, last_index = right, right_index
         else:
@@ -344,6 +346,9 @@ class GroupTransformer(GroupModel):
         kept |= {"provenance": self.provenance, **changes}
         given = {name: value.clone() for name, value in weights.items() if name in names}
         return GroupTransformer(weights=given, **kept)  # type: ignore[arg-type]
+
+    def fingerprint(self) -> object:
+        return super().fingerprint(), self.tokens, self.attention
 
     def facts(self) -> dict[str, Any]:
         cfg = self.cfg

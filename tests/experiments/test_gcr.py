@@ -2,18 +2,17 @@
 
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from released import PEERS
 
 import coset_circuits as cc
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.networks import GroupMLP, cross_entropy, planted_coset, planted_gcr
 from coset_circuits.training import split, training_pairs
 
-PEERS = Path(__file__).parents[3] / "shared/peer_checkpoints/rep-theory-mech-interp"
 TABLES = ["left", "right", "unembed"]
 HIDDEN = ["hidden_left", "hidden_right", "hidden_product"]
 

@@ -4,11 +4,11 @@ import itertools
 import json
 import math
 from dataclasses import replace as changed
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from released import PEERS, needs_peers
 
 import coset_circuits as cc
 from coset_circuits.algorithms import Classes, RawWeights, Roles
@@ -22,11 +22,6 @@ from coset_circuits.experiments.resampling import mean_over, resample
 from coset_circuits.experiments.scrubbing import CONTROLS, scrub
 from coset_circuits.networks import GroupMLP, cross_entropy, planted_coset
 from coset_circuits.networks.transformer import GroupTransformer
-
-PEERS = Path(__file__).parents[3] / "shared/peer_checkpoints/rep-theory-mech-interp"
-needs_peers = pytest.mark.skipif(
-    not PEERS.is_dir(), reason=f"the networks of Chughtai et al. are not at {PEERS}"
-)
 
 S3 = cc.group("S3")
 

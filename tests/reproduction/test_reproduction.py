@@ -3,13 +3,13 @@
 import csv
 import json
 import math
-from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from released import PEERS
 
 import coset_circuits as cc
 from coset_circuits.experiments import INTERVENTIONS, commuting_fraction
@@ -22,7 +22,6 @@ from coset_circuits.reproduction.forming import _steps_to_show, null_concentrati
 from coset_circuits.reproduction.page import markdown, plain_text
 from coset_circuits.training import split
 
-PEERS = Path(__file__).parents[3] / "shared/peer_checkpoints/rep-theory-mech-interp"
 RECIPE = {"d_mlp": 48, "d_embed": 48, "fraction": 0.8, "learning_rate": 0.03, "max_steps": 1500}
 
 
