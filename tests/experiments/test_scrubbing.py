@@ -550,7 +550,7 @@ def test_a_relabelled_fit_that_explains_nothing_is_no_control_where_it_would_be_
 
 
 def test_a_fit_under_a_relabelled_group_does_not_survive(coset_network):
-    """It explains too little to be scrubbed; where that is allowed, the network does not survive."""
+    """It explains too little to be scrubbed; where that is allowed, the network fails."""
     circuit = cc.CosetAlgorithm().fit(coset_network)
     other = Bench.around(circuit).relabelled(circuit)
     assert scrub(other, "hook_pre", samples=2).scrubs[0].verdict == "uncovered"
