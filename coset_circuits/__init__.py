@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         gcr_evidence,
         interchange,
         measure,
-        neuron_groups,
+        neuron_sets,
         path_patching,
         scrub,
         substitution,
@@ -71,7 +71,7 @@ _NAMES = {
     "errors": "CosetCircuitsError",
     "experiments": (
         "EXPERIMENTS INTERVENTIONS Intervention ablation activation_patching attribution_patching "
-        "gcr_evidence interchange measure neuron_groups path_patching scrub substitution"
+        "gcr_evidence interchange measure neuron_sets path_patching scrub substitution"
     ),
     "groups": "FiniteGroup group",
     "networks": "GroupMLP load shipped",
@@ -110,7 +110,7 @@ __all__ = [
     "interchange",
     "load",
     "measure",
-    "neuron_groups",
+    "neuron_sets",
     "path_patching",
     "reproduce",
     "save",

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 import coset_circuits as cc
-from coset_circuits.experiments.neuron_sets import neuron_groups
+from coset_circuits.experiments.neuron_sets import neuron_sets
 
 
 def main(name: str = "s5", seed: int = 0) -> list[tuple[str, int, float, float, float]]:
@@ -24,7 +24,7 @@ def main(name: str = "s5", seed: int = 0) -> list[tuple[str, int, float, float, 
     circuit = cc.CosetAlgorithm().fit(network)
     cosets = circuit.classes("hook_left_pre")[0].left
     assert cosets is not None
-    groups = neuron_groups(circuit, by="hook_post")
+    groups = neuron_sets(circuit, by="hook_post")
     generator = torch.Generator().manual_seed(seed)
     pairs = group.pairs()
     base = network(pairs).detach()

@@ -33,10 +33,10 @@ from coset_circuits.experiments.blocks import Blocks, sample_blocks
 from coset_circuits.experiments.counterfactuals import source_pairs
 from coset_circuits.experiments.neuron_sets import (
     ALL,
-    Groups,
-    NeuronGroups,
-    as_groups,
-    neuron_groups,
+    Neurons,
+    NeuronSets,
+    as_neuron_sets,
+    neuron_sets,
 )
 from coset_circuits.experiments.patching import Progress
 from coset_circuits.experiments.splice import check_sites, run_on, scores
@@ -94,7 +94,7 @@ class Ablation:
 
 def ablation(
     network: GroupModel,
-    groups: Groups = None,
+    groups: Neurons = None,
     *,
     kind: Kind = "mean",
     site: str = "hook_post",
@@ -115,7 +115,7 @@ def ablation(
 
     Args:
         network: a network or a surrogate; a copy without the user's hooks is measured, in float64.
-        groups: a circuit (its roles), :func:`neuron_groups` of one, names with neurons, or None
+        groups: a circuit (its roles), :func:`neuron_sets` of one, names with neurons, or None
             for each neuron by itself. A group with all neurons is added.
         kind: what removed neurons hold: ``zero``, the ``mean`` over all pairs, or, ``resample``,
             what they hold for another pair, drawn by (seed, pair), one for all removed neurons.
@@ -198,7 +198,7 @@ def ablation_by_threshold(
         )
     values = torch.tensor(frame[column].to_numpy(dtype=np.float64))
     cuts = list(thresholds.concentrations if levels is None else levels)
-    groups = neuron_groups(circuit)
+    groups = neuron_sets(circuit)
     bench = _Bench(circuit.network, groups, kind, site, controls, pairs, seed, chunk, progress)
     plans = []
     for level in cuts:
@@ -222,7 +222,7 @@ def ablation_by_threshold(
 
 def completeness(
     network: GroupModel,
-    groups: Groups = None,
+    groups: Neurons = None,
     *,
     parts: int = 10,
     kind: Kind = "mean",
@@ -290,7 +290,7 @@ def completeness(
 
 def minimality(
     network: GroupModel,
-    groups: Groups = None,
+    groups: Neurons = None,
     *,
     kind: Kind = "mean",
     site: str = "hook_post",
@@ -357,7 +357,7 @@ class _Bench:
     def __init__(
         self,
         network: GroupModel,
-        groups: Groups,
+        groups: Neurons,
         kind: Kind,
         site: str,
         controls: int,
@@ -375,7 +375,7 @@ class _Bench:
         self.model = measured(network)
         self.kind, self.controls, self.seed, self.chunk = kind, controls, seed, chunk
         (self.site,) = check_sites(self.model, [site], NEURON_SITES)
-        self.neurons: NeuronGroups = as_groups(self.model, groups)
+        self.neurons: NeuronSets = as_neuron_sets(self.model, groups)
         self.blocks: Blocks = sample_blocks(self.model.group, pairs, seed)
         self.progress = progress
         self.mean = site_mean(self.model, self.site, chunk) if kind == "mean" else None

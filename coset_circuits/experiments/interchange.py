@@ -39,7 +39,7 @@ from coset_circuits.experiments.counterfactuals import (
     shuffled,
     source_pairs,
 )
-from coset_circuits.experiments.neuron_sets import ALL, DULL, Groups, NeuronGroups, as_groups
+from coset_circuits.experiments.neuron_sets import ALL, DULL, Neurons, NeuronSets, as_neuron_sets
 from coset_circuits.experiments.patching import Progress
 from coset_circuits.experiments.splice import Run, check_sites, run_on
 from coset_circuits.findings.intervals import ratio_interval
@@ -183,7 +183,7 @@ class Interchange:
 
 def interchange(
     circuit: Circuit,
-    groups: Groups = None,
+    groups: Neurons = None,
     *,
     sites: Sequence[str] | None = None,
     relabelled: Circuit | None = None,
@@ -225,7 +225,7 @@ def interchange(
         )
     network, surrogate = measured(circuit.network), measured(circuit.surrogate())
     chosen = check_sites(surrogate, sites, NEURON_SITES)
-    neurons = as_groups(network, circuit if groups is None else groups)
+    neurons = as_neuron_sets(network, circuit if groups is None else groups)
     notes: list[str] = []
     other, why = (relabelled, "") if relabelled is not None else _relabelled(circuit, seed)
     if other is None:
@@ -269,7 +269,7 @@ class _Plan:
     """Which variables are interchanged, and the rows of the result, in order."""
 
     sites: list[str]
-    neurons: NeuronGroups
+    neurons: NeuronSets
     controls: int
     seed: int
     has_relabelled: bool

@@ -26,7 +26,7 @@ DULL = {UNEXPLAINED: 1, NEGLIGIBLE: 2}
 
 
 @dataclass(frozen=True)
-class NeuronGroups:
+class NeuronSets:
     """Named sets of neurons.
 
     Attributes:
@@ -74,11 +74,11 @@ class NeuronGroups:
         return len(self.members)
 
 
-Groups = NeuronGroups | Circuit | Mapping[str, Sequence[int]] | None
+Neurons = NeuronSets | Circuit | Mapping[str, Sequence[int]] | None
 """What a sweep takes: groups, a circuit (its roles), names with neurons, or None (each neuron)."""
 
 
-def neuron_groups(circuit: Circuit, by: str | Sequence[str] = "role") -> NeuronGroups:
+def neuron_sets(circuit: Circuit, by: str | Sequence[str] = "role") -> NeuronSets:
     """A circuit's neurons by what it says of them.
 
     Args:
@@ -105,7 +105,7 @@ def neuron_groups(circuit: Circuit, by: str | Sequence[str] = "role") -> NeuronG
         found = dict(
             sorted(found.items(), key=lambda item: (DULL.get(item[0], 0), -len(item[1]), item[0]))
         )
-    return NeuronGroups(
+    return NeuronSets(
         " · ".join(columns),
         {name: torch.tensor(members) for name, members in found.items()},
         torch.tensor([role == NEGLIGIBLE for role in names]),
@@ -149,7 +149,7 @@ def _shared_labels(circuit: Circuit, site: str | Sequence[str]) -> list[str]:
     return labels
 
 
-def as_groups(model: GroupModel, groups: Groups) -> NeuronGroups:
+def as_neuron_sets(model: GroupModel, groups: Neurons) -> NeuronSets:
     """What a sweep was given, as groups of this model's neurons.
 
     Raises:
@@ -157,8 +157,8 @@ def as_groups(model: GroupModel, groups: Groups) -> NeuronGroups:
     """
     width = model.left_table.shape[1]
     if isinstance(groups, Circuit):
-        groups = neuron_groups(groups)
-    if not isinstance(groups, NeuronGroups):
+        groups = neuron_sets(groups)
+    if not isinstance(groups, NeuronSets):
         groups = _named(groups, width)
     if groups.width != width:
         raise CosetCircuitsError(
@@ -168,13 +168,13 @@ def as_groups(model: GroupModel, groups: Groups) -> NeuronGroups:
     return groups
 
 
-def _named(groups: Mapping[str, Sequence[int]] | None, width: int) -> NeuronGroups:
+def _named(groups: Mapping[str, Sequence[int]] | None, width: int) -> NeuronSets:
     nothing = torch.zeros(width, dtype=torch.bool)
     if groups is None:
-        return NeuronGroups("neuron", {str(j): torch.tensor([j]) for j in range(width)}, nothing)
+        return NeuronSets("neuron", {str(j): torch.tensor([j]) for j in range(width)}, nothing)
     if not isinstance(groups, Mapping):
         raise CosetCircuitsError(
-            f"The groups are {type(groups).__name__}; give a circuit, neuron_groups(circuit, …), "
+            f"The groups are {type(groups).__name__}; give a circuit, neuron_sets(circuit, …), "
             "a dictionary of names with lists of neurons, or None for each neuron by itself."
         )
     if ALL in groups:
@@ -182,7 +182,7 @@ def _named(groups: Mapping[str, Sequence[int]] | None, width: int) -> NeuronGrou
             f"A group is called {ALL!r}, which every table has for all neurons; call it otherwise."
         )
     members = {str(name): _checked(str(name), chosen, width) for name, chosen in groups.items()}
-    return NeuronGroups("group", members, nothing)
+    return NeuronSets("group", members, nothing)
 
 
 def _checked(name: str, chosen: Sequence[int], width: int) -> Int[Tensor, "_"]:

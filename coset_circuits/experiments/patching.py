@@ -27,7 +27,7 @@ from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.experiments.bench import measured
 from coset_circuits.experiments.blocks import Blocks, sample_blocks
 from coset_circuits.experiments.counterfactuals import SIDES, Side, corrupted
-from coset_circuits.experiments.neuron_sets import ALL, Groups, NeuronGroups, as_groups
+from coset_circuits.experiments.neuron_sets import ALL, Neurons, NeuronSets, as_neuron_sets
 from coset_circuits.experiments.splice import (
     METRICS,
     NEURON_SITES,
@@ -242,7 +242,7 @@ class Patching:
 
 def activation_patching(
     network: GroupModel,
-    groups: Groups = None,
+    groups: Neurons = None,
     *,
     sites: Sequence[str] | None = None,
     corrupt: Side = "both",
@@ -259,7 +259,7 @@ def activation_patching(
     Args:
         network: a network or a surrogate, whose own prediction of the sweep this gives. A copy
             without the user's hooks is measured, in float64.
-        groups: a circuit (its roles), :func:`neuron_groups` of one, names with neurons, or None
+        groups: a circuit (its roles), :func:`neuron_sets` of one, names with neurons, or None
             for each neuron by itself.
         sites: which; by default all at which the model is not silent.
         corrupt: whether the corrupted pair differs in the ``left`` element, the ``right`` one or
@@ -287,7 +287,7 @@ def activation_patching(
 
 def attribution_patching(
     network: GroupModel,
-    groups: Groups = None,
+    groups: Neurons = None,
     *,
     sites: Sequence[str] | None = None,
     corrupt: Side = "both",
@@ -322,7 +322,7 @@ def attribution_patching(
 
 def path_patching(
     network: GroupModel,
-    groups: Groups = None,
+    groups: Neurons = None,
     *,
     senders: Sequence[Side] = ("left", "right"),
     halves: Sequence[str] = HALVES,
@@ -483,7 +483,7 @@ class _Sweep:
     def __init__(
         self,
         network: GroupModel,
-        groups: Groups,
+        groups: Neurons,
         metrics: Sequence[str],
         corrupt: Side,
         direction: Direction,
@@ -496,7 +496,7 @@ class _Sweep:
         if controls < 0:
             raise CosetCircuitsError(f"{controls} controls were asked for; give 0 or more.")
         self.model = measured(network)
-        self.neurons: NeuronGroups = as_groups(self.model, groups)
+        self.neurons: NeuronSets = as_neuron_sets(self.model, groups)
         self.metrics = tuple(m for m in METRICS if m in metrics)
         self.corrupt: Side = corrupt
         self.direction, self.controls, self.seed = direction, controls, seed

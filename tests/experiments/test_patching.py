@@ -15,7 +15,7 @@ from coset_circuits import CosetAlgorithm, CosetCircuitsError, GroupMLP, IrrepAl
 from coset_circuits.experiments.bench import measured
 from coset_circuits.experiments.blocks import sample_blocks
 from coset_circuits.experiments.counterfactuals import corrupted, source_pairs
-from coset_circuits.experiments.neuron_sets import ALL, as_groups, neuron_groups
+from coset_circuits.experiments.neuron_sets import ALL, as_neuron_sets, neuron_sets
 from coset_circuits.experiments.patching import (
     activation_patching,
     attribution_patching,
@@ -455,7 +455,7 @@ def test_a_surrogate_that_cancels_the_linear_half_has_no_single_paths(coset_netw
 def test_a_surrogate_predicts_its_own_sweep(coset_network):
     """Of a network that is what the hypothesis says, exactly."""
     circuit = CosetAlgorithm().fit(coset_network)
-    groups = {name: x.tolist() for name, x in list(neuron_groups(circuit, "hook_post"))[:4]}
+    groups = {name: x.tolist() for name, x in list(neuron_sets(circuit, "hook_post"))[:4]}
     options = {"sites": NEURON_SITES, "controls": 1, "metrics": ("loss", "logit_difference")}
     own = activation_patching(coset_network, groups, **options)
     predicted = activation_patching(circuit.surrogate(), groups, **options)
@@ -535,7 +535,7 @@ def test_controls_are_groups_of_equal_size_that_matter_as_much(coset_network):
         right_table=coset_network.right_table,
         W_U=unembed,
     )
-    groups = neuron_groups(CosetAlgorithm().fit(network))
+    groups = neuron_sets(CosetAlgorithm().fit(network))
     assert [(name, len(members)) for name, members in groups] == [("C2", 100), ("negligible", 44)]
     mixed = torch.tensor([0, 1, 50, 60, 70])
     draws = [groups.random(mixed, 0, draw) for draw in range(20)]
@@ -554,7 +554,7 @@ def test_controls_are_groups_of_equal_size_that_matter_as_much(coset_network):
 
 
 def test_controls_by_hand(untrained):
-    groups = as_groups(untrained, {"g": [0, 1, 2]})
+    groups = as_neuron_sets(untrained, {"g": [0, 1, 2]})
     found = activation_patching(untrained, {"g": [0, 1, 2]}, controls=4)
     named = {str(d): groups.random(groups.members["g"], 0, d).tolist() for d in range(4)}
     drawn = activation_patching(untrained, named, controls=0)
@@ -569,15 +569,15 @@ def test_controls_by_hand(untrained):
 
 def test_groups_by_what_a_circuit_says(coset_network):
     circuit = CosetAlgorithm().fit(coset_network)
-    assert list(neuron_groups(circuit).members) == ["C2"]
-    assert len(neuron_groups(circuit, "neuron")) == 144
-    shared = neuron_groups(circuit, "hook_post")
+    assert list(neuron_sets(circuit).members) == ["C2"]
+    assert len(neuron_sets(circuit, "neuron")) == 144
+    shared = neuron_sets(circuit, "hook_post")
     # Six conjugates of ⟨(1 2)⟩ with twelve cosets each, two neurons ±t to a coset.
     assert len(shared) == 72 and {len(members) for _, members in shared} == {2}
     for _, members in shared:
         left = coset_network.left_table[:, members]
         torch.testing.assert_close(left[:, 0], -left[:, 1])
-    both = neuron_groups(circuit, ["role", "conjugator"])
+    both = neuron_sets(circuit, ["role", "conjugator"])
     frame = circuit.roles.to_dataframe()
     for name, members in both:
         assert {f"C2 · {x}" for x in frame["conjugator"].iloc[members.tolist()]} == {name}
@@ -594,15 +594,15 @@ def test_groups_that_make_no_sense(coset_network, gcr_network, unchecked):
         ([0, 1], "The groups are list; give a circuit"),
     ):
         with pytest.raises(CosetCircuitsError, match=said):
-            as_groups(coset_network, groups)
+            as_neuron_sets(coset_network, groups)
     with pytest.raises(CosetCircuitsError, match=r"no column 'sort'.*role, subgroup, conjugator"):
-        neuron_groups(circuit, "sort")
+        neuron_sets(circuit, "sort")
     with pytest.raises(CosetCircuitsError, match="fvu_left of coset holds measurements"):
-        neuron_groups(circuit, "fvu_left")
+        neuron_sets(circuit, "fvu_left")
     with pytest.raises(CosetCircuitsError, match="no neurons that share a donor at hook_left_pre"):
-        neuron_groups(circuit, "hook_left_pre")
+        neuron_sets(circuit, "hook_left_pre")
     with pytest.raises(CosetCircuitsError, match=r"of 144 neurons, .* has 54"):
-        activation_patching(gcr_network, neuron_groups(circuit))
+        activation_patching(gcr_network, neuron_sets(circuit))
 
 
 def test_arguments_that_make_no_sense(untrained, unchecked):
