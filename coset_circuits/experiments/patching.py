@@ -1,4 +1,4 @@
-"""Activation, path and attribution patching, swept over sites, neurons and groups of neurons.
+"""Activation, path and attribution patching, swept over sites, neurons and neuron sets.
 
 Every pair (a, b) is *clean*; its *corrupted* partner has another left element, another right one,
 or both, and so another product. A patch runs one of the two with some activations of the other, and
@@ -11,39 +11,41 @@ and ``blocks.N.*``, and ``attribution_patching`` a residual stream; a group netw
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from importlib.metadata import version
-from typing import Any, Literal
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
+from itertools import product
+from typing import Any, ClassVar, Literal
 
-import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from coset_circuits.algorithms import Circuit
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.experiments.bench import measured
-from coset_circuits.experiments.blocks import Blocks, sample_blocks
+from coset_circuits.experiments.bench import Bench
+from coset_circuits.experiments.blocks import sample_blocks
 from coset_circuits.experiments.counterfactuals import SIDES, Side, corrupted
+from coset_circuits.experiments.experiment import OfEachHypothesis
 from coset_circuits.experiments.neuron_sets import ALL, Neurons, NeuronSets, as_neuron_sets
+from coset_circuits.experiments.patching_result import Patching
 from coset_circuits.experiments.splice import (
+    DIFFERENCE,
     METRICS,
-    NEURON_SITES,
     AdditiveRun,
     Run,
     check_sites,
     difference,
-    is_additive,
+    first_order,
     run_on,
     scores,
 )
-from coset_circuits.findings.intervals import ratio_interval
 from coset_circuits.networks.model import GroupModel
+from coset_circuits.progress import Progress
 
 Direction = Literal["denoise", "noise"]
-Progress = Callable[[str, int, int], None]
 
 HALVES = ("whole", "even", "odd")
 """What of a neuron's activation a path runs through: (f(t) + f(−t))/2 is even, the rest odd. Of
@@ -52,249 +54,297 @@ ReLU the odd half is t/2, the linear half."""
 RECEIVERS = ("logits", "own", "other")
 """Where a path ends: at all logits, at that of the clean answer, or at that of the corrupted."""
 
-_DIFFERENCE = "logit_difference"
+Key = tuple[str, ...]
+"""Where a patch is put: a site, or a path's sender, half and receiver."""
+
+Patch = Callable[[Key, Tensor | None, bool], Tensor]
+"""The logits after a patch of some neurons, or (None) of all; of the two answers only if asked."""
 
 
 @dataclass(frozen=True)
-class Patching:
-    """A sweep of patches, one cell a patch, beside random groups of equal size.
+class Sweep(OfEachHypothesis):
+    """The options that all sweeps of patches share.
 
     Attributes:
-        network: whose; ``method``: which sweep; ``measured_on``: how many pairs.
-        corrupt: which elements the corrupted pair changes.
+        neurons: a circuit (its roles), :func:`neuron_sets` of one, names with neurons, or None for
+            each neuron by itself (in a comparison, for the roles of each hypothesis).
+        corrupt: whether the corrupted pair differs in the ``left`` element, the ``right`` one or
+            in ``both``. Which elements is drawn, keyed by (seed, pair).
         direction: ``denoise`` patches the clean run's values into the corrupted run (are they
             enough?), ``noise`` the corrupted run's into the clean run (are they needed?).
-        axes: the columns of ``cells`` that name a patch.
-        cells: one row a patch: its axes and how many ``neurons`` it has.
-        metrics: of :data:`~coset_circuits.experiments.splice.METRICS`; the own answer is always the
-            clean pair's, the other one the corrupted pair's.
-        values: each metric after each patch, a mean over the pairs of each left element.
-        base, source: the same for the run that is patched and the run patched from, unpatched.
-        controls: each metric, a mean over all pairs, for random groups of neurons of equal size.
-        attributed: the change of the logit difference as attribution patching has it.
+        metrics: see :data:`METRICS`. ``("logit_difference",)`` alone needs two logits a pair and
+            is an order of magnitude faster.
+        controls: how many random neuron sets of each size.
+        chunk: about how many pairs are run at a time; it changes nothing but memory, of which
+            about 100·chunk·order bytes are needed.
+
+    Raises:
+        CosetCircuitsError: an option that makes no sense.
     """
 
-    network: str
-    method: str
-    measured_on: str
-    corrupt: str
-    direction: str
-    axes: tuple[str, ...]
-    cells: pd.DataFrame
-    metrics: tuple[str, ...]
-    values: Float[Tensor, "metrics cells blocks"]
-    base: Float[Tensor, "metrics blocks"]
-    source: Float[Tensor, "metrics blocks"]
-    controls: Float[Tensor, "metrics cells draws"]
-    attributed: Float[Tensor, "cells"] | None
-    seed: int
+    neurons: Neurons = None
+    corrupt: Side = "both"
+    direction: Direction = "denoise"
+    metrics: Sequence[str] = METRICS
+    controls: int = 5
+    chunk: int = 2_000
 
-    def recovery(self, metric: str = _DIFFERENCE) -> Float[Tensor, "cells"]:
-        """(patched − base) / (source − base), of means over all pairs.
+    axes: ClassVar[tuple[str, ...]]
+    is_first_order: ClassVar[bool] = False
 
-        How far a patch goes from the run that is patched to the run patched from: 0 is nothing, 1
-        all the way. A ratio of means, not the mean of ratios: single pairs whose two runs hardly
-        differ would decide that.
-        """
-        m = self._metric(metric)
-        return self._share(self.values[m].mean(1), m)
+    def __post_init__(self) -> None:
+        _check_choice("metric", self.metrics, METRICS)
+        _check_choice("direction", [self.direction], ("denoise", "noise"))
+        if self.controls < 0:
+            raise CosetCircuitsError(f"{self.controls} controls were asked for; give 0 or more.")
 
-    def interval(
-        self, metric: str = _DIFFERENCE
-    ) -> tuple[Float[Tensor, "cells"], Float[Tensor, "cells"]]:
-        """95% bootstrap interval of the recovery, over left elements (pairs that share one are not
-        independent). It tells how sure the figure is of *this* network, not of others.
-        """
-        m = self._metric(metric)
-        whole = (self.source[m] - self.base[m]).expand_as(self.values[m])
-        return ratio_interval(self.values[m] - self.base[m], whole, self.seed)
+    @abstractmethod
+    def keys(self, model: GroupModel) -> list[Key]:
+        """Where patches are put, a value for each of the axes."""
 
-    def to_dataframe(self, metric: str = _DIFFERENCE) -> pd.DataFrame:
-        """One row a patch: every metric, then the recovery of one with its interval and control.
+    def takes_neurons(self, model: GroupModel, key: Key) -> bool:
+        """Whether single neurons can be patched there."""
+        return True
 
-        ``control`` is the mean recovery of random groups of equal size (and as many negligible
-        neurons), from ``control_low`` to ``control_high`` the least to the greatest of the draws;
-        ``attributed`` is the recovery as attribution patching has it.
+    @abstractmethod
+    def patch(self, base: Run, source: Run, answers: Int[Tensor, "batch 2"]) -> Patch:
+        """How one run is patched with values of another."""
+
+    def of(self, circuit: Circuit, bench: Bench) -> Patching:
+        """Patch the network, by default in the neuron sets that the circuit's roles name."""
+        return replace(self, neurons=circuit if self.neurons is None else self.neurons).on(bench)
+
+    @torch.no_grad()
+    def on(self, bench: Bench) -> Patching:
+        """Patch the bench's network.
 
         Raises:
-            CosetCircuitsError: the metric was not measured.
+            CosetCircuitsError: a site or neurons that the network does not have, or no pairs.
         """
-        m = self._metric(metric)
-        frame = self.cells.copy()
-        for name, values in zip(self.metrics, self.values.mean(2), strict=True):
-            frame[name] = values.numpy()
-        frame["recovery"] = self.recovery(metric).numpy()
-        frame["low"], frame["high"] = (bound.numpy() for bound in self.interval(metric))
-        if self.controls.shape[2]:
-            drawn = self._share(self.controls[m], m)
-            frame["control"] = drawn.mean(1).numpy()
-            frame["control_low"] = drawn.amin(1).numpy()
-            frame["control_high"] = drawn.amax(1).numpy()
-        if self.attributed is not None and metric == _DIFFERENCE:
-            whole = (self.source[m] - self.base[m]).mean()
-            frame["attributed"] = (self.attributed / whole).numpy()
-        return frame
-
-    def table(self, metric: str = _DIFFERENCE) -> pd.DataFrame:
-        """The recovery with one row a group and one column for each of the other axes' values."""
-        frame = self.cells.assign(recovery=self.recovery(metric).numpy())
-        others = [axis for axis in self.axes if axis != "group"]
-        columns = frame[others].agg(" · ".join, axis=1)
-        wide = frame.assign(column=columns).pivot(
-            index="group", columns="column", values="recovery"
-        )
-        wide = wide.loc[list(dict.fromkeys(frame["group"])), list(dict.fromkeys(columns))]
-        return wide.rename_axis(index=None, columns=None)
-
-    def attribution_error(self) -> pd.DataFrame:
-        """How far attribution patching is from the patches it stands for, site by site.
-
-        Over the groups (not the whole site): ``correlation`` of the two recoveries (NaN where one
-        does not vary), the worst error, and the largest recovery to read it against.
-
-        Raises:
-            CosetCircuitsError: the sweep has no attribution to compare.
-        """
-        if self.attributed is None:
-            raise CosetCircuitsError(
-                f"This {self.method} has no attribution beside it; take it from "
-                "activation_patching with the metric logit_difference."
-            )
-        frame = self.to_dataframe()
-        groups, sites = frame["group"].to_numpy(), frame["site"].to_numpy()
-        recovery, attributed = frame["recovery"].to_numpy(), frame["attributed"].to_numpy()
-        rows = []
-        for site in dict.fromkeys(sites):
-            here = np.flatnonzero((sites == site) & (groups != ALL))
-            if not len(here):
+        model, seed, method = bench.network, bench.seed, self.id.replace("_", " ")
+        sets, keys = as_neuron_sets(model, self.neurons), self.keys(model)
+        metrics = tuple(metric for metric in METRICS if metric in self.metrics)
+        answers_only = metrics == (DIFFERENCE,)
+        cells, patches, drawn = self._plan(model, keys, sets, seed)
+        blocks, order = sample_blocks(model.group, bench.pairs, seed), model.group.order
+        values = torch.zeros(len(metrics), len(patches), order, dtype=torch.float64)
+        base, source = torch.zeros(2, len(metrics), order, dtype=torch.float64)
+        shares: dict[str, Tensor] = {}
+        sites = [key[0] for key in keys] if "site" in self.axes and DIFFERENCE in metrics else []
+        for part, clean in blocks.chunks(self.chunk):
+            bench.progress(method, part.start, order)
+            other = corrupted(model.group, clean, self.corrupt, seed)
+            own, rival = (model.group.products(x).to(model.device) for x in (clean, other))
+            answers = torch.stack([own, rival], 1)
+            ends = (other, clean) if self.direction == "denoise" else (clean, other)
+            one, two = (run_on(model, pairs) for pairs in ends)
+            score = partial(scores, own=own, other=rival, base=one.logits, metrics=metrics)
+            base[:, part], source[:, part] = (blocks.means(score(x.logits)) for x in (one, two))
+            for site, share in first_order(one, two, sites, answers).items():
+                # One place for all chunks: many small results would scatter over the heap.
+                empty = torch.zeros(share.shape[1], order, dtype=torch.float64)
+                shares.setdefault(site, empty)[:, part] = blocks.means(share.T).cpu()
+            if self.is_first_order:
                 continue
-            exact, approximate = recovery[here], attributed[here]
-            varies = min(np.ptp(exact), np.ptp(approximate)) > 1e-12
-            rows.append(
-                {
-                    "site": site,
-                    "groups": len(here),
-                    "correlation": np.corrcoef(exact, approximate)[0, 1] if varies else np.nan,
-                    "worst_error": float(np.abs(exact - approximate).max()),
-                    "largest_recovery": float(np.abs(exact).max()),
-                    "sum_exact": float(exact.sum()),
-                    "sum_attributed": float(approximate.sum()),
-                }
-            )
-        return pd.DataFrame(rows)
+            patched = self.patch(one, two, answers)
+            for i, (key, neurons) in enumerate(patches):
+                logits = patched(key, neurons, answers_only)
+                scored = difference(logits)[None].cpu() if answers_only else score(logits)
+                values[:, i, part] = blocks.means(scored)
+        changes = [
+            (shares[site] if neurons is None else shares[site][neurons]).sum(0)
+            for (site, *_), neurons in patches
+            if sites
+        ]
+        if self.is_first_order:
+            values = base[:, None] + torch.stack(changes)
+        return Patching(
+            network=model.label,
+            method=method,
+            measured_on=blocks.source,
+            corrupt=self.corrupt,
+            direction=self.direction,
+            axes=(*self.axes, "neuron_set"),
+            cells=cells,
+            metrics=metrics,
+            values=values[:, : len(cells)],
+            base=base,
+            source=source,
+            controls=values.mean(2)[:, drawn].masked_fill(drawn < 0, torch.nan),
+            attributed=torch.stack([change.mean() for change in changes[: len(cells)]])
+            if sites and not self.is_first_order
+            else None,
+            seed=seed,
+        )
 
-    def to_transformer_lens(self) -> Any:
-        """The sweep as TransformerLens's ``PatchingResult``; its examples are our left elements.
-
-        It brings ``effect``, ``stderr``, ``bootstrap_ci`` and ``permutation_pvalue``.
-
-        Raises:
-            CosetCircuitsError: TransformerLens is older than 4.2, which brought that class.
+    def _plan(
+        self, model: GroupModel, keys: Sequence[Key], sets: NeuronSets, seed: int
+    ) -> tuple[pd.DataFrame, list[tuple[Key, Tensor | None]], Int[Tensor, "cells draws"]]:
+        """The cells, all patches (the cells', then those of random neuron sets), and which of them
+        are each cell's controls: cells of equal size share them, a whole site has none (−1).
         """
-        try:
-            from transformer_lens.patching import PatchingResult
-        except ImportError as error:
-            raise CosetCircuitsError(
-                f"TransformerLens {version('transformer-lens')} has no PatchingResult, 4.2 brought "
-                "it. Run: pip install 'transformer-lens>=4.2,<5'."
-            ) from error
-        return PatchingResult(
-            values=self.values,
-            axis_names=[],
-            index_df=self.cells,
-            metric_names=list(self.metrics),
-            reduced=False,
-            baseline=self.base,
-            has_metric_axis=True,
-        )
+        rows, patches = [], []
+        for key in keys:
+            for name, members in [(ALL, None), *(sets if self.takes_neurons(model, key) else ())]:
+                size = sets.width if members is None else len(members)
+                place = dict(zip(self.axes, key, strict=True))
+                rows.append({**place, "neuron_set": name, "neurons": size})
+                patches.append((key, members))
+        controls = torch.full((len(rows), self.controls), -1)
+        drawn: dict[tuple[Key, tuple[int, int]], Tensor] = {}
+        for i, (key, members) in enumerate(patches[: len(rows)]):
+            if members is None:
+                continue
+            same_size = key, sets.signature(members)
+            if same_size not in drawn:
+                drawn[same_size] = torch.arange(self.controls) + len(patches)
+                patches += [(key, sets.random(members, seed, d)) for d in range(self.controls)]
+            controls[i] = drawn[same_size]
+        return pd.DataFrame(rows), patches, controls
 
-    def _metric(self, metric: str) -> int:
-        if metric not in self.metrics:
+
+@dataclass(frozen=True)
+class ActivationPatching(Sweep):
+    """The experiment; see :func:`activation_patching`.
+
+    Attributes:
+        sites: which sites are patched; by default all at which the model is not silent.
+    """
+
+    sites: Sequence[str] | None = None
+
+    id: ClassVar[str] = "activation_patching"
+    axes: ClassVar[tuple[str, ...]] = ("site",)
+
+    def keys(self, model: GroupModel) -> list[Key]:
+        return [(site,) for site in check_sites(model, self.sites)]
+
+    def takes_neurons(self, model: GroupModel, key: Key) -> bool:
+        return model.sites[key[0]].per_neuron
+
+    def patch(self, base: Run, source: Run, answers: Int[Tensor, "batch 2"]) -> Patch:
+        def put(key: Key, neurons: Tensor | None, answers_only: bool) -> Tensor:
+            values = source.values[key[0]]
+            values = values if neurons is None else values[:, neurons]
+            return base.put(key[0], neurons, values, answers if answers_only else None)
+
+        return put
+
+
+@dataclass(frozen=True)
+class AttributionPatching(ActivationPatching):
+    """The experiment; see :func:`attribution_patching`. Its metric is the logit difference."""
+
+    metrics: Sequence[str] = field(default=(DIFFERENCE,), init=False)
+
+    id: ClassVar[str] = "attribution_patching"
+    is_first_order: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class PathPatching(Sweep):
+    """The experiment; see :func:`path_patching`.
+
+    Attributes:
+        senders: the input that a path comes from: ``left``, ``right``, or ``both`` together.
+        halves: what of the activation it runs through; see :data:`HALVES`.
+        receivers: where it ends; see :data:`RECEIVERS`.
+    """
+
+    senders: Sequence[Side] = ("left", "right")
+    halves: Sequence[str] = HALVES
+    receivers: Sequence[str] = ("logits",)
+
+    id: ClassVar[str] = "path_patching"
+    axes: ClassVar[tuple[str, ...]] = ("sender", "half", "receiver")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_choice("sender", self.senders, SIDES)
+        _check_choice("half", self.halves, HALVES)
+        _check_choice("receiver", self.receivers, RECEIVERS)
+
+    def keys(self, model: GroupModel) -> list[Key]:
+        if not model.is_additive:
             raise CosetCircuitsError(
-                f"{metric!r} was not measured; this sweep has {', '.join(self.metrics)}."
+                f"The neurons of {model.label} do not simply add up in the logits, so that it "
+                "has no single paths; patch the network, or a surrogate without the claim even."
             )
-        return self.metrics.index(metric)
+        return list(dict.fromkeys(product(self.senders, self.halves, self.receivers)))
 
-    def _share(self, values: Tensor, m: int) -> Tensor:
-        base, source = self.base[m].mean(), self.source[m].mean()
-        return (values - base) / (source - base)
+    def patch(self, base: Run, source: Run, answers: Int[Tensor, "batch 2"]) -> Patch:
+        assert isinstance(base, AdditiveRun) and isinstance(source, AdditiveRun)
 
-    def __str__(self) -> str:
-        return f"{self._title}\n{self.to_dataframe(self._shown).to_string(index=False)}"
+        @cache
+        def change(sender: str, half: str) -> Tensor:
+            """By how much activations change along the path, whichever receiver it ends at."""
+            left = (base if sender == "right" else source).neurons["hook_left_pre"]
+            right = (base if sender == "left" else source).neurons["hook_right_pre"]
+            after, before = (
+                _half(base.model, pre, half) for pre in (left + right, base.neurons["hook_pre"])
+            )
+            return after - before
 
-    def __repr__(self) -> str:
-        return f"Patching({self._title}: {len(self.cells)} patches)"
+        def put(key: Key, neurons: Tensor | None, answers_only: bool) -> Tensor:
+            changed, outputs = change(*key[:2]), answers if answers_only else None
+            changed = changed if neurons is None else changed[:, neurons]
+            logits = base.updated(neurons, changed, outputs)
+            if key[2] == "logits":
+                return logits
+            column = torch.full_like(answers[:, :1], RECEIVERS.index(key[2]) - 1)
+            column = column if answers_only else answers.gather(1, column)
+            unchanged = base.logits.gather(1, answers) if answers_only else base.logits
+            return unchanged.scatter(1, column, logits.gather(1, column))
 
-    def _repr_html_(self) -> str:
-        return f"<p>{self._title}</p>{self.to_dataframe(self._shown).to_html(index=False)}"
+        return put
 
-    @property
-    def _shown(self) -> str:
-        return _DIFFERENCE if _DIFFERENCE in self.metrics else self.metrics[0]
 
-    @property
-    def _title(self) -> str:
-        return (
-            f"{self.method} of {self.network}, {self.corrupt} corrupted, {self.direction}, "
-            f"{self.measured_on}, seed {self.seed}"
-        )
+def _half(
+    model: GroupModel, pre: Float[Tensor, "batch d_mlp"], half: str
+) -> Float[Tensor, "batch d_mlp"]:
+    post = model.activate(pre)
+    if half == "whole":
+        return post
+    even = (post + model.activate(-pre)) / 2
+    return even if half == "even" else post - even
 
 
 def activation_patching(
     network: GroupModel,
-    groups: Neurons = None,
+    neurons: Neurons = None,
     *,
-    sites: Sequence[str] | None = None,
-    corrupt: Side = "both",
-    direction: Direction = "denoise",
-    metrics: Sequence[str] = METRICS,
-    controls: int = 5,
     pairs: int | None = None,
     seed: int = 0,
-    chunk: int = 2_000,
     progress: Progress | None = None,
+    **options: Any,
 ) -> Patching:
-    """Patch every site as a whole and, where a site has neurons, every group of them.
+    """Patch every site as a whole and, where a site has neurons, every neuron set.
 
     Args:
         network: a network or a surrogate, whose own prediction of the sweep this gives. A copy
             without the user's hooks is measured, in float64.
-        groups: a circuit (its roles), :func:`neuron_sets` of one, names with neurons, or None
-            for each neuron by itself.
-        sites: which; by default all at which the model is not silent.
-        corrupt: whether the corrupted pair differs in the ``left`` element, the ``right`` one or
-            in ``both``. Which elements is drawn, keyed by (seed, pair).
-        direction: see :class:`Patching`.
-        metrics: see :data:`METRICS`. ``("logit_difference",)`` alone needs two logits a pair and
-            is an order of magnitude faster.
-        controls: how many random groups of each size.
+        neurons: and ``options``: the attributes of :class:`Sweep`, and ``sites``, which are
+            patched; by default all at which the model is not silent.
         pairs: how many clean pairs; all of them unless the group has more than 60,000, then some
             10,000. The same number of right elements is taken for every left one.
-        seed: of the corruption, the random groups, the sample and the bootstrap.
-        chunk: about how many pairs are run at a time; it changes nothing but memory, of which
-            about 100·chunk·order bytes are needed.
+        seed: of the corruption, the random neuron sets, the sample and the bootstrap.
         progress: called with (what is being done, steps done, steps in all).
 
     Raises:
-        CosetCircuitsError: a site, metric, group, side or number that makes no sense.
+        CosetCircuitsError: a site, metric, neuron set, side or number that makes no sense.
     """
-    sweep = _Sweep(network, groups, metrics, corrupt, direction, controls, pairs, seed)
-    chosen = check_sites(sweep.model, sites)
-    cells = list(sweep.cells([(site,) for site in chosen], lambda key: key[0] in NEURON_SITES))
-    attribution = _Attribution(sweep, chosen) if _DIFFERENCE in sweep.metrics else None
-    return sweep.run("activation patching", ("site",), cells, _Sites, chunk, progress, attribution)
+    bench = Bench.around(network, pairs=pairs, seed=seed, progress=progress)
+    return ActivationPatching(neurons, **options).on(bench)
 
 
 def attribution_patching(
     network: GroupModel,
-    groups: Neurons = None,
+    neurons: Neurons = None,
     *,
-    sites: Sequence[str] | None = None,
-    corrupt: Side = "both",
-    direction: Direction = "denoise",
     pairs: int | None = None,
     seed: int = 0,
-    chunk: int = 2_000,
+    progress: Progress | None = None,
+    **options: Any,
 ) -> Patching:
     """Activation patching to first order: gradient times difference (Nanda 2023).
 
@@ -302,39 +352,23 @@ def attribution_patching(
     neurons is the sum of its neurons' shares. One forward and one backward pass whatever the number
     of patches. Exact at ``hook_post`` and ``hook_logits``, where the logit difference is linear;
     before the activation function it is wrong by whatever that bends
-    (:meth:`Patching.attribution_error`). Of any ReLU network whose pre-activations have mean nought
+    (:meth:`Patching.attribution_error`). Of any ReLU network whose pre-activations have mean zero
     and whose two runs are independent it finds half of the whole there: gradient times what goes is
     the base's own logits (Euler), and gradient times what comes is a function of a' plus one of b',
-    which favours no product. Arguments as in :func:`activation_patching`.
+    which favours no product. Arguments as in :func:`activation_patching`, without ``metrics``.
     """
-    sweep = _Sweep(network, groups, (_DIFFERENCE,), corrupt, direction, 0, pairs, seed)
-    chosen = check_sites(sweep.model, sites)
-    cells = list(sweep.cells([(site,) for site in chosen], lambda key: key[0] in NEURON_SITES))
-    attribution = _Attribution(sweep, chosen)
-    whole = sweep.run(
-        "attribution patching", ("site",), cells, _Untouched, chunk, None, attribution
-    )
-    # Every patch so far left the run as it was; what it would do is added here.
-    changes = torch.stack([attribution.change(cell) for cell in cells])
-    values = whole.values + changes[None]
-    return Patching(**{**vars(whole), "values": values, "attributed": None})
+    bench = Bench.around(network, pairs=pairs, seed=seed, progress=progress)
+    return AttributionPatching(neurons, **options).on(bench)
 
 
 def path_patching(
     network: GroupModel,
-    groups: Neurons = None,
+    neurons: Neurons = None,
     *,
-    senders: Sequence[Side] = ("left", "right"),
-    halves: Sequence[str] = HALVES,
-    receivers: Sequence[str] = ("logits",),
-    corrupt: Side = "both",
-    direction: Direction = "denoise",
-    metrics: Sequence[str] = METRICS,
-    controls: int = 5,
     pairs: int | None = None,
     seed: int = 0,
-    chunk: int = 2_000,
     progress: Progress | None = None,
+    **options: Any,
 ) -> Patching:
     """Patch single paths input → neurons → half of the activation → logits (Goldowsky-Dill 2023).
 
@@ -350,336 +384,16 @@ def path_patching(
     the metric ``logit_change``.
 
     Args:
-        network: see :func:`activation_patching`, as for the arguments not named here. Its neurons
-            must add up in the logits (a network, or a surrogate without the claim ``even``).
-        senders: the input that a path comes from: ``left``, ``right``, or ``both`` together.
-        halves: what of the activation it runs through; see :data:`HALVES`.
-        receivers: where it ends; see :data:`RECEIVERS`.
+        network: its neurons must add up in the logits (a network, or a surrogate without the claim
+            ``even``).
+        options: the attributes of :class:`Sweep` and :class:`PathPatching`; the other arguments as
+            in :func:`activation_patching`.
 
     Raises:
         CosetCircuitsError: an argument that makes no sense, or a model whose neurons do not add up.
     """
-    sweep = _Sweep(network, groups, metrics, corrupt, direction, controls, pairs, seed)
-    if not is_additive(sweep.model):
-        raise CosetCircuitsError(
-            f"The neurons of {sweep.model.label} do not simply add up in the logits, so that it "
-            "has no single paths; patch the network, or a surrogate without the claim even."
-        )
-    for name, given, known in (
-        ("sender", senders, SIDES),
-        ("half", halves, HALVES),
-        ("receiver", receivers, RECEIVERS),
-    ):
-        _check_choice(name, given, known)
-    keys = list(dict.fromkeys(itertools.product(senders, halves, receivers)))
-    cells = list(sweep.cells(keys, lambda key: True))
-    axes = ("sender", "half", "receiver")
-    return sweep.run("path patching", axes, cells, _Paths, chunk, progress, None)
-
-
-Key = tuple[str, ...]
-
-
-class _Sites:
-    """One chunk's patched runs, a site's values coming from the other run.
-
-    ``outputs`` are the own and the other answer of each pair.
-    """
-
-    def __init__(self, base: Run, source: Run, outputs: Int[Tensor, "batch 2"]) -> None:
-        self.base, self.source, self.outputs = base, source, outputs
-
-    def logits(self, key: Key, neurons: Int[Tensor, "k"] | None) -> Float[Tensor, "batch order"]:
-        """After a patch of some neurons, or of the whole site."""
-        return self.base.put(key[0], neurons, self._values(key[0], neurons))
-
-    def at_outputs(self, key: Key, neurons: Int[Tensor, "k"] | None) -> Float[Tensor, "batch 2"]:
-        """The same, of the two answers only."""
-        return self.base.put_at(key[0], neurons, self._values(key[0], neurons), self.outputs)
-
-    def _values(self, site: str, neurons: Int[Tensor, "k"] | None) -> Float[Tensor, "batch units"]:
-        values = self.source.values[site]
-        return values if neurons is None else values[:, neurons]
-
-
-class _Untouched(_Sites):
-    """The run as it is."""
-
-    def logits(self, key: Key, neurons: Int[Tensor, "k"] | None) -> Float[Tensor, "batch order"]:
-        return self.base.logits
-
-    def at_outputs(self, key: Key, neurons: Int[Tensor, "k"] | None) -> Float[Tensor, "batch 2"]:
-        return self.base.logits.gather(1, self.outputs)
-
-
-class _Paths:
-    """The same, a value coming from the other run along one path only."""
-
-    def __init__(self, base: Run, source: Run, outputs: Int[Tensor, "batch 2"]) -> None:
-        assert isinstance(base, AdditiveRun) and isinstance(source, AdditiveRun)
-        self.base, self.source, self.outputs = base, source, outputs
-        self.changes: dict[Key, Tensor] = {}
-
-    def logits(self, key: Key, neurons: Int[Tensor, "k"] | None) -> Float[Tensor, "batch order"]:
-        change, write = self._change(key, neurons), self._write(neurons)
-        update = change @ write
-        if key[2] == "logits":
-            return self.base.logits + update
-        column = self.outputs[:, RECEIVERS.index(key[2]) - 1, None]
-        return self.base.logits.scatter_add(1, column, update.gather(1, column))
-
-    def at_outputs(self, key: Key, neurons: Int[Tensor, "k"] | None) -> Float[Tensor, "batch 2"]:
-        change, write = self._change(key, neurons), self._write(neurons)
-        if change.shape[1] * 8 < write.shape[1]:
-            update = (write.T[self.outputs] * change[:, None]).sum(2)
-        else:
-            update = (change @ write).gather(1, self.outputs)
-        if key[2] != "logits":
-            update[:, 2 - RECEIVERS.index(key[2])] = 0
-        return self.base.logits.gather(1, self.outputs) + update
-
-    def _write(self, neurons: Int[Tensor, "k"] | None) -> Float[Tensor, "k order"]:
-        W_U = self.base.model.W_U
-        return W_U if neurons is None else W_U[neurons]
-
-    def _change(self, key: Key, neurons: Int[Tensor, "k"] | None) -> Float[Tensor, "batch k"]:
-        """By how much activations change along the path, whichever receiver it ends at."""
-        sender, half = path = key[:2]
-        if path not in self.changes:
-            own, other = self.base.neurons, self.source.neurons
-            left = (own if sender == "right" else other)["hook_left_pre"]
-            right = (own if sender == "left" else other)["hook_right_pre"]
-            model = self.base.model
-            self.changes[path] = _half(model, left + right, half) - _half(
-                model, own["hook_pre"], half
-            )
-        change = self.changes[path]
-        return change if neurons is None else change[:, neurons]
-
-
-def _half(
-    model: GroupModel, pre: Float[Tensor, "batch d_mlp"], half: str
-) -> Float[Tensor, "batch d_mlp"]:
-    post = model.activate(pre)
-    if half == "whole":
-        return post
-    even = (post + model.activate(-pre)) / 2
-    return even if half == "even" else post - even
-
-
-_Patched = _Sites | _Paths
-
-
-@dataclass(frozen=True)
-class _Cell:
-    key: Key
-    group: str
-    neurons: Tensor | None
-
-
-class _Sweep:
-    """Two runs for every pair, one of them patched in many ways."""
-
-    def __init__(
-        self,
-        network: GroupModel,
-        groups: Neurons,
-        metrics: Sequence[str],
-        corrupt: Side,
-        direction: Direction,
-        controls: int,
-        pairs: int | None,
-        seed: int,
-    ) -> None:
-        _check_choice("metric", metrics, METRICS)
-        _check_choice("direction", [direction], ("denoise", "noise"))
-        if controls < 0:
-            raise CosetCircuitsError(f"{controls} controls were asked for; give 0 or more.")
-        self.model = measured(network)
-        self.neurons: NeuronSets = as_neuron_sets(self.model, groups)
-        self.metrics = tuple(m for m in METRICS if m in metrics)
-        self.corrupt: Side = corrupt
-        self.direction, self.controls, self.seed = direction, controls, seed
-        self.blocks: Blocks = sample_blocks(self.model.group, pairs, seed)
-
-    def cells(self, keys: Sequence[Key], has_neurons: Callable[[Key], bool]) -> Iterator[_Cell]:
-        for key in keys:
-            yield _Cell(key, ALL, None)
-            if has_neurons(key):
-                for name, members in self.neurons:
-                    yield _Cell(key, name, members)
-
-    @torch.no_grad()
-    def run(
-        self,
-        method: str,
-        axes: tuple[str, ...],
-        cells: Sequence[_Cell],
-        patches: Callable[[Run, Run, Tensor], _Patched],
-        chunk: int,
-        progress: Progress | None,
-        attribution: _Attribution | None,
-    ) -> Patching:
-        order, m = self.model.group.order, len(self.metrics)
-        values = torch.zeros(m, len(cells), order, dtype=torch.float64)
-        ends = torch.zeros(2, m, order, dtype=torch.float64)
-        drawn = _Controls(self, cells)
-        done = 0
-        for part, clean in self.blocks.chunks(chunk):
-            if progress is not None:
-                progress(method, done, order)
-            other = corrupted(self.model.group, clean, self.corrupt, self.seed)
-            base_pairs, source_pairs = (
-                (other, clean) if self.direction == "denoise" else (clean, other)
-            )
-            base, source = run_on(self.model, base_pairs), run_on(self.model, source_pairs)
-            score = _Scorer(self, clean, other, base.logits)
-            for end, run in zip(ends, (base, source), strict=True):
-                end[:, part] = self.blocks.means(score.of(run.logits))
-            patched = patches(base, source, score.outputs)
-            for i, cell in enumerate(cells):
-                found = score.patched(patched, cell.key, cell.neurons)
-                values[:, i, part] = self.blocks.means(found)
-            drawn.add(part, score, patched)
-            if attribution is not None:
-                attribution.add(part, base_pairs, base, source, score.outputs)
-            done += len(clean) // self.blocks.size
-        return Patching(
-            network=self.model.label,
-            method=method,
-            measured_on=self.blocks.source,
-            corrupt=self.corrupt,
-            direction=self.direction,
-            axes=(*axes, "group"),
-            cells=_index(axes, cells, self.neurons.width),
-            metrics=self.metrics,
-            values=values,
-            base=ends[0],
-            source=ends[1],
-            controls=drawn.means(cells),
-            attributed=None
-            if attribution is None
-            else torch.stack([attribution.change(cell).mean() for cell in cells]),
-            seed=self.seed,
-        )
-
-
-class _Scorer:
-    """The metrics of one chunk; two logits a pair are enough where only their difference counts."""
-
-    def __init__(self, sweep: _Sweep, clean: Tensor, other: Tensor, base: Tensor) -> None:
-        group, device = sweep.model.group, sweep.model.device
-        own, rival = group.products(clean).to(device), group.products(other).to(device)
-        self.metrics, self.outputs = sweep.metrics, torch.stack([own, rival], 1)
-        self.base = base
-
-    def of(self, logits: Float[Tensor, "batch order"]) -> Float[Tensor, "metrics batch"]:
-        own, rival = self.outputs.T
-        return scores(logits, own, rival, self.base, self.metrics)
-
-    def patched(
-        self, patched: _Patched, key: Key, neurons: Int[Tensor, "k"] | None
-    ) -> Float[Tensor, "metrics batch"]:
-        if self.metrics == (_DIFFERENCE,):
-            return difference(patched.at_outputs(key, neurons))[None].cpu()
-        return self.of(patched.logits(key, neurons))
-
-
-class _Controls:
-    """Random groups of equal size; groups of the same size share them."""
-
-    def __init__(self, sweep: _Sweep, cells: Sequence[_Cell]) -> None:
-        self.sweep = sweep
-        self.found: dict[tuple[Key, tuple[int, int]], Tensor] = {}
-        self.draws: dict[tuple[int, int], list[Tensor]] = {}
-        shape = (len(sweep.metrics), sweep.controls, sweep.model.group.order)
-        for cell in cells:
-            if cell.neurons is None:
-                continue
-            size = sweep.neurons.signature(cell.neurons)
-            self.found.setdefault((cell.key, size), torch.zeros(shape, dtype=torch.float64))
-            self.draws.setdefault(
-                size,
-                [
-                    sweep.neurons.random(cell.neurons, sweep.seed, draw)
-                    for draw in range(sweep.controls)
-                ],
-            )
-
-    def add(self, part: slice, score: _Scorer, patched: _Patched) -> None:
-        for (key, size), found in self.found.items():
-            for draw, neurons in enumerate(self.draws[size]):
-                found[:, draw, part] = self.sweep.blocks.means(score.patched(patched, key, neurons))
-
-    def means(self, cells: Sequence[_Cell]) -> Float[Tensor, "metrics cells draws"]:
-        """NaN for a whole site, of which there is no other group of equal size."""
-        nothing = torch.full((len(self.sweep.metrics), self.sweep.controls), torch.nan).double()
-        return torch.stack(
-            [
-                nothing
-                if cell.neurons is None
-                else self.found[cell.key, self.sweep.neurons.signature(cell.neurons)].mean(2)
-                for cell in cells
-            ],
-            1,
-        )
-
-
-class _Attribution:
-    """Gradient of the logit difference times the difference of the two runs, unit by unit."""
-
-    def __init__(self, sweep: _Sweep, sites: Sequence[str]) -> None:
-        self.sweep, self.sites = sweep, list(sites)
-        self.shares: dict[str, Float[Tensor, "units blocks"]] = {}
-
-    def add(self, part: slice, pairs: Tensor, base: Run, source: Run, outputs: Tensor) -> None:
-        gradients = gradients_at(self.sweep.model, pairs, self.sites, outputs)
-        for site, gradient in gradients.items():
-            share = gradient * (source.values[site] - base.values[site])
-            if site not in self.shares:
-                # One place for all chunks: many small results would scatter over the heap.
-                shape = (share.shape[1], self.sweep.model.group.order)
-                self.shares[site] = torch.zeros(shape, dtype=torch.float64)
-            self.shares[site][:, part] = self.sweep.blocks.means(share.T).cpu()
-
-    def change(self, cell: _Cell) -> Float[Tensor, "blocks"]:
-        """What a patch should change, by left element."""
-        shares = self.shares[cell.key[0]]
-        return (shares if cell.neurons is None else shares[cell.neurons]).sum(0)
-
-
-def gradients_at(
-    model: GroupModel,
-    pairs: Int[Tensor, "batch 2"],
-    sites: Sequence[str],
-    outputs: Int[Tensor, "batch 2"],
-) -> Mapping[str, Float[Tensor, "batch units"]]:
-    """The gradient of the logit difference, own minus other output, in what each site holds."""
-    watched: dict[str, Tensor] = {}
-
-    def watch(value: Tensor, hook: Any) -> Tensor:
-        value = value if value.requires_grad else value.detach().requires_grad_()
-        watched[hook.name] = value
-        return value
-
-    with torch.inference_mode(False), torch.enable_grad():
-        logits = model.run_with_hooks(pairs.clone(), fwd_hooks=[(site, watch) for site in sites])
-        total = difference(logits.gather(1, outputs.clone())).sum()
-        found = torch.autograd.grad(total, list(watched.values()))
-    return dict(zip(watched, (gradient.detach() for gradient in found), strict=True))
-
-
-def _index(axes: tuple[str, ...], cells: Sequence[_Cell], width: int) -> pd.DataFrame:
-    return pd.DataFrame(
-        [
-            {
-                **dict(zip(axes, cell.key, strict=True)),
-                "group": cell.group,
-                "neurons": width if cell.neurons is None else len(cell.neurons),
-            }
-            for cell in cells
-        ]
-    )
+    bench = Bench.around(network, pairs=pairs, seed=seed, progress=progress)
+    return PathPatching(neurons, **options).on(bench)
 
 
 def _check_choice(kind: str, given: Sequence[str], known: Sequence[str]) -> None:

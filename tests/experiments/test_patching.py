@@ -21,9 +21,9 @@ from coset_circuits.experiments.patching import (
     attribution_patching,
     path_patching,
 )
-from coset_circuits.experiments.splice import METRICS, NEURON_SITES, AdditiveRun, HookedRun, scores
+from coset_circuits.experiments.splice import METRICS, AdditiveRun, Run, scores
 from coset_circuits.findings.intervals import mean_interval, ratio_interval
-from coset_circuits.networks import SITES, SilentSiteError, cross_entropy
+from coset_circuits.networks import NEURON_SITES, SITES, SilentSiteError, cross_entropy
 
 
 def random_network(name="S3", width=5, act_fn="relu", seed=0):
@@ -99,7 +99,7 @@ def test_every_patch_is_the_hook_it_stands_for(network, corrupt, direction):
     assert len(frame) == len(SITES) + 5 * len(NEURON_SITES)
     ends = [by_hand(network(pairs), own, rival, network(base)) for pairs in (base, source)]
     for row in frame.to_dict("records"):
-        chosen = slice(None) if row["group"] == ALL else int(row["group"])
+        chosen = slice(None) if row["neuron_set"] == ALL else int(row["neuron_set"])
 
         def patch(value, hook, chosen=chosen):
             patched = value.clone()
@@ -121,7 +121,7 @@ def test_updates_and_hooks_agree(act_fn):
     network = random_network("S4", 7, act_fn)
     pairs = network.group.pairs()
     source = source_pairs(network.group, pairs, 1)
-    fast, plain = AdditiveRun(network, pairs), HookedRun(network, pairs)
+    fast, plain = AdditiveRun(network, pairs), Run(network, pairs)
     torch.testing.assert_close(fast.logits, plain.logits)
     donor = AdditiveRun(network, source)
     outputs = torch.stack([network.group.products(pairs), network.group.products(source)], 1)
@@ -132,7 +132,7 @@ def test_updates_and_hooks_agree(act_fn):
             values = donor.values[site][:, chosen]
             found = fast.put(site, chosen, values)
             torch.testing.assert_close(found, plain.put(site, chosen, values))
-            few = fast.put_at(site, chosen, values, outputs)
+            few = fast.put(site, chosen, values, outputs)
             torch.testing.assert_close(few, found.gather(1, outputs))
     for site in SITES:
         torch.testing.assert_close(fast.values[site], plain.values[site])
@@ -185,7 +185,7 @@ def test_whole_sites_do_what_they_must(model, request):
             assert table[site] == pytest.approx(1, abs=1e-9)
     # Left and right from two different pairs make a third product.
     frame = activation_patching(network, {"one": [0]}, corrupt="both").to_dataframe()
-    frame = frame[frame["group"] == ALL].set_index("site")
+    frame = frame[frame["neuron_set"] == ALL].set_index("site")
     clean = (network(network.group.pairs()).argmax(1) == network.group.products(
         network.group.pairs())).double().mean().item()  # fmt: skip
     assert frame.loc["hook_pre", "accuracy"] == pytest.approx(clean)
@@ -272,7 +272,7 @@ def test_the_error_of_attribution_by_hand():
     base, source, own, rival = two_runs(network, "both", "denoise", 0)
     found = activation_patching(network, sites=["hook_pre"])
     missed = found.values[3].mean(1) - found.base[3].mean() - found.attributed
-    step = AdditiveRun(network, source).values["hook_pre"] - HookedRun(network, base).values[
+    step = AdditiveRun(network, source).values["hook_pre"] - Run(network, base).values[
         "hook_pre"]  # fmt: skip
     write = network.W_U.T[own] - network.W_U.T[rival]
     expected = (step.square() * write).mean(0)
@@ -286,11 +286,11 @@ def test_gradients_by_finite_differences():
     found = activation_patching(network, corrupt="left", seed=1)
     step = 1e-6
     for i, cell in enumerate(found.cells.to_dict("records")):
-        site, chosen = cell["site"], cell["group"]
-        values = HookedRun(network, base).values[site]
+        site, chosen = cell["site"], cell["neuron_set"]
+        values = Run(network, base).values[site]
         units = slice(None) if chosen == ALL else int(chosen)
         moved = torch.zeros_like(values)
-        moved[:, units] = (HookedRun(network, source).values[site] - values)[:, units]
+        moved[:, units] = (Run(network, source).values[site] - values)[:, units]
         ends = []
         for sign in (1, -1):
             logits = network.run_with_hooks(
@@ -368,7 +368,7 @@ def test_the_linear_half_moves_no_mean_logit_difference():
     assert (linear * towards).sum(1).mean().item() == pytest.approx(0, abs=1e-12)
     # Its size is another matter: the metric that has no sign sees it.
     found = path_patching(network, halves=("whole", "odd"), senders=("both",))
-    change = found.to_dataframe("logit_change").query("group == 'all'")
+    change = found.to_dataframe("logit_change").query("neuron_set == 'all'")
     assert change.query("half == 'odd'")["recovery"].item() > 0.1
 
 
@@ -380,7 +380,7 @@ def test_paths_add_up(few):
         few, senders=("left", "right"), receivers=("logits", "own", "other"), controls=0
     )
     frame = found.to_dataframe()
-    table = frame.set_index(["sender", "half", "receiver", "group"])["recovery"]
+    table = frame.set_index(["sender", "half", "receiver", "neuron_set"])["recovery"]
     for sender, half in itertools.product(("left", "right"), ("whole", "even", "odd")):
         cell = table[sender][half]
         assert cell["own"][ALL] + cell["other"][ALL] == pytest.approx(cell["logits"][ALL])
@@ -422,7 +422,9 @@ def test_a_path_through_half_an_activation_by_hooks(untrained):
         logits[torch.arange(576), answer] = whole[torch.arange(576), answer]
         expected = by_hand(logits, own, rival, untrained(base))
         frame = found.to_dataframe()
-        (row,) = frame[(frame["group"] == "g") & (frame["receiver"] == receiver)].to_dict("records")
+        (row,) = frame[(frame["neuron_set"] == "g") & (frame["receiver"] == receiver)].to_dict(
+            "records"
+        )
         for metric in METRICS:
             assert row[metric] == pytest.approx(expected[metric], abs=1e-9)
 
@@ -545,7 +547,7 @@ def test_controls_are_groups_of_equal_size_that_matter_as_much(coset_network):
     assert torch.equal(draws[3], groups.random(torch.tensor([43, 3, 99, 98, 97]), 0, 3))
     assert torch.equal(groups.random(mixed, -1, 0), groups.random(mixed, -1, 0))
     frame = activation_patching(network, groups, controls=3).to_dataframe()
-    dull = frame[(frame["group"] == "negligible")]
+    dull = frame[(frame["neuron_set"] == "negligible")]
     assert (
         (dull[["recovery", "control", "control_low", "control_high"]].abs() < 1e-12)
         .to_numpy()
@@ -560,7 +562,9 @@ def test_controls_by_hand(untrained):
     drawn = activation_patching(untrained, named, controls=0)
     for site in NEURON_SITES:
         recovered = drawn.table()[site].drop(index=ALL)
-        (row,) = found.to_dataframe().query("site == @site and group == 'g'").to_dict("records")
+        (row,) = (
+            found.to_dataframe().query("site == @site and neuron_set == 'g'").to_dict("records")
+        )
         assert row["control"] == pytest.approx(recovered.mean())
         assert row["control_low"] == pytest.approx(recovered.min())
         assert row["control_high"] == pytest.approx(recovered.max())
