@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Literal
 
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from coset_circuits.algorithms import Circuit
@@ -29,7 +29,7 @@ from coset_circuits.experiments.bench import Bench
 from coset_circuits.experiments.blocks import sample_blocks
 from coset_circuits.experiments.counterfactuals import SIDES, Side, corrupted
 from coset_circuits.experiments.experiment import OfEachHypothesis
-from coset_circuits.experiments.neuron_sets import ALL, Neurons, NeuronSets, as_neuron_sets
+from coset_circuits.experiments.neuron_sets import ALL, Neurons, as_neuron_sets
 from coset_circuits.experiments.patching_result import Patching
 from coset_circuits.experiments.splice import (
     DIFFERENCE,
@@ -57,8 +57,8 @@ RECEIVERS = ("logits", "own", "other")
 Key = tuple[str, ...]
 """Where a patch is put: a site, or a path's sender, half and receiver."""
 
-Patch = Callable[[Key, Tensor | None, bool], Tensor]
-"""The logits after a patch of some neurons, or (None) of all; of the two answers only if asked."""
+Patch = Callable[[Key, Tensor | None, Tensor | None], Tensor]
+"""The logits after a patch of some neurons, or (None) of all; of every output, or of some only."""
 
 
 @dataclass(frozen=True)
@@ -99,16 +99,12 @@ class Sweep(OfEachHypothesis):
             raise CosetCircuitsError(f"{self.controls} controls were asked for; give 0 or more.")
 
     @abstractmethod
-    def keys(self, model: GroupModel) -> list[Key]:
-        """Where patches are put, a value for each of the axes."""
-
-    def takes_neurons(self, model: GroupModel, key: Key) -> bool:
-        """Whether single neurons can be patched there."""
-        return True
+    def places(self, model: GroupModel) -> dict[Key, bool]:
+        """Where patches are put, and whether single neurons can be patched there."""
 
     @abstractmethod
     def patch(self, base: Run, source: Run, answers: Int[Tensor, "batch 2"]) -> Patch:
-        """How one run is patched with values of another."""
+        """How one run is patched with values of another; ``answers`` are the own and the other."""
 
     def of(self, circuit: Circuit, bench: Bench) -> Patching:
         """Patch the network, by default in the neuron sets that the circuit's roles name."""
@@ -122,20 +118,19 @@ class Sweep(OfEachHypothesis):
             CosetCircuitsError: a site or neurons that the network does not have, or no pairs.
         """
         model, seed, method = bench.network, bench.seed, self.id.replace("_", " ")
-        sets, keys = as_neuron_sets(model, self.neurons), self.keys(model)
         metrics = tuple(metric for metric in METRICS if metric in self.metrics)
-        answers_only = metrics == (DIFFERENCE,)
-        cells, patches, drawn = self._plan(model, keys, sets, seed)
+        cells, patches, drawn = self._plan(model, seed)
         blocks, order = sample_blocks(model.group, bench.pairs, seed), model.group.order
         values = torch.zeros(len(metrics), len(patches), order, dtype=torch.float64)
         base, source = torch.zeros(2, len(metrics), order, dtype=torch.float64)
         shares: dict[str, Tensor] = {}
-        sites = [key[0] for key in keys] if "site" in self.axes and DIFFERENCE in metrics else []
+        sites = list(cells["site"].unique()) if "site" in cells and DIFFERENCE in metrics else []
         for part, clean in blocks.chunks(self.chunk):
             bench.progress(method, part.start, order)
             other = corrupted(model.group, clean, self.corrupt, seed)
             own, rival = (model.group.products(x).to(model.device) for x in (clean, other))
             answers = torch.stack([own, rival], 1)
+            outputs = answers if metrics == (DIFFERENCE,) else None
             ends = (other, clean) if self.direction == "denoise" else (clean, other)
             one, two = (run_on(model, pairs) for pairs in ends)
             score = partial(scores, own=own, other=rival, base=one.logits, metrics=metrics)
@@ -148,8 +143,8 @@ class Sweep(OfEachHypothesis):
                 continue
             patched = self.patch(one, two, answers)
             for i, (key, neurons) in enumerate(patches):
-                logits = patched(key, neurons, answers_only)
-                scored = difference(logits)[None].cpu() if answers_only else score(logits)
+                logits = patched(key, neurons, outputs)
+                scored = score(logits) if outputs is None else difference(logits)[None].cpu()
                 values[:, i, part] = blocks.means(scored)
         changes = [
             (shares[site] if neurons is None else shares[site][neurons]).sum(0)
@@ -178,21 +173,21 @@ class Sweep(OfEachHypothesis):
         )
 
     def _plan(
-        self, model: GroupModel, keys: Sequence[Key], sets: NeuronSets, seed: int
+        self, model: GroupModel, seed: int
     ) -> tuple[pd.DataFrame, list[tuple[Key, Tensor | None]], Int[Tensor, "cells draws"]]:
         """The cells, all patches (the cells', then those of random neuron sets), and which of them
         are each cell's controls: cells of equal size share them, a whole site has none (−1).
         """
-        rows, patches = [], []
-        for key in keys:
-            for name, members in [(ALL, None), *(sets if self.takes_neurons(model, key) else ())]:
-                size = sets.width if members is None else len(members)
-                place = dict(zip(self.axes, key, strict=True))
-                rows.append({**place, "neuron_set": name, "neurons": size})
+        sets = as_neuron_sets(model, self.neurons)
+        rows: list[tuple[Any, ...]] = []
+        patches: list[tuple[Key, Tensor | None]] = []
+        for key, takes_neurons in self.places(model).items():
+            for name, members in [(ALL, None), *(sets if takes_neurons else ())]:
+                rows.append((*key, name, sets.width if members is None else len(members)))
                 patches.append((key, members))
         controls = torch.full((len(rows), self.controls), -1)
         drawn: dict[tuple[Key, tuple[int, int]], Tensor] = {}
-        for i, (key, members) in enumerate(patches[: len(rows)]):
+        for i, (key, members) in enumerate(list(patches)):
             if members is None:
                 continue
             same_size = key, sets.signature(members)
@@ -200,7 +195,8 @@ class Sweep(OfEachHypothesis):
                 drawn[same_size] = torch.arange(self.controls) + len(patches)
                 patches += [(key, sets.random(members, seed, d)) for d in range(self.controls)]
             controls[i] = drawn[same_size]
-        return pd.DataFrame(rows), patches, controls
+        cells = pd.DataFrame(rows, columns=[*self.axes, "neuron_set", "neurons"])
+        return cells, patches, controls
 
 
 @dataclass(frozen=True)
@@ -216,17 +212,14 @@ class ActivationPatching(Sweep):
     id: ClassVar[str] = "activation_patching"
     axes: ClassVar[tuple[str, ...]] = ("site",)
 
-    def keys(self, model: GroupModel) -> list[Key]:
-        return [(site,) for site in check_sites(model, self.sites)]
-
-    def takes_neurons(self, model: GroupModel, key: Key) -> bool:
-        return model.sites[key[0]].per_neuron
+    def places(self, model: GroupModel) -> dict[Key, bool]:
+        return {(site,): model.sites[site].per_neuron for site in check_sites(model, self.sites)}
 
     def patch(self, base: Run, source: Run, answers: Int[Tensor, "batch 2"]) -> Patch:
-        def put(key: Key, neurons: Tensor | None, answers_only: bool) -> Tensor:
+        def put(key: Key, neurons: Tensor | None, outputs: Tensor | None) -> Tensor:
             values = source.values[key[0]]
             values = values if neurons is None else values[:, neurons]
-            return base.put(key[0], neurons, values, answers if answers_only else None)
+            return base.put(key[0], neurons, values, outputs)
 
         return put
 
@@ -264,49 +257,42 @@ class PathPatching(Sweep):
         _check_choice("half", self.halves, HALVES)
         _check_choice("receiver", self.receivers, RECEIVERS)
 
-    def keys(self, model: GroupModel) -> list[Key]:
+    def places(self, model: GroupModel) -> dict[Key, bool]:
         if not model.is_additive:
             raise CosetCircuitsError(
                 f"The neurons of {model.label} do not simply add up in the logits, so that it "
                 "has no single paths; patch the network, or a surrogate without the claim even."
             )
-        return list(dict.fromkeys(product(self.senders, self.halves, self.receivers)))
+        return dict.fromkeys(product(self.senders, self.halves, self.receivers), True)
 
     def patch(self, base: Run, source: Run, answers: Int[Tensor, "batch 2"]) -> Patch:
         assert isinstance(base, AdditiveRun) and isinstance(source, AdditiveRun)
+
+        def through(pre: Tensor, half: str) -> Tensor:
+            post = base.model.activate(pre)
+            even = post if half == "whole" else (post + base.model.activate(-pre)) / 2
+            return post - even if half == "odd" else even
 
         @cache
         def change(sender: str, half: str) -> Tensor:
             """By how much activations change along the path, whichever receiver it ends at."""
             left = (base if sender == "right" else source).neurons["hook_left_pre"]
             right = (base if sender == "left" else source).neurons["hook_right_pre"]
-            after, before = (
-                _half(base.model, pre, half) for pre in (left + right, base.neurons["hook_pre"])
-            )
-            return after - before
+            return through(left + right, half) - through(base.neurons["hook_pre"], half)
 
-        def put(key: Key, neurons: Tensor | None, answers_only: bool) -> Tensor:
-            changed, outputs = change(*key[:2]), answers if answers_only else None
+        def put(key: Key, neurons: Tensor | None, outputs: Tensor | None) -> Tensor:
+            *path, receiver = key
+            changed = change(*path)
             changed = changed if neurons is None else changed[:, neurons]
             logits = base.updated(neurons, changed, outputs)
-            if key[2] == "logits":
+            if receiver == "logits":
                 return logits
-            column = torch.full_like(answers[:, :1], RECEIVERS.index(key[2]) - 1)
-            column = column if answers_only else answers.gather(1, column)
-            unchanged = base.logits.gather(1, answers) if answers_only else base.logits
-            return unchanged.scatter(1, column, logits.gather(1, column))
+            answer = answers[:, RECEIVERS.index(receiver) - 1, None]
+            if outputs is None:
+                return base.logits.scatter(1, answer, logits.gather(1, answer))
+            return torch.where(outputs == answer, logits, base.logits.gather(1, outputs))
 
         return put
-
-
-def _half(
-    model: GroupModel, pre: Float[Tensor, "batch d_mlp"], half: str
-) -> Float[Tensor, "batch d_mlp"]:
-    post = model.activate(pre)
-    if half == "whole":
-        return post
-    even = (post + model.activate(-pre)) / 2
-    return even if half == "even" else post - even
 
 
 def activation_patching(

@@ -30,7 +30,7 @@ DIFFERENCE = "logit_difference"
 _DUST = 1e-6
 
 
-class Run:
+class HookedRun:
     """A model on some pairs, ready to take other values by TransformerLens hooks.
 
     Attributes:
@@ -40,19 +40,10 @@ class Run:
 
     def __init__(self, model: GroupModel, pairs: Int[Tensor, "batch 2"]) -> None:
         self.model, self.pairs = model, pairs
-
-    @cached_property
-    def _cached(self) -> tuple[Tensor, Mapping[str, Tensor]]:
-        names = [site for site in self.model.sites if site not in self.model.silent]
-        return self.model.run_with_cache(self.pairs, names_filter=names)  # type: ignore[return-value]
-
-    @property
-    def logits(self) -> Float[Tensor, "batch order"]:
-        return self._cached[0]
-
-    @property
-    def values(self) -> Mapping[str, Tensor]:
-        return self._cached[1]
+        names = [site for site in model.sites if site not in model.silent]
+        logits, values = model.run_with_cache(pairs, names_filter=names)
+        self.logits: Float[Tensor, "batch order"] = logits  # type: ignore[assignment]
+        self.values: Mapping[str, Tensor] = values
 
     def put(
         self,
@@ -77,7 +68,7 @@ class Run:
         return logits if outputs is None else logits.gather(1, outputs)
 
 
-class AdditiveRun(Run):
+class AdditiveRun:
     """The same by rank-k updates, for a network whose neurons each add their own term.
 
     Attributes:
@@ -85,7 +76,7 @@ class AdditiveRun(Run):
     """
 
     def __init__(self, model: GroupModel, pairs: Int[Tensor, "batch 2"]) -> None:
-        super().__init__(model, pairs)
+        self.model, self.pairs = model, pairs
         at = pairs.to(model.device)
         left, right = model.left_table[at[:, 0]], model.right_table[at[:, 1]]
         pre = left + right
@@ -95,6 +86,10 @@ class AdditiveRun(Run):
             "hook_pre": pre,
             "hook_post": model.activate(pre),
         }
+
+    @cached_property
+    def hooked(self) -> HookedRun:
+        return HookedRun(self.model, self.pairs)
 
     @property
     def values(self) -> Mapping[str, Tensor]:
@@ -112,7 +107,7 @@ class AdditiveRun(Run):
         outputs: Int[Tensor, "batch outputs"] | None = None,
     ) -> Float[Tensor, "batch _"]:
         if site not in self.neurons:
-            return super().put(site, neurons, values, outputs)
+            return self.hooked.put(site, neurons, values, outputs)
         neurons = torch.arange(len(self.model.W_U)) if neurons is None else neurons
         change = self._change(site, neurons, values)
         if outputs is not None and self._are_few(neurons, outputs):
@@ -180,12 +175,15 @@ class _Values(dict[str, Tensor]):
         self.run = run
 
     def __missing__(self, site: str) -> Tensor:
-        return self.run.logits if site == "hook_logits" else self.run._cached[1][site]
+        return self.run.logits if site == "hook_logits" else self.run.hooked.values[site]
+
+
+Run = AdditiveRun | HookedRun
 
 
 def run_on(model: GroupModel, pairs: Int[Tensor, "batch 2"]) -> Run:
     """The model on some pairs, ready to take other values in the cheapest way that is exact."""
-    return (AdditiveRun if model.is_additive else Run)(model, pairs)
+    return (AdditiveRun if model.is_additive else HookedRun)(model, pairs)
 
 
 def check_sites(

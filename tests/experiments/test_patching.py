@@ -21,9 +21,15 @@ from coset_circuits.experiments.patching import (
     attribution_patching,
     path_patching,
 )
-from coset_circuits.experiments.splice import METRICS, AdditiveRun, Run, scores
+from coset_circuits.experiments.splice import METRICS, AdditiveRun, HookedRun, scores
 from coset_circuits.findings.intervals import mean_interval, ratio_interval
-from coset_circuits.networks import NEURON_SITES, SITES, SilentSiteError, cross_entropy
+from coset_circuits.networks import (
+    NEURON_SITES,
+    SITES,
+    SilentSiteError,
+    cross_entropy,
+    planted_coset,
+)
 
 
 def random_network(name="S3", width=5, act_fn="relu", seed=0):
@@ -121,7 +127,7 @@ def test_updates_and_hooks_agree(act_fn):
     network = random_network("S4", 7, act_fn)
     pairs = network.group.pairs()
     source = source_pairs(network.group, pairs, 1)
-    fast, plain = AdditiveRun(network, pairs), Run(network, pairs)
+    fast, plain = AdditiveRun(network, pairs), HookedRun(network, pairs)
     torch.testing.assert_close(fast.logits, plain.logits)
     donor = AdditiveRun(network, source)
     outputs = torch.stack([network.group.products(pairs), network.group.products(source)], 1)
@@ -272,7 +278,7 @@ def test_the_error_of_attribution_by_hand():
     base, source, own, rival = two_runs(network, "both", "denoise", 0)
     found = activation_patching(network, sites=["hook_pre"])
     missed = found.values[3].mean(1) - found.base[3].mean() - found.attributed
-    step = AdditiveRun(network, source).values["hook_pre"] - Run(network, base).values[
+    step = AdditiveRun(network, source).values["hook_pre"] - HookedRun(network, base).values[
         "hook_pre"]  # fmt: skip
     write = network.W_U.T[own] - network.W_U.T[rival]
     expected = (step.square() * write).mean(0)
@@ -287,10 +293,10 @@ def test_gradients_by_finite_differences():
     step = 1e-6
     for i, cell in enumerate(found.cells.to_dict("records")):
         site, chosen = cell["site"], cell["neuron_set"]
-        values = Run(network, base).values[site]
+        values = HookedRun(network, base).values[site]
         units = slice(None) if chosen == ALL else int(chosen)
         moved = torch.zeros_like(values)
-        moved[:, units] = (Run(network, source).values[site] - values)[:, units]
+        moved[:, units] = (HookedRun(network, source).values[site] - values)[:, units]
         ends = []
         for sign in (1, -1):
             logits = network.run_with_hooks(
@@ -593,9 +599,9 @@ def test_groups_that_make_no_sense(coset_network, gcr_network, unchecked):
         ({"g": [0, 144]}, "'g' holds neurons from 0 to 144; give neurons from 0 to 143"),
         ({"g": []}, "'g' holds no neurons"),
         ({"g": [1, 1]}, "names a neuron twice"),
-        ({"g": [0.5]}, "'g' is no list of neurons"),
-        ({"all": [0]}, "A group is called 'all', which every table has"),
-        ([0, 1], "The groups are list; give a circuit"),
+        ({"g": [0.5]}, "'g' is not a list of neurons"),
+        ({"all": [0]}, "A neuron set is called 'all', which every table has"),
+        ([0, 1], "The neurons are a list; give a circuit"),
     ):
         with pytest.raises(CosetCircuitsError, match=said):
             as_neuron_sets(coset_network, groups)
@@ -722,6 +728,49 @@ def test_it_says_what_it_is(untrained):
     assert "<table" in found._repr_html_()
     losses = activation_patching(untrained, {"g": [0]}, metrics=("loss",))
     assert "loss" in str(losses)
+
+
+# In a comparison.
+
+
+def test_a_comparison_has_the_figures_of_the_functions():
+    network = planted_coset(cc.group("S3"), "C2")
+    sweeps = (activation_patching, path_patching, attribution_patching)
+    comparison = cc.compare(
+        network, [CosetAlgorithm()], experiments=[sweep.__name__ for sweep in sweeps]
+    )
+    (hypothesis,) = comparison.hypotheses
+    for sweep in sweeps:
+        experiment = cc.EXPERIMENTS[sweep.__name__]
+        options = {} if sweep is attribution_patching else {"metrics": ("logit_difference",)}
+        alone = sweep(network, hypothesis.circuit, controls=experiment.controls, **options)
+        findings = list(comparison.results[sweep.__name__].findings())
+        rows = alone.to_dataframe().to_dict("records")
+        assert len(findings) == len(rows) > len(alone.cells["neuron_set"].unique()) == 2
+        for finding, row in zip(findings, rows, strict=True):
+            assert (finding.experiment, finding.subject) == (sweep.__name__, hypothesis.key)
+            assert (finding.quantity, finding.unit) == ("recovery", "fraction")
+            assert finding.at == {axis: row[axis] for axis in alone.axes}
+            assert finding.value == row["recovery"]
+            assert finding.interval == (row["low"], row["high"])
+            # No other set is as large as all neurons together.
+            if row["neuron_set"] == ALL:
+                assert finding.control is None
+            else:
+                assert finding.control.value == row["control"]
+    assert "attribution_patching of 1 hypotheses" in str(comparison.results["attribution_patching"])
+
+
+def test_first_order_controls_are_sums_over_random_neuron_sets(few):
+    alone = attribution_patching(few, {"g": [1, 4, 6]}, controls=3)
+    sets = as_neuron_sets(few, {"g": [1, 4, 6]})
+    single = attribution_patching(few, controls=0).to_dataframe()
+    single = single.set_index(["site", "neuron_set"])["recovery"]
+    for row in alone.to_dataframe().query("neuron_set == 'g'").to_dict("records"):
+        drawn = [sets.random(sets.members["g"], 0, draw).tolist() for draw in range(3)]
+        expected = [sum(single[row["site"], str(j)] for j in chosen) for chosen in drawn]
+        assert row["control"] == pytest.approx(np.mean(expected))
+        assert row["control_high"] == pytest.approx(max(expected))
 
 
 # The user's model.
