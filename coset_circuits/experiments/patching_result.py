@@ -146,7 +146,7 @@ class Patching(Findings):
         frame = self.to_dataframe(DIFFERENCE)
         rows = []
         for site, part in frame[frame["neuron_set"] != ALL].groupby("site", sort=False):
-            exact, approximate = part["recovery"].to_numpy(), part["attributed"].to_numpy()
+            exact, approximate = (np.asarray(part[x]) for x in ("recovery", "attributed"))
             varies = min(np.ptp(exact), np.ptp(approximate)) > 1e-12
             rows.append(
                 {

@@ -263,8 +263,9 @@ def first_order(
     if not sites:
         return {}
     with torch.inference_mode(False), torch.enable_grad():
-        hooks = [(site, watch) for site in sites]
-        logits = base.model.run_with_hooks(base.pairs.clone(), fwd_hooks=hooks)
+        logits = base.model.run_with_hooks(
+            base.pairs.clone(), fwd_hooks=[(site, watch) for site in sites]
+        )
         total = difference(logits.gather(1, outputs.clone())).sum()
         gradients = torch.autograd.grad(total, list(watched.values()))
     return {
