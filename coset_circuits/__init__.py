@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
     from coset_circuits.errors import CosetCircuitsError
     from coset_circuits.experiments import (
+        EXPERIMENTS,
         INTERVENTIONS,
         Intervention,
         ablation,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     )
     from coset_circuits.networks import (
         GroupMLP,
+        GroupTransformer,
         load,
         shipped,
     )
@@ -74,7 +76,7 @@ _NAMES = {
         "gcr_evidence interchange measure neuron_sets path_patching scrub substitution"
     ),
     "groups": "FiniteGroup group",
-    "networks": "GroupMLP load shipped",
+    "networks": "GroupMLP GroupTransformer load shipped",
     "reproduction": "Reproduction reproduce",
     "thresholds": "Thresholds",
     "training": "train train_many training_checkpoints",
@@ -85,6 +87,7 @@ the command's help must not."""
 
 __all__ = [
     "ALGORITHMS",
+    "EXPERIMENTS",
     "INTERVENTIONS",
     "Algorithm",
     "Circuit",
@@ -96,6 +99,7 @@ __all__ = [
     "Ensemble",
     "FiniteGroup",
     "GroupMLP",
+    "GroupTransformer",
     "Intervention",
     "IrrepAlgorithm",
     "RawWeights",

@@ -15,6 +15,9 @@ class Thresholds:
 
     fvu: float = 1e-2
     """A side of a neuron is explained when this fraction of its variance is left, or less."""
+    interaction: float = 1e-2
+    """Hypotheses about a left and a right table do not apply where more than this share of the
+    pre-activations' variance is an interaction of the two inputs."""
     salience: float = 1e-3
     """A neuron is negligible below this share of the median salience of the others."""
     similarity: float = 0.005

@@ -14,7 +14,7 @@ import sys
 import pandas as pd
 
 import coset_circuits as cc
-from coset_circuits.experiments.patching import path_patching
+from coset_circuits.experiments.path_patching import path_patching
 
 
 def main(name: str = "s5") -> pd.DataFrame:

@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 
 import coset_circuits as cc
 from coset_circuits import CosetCircuitsError, FiniteGroup, Thresholds, cli, thresholds
+from coset_circuits.cli import options
 from coset_circuits.groups import families, from_generators, group, permutations
 from coset_circuits.groups import group as named_group
 from coset_circuits.groups.group import check_table
@@ -173,11 +174,14 @@ def try_table(rng):
 
 
 OPTIONS = [
-    (cli._pairs, ["auto", "all", "100", "1"]),
-    (cli._seeds, ["7", "0-7", "1,5,9"]),
-    (cli._checkpoints, ["log", "none", "0,500,1000"]),
-    (lambda text: cli._fields([text]), ["learning_rate=0.02", "betas=[0.9, 0.98]", "d_mlp=64"]),
-    (cli._algorithms, ["coset,irrep", "irrep"]),
+    (options.number_of_pairs, ["auto", "all", "100", "1"]),
+    (options.seed_numbers, ["7", "0-7", "1,5,9"]),
+    (options.checkpoint_steps, ["log", "none", "0,500,1000"]),
+    (
+        lambda text: options.recipe_fields([text]),
+        ["learning_rate=0.02", "betas=[0.9, 0.98]", "d_mlp=64"],
+    ),
+    (options.hypotheses, ["coset,irrep", "irrep"]),
 ]
 
 
@@ -189,7 +193,7 @@ def try_option(rng):
         assert recipe is None or dataclasses.is_dataclass(recipe)
     elif isinstance(found, int):
         assert found > 0
-    elif parse in (cli._seeds, cli._checkpoints) and found is not None:
+    elif parse in (options.seed_numbers, options.checkpoint_steps) and found is not None:
         assert all(isinstance(n, int) and n >= 0 for n in found)
 
 
@@ -314,16 +318,15 @@ COMMANDS = [
 
 def run_command_lines(monkeypatch, folder, count):
     """Commands with mutated words; nothing is trained, compared or written."""
-    from coset_circuits import evidence, networks
-    from coset_circuits.benchmark import selftest
+    from coset_circuits import benchmark, comparison, networks, training
 
-    def stopped(*args, **options):
+    def stopped(*args, **more):
         raise CosetCircuitsError("This is as far as a test goes.")
 
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(networks, "train_many", stopped)
-    monkeypatch.setattr(evidence, "compare", stopped)
-    monkeypatch.setattr(selftest, "selftest", stopped)
+    monkeypatch.setattr(training, "train_many", stopped)
+    monkeypatch.setattr(comparison, "compare", stopped)
+    monkeypatch.setattr(benchmark, "selftest", stopped)
     monkeypatch.setattr(networks, "save", stopped)
     rng = np.random.default_rng(7)
     for _ in range(count):
@@ -344,7 +347,10 @@ PARSERS = [
     (permutations, ("as_images", "_images", "_read_cycles")),
     (families, ("group", "_powers_of", "_named")),
     (sys.modules["coset_circuits.groups.group"], ("check_table",)),
-    (cli, ("_pairs", "_seeds", "_checkpoints", "_fields", "_algorithms")),
+    (
+        options,
+        ("number_of_pairs", "seed_numbers", "checkpoint_steps", "recipe_fields", "hypotheses"),
+    ),
     (mlp, ("check_pairs", "check_names")),
     (thresholds, ("__post_init__", "_is_size")),
     (recipes, ("recipe_for", "_check")),
@@ -437,8 +443,11 @@ def test_generators_give_the_least_closed_set(generators):
 def test_what_fuzzing_found_stays_mended():
     cases = [
         (named_group, "C2^0320000000000"),
-        (cli._pairs, "9" * 5000),
-        (lambda text: recipes.recipe_for(group("S3"), "fast", cli._fields([text])), "d_mlp=[1]"),
+        (options.number_of_pairs, "9" * 5000),
+        (
+            lambda text: recipes.recipe_for(group("S3"), "fast", options.recipe_fields([text])),
+            "d_mlp=[1]",
+        ),
         (permutations.as_images, [[0.9, 1.2]]),
         (permutations.as_images, [["a"]]),
         (FiniteGroup.from_table, torch.zeros(2, 2, dtype=torch.bfloat16)),

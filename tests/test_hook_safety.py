@@ -28,11 +28,8 @@ from coset_circuits.experiments.ablation import (
     minimality,
 )
 from coset_circuits.experiments.interchange import interchange
-from coset_circuits.experiments.patching import (
-    activation_patching,
-    attribution_patching,
-    path_patching,
-)
+from coset_circuits.experiments.patching import activation_patching, attribution_patching
+from coset_circuits.experiments.path_patching import path_patching
 from coset_circuits.experiments.scrubbing import scrub
 from coset_circuits.experiments.substitution import substitution
 from coset_circuits.networks import SITES, planted_coset

@@ -15,12 +15,18 @@ from coset_circuits.algorithms.algorithm import (
     negligible,
     residuals,
 )
+from coset_circuits.algorithms.bilinear import logit_similarity
 from coset_circuits.algorithms.claims import CLAIM_NOTES
 from coset_circuits.algorithms.coset import CosetAlgorithm, concentration, coset_fvu
-from coset_circuits.algorithms.irrep import IrrepAlgorithm, logit_similarity
+from coset_circuits.algorithms.irrep import IrrepAlgorithm
 from coset_circuits.algorithms.null import DullNull, RawWeights
 from coset_circuits.algorithms.registry import ALGORITHMS, default_algorithms, nulls
-from coset_circuits.algorithms.table_circuit import CLAIMS, TABLE_CLAIMS, TableCircuit
+from coset_circuits.algorithms.table_circuit import (
+    CLAIMS,
+    TABLE_CLAIMS,
+    TableCircuit,
+    check_additive,
+)
 
 __all__ = [
     "ALGORITHMS",
@@ -42,6 +48,7 @@ __all__ = [
     "Roles",
     "TableCircuit",
     "Tables",
+    "check_additive",
     "concentration",
     "coset_fvu",
     "default_algorithms",

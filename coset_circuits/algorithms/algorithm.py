@@ -254,7 +254,7 @@ def fvu(
 
 def residuals(tables: Tables, fitted: Tables) -> Float[Tensor, "d_mlp 3"]:
     """The FVU of each neuron's left table, right table and unembedding row."""
-    return torch.stack([fvu(own, fit) for own, fit in zip(tables, fitted, strict=True)], 1)
+    return torch.stack([fvu(table, fit) for table, fit in zip(tables, fitted, strict=True)], 1)
 
 
 def negligible(tables: Tables, thresholds: Thresholds) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import torch
+from einops import einsum
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -26,7 +27,12 @@ from coset_circuits.algorithms.algorithm import (
 )
 from coset_circuits.algorithms.claims import claims_suffix, named_claims
 from coset_circuits.algorithms.joint import jointly, level_means
-from coset_circuits.algorithms.table_circuit import CLAIMS, TABLE_CLAIMS, TableCircuit
+from coset_circuits.algorithms.table_circuit import (
+    CLAIMS,
+    TABLE_CLAIMS,
+    TableCircuit,
+    check_additive,
+)
 from coset_circuits.groups import FiniteGroup, Subgroup, double_cosets
 from coset_circuits.networks.model import GroupModel
 from coset_circuits.thresholds import DEFAULT, Thresholds
@@ -66,7 +72,8 @@ class CosetAlgorithm:
         """Find every neuron's subgroup.
 
         Raises:
-            DoesNotApplyError: the group has no proper non-trivial subgroup.
+            DoesNotApplyError: the group has no proper non-trivial subgroup, or the network's
+                pre-activations are not additive.
         """
         base, frame = fitted_frame(network, group)
         subgroups = [h for h in base.subgroups if not h.is_trivial and not h.is_whole]
@@ -75,6 +82,7 @@ class CosetAlgorithm:
                 f"{base.name} of order {base.order} has no proper non-trivial subgroup, so the "
                 "coset hypothesis has no cosets to use and does not apply."
             )
+        check_additive(network, self.thresholds)
         tables = Tables.of(network, frame)
         search = _Search(base, subgroups, tables, self.thresholds)
         skip = negligible(tables, self.thresholds)
@@ -102,25 +110,25 @@ class CosetAlgorithm:
         levels = torch.full((width,), 3.0, dtype=torch.float64)
         # Neurons of one subgroup and one shared coset X = Hx: together they vote for products in X.
         shared: dict[tuple[Subgroup, int], list[int]] = defaultdict(list)
-        for j, found in enumerate(neurons):
-            if skip[j] or not (found.passes or self.unexplained == "project"):
+        for j, neuron in enumerate(neurons):
+            if skip[j] or not (neuron.passes or self.unexplained == "project"):
                 if self.unexplained == "keep":
-                    for own, table in zip(tables, fitted, strict=True):
-                        table[:, j] = own[:, j]
+                    for measured, table in zip(tables, fitted, strict=True):
+                        table[:, j] = measured[:, j]
                     for side in _SIDES:
                         labels[side][:, j] = torch.arange(len(tables.left))
                     levels[j] = 3 * len(tables.left)
                 continue
-            shared[found.subgroup, int(found.subgroup.right_cosets[found.x])].append(j)
-            subgroup, products = found.subgroup, double_cosets(found.subgroup, found.conjugate)
+            shared[neuron.subgroup, int(neuron.subgroup.right_cosets[neuron.x])].append(j)
+            subgroup, products = neuron.subgroup, double_cosets(neuron.subgroup, neuron.conjugate)
             left = cell_means(tables.left[:, j], subgroup.right_cosets)
             fitted.left[:, j] = left
-            fitted.right[:, j] = search.paired(left, found.x)
+            fitted.right[:, j] = search.paired(left, neuron.x)
             fitted.unembed[:, j] = cell_means(tables.unembed[:, j], products)
             structure[j] = np.log2(len(search.subgroups)) + np.log2(subgroup.index)
             levels[j] = subgroup.index + int(products.max()) + 1
             labels["left"][:, j] = subgroup.right_cosets
-            labels["right"][:, j] = found.conjugate.left_cosets
+            labels["right"][:, j] = neuron.conjugate.left_cosets
             labels["product"][:, j] = products
         inverse = torch.argsort(tables.frame)
         left, right, product = (labels[side][inverse] for side in _SIDES)
@@ -186,10 +194,10 @@ class _Search:
         """The largest subgroup that passes on both sides, else the best as a note."""
         passing = np.flatnonzero(self.left[:, j] < self.threshold)
         for order in sorted(set(self.orders[passing]), reverse=True):
-            found = [self._pair(j, self.subgroups[i]) for i in passing if self.orders[i] == order]
-            found = [f for f in found if f.passes]
-            if found:
-                return min(found, key=lambda f: f.pairing)
+            pairs = [self._pair(j, self.subgroups[i]) for i in passing if self.orders[i] == order]
+            pairs = [pair for pair in pairs if pair.passes]
+            if pairs:
+                return min(pairs, key=lambda pair: pair.pairing)
         # No subgroup passes: the plain minimum is always a tiny one, the ratio to its null is not.
         best = self.subgroups[int(self.ratio[:, j].argmin())]
         return replace(self._pair(j, best), passes=False)
@@ -244,9 +252,9 @@ def coset_fvus(
     for h, inverse in enumerate(group.inverse_array):
         if h <= inverse:
             moved = centred[group.array[h] if cosets == "right" else group.array[:, h]]
-            overlaps[h] = overlaps[inverse] = np.einsum("gd,gd->d", moved, centred)
-    found = np.zeros((len(subgroups), len(total)))
-    for row, subgroup in zip(found, subgroups, strict=True):
+            overlaps[h] = overlaps[inverse] = einsum(moved, centred, "g neuron, g neuron -> neuron")
+    fvus = np.zeros((len(subgroups), len(total)))
+    for row, subgroup in zip(fvus, subgroups, strict=True):
         energy = overlaps[subgroup.array].mean(0)
         np.divide(total - energy, total, out=row, where=total > 0)
         # A difference of nearly equal numbers: what is left of it is mostly rounding.
@@ -254,7 +262,7 @@ def coset_fvus(
         if len(rounded):
             labels = subgroup.right_cosets if cosets == "right" else subgroup.left_cosets
             row[rounded] = _cell_fvu(values[:, rounded], labels.numpy())
-    return torch.from_numpy(found)
+    return torch.from_numpy(fvus)
 
 
 def cell_means(
@@ -293,11 +301,11 @@ def _roles(
 ) -> Roles:
     """FVUs on both sides are those of the cosets, the best found where none passes."""
     names = [
-        NEGLIGIBLE if dull else found.subgroup.name if found.passes else UNEXPLAINED
-        for found, dull in zip(neurons, skip, strict=True)
+        NEGLIGIBLE if dull else neuron.subgroup.name if neuron.passes else UNEXPLAINED
+        for neuron, dull in zip(neurons, skip, strict=True)
     ]
-    at = [search.position[found.subgroup] for found in neurons]
-    conjugate_at = [search.position[found.conjugate] for found in neurons]
+    at = [search.position[neuron.subgroup] for neuron in neurons]
+    conjugate_at = [search.position[neuron.conjugate] for neuron in neurons]
     every = range(len(neurons))
     places = {h: i for i, h in enumerate(search.group.subgroups)}
     return Roles(
@@ -306,11 +314,11 @@ def _roles(
         torch.from_numpy(search.right[conjugate_at, every]),
         fvu(tables.unembed, fitted.unembed),
         {
-            "subgroup": [found.subgroup.name for found in neurons],
-            "conjugator": [search.group.labels[found.x] for found in neurons],
-            "subgroup_index": [places[found.subgroup] for found in neurons],
-            "conjugator_index": [found.x for found in neurons],
-            "pairing_error": [found.pairing for found in neurons],
+            "subgroup": [neuron.subgroup.name for neuron in neurons],
+            "conjugator": [search.group.labels[neuron.x] for neuron in neurons],
+            "subgroup_index": [places[neuron.subgroup] for neuron in neurons],
+            "conjugator_index": [neuron.x for neuron in neurons],
+            "pairing_error": [neuron.pairing for neuron in neurons],
             "concentration": search.concentration().tolist(),
         },
     )

@@ -77,9 +77,9 @@ def joint_unembedding(
 ) -> Unembedding:
     """The unembedding that makes a surrogate's logits the network's, as nearly as is allowed.
 
-    Minimises Σ‖(post @ U − logits)C‖² + Σ_j λ_j‖U_j − own_j‖² over allowed U by conjugate
-    gradients, where C takes the mean over the outputs off, λ_j is pairs·(noise·std(pre_j))² and own
-    is the surrogate's unembedding so far.
+    Minimises Σ‖(post @ U − logits)C‖² + Σ_j λ_j‖U_j − start_j‖² over allowed U by conjugate
+    gradients, where C takes the mean over the outputs off, λ_j is pairs·(noise·std(pre_j))² and
+    start is the surrogate's unembedding so far.
 
     Args:
         network: whose logits are fitted.
@@ -87,7 +87,7 @@ def joint_unembedding(
         allowed: the orthogonal projection of an unembedding on what the hypothesis lets it be.
         noise: in standard deviations of each pre-activation over all pairs.
     """
-    own = allowed(surrogate.W_U.detach().double().T)
+    start = allowed(surrogate.W_U.detach().double().T)
     square, target, pairs = _moments(network, surrogate)
     ridge = pairs * (noise * network.pre_scale.double()) ** 2
     # A neuron that never moves has nothing to fit.
@@ -96,9 +96,9 @@ def joint_unembedding(
     def applied(unembed: Tensor) -> Tensor:
         return allowed(_centred(unembed @ square) + ridge * unembed)
 
-    found = own
-    wanted = allowed(target + ridge * own)
-    left = wanted - applied(own)
+    solution = start
+    wanted = allowed(target + ridge * start)
+    left = wanted - applied(start)
     enough = torch.maximum(TOLERANCE * left.norm(), ROUNDING * wanted.norm())
     scale = 1 / (square.diagonal() + ridge)
     turned = allowed(scale * left)
@@ -108,12 +108,12 @@ def joint_unembedding(
             break
         image = applied(direction)
         step = fall / (direction * image).sum()
-        found = found + step * direction
+        solution = solution + step * direction
         left = left - step * image
         turned = allowed(scale * left)
         fresh = (left * turned).sum()
         direction, fall = turned + fresh / fall * direction, fresh
-    return found
+    return solution
 
 
 def _moments(network: GroupModel, surrogate: GroupModel) -> tuple[Tensor, Tensor, int]:

@@ -79,8 +79,8 @@ def _null_circuit(
     structure: Float[Tensor, "d_mlp"],
     levels: int,
 ) -> TableCircuit:
-    own, fitted = tables
-    residual = residuals(own, fitted)
+    measured, fitted = tables
+    residual = residuals(measured, fitted)
     return TableCircuit(
         name=algorithm.name,
         network=network,

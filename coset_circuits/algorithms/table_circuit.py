@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -15,16 +16,54 @@ from coset_circuits.algorithms.algorithm import (
     Algorithm,
     Classes,
     DescriptionLength,
+    DoesNotApplyError,
     Roles,
     Tables,
     description_length,
 )
 from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.networks.losses import cross_entropy
 from coset_circuits.networks.model import GroupModel
+from coset_circuits.thresholds import Thresholds
 
 TABLE_CLAIMS = frozenset({"left", "right", "unembed"})
 CLAIMS = TABLE_CLAIMS | {"even"}
 EMBEDDINGS = frozenset({"hook_left_embed", "hook_right_embed"})
+
+
+def check_additive(network: GroupModel, thresholds: Thresholds) -> None:
+    """Refuse a network whose pre-activations are not sums of a left and a right table.
+
+    Every hypothesis about tables makes this claim; attention can break it.
+
+    Raises:
+        DoesNotApplyError: the interaction is larger than the threshold; the sentence says what
+            the network loses without it.
+    """
+    interaction = 1 - network.additive_share
+    if interaction <= thresholds.interaction:
+        return
+    left, right, unembed = Tables.of(network)
+    additive = network.with_tables(left, right, unembed.T, label="additive")
+    (before, loss), (after, lost) = _accuracy_and_loss(network), _accuracy_and_loss(additive)
+    raise DoesNotApplyError(
+        f"{interaction:.1%} of the variance of {network.label}'s pre-activations is an interaction "
+        f"of its two inputs, where at most {thresholds.interaction:.0%} is allowed, so they are no "
+        f"sum of a left and a right table. Without it the accuracy goes from {before:.1%} to "
+        f"{after:.1%} and the loss from {loss:.2g} to {lost:.2g} nats."
+    )
+
+
+@torch.no_grad()
+def _accuracy_and_loss(network: GroupModel, chunk: int = 20_000) -> tuple[float, float]:
+    """Over all pairs."""
+    pairs = network.group.pairs()
+    right = loss = 0.0
+    for part in pairs.split(chunk):
+        labels, logits = network.group.products(part), network(part)
+        right += float((logits.argmax(1) == labels).sum())
+        loss += float(cross_entropy(logits, labels).sum())
+    return right / len(pairs), loss / len(pairs)
 
 
 @dataclass
@@ -69,11 +108,11 @@ class TableCircuit:
                 f"{', '.join(sorted(CLAIMS))}."
             )
         network = self.network
-        own = Tables.of(network)
+        measured = Tables.of(network)
         surrogate = network.with_tables(
-            self.fitted.left if "left" in wanted else own.left,
-            self.fitted.right if "right" in wanted else own.right,
-            (self.fitted.unembed if "unembed" in wanted else own.unembed).T,
+            self.fitted.left if "left" in wanted else measured.left,
+            self.fitted.right if "right" in wanted else measured.right,
+            (self.fitted.unembed if "unembed" in wanted else measured.unembed).T,
             label=self.name,
             silent=self.silent,
             source=f"surrogate of {network.label} under {self.name}",
@@ -97,8 +136,8 @@ class TableCircuit:
         )
 
     def __repr__(self) -> str:
-        found = ", ".join(f"{r['neurons']} {r['role']}" for r in self.roles.summary())
-        return f"Circuit({self.name} of {self.network.label}: {found})"
+        roles = ", ".join(f"{r['neurons']} {r['role']}" for r in self.roles.summary())
+        return f"Circuit({self.name} of {self.network.label}: {roles})"
 
     def _repr_html_(self) -> str:
         title = html.escape(f"{self.name} of {self.network.label}")

@@ -1,9 +1,10 @@
-"""Networks whose algorithm is known because it was put there, and what is to be said of each."""
+"""Networks whose algorithm is known because it was put there, and the right answer for each."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -11,8 +12,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from coset_circuits.algorithms import Tables
-from coset_circuits.algorithms.irrep import block_shares
+from coset_circuits.algorithms import ALGORITHMS, Algorithm, Tables
+from coset_circuits.algorithms.blocks import block_shares
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.experiments.controls import random_names
 from coset_circuits.groups import FiniteGroup, RealBlock, SubgroupClass, spectrum
@@ -27,29 +28,31 @@ NOTHING, ALIKE = "nothing", "cannot be told apart"
 PLANTED = ("coset circuit", "GCR", "cosets and GCR")
 NULLS = ("memorised", "untrained", "permuted labels", "permuted outputs")
 NOISE = (0.02, 0.05, 0.1, 0.2, 0.5)
-"""Standard deviations of the noise, in those of each neuron's own tables and unembedding."""
+"""Standard deviations of the noise, relative to those of each neuron's tables and unembedding."""
+
+AWAY = 0.02
+"""In a network of one algorithm only, most neurons leave more than this share of their variance
+unexplained by the other: twice the threshold for explained."""
+LARGE = 60
+"""From this order on, circuits are planted with few conjugates and pairs are sampled."""
 
 _BASES = 20
-"""Random bases of an irrep that are tried before a larger one; levels on cosets are tried longer,
-for there is no other class to turn to."""
+"""Random bases of an irrep that are tried before the next larger irrep."""
 _LEVELS = 1000
-AWAY = 0.02
-"""Most neurons planted as one algorithm's alone leave more of their variance than this to the
-other: twice what would count as explained."""
-
-LARGE = 60
-"""From this order on circuits are planted with few conjugates, and pairs are sampled."""
+"""Random levels on cosets that are tried; there is no other class of subgroups to try instead."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One kind of network, a network for every seed.
+    """One kind of network; every seed gives another one.
 
     Attributes:
         kind: one of :data:`PLANTED` or :data:`NULLS`.
-        truth: the hypotheses that are true of it: ``coset``, ``irrep``, both or none.
+        truth: those among ``covers`` that are true of it.
         make: from a seed to the network.
-        noise: its size, for a planted network that got some.
+        noise: the size of the noise, for a planted network that got some.
+        covers: the hypotheses that are known to be true or false of it, by their keys in the
+            registry. Only these are run.
     """
 
     name: str
@@ -58,92 +61,143 @@ class Case:
     truth: frozenset[str]
     make: Callable[[int], GroupMLP]
     noise: float | None = None
+    covers: tuple[str, ...] = (COSET, IRREP)
 
     @property
     def expected(self) -> str:
-        """What is to be said of it."""
+        """The right answer."""
         return ALIKE if len(self.truth) > 1 else next(iter(self.truth), NOTHING)
+
+    @property
+    def algorithms(self) -> list[Algorithm]:
+        """What is run on it: every form of the hypotheses that it covers."""
+        return [form for key in self.covers for form in ALGORITHMS[key]]
 
 
 def known_cases(groups: Iterable[str]) -> list[Case]:
     """All cases of some groups.
 
     Raises:
-        CosetCircuitsError: none given, one that is not understood, or one in which no coset
+        CosetCircuitsError: no group, a name that is not understood, or a group in which no coset
             circuit multiplies.
     """
     names = list(dict.fromkeys(groups))
     if not names:
         raise CosetCircuitsError("No group was given; give such as S4 or D4.")
-    return [case for name in names for case in _of_group(named_group(name))]
+    return [case for name in names for case in _cases(named_group(name))]
 
 
 def usable_classes(group: FiniteGroup) -> list[SubgroupClass]:
     """The classes whose cosets make a circuit that multiplies: no element is in all conjugates."""
     return [
-        found
-        for found in group.subgroup_classes
-        if found.order > 1 and found.representative.core.is_trivial
+        subgroups
+        for subgroups in group.subgroup_classes
+        if subgroups.order > 1 and subgroups.representative.core.is_trivial
     ]
 
 
-def irreps_suffice(found: SubgroupClass) -> bool:
+def irreps_suffice(subgroups: SubgroupClass) -> bool:
     """Whether the irrep hypothesis is true of cosets of this class as well.
 
-    Functions on the cosets of H lie in the irreps with vectors that H fixes; the hypothesis allows
-    a neuron as many functions as half the order.
+    Functions on the cosets of H are combinations of matrix elements of the irreps in which H fixes
+    a vector. The hypothesis allows a neuron as many functions as half the order of the group.
     """
-    group = found.representative.group
-    shares = spectrum(found.representative, real=True)
-    blocks: dict[str, RealBlock] = {block.name: block for block in group.real_blocks}
-    functions = sum(blocks[name].parameters for name, share in shares.items() if share > 0)
+    group = subgroups.representative.group
+    shares = spectrum(subgroups.representative, real=True)
+    functions = sum(block.parameters for block in group.real_blocks if shares.get(block.name))
     return functions <= group.order // 2
 
 
-def _of_group(group: FiniteGroup) -> Iterator[Case]:
+def _cases(group: FiniteGroup) -> Iterator[Case]:
     classes = usable_classes(group)
     if not classes:
         raise CosetCircuitsError(
             f"In {group.name} no coset circuit multiplies: every subgroup's conjugates share more "
             "than the identity; choose another group, such as S4 or D4."
         )
-    yield from (_of_class(group, found) for found in classes)
-    yield from _with_sign(group, classes)
-    yield from _gcr(group)
-    yield from _mixed(group, classes)
-    yield from _noisy(group, classes)
-    yield from _nulls(group, classes)
+    both_true = [subgroups for subgroups in classes if irreps_suffice(subgroups)]
+    only_coset = [subgroups for subgroups in classes if subgroups not in both_true]
+    yield from (_coset_case(subgroups) for subgroups in classes)
+    # A subgroup of index 2 is the kernel of an irrep of dimension 1.
+    half = next((c for c in group.subgroup_classes if c.index == 2), None)
+    if half is not None and both_true:
+        yield _coset_case(both_true[0], half, note=" (sign neurons)")
+    square = _case(group, "GCR, x²", PLANTED[1], {IRREP}, partial(_gcr_circuit, group, "square"))
+    relu = _case(group, "GCR, ReLU", PLANTED[1], {IRREP}, partial(_gcr_circuit, group, "relu"))
+    yield from (square, relu)
+    # Neurons of both kinds: no hypothesis is true of all of them, unless irreps hold the cosets.
+    for some, truth in ((only_coset[:1], ()), (both_true[:1], {IRREP})):
+        for subgroups in some:
+            what = f"cosets of {subgroups.name} and GCR"
+            yield _case(group, what, PLANTED[2], truth, partial(_mixture, subgroups))
+    to_disturb = dict.fromkeys([classes[-1], *only_coset[-1:]])
+    yield from _with_noise([*map(_coset_case, to_disturb), relu])
+    yield from _nulls(group, classes[-1])
 
 
-def _case(group: FiniteGroup, what: str, kind: str, truth: Iterable[str], make: Callable) -> Case:
+def _case(
+    group: FiniteGroup, what: str, kind: str, truth: Iterable[str], make: Callable[[int], GroupMLP]
+) -> Case:
     return Case(f"{group.name}: {what}", kind, group.name, frozenset(truth), make)
 
 
-def _coset(group: FiniteGroup, seed: int, *names: str) -> GroupMLP:
-    # The closest levels of a subgroup with many cosets are told apart as well as those of one with
-    # few only where they write more.
-    index = max(c.index for c in group.subgroup_classes if c.name in names)
-    scale, few = max(3.0, index / 4), group.order >= LARGE
-    return planted_coset(group, *names, seed=seed, scale=scale, few=few)
+def _coset_case(*classes: SubgroupClass, note: str = "") -> Case:
+    """Cosets of some classes, the first of which decides whether irreps are true of it as well."""
+    group = classes[0].representative.group
+    truth = {COSET, IRREP} if irreps_suffice(classes[0]) else {COSET}
+    what = f"cosets of {' and '.join(c.name for c in classes)}{note}"
+    return _case(group, what, PLANTED[0], truth, partial(_coset_circuit, classes))
 
 
-def _of_class(group: FiniteGroup, found: SubgroupClass) -> Case:
-    truth = {COSET, IRREP} if irreps_suffice(found) else {COSET}
-    what = f"cosets of {found.name}"
-    return _case(group, what, PLANTED[0], truth, lambda seed: _of_cosets(group, seed, found))
+def _nulls(group: FiniteGroup, subgroups: SubgroupClass) -> Iterator[Case]:
+    width = 4 * group.order if group.order < 16 else 64
+
+    def memorised(seed: int) -> GroupMLP:
+        return train(group, seed, recipe="memorise", d_mlp=width, d_embed=width)
+
+    def untrained(seed: int) -> GroupMLP:
+        return GroupMLP.initialised(group, d_mlp=width, d_embed=width, seed=seed)
+
+    yield _case(group, "memorised", "memorised", (), memorised)
+    yield _case(group, "untrained", "untrained", (), untrained)
+    for kind, inputs in (("permuted labels", True), ("permuted outputs", False)):
+        what = f"cosets of {subgroups.name}, {kind}"
+        yield _case(group, what, kind, (), partial(_permuted, subgroups, inputs))
 
 
-def _of_cosets(group: FiniteGroup, seed: int, found: SubgroupClass, *more: str) -> GroupMLP:
-    """A coset circuit that is one of irreps exactly where irreps hold all functions on its cosets.
+def _with_noise(cases: Iterable[Case]) -> Iterator[Case]:
+    def make(case: Case, size: float, seed: int) -> GroupMLP:
+        return noisy(case.make(seed), size, seed=seed)
 
-    Levels may lie in fewer irreps than most: on four cosets in D4 one order of equally spaced
-    levels in three lies in one.
+    for case in cases:
+        for size in NOISE:
+            name = f"{case.name}, noise {size:g}"
+            yield replace(case, name=name, make=partial(make, case, size), noise=size)
+
+
+def _planted(classes: Iterable[SubgroupClass], seed: int) -> GroupMLP:
+    first, *more = classes
+    group = first.representative.group
+    # With many cosets the levels lie closer together; a larger scale keeps the answers as clear.
+    scale = max(3.0, max(c.index for c in (first, *more)) / 4)
+    names = (c.name for c in more)
+    return planted_coset(
+        group, first.name, *names, seed=seed, scale=scale, few=group.order >= LARGE
+    )
+
+
+def _coset_circuit(classes: tuple[SubgroupClass, ...], seed: int) -> GroupMLP:
+    """A coset circuit of which the irrep hypothesis is true exactly where irreps suffice.
+
+    Some levels lie in fewer irreps than most levels do: on four cosets in D4, one order of equally
+    spaced levels in three lies in a single irrep.
     """
-    is_wanted = _is_of_irreps if irreps_suffice(found) else _is_away_from_irreps
+    found, group = classes[0], classes[0].representative.group
+    has_right_label = _is_of_irreps if irreps_suffice(found) else _is_away_from_irreps
     for k in range(_LEVELS):
-        drawn = _coset(group, seed + 1000 * k, found.name, *more)
-        if is_wanted(drawn):
-            return drawn
+        network = _planted(classes, seed + 1000 * k)
+        if has_right_label(network):
+            return network
     raise CosetCircuitsError(
         f"All levels on the cosets of {found.name} in {group.name} that were tried lie in other "
         "irreps than most, so that it cannot be said whether irreps are true of them; choose "
@@ -151,49 +205,22 @@ def _of_cosets(group: FiniteGroup, seed: int, found: SubgroupClass, *more: str) 
     )
 
 
-def _with_sign(group: FiniteGroup, classes: list[SubgroupClass]) -> Iterator[Case]:
-    """Sign neurons, on the cosets of a subgroup of index 2, which is the kernel of an irrep."""
-    half = next((c for c in group.subgroup_classes if c.index == 2), None)
-    both = next((c for c in classes if irreps_suffice(c)), None)
-    if half is not None and both is not None:
-        yield _case(
-            group,
-            f"cosets of {both.name} and {half.name} (sign neurons)",
-            PLANTED[0],
-            {COSET, IRREP},
-            lambda seed: _of_cosets(group, seed, both, half.name),
-        )
+def _gcr_circuit(group: FiniteGroup, act_fn: Literal["square", "relu"], seed: int) -> GroupMLP:
+    """GCR in a random basis in which it is not nearly a coset circuit as well.
 
-
-def _gcr(group: FiniteGroup) -> Iterator[Case]:
-    def maker(act_fn: Literal["square", "relu"]) -> Callable[[int], GroupMLP]:
-        return lambda seed: _planted_gcr(group, seed, act_fn)
-
-    for make, sign in ((maker("square"), "x²"), (maker("relu"), "ReLU")):
-        yield _case(
-            group,
-            f"GCR, {sign}",
-            PLANTED[1],
-            {IRREP},
-            make,
-        )
-
-
-def _planted_gcr(group: FiniteGroup, seed: int, act_fn: Literal["square", "relu"]) -> GroupMLP:
-    """GCR in a random basis in which it is no coset circuit either, nor nearly one.
-
-    In one of four bases of the plane the rotations and reflections of D4 are within a hundredth of
-    their variance of being constant on cosets, and then both hypotheses are true; in (4,1) of S5
-    nearly all are, each vector being almost fixed by a transposition. So larger irreps follow.
+    In one of four bases of the plane the rotations and reflections of D4 are constant on cosets
+    up to a hundredth of their variance, and then both hypotheses are true. In (4,1) of S5 nearly
+    all bases are like that, because a transposition almost fixes each vector; so larger irreps
+    are tried next.
     """
     faithful = [block for block in group.real_blocks if _is_faithful(block)]
     choices = [[b.name] for b in sorted(faithful, key=lambda b: b.dimension)] or [None]
     scale = 8.0 if act_fn == "square" else 2.0
     for names in choices:
         for k in range(_BASES):
-            drawn = planted_gcr(group, names, seed=1000 * seed + k, scale=scale, act_fn=act_fn)
-            if _is_away_from_cosets(drawn):
-                return drawn
+            network = planted_gcr(group, names, seed=1000 * seed + k, scale=scale, act_fn=act_fn)
+            if _is_away_from_cosets(network):
+                return network
     raise CosetCircuitsError(
         f"Every basis of the irreps of {group.name} that was tried is near its cosets, so that "
         "both hypotheses are true of GCR there; choose another group, such as S4 or D4."
@@ -204,33 +231,43 @@ def _is_faithful(block: RealBlock) -> bool:
     return int((block.character > block.character.max() - 1e-9).sum()) == 1
 
 
+def _mixture(subgroups: SubgroupClass, seed: int) -> GroupMLP:
+    group = subgroups.representative.group
+    return joined([_coset_circuit((subgroups,), seed), _gcr_circuit(group, "relu", seed)])
+
+
+def _permuted(subgroups: SubgroupClass, inputs: bool, seed: int) -> GroupMLP:
+    """A coset circuit whose elements get random names that keep nothing of the group."""
+    # Not the stream of a comparison's relabelled control: with the same one, the control of seed 3
+    # would undo the permutation of seed 3.
+    names = random_names(subgroups.representative.group, np.random.default_rng((seed, 1)))
+    assert names is not None  # only groups too small for a coset circuit have none
+    network = _planted([subgroups], seed)
+    return relabelled(network, torch.from_numpy(names), inputs=inputs, outputs=True)
+
+
 @torch.no_grad()
 def _is_away_from_cosets(network: GroupMLP) -> bool:
-    """Whether most neurons leave much of their variance within any cosets, on their worse side.
+    """Whether most neurons vary much within the cosets of every subgroup.
 
-    The left table within right cosets, the right table within left cosets of a conjugate.
+    The left table within right cosets or the right table within left cosets of a conjugate.
     """
     group = network.group
-    found = []
-    for conjugates in (c.conjugates for c in group.subgroup_classes if 1 < c.order < group.order):
-        left, right = (
-            torch.stack([_within(table, moved(h.array)) for h in conjugates]).amin(0)
-            for table, moved in (
-                (network.left_table, lambda h: group.table[h]),
-                (network.right_table, lambda h: group.table[:, h].T),
-            )
-        )
-        found.append(torch.maximum(left, right))
-    return _are_most(torch.stack(found).amin(0) > AWAY)
+    least = torch.ones(network.d_mlp, dtype=network.left_table.dtype)
+    for subgroups in group.subgroup_classes:
+        if 1 < subgroups.order < group.order:
+            arrays = [h.array for h in subgroups.conjugates]
+            left = [_share_within(network.left_table, group.table[h]) for h in arrays]
+            right = [_share_within(network.right_table, group.table[:, h].T) for h in arrays]
+            worse_side = torch.maximum(torch.stack(left).amin(0), torch.stack(right).amin(0))
+            least = torch.minimum(least, worse_side)
+    return _are_most(least > AWAY)
 
 
-def _are_most(neurons: Bool[Tensor, "d_mlp"]) -> bool:
-    return float(neurons.double().mean()) > 0.75
-
-
-def _within(
+def _share_within(
     table: Float[Tensor, "order d_mlp"], cosets: Int[Tensor, "subgroup order"]
 ) -> Float[Tensor, "d_mlp"]:
+    """The share of each column's variance that is within cosets; a column of ``cosets`` is one."""
     means = table[cosets].mean(0)
     return 1 - means.var(0, correction=0) / table.var(0, correction=0)
 
@@ -238,103 +275,31 @@ def _within(
 def _is_away_from_irreps(network: GroupMLP) -> bool:
     """Whether most neurons leave much of their variance to any irreps that the hypothesis allows.
 
-    See :func:`irreps_suffice`. Both tables of a coset neuron hold the same shares, R(b) being
-    −L(xb⁻¹), so the left one is looked at.
+    See :func:`irreps_suffice`. The left table alone is enough: as R(b) = −L(xb⁻¹), both tables of
+    a coset neuron have the same share in each irrep.
     """
-    read, _, _ = _shares(network)
-    held = torch.zeros(network.group.order // 2 + 1, read.shape[1], dtype=read.dtype)
-    for block, share in zip(_irreps(network.group), read, strict=True):
-        # The most that irreps so far hold, by the number of their functions: each is taken once.
+    shares, _, _ = _irrep_shares(network)
+    # most[k]: the largest share that irreps with k functions in all can hold (a knapsack).
+    most = torch.zeros(network.group.order // 2 + 1, shares.shape[1], dtype=shares.dtype)
+    for block, share in zip(network.group.real_blocks[1:], shares, strict=True):
         size = block.parameters
-        held[size:] = torch.maximum(held[size:], held[:-size] + share)
-    return _are_most(1 - held[-1] > AWAY)
+        most[size:] = torch.maximum(most[size:], most[:-size] + share)
+    return _are_most(1 - most[-1] > AWAY)
 
 
 def _is_of_irreps(network: GroupMLP) -> bool:
-    """Whether every irrep that a neuron writes is seen in what it reads.
+    """Whether every irrep that a neuron writes has a share in what it reads.
 
-    The hypothesis takes the fewest irreps that hold a neuron's tables. Without one that only the
-    unembedding holds, it would not be true of it.
+    The hypothesis takes the fewest irreps that hold a neuron's tables, so it would be false of a
+    neuron with an irrep in its unembedding only.
     """
-    read, _, written = _shares(network)
+    read, _, written = _irrep_shares(network)
     return bool(((read > AWAY) | (written < 1e-9)).all())
 
 
-def _shares(network: GroupMLP) -> Float[Tensor, "3 irreps d_mlp"]:
-    return block_shares(Tables.of(network), _irreps(network.group))
+def _irrep_shares(network: GroupMLP) -> Float[Tensor, "3 irreps d_mlp"]:
+    return block_shares(Tables.of(network), list(network.group.real_blocks[1:]))
 
 
-def _irreps(group: FiniteGroup) -> list[RealBlock]:
-    return list(group.real_blocks[1:])
-
-
-def _mixed(group: FiniteGroup, classes: list[SubgroupClass]) -> Iterator[Case]:
-    """Neurons of both kinds: neither hypothesis is true of all, unless irreps hold the cosets."""
-    for suffice in (False, True):
-        found = next((c for c in classes if irreps_suffice(c) is suffice), None)
-        if found is not None:
-            yield _case(
-                group,
-                f"cosets of {found.name} and GCR",
-                PLANTED[2],
-                {IRREP} if suffice else set(),
-                lambda seed, found=found: _mixture(group, seed, found),
-            )
-
-
-def _mixture(group: FiniteGroup, seed: int, found: SubgroupClass) -> GroupMLP:
-    return joined([_of_cosets(group, seed, found), _planted_gcr(group, seed, "relu")])
-
-
-def _noisy(group: FiniteGroup, classes: list[SubgroupClass]) -> Iterator[Case]:
-    clean = [_of_class(group, classes[-1]), list(_gcr(group))[1]]
-    only = next((c for c in reversed(classes) if not irreps_suffice(c)), None)
-    if only is not None and only is not classes[-1]:
-        clean.insert(1, _of_class(group, only))
-    for case in clean:
-        for size in NOISE:
-            yield Case(
-                f"{case.name}, noise {size:g}",
-                case.kind,
-                case.group,
-                case.truth,
-                lambda seed, case=case, size=size: noisy(case.make(seed), size, seed=seed),
-                noise=size,
-            )
-
-
-def _nulls(group: FiniteGroup, classes: list[SubgroupClass]) -> Iterator[Case]:
-    width = 4 * group.order if group.order < 16 else 64
-    yield _case(
-        group,
-        NULLS[0],
-        NULLS[0],
-        (),
-        lambda seed: train(group, seed, recipe="memorise", d_mlp=width, d_embed=width),
-    )
-    yield _case(
-        group,
-        NULLS[1],
-        NULLS[1],
-        (),
-        lambda seed: GroupMLP.initialised(group, d_mlp=width, d_embed=width, seed=seed),
-    )
-    for kind, inputs in ((NULLS[2], True), (NULLS[3], False)):
-        yield _case(
-            group,
-            f"cosets of {classes[-1].name}, {kind}",
-            kind,
-            (),
-            lambda seed, inputs=inputs: _permuted(group, seed, classes[-1].name, inputs),
-        )
-
-
-def _permuted(group: FiniteGroup, seed: int, name: str, inputs: bool) -> GroupMLP:
-    """A coset circuit under random names of the elements that keep nothing of the group."""
-    # A stream apart from that of a comparison's relabelled control: with the same one, the control
-    # of seed 3 would undo the permutation of seed 3.
-    names = random_names(group, np.random.default_rng((seed, 1)))
-    assert names is not None  # there is a circuit, so the group is not as small as that
-    return relabelled(
-        _coset(group, seed, name), torch.from_numpy(names), inputs=inputs, outputs=True
-    )
+def _are_most(neurons: Bool[Tensor, "d_mlp"]) -> bool:
+    return float(neurons.double().mean()) > 0.75

@@ -1,14 +1,16 @@
-"""The known-answer benchmark: what is said of networks whose algorithm is known, seed by seed."""
+"""The known-answer benchmark: what the library says of networks whose algorithm is known."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -16,6 +18,7 @@ from coset_circuits.algorithms import ALGORITHMS
 from coset_circuits.benchmark.known_answers import (
     ALIKE,
     LARGE,
+    NOISE,
     NOTHING,
     NULLS,
     PLANTED,
@@ -28,29 +31,66 @@ from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.findings.statistics import share
 from coset_circuits.findings.storage import check_writable, source_hash
 from coset_circuits.networks.files import write_whole
-from coset_circuits.progress import Progress
+from coset_circuits.presentation import Presented
+from coset_circuits.progress import Progress, silent
 from coset_circuits.thresholds import DEFAULT, Thresholds
 
 SCHEMA = 1
 GROUPS = ("D4", "S4")
 SAMPLE = 2_000
-"""Pairs taken of a group whose pairs are too many to be gone through for every seed."""
+"""Pairs sampled of a group that has too many of them to use all for every seed."""
 TRADE_OFF = "trade-off"
-"""Both hypotheses are supported, one the shorter and the other the nearer."""
-ANSWERS = (*ALGORITHMS, ALIKE, TRADE_OFF, NOTHING)
-"""All that can be said."""
+"""Rows separate the hypotheses that are left: one needs fewer bits, another predicts better."""
+
+
+class Judgement(NamedTuple):
+    """What a comparison says of its network.
+
+    Attributes:
+        said: a hypothesis's key, :data:`ALIKE`, :data:`TRADE_OFF` or :data:`NOTHING`.
+        supported: the hypotheses with a supported form, by their keys.
+        left: those with a supported form that no other form dominates.
+        chosen: the shortest such form; None where there is none.
+    """
+
+    said: str
+    supported: tuple[str, ...]
+    left: tuple[str, ...]
+    chosen: str | None
+
+
+def judged(comparison: Comparison) -> Judgement:
+    """A comparison's verdict in one word; prediction and description length count together."""
+    verdict, delta = comparison.verdict, comparison.thresholds.headline_error
+    hypothesis = {c.key: c.hypothesis for c in comparison.hypotheses}
+    bits = {c.key: c.bits[delta] for c in comparison.hypotheses}
+    errors = comparison.predicted
+    best = [key for key in verdict.supported if key not in verdict.dominated]
+    chosen = min(best, key=lambda key: (bits[key], errors[key].median_log_loss), default=None)
+    supported, left = (
+        tuple(dict.fromkeys(hypothesis[key] for key in keys)) for keys in (verdict.supported, best)
+    )
+    apart = {frozenset(pair) for pairs in comparison.separations.values() for pair in pairs}
+    alike = any(
+        hypothesis[one] != hypothesis[two] and frozenset((one, two)) not in apart
+        for one, two in combinations(best, 2)
+    )
+    several = ALIKE if alike else TRADE_OFF
+    said = several if len(left) > 1 else next(iter(left), NOTHING)
+    return Judgement(said, supported, left, chosen)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What was said of one network, beside what was to be said.
+    """What was said of one network, and what is right.
 
     Attributes:
-        expected, said: one of :data:`ANSWERS`.
+        expected: the right answer.
+        said: see :class:`Judgement`, as for ``supported``, ``left`` and ``chosen``.
         truth: the hypotheses that are true of it.
-        supported: the hypotheses of which some variant is supported.
-        chosen: the shortest supported variant that none dominates; None where there is none. Its
-            ``error`` in decades, ``logit_r2`` and ``bits`` a neuron follow.
+        error: the chosen form's median |Δlog10 loss| in decades; its ``logit_r2`` and its ``bits``
+            a neuron follow.
+        dull_bits: bits a neuron of the null model without group theory.
     """
 
     case: str
@@ -62,6 +102,7 @@ class Answer:
     said: str
     truth: tuple[str, ...]
     supported: tuple[str, ...]
+    left: tuple[str, ...]
     chosen: str | None
     error: float | None
     logit_r2: float | None
@@ -72,43 +113,27 @@ class Answer:
     pairs: int
 
     @property
-    def is_found(self) -> bool:
-        """Whether those hypotheses are left that are true, and no others."""
-        both = self.said in (ALIKE, TRADE_OFF)
-        left = set(ALGORITHMS) if both else {self.said} - {NOTHING}
-        return left == set(self.truth)
+    def is_right(self) -> bool:
+        """Whether exactly the true hypotheses are left."""
+        return set(self.left) == set(self.truth)
+
+    @property
+    def clean_case(self) -> str:
+        """The name of the same case without noise."""
+        return self.case if self.noise is None else self.case.rpartition(",")[0]
 
 
-def judged(comparison: Comparison) -> tuple[str, tuple[str, ...], str | None]:
-    """What a comparison says in one word, the supported hypotheses, and the chosen variant.
+@dataclass(frozen=True, repr=False)
+class SelfTest(Presented):
+    """All answers, and what they add up to.
 
-    Prediction and length count together: of supported variants those count that no other dominates.
+    Attributes:
+        hypotheses: those that some case is known to be true or false of, by their keys.
     """
-    verdict = comparison.verdict
-    of = {form.name: name for name, forms in ALGORITHMS.items() for form in forms}
-    supported = tuple(dict.fromkeys(of[name] for name in verdict.supported))
-    best = [name for name in verdict.supported if name not in verdict.dominated]
-    if not best:
-        return NOTHING, supported, None
-    delta = comparison.thresholds.headline_error
-    bits = {name: comparison.candidate(name).bits[delta] for name in best}
-    chosen = min(best, key=lambda n: (bits[n], comparison.predicted[n].median_log_loss))
-    left = {of[name] for name in best}
-    if len(left) == 1:
-        return left.pop(), supported, chosen
-    apart = {frozenset(pair) for pairs in comparison.separations.values() for pair in pairs}
-    alike = any(
-        of[one] != of[two] and frozenset((one, two)) not in apart for one in best for two in best
-    )
-    return ALIKE if alike else TRADE_OFF, supported, chosen
-
-
-@dataclass(frozen=True)
-class SelfTest:
-    """All answers, and what they amount to."""
 
     answers: tuple[Answer, ...]
     groups: tuple[str, ...]
+    hypotheses: tuple[str, ...]
     seeds: int
     thresholds: Thresholds
     versions: Mapping[str, str]
@@ -118,65 +143,63 @@ class SelfTest:
         return pd.DataFrame([asdict(answer) for answer in self.answers])
 
     def confusion(self) -> pd.DataFrame:
-        """How often each was said of the networks without noise, by kind and right answer."""
-        counts: dict[tuple[str, str], dict[str, int]] = {}
-        for answer in self._clean():
-            row = counts.setdefault((answer.kind, answer.expected), dict.fromkeys(ANSWERS, 0))
-            row[answer.said] += 1
-        order = sorted(counts, key=lambda row: (PLANTED + NULLS).index(row[0]))
-        frame = pd.DataFrame([counts[row] for row in order], columns=list(ANSWERS))
+        """How often each answer was given on networks without noise, by kind and right answer."""
+        kinds = PLANTED + NULLS
+        counts = Counter((a.kind, a.expected, a.said) for a in self._clean)
+        rows = dict.fromkeys((a.kind, a.expected) for a in self._clean)
+        order = sorted(rows, key=lambda row: kinds.index(row[0]))
+        possible = [*self.hypotheses, ALIKE, TRADE_OFF, NOTHING]
+        frame = pd.DataFrame([[counts[*row, said] for said in possible] for row in order])
+        frame.columns = possible
         frame.index = pd.MultiIndex.from_tuples(order, names=["kind", "right answer"])
         return frame
 
     def false_positives(self) -> pd.DataFrame:
-        """Of each kind of null how many networks had some hypothesis supported."""
-        rows = [
-            (kind, [a.said != NOTHING for a in self.answers if a.kind == kind]) for kind in NULLS
-        ]
-        rows.append(("all nulls", [said for _, found in rows for said in found]))
-        return self._shares("null", "false positives", rows)
+        """On how many nulls of each kind some hypothesis was supported."""
+        nulls = {kind: [a for a in self.answers if a.kind == kind] for kind in NULLS}
+        nulls["all nulls"] = [a for a in self.answers if a.kind in NULLS]
+        return pd.DataFrame(
+            {"null": kind, **self._share("false positives", [a.said != NOTHING for a in answers])}
+            for kind, answers in nulls.items()
+            if answers
+        )
 
     def power(self) -> pd.DataFrame:
-        """Of noisy networks of each case how many were left with exactly their true hypotheses."""
-        noisy = [answer for answer in self.answers if answer.noise is not None]
-        clean = {a.case: a for a in self._clean()}
-        groups: dict[tuple[str, float], list[Answer]] = {}
-        for answer in noisy:
-            base = answer.case.rpartition(",")[0]
-            groups.setdefault((base, 0.0), [a for a in self._clean() if a.case == base])
-            groups.setdefault((base, answer.noise or 0.0), []).append(answer)
-        rows = [
-            ((case, size, sum(a.accuracy for a in found) / len(found)), [a.is_found for a in found])
-            for (case, size), found in groups.items()
-            if case in clean
-        ]
-        frame = self._shares("case", "found", rows)
-        if len(frame):
-            columns = pd.DataFrame(frame.pop("case").tolist(), columns=["case", "noise", "right"])
-            frame = pd.concat([columns, frame], axis=1)
-        return frame
+        """How many networks of each noisy case were left with exactly their true hypotheses.
+
+        ``right`` is the mean accuracy of these networks; a noise of 0 is the case without noise.
+        """
+        rows = []
+        for case in dict.fromkeys(a.clean_case for a in self.answers if a.noise is not None):
+            for noise in (None, *NOISE):
+                answers = [a for a in self.answers if (a.clean_case, a.noise) == (case, noise)]
+                if answers:
+                    accuracy = sum(a.accuracy for a in answers) / len(answers)
+                    shares = self._share("found", [a.is_right for a in answers])
+                    rows.append({"case": case, "noise": noise or 0.0, "right": accuracy, **shares})
+        return pd.DataFrame(rows)
 
     def errors(self) -> list[Answer]:
-        """The networks without noise of which something else was said than is right."""
-        return [answer for answer in self._clean() if answer.said != answer.expected]
+        """The networks without noise that got a wrong answer."""
+        return [answer for answer in self._clean if answer.said != answer.expected]
 
     def failures(self) -> list[Answer]:
-        """Those that break an aim: a null with a hypothesis, or a clean circuit of one algorithm
-        of which something else is said."""
+        """Errors that miss an aim: on nulls and on circuits of one algorithm, not on mixtures."""
         return [answer for answer in self.errors() if answer.kind != PLANTED[-1]]
 
     def how_well(self) -> pd.DataFrame:
-        """Medians of the chosen variant's figures, by case, where one was chosen."""
+        """Medians of the chosen form's figures, by case, where one was chosen."""
         frame = self.to_dataframe()
         frame = frame[frame["noise"].isna() & frame["chosen"].notna()]
         columns = ["error", "logit_r2", "bits", "dull_bits"]
         return frame.groupby("case", sort=False)[columns].median().reset_index()
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it for JSON."""
+        """The content of selftest.json."""
         return {
             "schema": SCHEMA,
             "groups": list(self.groups),
+            "hypotheses": list(self.hypotheses),
             "seeds": self.seeds,
             "answers": [asdict(answer) for answer in self.answers],
             "confusion": self.confusion().reset_index().to_dict("records"),
@@ -186,35 +209,17 @@ class SelfTest:
             "versions": dict(self.versions),
         }
 
-    def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Write selftest.json into a folder; returns its path."""
-        content = json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
-        write_whole(Path(folder) / "selftest.json", content.encode())
-        return Path(folder)
-
-    def __str__(self) -> str:
-        from coset_circuits.report.selftest import plain_text
-
-        return plain_text(self)
-
     def __repr__(self) -> str:
         wrong = len(self.errors())
         return f"SelfTest({len(self.answers)} networks, {wrong} of those without noise misjudged)"
 
-    def _clean(self) -> Iterator[Answer]:
-        return (answer for answer in self.answers if answer.noise is None)
+    @property
+    def _clean(self) -> list[Answer]:
+        return [answer for answer in self.answers if answer.noise is None]
 
-    def _shares(
-        self, name: str, counted: str, rows: Iterable[tuple[Any, Sequence[bool]]]
-    ) -> pd.DataFrame:
-        found = []
-        for key, hits in rows:
-            if hits:
-                estimate = share(sum(hits), len(hits), self.thresholds)
-                low, high = estimate.interval or (None, None)
-                counts = {counted: sum(hits), "networks": len(hits)}
-                found.append({name: key, **counts, "low": low, "high": high})
-        return pd.DataFrame(found)
+    def _share(self, counted: str, hits: Sequence[bool]) -> dict[str, Any]:
+        low, high = share(sum(hits), len(hits), self.thresholds).interval or (None, None)
+        return {counted: sum(hits), "networks": len(hits), "low": low, "high": high}
 
 
 def selftest(
@@ -225,14 +230,16 @@ def selftest(
     thresholds: Thresholds = DEFAULT,
     progress: Progress | None = None,
 ) -> SelfTest:
-    """Judge networks whose algorithm is known, and count what was said of them.
+    """Judge networks whose algorithm is known, and count the answers.
+
+    On each network exactly those hypotheses are run of which the case knows whether they are true.
 
     Args:
         groups: names of the groups; those of order 60 and more get fewer neurons and are measured
             on a sample of pairs.
         seeds: how many networks of each case.
-        out: a folder that keeps every answer, so that a stopped call goes on when made again. The
-            answers of other versions of the code are left alone and not believed.
+        out: a folder that keeps every answer, so that a stopped call continues when it is made
+            again. Answers of other versions of the code are not used, and stay.
         thresholds: see :class:`Thresholds`.
         progress: called with (what is being done, networks done, networks in all).
 
@@ -246,44 +253,44 @@ def selftest(
     if out is not None:
         check_writable(Path(out))
     answers = []
-    told = progress or (lambda text, done, total: None)
+    report = progress or silent
     # Seed by seed, so that what a stopped run has done covers all cases.
     for seed in range(seeds):
         for case in cases:
-            told(case.name, len(answers), seeds * len(cases))
+            report(case.name, len(answers), seeds * len(cases))
             answers.append(_kept(case, seed, thresholds, out))
-    told("done", len(answers), len(answers))
-    return SelfTest(tuple(answers), names, seeds, thresholds, versions())
+    report("done", len(answers), len(answers))
+    covered = tuple(key for key in ALGORITHMS if any(key in case.covers for case in cases))
+    return SelfTest(tuple(answers), names, covered, seeds, thresholds, versions())
 
 
-def _kept(case: Case, seed: int, thresholds: Thresholds, out: Any) -> Answer:
+def _kept(
+    case: Case, seed: int, thresholds: Thresholds, out: str | os.PathLike[str] | None
+) -> Answer:
+    """The answer that the folder keeps, or a new one, which it then keeps."""
     if out is None:
         return _answer(case, seed, thresholds)
-    asked = [case.name, seed, thresholds.to_dict(), versions(), source_hash()]
+    asked = [case.name, case.covers, seed, thresholds.to_dict(), versions(), source_hash()]
     key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:32]
     path = Path(out) / "answers" / f"{key}.json"
     try:
-        return _read(path)
-    except (OSError, ValueError, TypeError, KeyError):
+        kept: dict[str, Any] = json.loads(path.read_bytes())
+        lists = {key: tuple(value) for key, value in kept.items() if isinstance(value, list)}
+        return Answer(**{**kept, **lists})
+    except (OSError, ValueError, TypeError, AttributeError):
         answer = _answer(case, seed, thresholds)
         write_whole(path, (json.dumps(asdict(answer)) + "\n").encode())
         return answer
 
 
-def _read(path: Path) -> Answer:
-    found: dict[str, Any] = json.loads(path.read_bytes())
-    lists = {"truth": tuple(found["truth"]), "supported": tuple(found["supported"])}
-    return Answer(**{**found, **lists})
-
-
 def _answer(case: Case, seed: int, thresholds: Thresholds) -> Answer:
     network = case.make(seed)
     pairs = SAMPLE if network.group.order >= LARGE else None
-    comparison = compare(network, seed=seed, pairs=pairs, thresholds=thresholds)
-    said, supported, chosen = judged(comparison)
-    delta = thresholds.headline_error
-    bits = {c.name: c.bits[delta] for c in comparison.candidates}
+    comparison = compare(network, case.algorithms, seed=seed, pairs=pairs, thresholds=thresholds)
+    judgement = judged(comparison)
+    delta, chosen = thresholds.headline_error, judgement.chosen
     error = None if chosen is None else comparison.predicted[chosen]
+    dull = next(c for c in comparison.candidates if c.kind == "null")
     return Answer(
         case=case.name,
         kind=case.kind,
@@ -291,15 +298,13 @@ def _answer(case: Case, seed: int, thresholds: Thresholds) -> Answer:
         noise=case.noise,
         seed=seed,
         expected=case.expected,
-        said=said,
         truth=tuple(sorted(case.truth)),
-        supported=supported,
-        chosen=chosen,
+        **judgement._asdict(),
         error=None if error is None else error.median_log_loss,
         logit_r2=None if error is None else error.logit_r2,
-        bits=None if chosen is None else bits[chosen],
-        dull_bits=bits["dull null"],
+        bits=None if chosen is None else comparison.candidate(chosen).bits[delta],
+        dull_bits=dull.bits[delta],
         accuracy=comparison.base.accuracy,
-        neurons=network.cfg.d_mlp,
+        neurons=network.d_mlp,
         pairs=len(comparison.pairs),
     )

@@ -60,9 +60,13 @@ class NetworkSummary:
 
     @property
     def kind(self) -> tuple[str, int, int, str]:
-        """Group, order, width, activation: only networks alike in these are taken together."""
+        """Group, order, width, and activation with the architecture that is no MLP.
+
+        Only networks alike in these are taken together.
+        """
         facts = self.summary.network
-        return facts["group"], facts["order"], facts["d_mlp"], facts["act_fn"]
+        activation = f"{facts['act_fn']} ({facts['kind']})" if "kind" in facts else facts["act_fn"]
+        return facts["group"], facts["order"], facts["d_mlp"], activation
 
     @property
     def accuracy(self) -> float:
@@ -162,6 +166,11 @@ class Stratum:
         return f"{self.group}, {self.d_mlp} {self.act_fn} neurons"
 
     @property
+    def kind(self) -> dict[str, Any]:
+        """What its networks have in common, for tables and JSON."""
+        return {"group": self.group, "d_mlp": self.d_mlp, "act_fn": self.act_fn}
+
+    @property
     def hypotheses(self) -> list[str]:
         return list(dict.fromkeys(n for network in self.networks for n in network.hypotheses))
 
@@ -254,11 +263,11 @@ def _compared(
         errors = [prediction_errors(n, one, two, thresholds) for n in networks]
         delta = thresholds.headline_error
         bits = [(n.bits(one, delta), n.bits(two, delta)) for n in networks]
-        for quantity, unit, margin, found in (
+        for quantity, unit, margin, values in (
             (PREDICTION_ERROR, "decades", thresholds.equivalence_log_loss, errors),
             (BITS, "bits", thresholds.equivalence_bits, bits),
         ):
-            both = [pair for pair in found if pair is not None and None not in pair]
+            both = [pair for pair in values if pair is not None and None not in pair]
             if both:
                 first, second = np.array(both, dtype=np.float64).T
                 questions.append(Question(one, two, quantity, unit, margin, first - second))
@@ -336,7 +345,7 @@ def _estimated(
     series: Mapping[Key, _Series], thresholds: Thresholds, seed: int
 ) -> dict[Key, dict[str, Estimate]]:
     """Mean and median of every series; those over equally many networks are done together."""
-    found: dict[Key, dict[str, Estimate]] = {key: {} for key in series}
+    by_key: dict[Key, dict[str, Estimate]] = {key: {} for key in series}
     for count in {len(s.values) for s in series.values()}:
         keys = [key for key, s in series.items() if len(s.values) == count]
         values = np.array([series[key].values for key in keys], dtype=np.float64).T
@@ -346,8 +355,8 @@ def _estimated(
                 estimates(values, statistic, thresholds=thresholds, seed=seed),
                 strict=True,
             ):
-                found[key][statistic] = estimate
-    return found
+                by_key[key][statistic] = estimate
+    return by_key
 
 
 def _centres(values: Sequence[float]) -> dict[str, float] | None:
@@ -374,90 +383,68 @@ def _verdicts(networks: Sequence[NetworkSummary], thresholds: Thresholds) -> Ite
             yield Across("verdict", name, word, "fraction", {"share": estimate})
 
 
-def findings_across(stratum: Stratum, seed: int) -> Iterator[dict[str, Any]]:
-    """As in findings.json: they name no network."""
-    about = {
-        "network": None,
-        "group": stratum.group,
-        "d_mlp": stratum.d_mlp,
-        "act_fn": stratum.act_fn,
-    }
+def findings_across(stratum: Stratum, seed: int) -> Iterator[Finding]:
+    """What was found across the networks of a kind, as findings.
+
+    ``more`` holds the statistic, how many networks there are and, of a paired comparison, the other
+    hypothesis (``against``), p-values, effect size and verdict.
+    """
     for item in stratum.findings:
         for statistic, estimate in item.estimates.items():
-            yield {**about, **_finding(item, statistic, estimate, seed)}
+            control = None
+            if item.control is not None and item.control_values is not None:
+                control = Finding(
+                    *item.control,
+                    item.quantity,
+                    item.control_values[statistic],
+                    item.unit,
+                    source=f"computed over {estimate.networks} networks",
+                    more={"statistic": statistic},
+                )
+            yield Finding(
+                item.experiment,
+                item.subject,
+                item.quantity,
+                estimate.value,
+                item.unit,
+                at=dict(item.at),
+                interval=estimate.interval,
+                control=control,
+                separates=item.separates,
+                source=_source(estimate, seed, statistic),
+                more={"statistic": statistic, "networks": estimate.networks},
+            )
     for family, compared in (("between", stratum.between), ("controlled", stratum.controlled)):
         for paired in compared:
-            yield {**about, **_paired_finding(paired, family, seed)}
+            yield Finding(
+                f"paired_{family}",
+                paired.one,
+                paired.quantity,
+                paired.median.value,
+                paired.unit,
+                interval=paired.median.interval,
+                source=f"{_source(paired.median, seed)}; exact Wilcoxon signed-rank tests, Holm's "
+                f"correction over {paired.family} comparisons",
+                more={
+                    "against": paired.two,
+                    "statistic": "median_difference",
+                    "mean_difference": paired.mean.value,
+                    "mean_interval": paired.mean.interval,
+                    "networks": paired.networks,
+                    "rank_biserial": paired.effect,
+                    "p": paired.p,
+                    "p_holm": paired.p_holm,
+                    "margin": paired.margin,
+                    "p_equivalent": paired.p_equivalent,
+                    "p_equivalent_holm": paired.p_equivalent_holm,
+                    "family": paired.family,
+                    "verdict": paired.verdict,
+                },
+            )
 
 
-def _finding(item: Across, statistic: str, estimate: Estimate, seed: int) -> dict[str, Any]:
-    control = None
-    if item.control is not None and item.control_values is not None:
-        control = {
-            "experiment": item.control[0],
-            "subject": item.control[1],
-            "algorithm": item.control[1],
-            "quantity": item.quantity,
-            "statistic": statistic,
-            "value": item.control_values[statistic],
-            "source": _source(estimate, seed, interval=False),
-        }
-    return {
-        "experiment": item.experiment,
-        "subject": item.subject,
-        "algorithm": item.subject,
-        "quantity": item.quantity,
-        "statistic": statistic,
-        "value": estimate.value,
-        "unit": item.unit,
-        "interval": _interval(estimate),
-        "networks": estimate.networks,
-        "control": control,
-        "separates": [list(pair) for pair in item.separates],
-        **({"at": dict(item.at)} if item.at else {}),
-        "source": (
-            f"counted over {estimate.networks} networks; Wilson interval"
-            if statistic == "share"
-            else _source(estimate, seed)
-        ),
-    }
-
-
-def _paired_finding(paired: Paired, family: str, seed: int) -> dict[str, Any]:
-    return {
-        "experiment": f"paired_{family}",
-        "subject": paired.one,
-        "algorithm": paired.one,
-        "against": paired.two,
-        "quantity": paired.quantity,
-        "statistic": "median_difference",
-        "value": paired.median.value,
-        "unit": paired.unit,
-        "interval": _interval(paired.median),
-        "mean_difference": paired.mean.value,
-        "mean_interval": _interval(paired.mean),
-        "networks": paired.networks,
-        "rank_biserial": paired.effect,
-        "p": paired.p,
-        "p_holm": paired.p_holm,
-        "margin": paired.margin,
-        "p_equivalent": paired.p_equivalent,
-        "p_equivalent_holm": paired.p_equivalent_holm,
-        "family": paired.family,
-        "verdict": paired.verdict,
-        "control": None,
-        "separates": [],
-        "source": (
-            f"{_source(paired.median, seed)}; exact Wilcoxon signed-rank tests, Holm's correction "
-            f"over {paired.family} comparisons"
-        ),
-    }
-
-
-def _interval(estimate: Estimate) -> list[float] | None:
-    return None if estimate.interval is None else list(estimate.interval)
-
-
-def _source(estimate: Estimate, seed: int, *, interval: bool = True) -> str:
+def _source(estimate: Estimate, seed: int, statistic: str = "") -> str:
+    if statistic == "share":
+        return f"counted over {estimate.networks} networks; Wilson interval"
     text = f"computed over {estimate.networks} networks"
-    return f"{text}; {METHOD}, seed {seed}" if interval and estimate.interval else text
+    return f"{text}; {METHOD}, seed {seed}" if estimate.interval else text

@@ -21,15 +21,16 @@ from coset_circuits.comparison.question import asked
 from coset_circuits.comparison.sources import Given, sources
 from coset_circuits.comparison.summary import SCHEMA, Summary, versions
 from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.findings import Finding
 from coset_circuits.findings.statistics import METHOD, too_few
 from coset_circuits.findings.storage import Kept
 from coset_circuits.networks.model import GroupModel
 from coset_circuits.presentation import Presented
-from coset_circuits.progress import Progress
+from coset_circuits.progress import Progress, Steps
 from coset_circuits.thresholds import DEFAULT, Thresholds
 
 STEPS = 100
-"""Progress is told in hundredths of a network."""
+"""Progress is counted in hundredths of a network."""
 
 
 class Compared(Protocol):
@@ -85,8 +86,8 @@ class Ensemble(Presented):
         for network in self.networks:
             if network.name == name:
                 return network
-        known = ", ".join(network.name for network in self.networks)
-        raise CosetCircuitsError(f"No network here is called {name!r}; known are {known}.")
+        names = ", ".join(network.name for network in self.networks)
+        raise CosetCircuitsError(f"No network here is called {name!r}; known are {names}.")
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row for each network and candidate: verdict, prediction error, bits."""
@@ -112,55 +113,42 @@ class Ensemble(Presented):
     def across_dataframe(self) -> pd.DataFrame:
         """One row for each figure over the networks of a kind, paired comparisons left out."""
         return pd.DataFrame(
-            {
-                "group": stratum.group,
-                "d_mlp": stratum.d_mlp,
-                "act_fn": stratum.act_fn,
-                "experiment": item.experiment,
-                "algorithm": item.subject,
-                "quantity": item.quantity,
-                "statistic": statistic,
-                "value": estimate.value,
-                **_bounds(estimate.interval),
-                "control": (item.control_values or {}).get(statistic),
-                "networks": estimate.networks,
-                "unit": item.unit,
-            }
-            for stratum in self.strata
-            for item in stratum.findings
-            for statistic, estimate in item.estimates.items()
+            {**row, **finding.at, "control": finding.control and finding.control.value}
+            | {"statistic": finding.more["statistic"], "networks": finding.more["networks"]}
+            for row, finding in self._rows_across()
+            if not finding.experiment.startswith("paired_")
         )
 
     def paired_dataframe(self) -> pd.DataFrame:
-        """One row for each paired comparison, of two hypotheses or of one and its control."""
-        return pd.DataFrame(
-            {
-                "group": stratum.group,
-                "d_mlp": stratum.d_mlp,
-                "act_fn": stratum.act_fn,
-                "family": family,
-                "one": paired.one,
-                "two": paired.two,
-                "quantity": paired.quantity,
-                "median_difference": paired.median.value,
-                **_bounds(paired.median.interval),
-                "mean_difference": paired.mean.value,
-                "rank_biserial": paired.effect,
-                "p": paired.p,
-                "p_holm": paired.p_holm,
-                "margin": paired.margin,
-                "p_equivalent_holm": paired.p_equivalent_holm,
-                "verdict": paired.verdict,
-                "networks": paired.networks,
-                "unit": paired.unit,
-            }
-            for stratum in self.strata
-            for family, compared in (
-                ("between", stratum.between),
-                ("controlled", stratum.controlled),
-            )
-            for paired in compared
+        """One row for each paired comparison, of two hypotheses or of one and its control.
+
+        ``median_difference`` is that of ``one`` − ``two`` over the networks that have both.
+        """
+        frame = pd.DataFrame(
+            {**row, **finding.more}
+            for row, finding in self._rows_across()
+            if finding.experiment.startswith("paired_")
         )
+        names = {"algorithm": "one", "against": "two", "value": "median_difference"}
+        return frame.rename(columns=names)
+
+    def _rows_across(self) -> Iterator[tuple[dict[str, Any], Finding]]:
+        for stratum in self.strata:
+            for finding in findings_across(stratum, self.seed):
+                low, high = finding.interval or (None, None)
+                yield (
+                    {
+                        **stratum.kind,
+                        "experiment": finding.experiment,
+                        "algorithm": finding.subject,
+                        "quantity": finding.quantity,
+                        "value": finding.value,
+                        "low": low,
+                        "high": high,
+                        "unit": finding.unit,
+                    },
+                    finding,
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """The content of findings.json for several networks.
@@ -194,7 +182,11 @@ class Ensemble(Presented):
                 for network in self.networks
                 for finding in network.summary.findings
             ]
-            + [f for stratum in self.strata for f in findings_across(stratum, self.seed)],
+            + [
+                {"network": None, **stratum.kind, **finding.to_dict()}
+                for stratum in self.strata
+                for finding in findings_across(stratum, self.seed)
+            ],
             "statistics": {
                 "unit": "network",
                 "interval": METHOD,
@@ -246,16 +238,16 @@ def compare_many(
     Raises:
         CosetCircuitsError: nothing to compare, or none of it can be read.
     """
-    found = sources(given)
+    given_networks = sources(given)
     kept = None if out is None else Kept(out)
     options = {**options, "order": order, "thresholds": asdict(thresholds), "versions": versions()}
     results: list[NetworkSummary] = []
     skipped: dict[str, str] = {}
     seen: dict[str, str] = {}
-    for i, source in enumerate(found):
-        told = _told(progress, i, len(found))
-        if told is not None:
-            told("reading", 0, 1)
+    steps = Steps(progress, STEPS * len(given_networks))
+    for number, source in enumerate(given_networks, 1):
+        within = steps.part(STEPS, f"network {number} of {len(given_networks)}")
+        within("reading", 0, 1)
         try:
             content = source.content()
             if content in seen:
@@ -264,7 +256,7 @@ def compare_many(
             question = asked(content, source.naming(), options, depends_on)
             earlier = None if kept is None else kept.findings(question)
             if earlier is None:
-                comparison = compare_one(source.load(order), told)
+                comparison = compare_one(source.load(order), within)
         except CosetCircuitsError as error:
             skipped[source.called] = str(error)
             continue
@@ -283,9 +275,8 @@ def compare_many(
         report = None if place is None else place.name
         results.append(NetworkSummary(name, summary, source.called, report))
     if not results:
-        raise CosetCircuitsError(none_of(len(found), skipped))
-    if progress is not None:
-        progress("figures across networks", len(found) * STEPS, len(found) * STEPS)
+        raise CosetCircuitsError(none_of(len(given_networks), skipped))
+    steps.progress("figures across networks", steps.total, steps.total)
     across = strata(results, thresholds, seed)
     return Ensemble(
         tuple(results),
@@ -298,20 +289,8 @@ def compare_many(
     )
 
 
-def _told(progress: Progress | None, number: int, of: int) -> Progress | None:
-    """Steps of one network as steps of the whole."""
-    if progress is None:
-        return None
-
-    def told(text: str, done: int, total: int) -> None:
-        steps = STEPS * number + STEPS * done // max(1, total)
-        progress(f"network {number + 1} of {of}: {text}", steps, STEPS * of)
-
-    return told
-
-
 def unused_name(label: str, content: str, taken: Collection[str]) -> str:
-    """The label, told apart by the content's hash where another network has it already."""
+    """The label, with the content's hash behind it where another network has it already."""
     return label if label not in taken else f"{label}-{content[:8]}"
 
 
@@ -340,8 +319,3 @@ def _notes(across: Sequence[Stratum], thresholds: Thresholds) -> Iterator[str]:
                 f"{stratum.title}: {len(wrong)} of {len(stratum.networks)} are not right on all "
                 f"pairs ({names}), and are counted like the others."
             )
-
-
-def _bounds(interval: tuple[float, float] | None) -> dict[str, float | None]:
-    low, high = (None, None) if interval is None else interval
-    return {"low": low, "high": high}

@@ -32,7 +32,7 @@ def asked(
             their files and the plain values that they have closed over.
     """
     try:
-        described = [_described(item) for item in depends_on]
+        described = [_by_repr(item) or _described(item) for item in depends_on]
     except _UndescribedError:
         return None
     question = {
@@ -71,13 +71,18 @@ def _parts(value: Any) -> list[Any]:
     if isinstance(value, FunctionType):
         cells = [cell.cell_contents for cell in value.__closure__ or ()]
         return [value.__qualname__, _described(value.__defaults__), _described(cells)]
-    kind = type(value)
-    if dataclasses.is_dataclass(value):
-        fields = dataclasses.fields(value)
-        return [kind.__qualname__, *([f.name, _described(getattr(value, f.name))] for f in fields)]
-    if kind.__repr__ is object.__repr__:
+    if not dataclasses.is_dataclass(value):
         raise _UndescribedError
-    return [repr(value)]
+    fields = dataclasses.fields(value)
+    parts = ([f.name, _described(getattr(value, f.name))] for f in fields)
+    return [type(value).__qualname__, *parts]
+
+
+def _by_repr(value: Any) -> list[str] | None:
+    """An algorithm or experiment that is no dataclass, whose ``repr`` must show its parameters."""
+    if dataclasses.is_dataclass(value) or type(value).__repr__ is object.__repr__:
+        return None
+    return [_code_hash(value), repr(value)]
 
 
 def _code_hash(value: Any) -> str:

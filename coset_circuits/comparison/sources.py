@@ -14,12 +14,11 @@ import torch
 
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.networks import load, shipped
-from coset_circuits.networks.checkpoints import FOLDER_FILES, find
+from coset_circuits.networks.checkpoints import find, folder_files, suffixes
 from coset_circuits.networks.model import GroupModel
 from coset_circuits.training.run_folder import is_state, is_step
 
 Given = GroupModel | str | os.PathLike[str]
-SUFFIXES = (".safetensors", ".pt", ".pth")
 
 
 @dataclass(frozen=True)
@@ -70,10 +69,10 @@ class Source:
     def naming(self) -> list[str]:
         """What its label and source are taken from, beyond its content."""
         if isinstance(self.given, GroupModel):
-            known = self.given.provenance
+            provenance = self.given.provenance
             return [
                 self.given.label,
-                *(str(known.get(k)) for k in ("source", "element_order", "sha256")),
+                *(str(provenance.get(k)) for k in ("source", "element_order", "sha256")),
             ]
         if isinstance(self.given, str):
             return [self.given]
@@ -118,14 +117,14 @@ def _expanded(item: object, number: int) -> Iterator[Source]:
             f"Network {number} is {type(item).__name__}; give a GroupMLP, a shipped name, or the "
             "path of a checkpoint or of a folder."
         )
-    path = find(item)  # a missing one is told now, not after hours
+    path = find(item)  # a missing one is reported now, not after hours
     if str(item) in shipped():
         yield Source(str(item), str(item))
     elif path.is_dir():
-        found = [file for file in _below(path) if file.parent == path or not is_step(file)]
-        if not found:
+        files = [file for file in _below(path) if file.parent == path or not is_step(file)]
+        if not files:
             raise CosetCircuitsError(_nothing_in(path))
-        for file in found:
+        for file in files:
             yield Source(file, str(file))
     else:
         yield Source(path, str(path))
@@ -145,12 +144,12 @@ def _below(folder: Path) -> Iterator[Path]:
     for entry in entries:
         if entry.is_dir() and not entry.is_symlink() and not entry.name.startswith("."):
             yield from _below(entry)
-        elif entry.is_file() and entry.suffix in SUFFIXES:
+        elif entry.is_file() and entry.suffix in suffixes():
             yield entry
 
 
 def _network_in(folder: Path) -> Path | None:
-    return next((path for n in FOLDER_FILES if os.path.isfile(path := folder / n)), None)
+    return next((path for n in folder_files() if os.path.isfile(path := folder / n)), None)
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:
@@ -166,7 +165,7 @@ def _nothing_in(folder: Path) -> str:
     )
     return (
         f"The folder {folder} holds no network ({holds}); expected are checkpoints (*"
-        f"{', *'.join(SUFFIXES)}) in it or in folders below."
+        f"{', *'.join(suffixes())}) in it or in folders below."
     )
 
 

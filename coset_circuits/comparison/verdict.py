@@ -108,7 +108,7 @@ def decide(
         *_support_sentences(supported, alike, predicted, bits),
         *(_domination(one, dominated) for one in dict.fromkeys(dominated.values())),
         *_between(_by_length(supported, predicted, bits), rows, separations, thresholds),
-        *(_refutation(n, found, rows) for n, found in refuting.items() if found),
+        *(_refutation(n, by, rows) for n, by in refuting.items() if by),
         *_unsupported(not_supported),
     ]
     return Verdict(
@@ -153,7 +153,7 @@ def _refuting_row(
 ) -> tuple[str, str] | None:
     """The row and the rival that refute a hypothesis, where it is missed most; None if none."""
     limits = (thresholds.refutation_log_loss, thresholds.refutation_accuracy)
-    found = []
+    refutations = []
     for row in rows:
         mine = candidate_errors(row, candidate, thresholds)
         for rival in candidates:
@@ -167,8 +167,8 @@ def _refuting_row(
                 for m, t, limit in zip(mine, theirs, limits, strict=True)
             )
             if much_nearer and all(t <= limit for t, limit in zip(theirs, limits, strict=True)):
-                found.append((mine[0] - theirs[0], row.intervention.id, rival.name))
-    return max(found)[1:] if found else None
+                refutations.append((mine[0] - theirs[0], row.intervention.id, rival.name))
+    return max(refutations)[1:] if refutations else None
 
 
 def _named_together(pairs: Sequence[tuple[str, str]], one: str, two: str) -> bool:
@@ -309,20 +309,20 @@ def _nearer(row: Row, one: str, two: str, thresholds: Thresholds) -> bool:
     """Whether the first predicts the row better, each error in units of its threshold."""
     scales = (thresholds.separation_log_loss, thresholds.separation_accuracy)
     mine, theirs = (
-        max(e / scale for e, scale in zip(found, scales, strict=True))
-        if (found := errors(row, name, thresholds)) is not None
+        max(e / scale for e, scale in zip(pair, scales, strict=True))
+        if (pair := errors(row, name, thresholds)) is not None
         else float("inf")
         for name in (one, two)
     )
     return mine < theirs
 
 
-def _refutation(name: str, found: tuple[str, str], rows: Sequence[Row]) -> str:
-    row = next(row for row in rows if row.intervention.id == found[0])
-    observed, mine, rival = (row.outcomes[n] for n in (NETWORK, name, found[1]))
+def _refutation(name: str, by: tuple[str, str], rows: Sequence[Row]) -> str:
+    row = next(row for row in rows if row.intervention.id == by[0])
+    observed, mine, rival = (row.outcomes[n] for n in (NETWORK, name, by[1]))
     assert observed is not None and mine is not None and rival is not None
     return (
         f"{name} is refuted by the row {row.intervention.title}: observed loss {observed.loss:.2g} "
         f"(accuracy {observed.accuracy:.3f}), it predicts {mine.loss:.2g} "
-        f"({mine.accuracy:.3f}), {found[1]} {rival.loss:.2g} ({rival.accuracy:.3f})."
+        f"({mine.accuracy:.3f}), {by[1]} {rival.loss:.2g} ({rival.accuracy:.3f})."
     )

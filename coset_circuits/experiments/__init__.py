@@ -11,8 +11,7 @@ from coset_circuits.experiments.bench import Bench, measured
 from coset_circuits.experiments.candidates import NETWORK, Candidate
 from coset_circuits.experiments.controls import commuting_fraction, relabelled_group
 from coset_circuits.experiments.experiment import Experiment, OfEachHypothesis
-from coset_circuits.experiments.gcr import gcr_evidence
-from coset_circuits.experiments.gcr_result import GCREvidence
+from coset_circuits.experiments.gcr import GCREvidence, gcr_evidence
 from coset_circuits.experiments.interchange import Interchange, interchange
 from coset_circuits.experiments.interventions import (
     INTERVENTIONS,
@@ -23,12 +22,9 @@ from coset_circuits.experiments.interventions import (
 from coset_circuits.experiments.measure import Outcome, measure
 from coset_circuits.experiments.neuron_sets import NeuronSets, neuron_sets
 from coset_circuits.experiments.partitions import cells
-from coset_circuits.experiments.patching import (
-    Patching,
-    activation_patching,
-    attribution_patching,
-    path_patching,
-)
+from coset_circuits.experiments.patching import activation_patching, attribution_patching
+from coset_circuits.experiments.patching_result import Patching
+from coset_circuits.experiments.path_patching import path_patching
 from coset_circuits.experiments.predictions import Interventions, PredictionError, Predictions, Row
 from coset_circuits.experiments.product_variance import product_variance, variance_by_product
 from coset_circuits.experiments.registry import EXPERIMENTS

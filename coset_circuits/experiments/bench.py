@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -101,6 +102,16 @@ class Bench:
             thresholds=thresholds,
             progress=progress or silent,
         )
+
+    @classmethod
+    def for_options(
+        cls, subject: Circuit | GroupModel, options: Mapping[str, Any]
+    ) -> tuple[Bench, dict[str, Any]]:
+        """A bench from those options that are a bench's, and the others."""
+        names = ("pairs", "seed", "thresholds", "progress")
+        mine = {name: options[name] for name in names if name in options}
+        rest = {name: value for name, value in options.items() if name not in mine}
+        return cls.around(subject, **mine), rest
 
     @property
     def hypotheses(self) -> list[Candidate]:

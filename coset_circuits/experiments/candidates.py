@@ -61,7 +61,8 @@ class Candidate:
 
 
 def unused_key(name: str, taken: Collection[str]) -> str:
-    """The name, numbered where that is taken."""
+    """The name, numbered where that is taken; ``unnamed`` where there is none."""
+    name = name.strip() or "unnamed"
     key, number = name, 1
     while key in taken:
         number += 1

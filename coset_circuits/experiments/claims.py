@@ -65,9 +65,9 @@ class ClaimErrors(Findings):
 class Claims:
     """The experiment: ``circuit.surrogate({claim})`` for each claim of each hypothesis."""
 
-    id: str = "claims"
-    decides: bool = False
-    by_default: bool = True
+    id = "claims"
+    decides = False
+    by_default = True
 
     def run(self, bench: Bench) -> ClaimErrors:
         """Measure every claim over a few interventions."""

@@ -111,9 +111,9 @@ class FormationExperiment:
     explain a neuron.
     """
 
-    id: str = "formation"
-    decides: bool = False
-    by_default: bool = True
+    id = "formation"
+    decides = False
+    by_default = True
 
     def run(self, bench: Bench) -> Formation | None:
         """None where no hypothesis has such cells, or where there are no checkpoints."""

@@ -1,8 +1,8 @@
 """Interchange interventions (Geiger et al. 2021): does the network follow its high-level model?
 
 The high-level model is the circuit's surrogate, known only through the contract. Its *variables*
-are what its neurons hold at a site, group by group; where the hypothesis names classes there, a
-variable is a function of an input's cell. Interchanging one sets the group's values at the site,
+are what its neurons hold at a site, set by set; where the hypothesis names classes there, a
+variable is a function of an input's cell. Interchanging one sets the set's values at the site,
 in a run on a base input, to what they are on a source input; all else stays with the base. The
 *counterfactual answer* is the surrogate's largest logit after that. The interchange intervention
 accuracy (IIA) is the share of (base, source) inputs on which the network, interchanged alike, gives
@@ -18,20 +18,20 @@ source an example; the tests use it as an oracle); it has no high-level model to
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from coset_circuits.algorithms import Circuit, Classes, DoesNotApplyError
+from coset_circuits.algorithms import Circuit
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.experiments.bench import measured
-from coset_circuits.experiments.blocks import Blocks, sample_blocks
-from coset_circuits.experiments.controls import relabelled_group
+from coset_circuits.experiments.bench import Bench, measured
+from coset_circuits.experiments.blocks import sample_blocks
 from coset_circuits.experiments.counterfactuals import (
     CellDonors,
     Side,
@@ -39,13 +39,13 @@ from coset_circuits.experiments.counterfactuals import (
     shuffled,
     source_pairs,
 )
+from coset_circuits.experiments.experiment import OfEachHypothesis
 from coset_circuits.experiments.neuron_sets import ALL, DULL, Neurons, NeuronSets, as_neuron_sets
-from coset_circuits.experiments.patching import Progress
 from coset_circuits.experiments.splice import Run, check_sites, run_on
+from coset_circuits.findings import Finding, Findings, from_table
 from coset_circuits.findings.intervals import ratio_interval
-from coset_circuits.groups import FiniteGroup
-from coset_circuits.networks.model import NEURON_SITES, GroupModel
-from coset_circuits.thresholds import DEFAULT, Thresholds
+from coset_circuits.networks.model import GroupModel
+from coset_circuits.thresholds import Thresholds
 
 CIRCUIT = "circuit"
 """The row of the circuit itself: network and surrogate interchanged alike. Others control it."""
@@ -61,20 +61,12 @@ CONTROLS: dict[str, str] = {
 GROUP_LAW = "group law"
 """All neurons at once: the answer that the group itself gives, such as a'·b at the left site."""
 
-READS: Mapping[str, Side] = {
-    "hook_left_pre": "left",
-    "hook_right_pre": "right",
-    "hook_pre": "both",
-    "hook_post": "both",
-}
-"""The input that each site depends on."""
-
-Verdict = Literal["", "vacuous", "no better"]
+_VARIABLE = ["site", "group", "neurons"]
 
 
-@dataclass(frozen=True)
-class Interchange:
-    """Interchange interventions on every site and group of neurons of one circuit.
+@dataclass(frozen=True, repr=False)
+class Interchange(Findings):
+    """Interchange interventions on every site and set of neurons of one circuit.
 
     Attributes:
         cells: one row a comparison: ``site``, ``group``, ``neurons``, ``model`` (:data:`CIRCUIT`,
@@ -92,9 +84,16 @@ class Interchange:
     cells: pd.DataFrame
     sums: Float[Tensor, "rows 6 blocks"]
     same_class: pd.DataFrame
-    notes: tuple[str, ...]
     seed: int
     thresholds: Thresholds
+    notes: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        return (
+            f"interchange interventions of {self.circuit} on {self.network}, {self.measured_on}, "
+            f"seed {self.seed}"
+        )
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row a comparison.
@@ -106,33 +105,34 @@ class Interchange:
         the network's logits, centred over outputs, that the high-level model predicts.
         """
         agree, either, moved_agree, moved, error, energy = self.sums.mean(2).T
-        frame = self.cells.copy()
-        frame["iia"] = agree.numpy()
-        frame["moved"] = moved.numpy()
-        frame["iia_moved"] = _ratio(moved_agree, either).numpy()
         low, high = ratio_interval(self.sums[:, 2], self.sums[:, 1], self.seed)
-        frame["low"], frame["high"] = low.numpy(), high.numpy()
-        frame["change_r2"] = 1 - _ratio(error, energy).numpy()
-        law = frame["model"] == GROUP_LAW
-        frame.loc[law, "change_r2"] = float("nan")
+        columns = {"iia": agree, "moved": moved, "iia_moved": moved_agree / either}
+        columns |= {"low": low, "high": high, "change_r2": 1 - error / energy}
+        frame = self.cells.assign(**{name: values.numpy() for name, values in columns.items()})
+        frame.loc[frame["model"] == GROUP_LAW, "change_r2"] = float("nan")
         return frame
 
     def table(self, column: str = "iia_moved") -> pd.DataFrame:
-        """One row a site and group: the circuit's figure, its controls' in columns, the verdict.
+        """One row a site and set: the circuit's figure, its controls' in columns, the verdict.
 
         ``vacuous``: the interchange moves too few answers to tell models apart by them (at most the
         thresholds' ``separation_accuracy``); read ``change_r2``. ``no better``: a control's
         ``iia_moved`` is as good.
         """
-        frame = self.to_dataframe()
-        index = ["site", "group", "neurons"]
-        wide = frame.pivot(index=index, columns="model", values=column)
-        order = [name for name in (CIRCUIT, *CONTROLS, GROUP_LAW) if name in wide]
-        own = frame.loc[frame["model"] == CIRCUIT].set_index(index)
-        wide = wide.reindex(own.index)[order]
-        wide.insert(0, "moved", own["moved"])
-        wide["verdict"] = self._verdicts()
-        return wide.reset_index().rename_axis(columns=None)
+        frame, margin = self.to_dataframe(), self.thresholds.separation_accuracy
+        followed = frame[frame["model"] == CIRCUIT].set_index(_VARIABLE)
+        shown, agreement = (
+            frame.pivot(index=_VARIABLE, columns="model", values=values).reindex(followed.index)
+            for values in (column, "iia_moved")
+        )
+        names = [name for name in (CIRCUIT, *CONTROLS, GROUP_LAW) if name in shown]
+        rivals = agreement[[name for name in names if name in CONTROLS]].max(axis=1)
+        is_vacuous = followed["moved"] <= margin
+        is_no_better = rivals >= agreement[CIRCUIT] - margin
+        shown = shown[names]
+        shown.insert(0, "moved", followed["moved"])
+        shown["verdict"] = np.select([is_vacuous, is_no_better], ["vacuous", "no better"], "")
+        return shown.reset_index().rename_axis(columns=None)
 
     def same_class_table(self) -> pd.DataFrame:
         """Sources from the base's own class, which under the hypothesis change nothing.
@@ -141,378 +141,267 @@ class Interchange:
         answer; ``change``, the squared change of its logits over that of a free source (0: nothing
         changes); ``freedom``, H(input | class) / H(input), 0 where the class holds nothing else and
         the figure says nothing. ``model`` is :data:`CIRCUIT`, or "random classes" of equal sizes.
-        A group's class is what all its neurons' classes have in common; groups that the hypothesis
+        A set's class is what all its neurons' classes have in common; sets that the hypothesis
         does not claim have none.
         """
         return self.same_class.copy()
 
-    def _verdicts(self) -> list[Verdict]:
-        margin = self.thresholds.separation_accuracy
-        found: list[Verdict] = []
-        frame = self.to_dataframe()
-        for _, rows in frame.groupby(["site", "group"], sort=False):
-            by_model = rows.set_index("model")
-            moved, own = (float(by_model.at[CIRCUIT, k]) for k in ("moved", "iia_moved"))
-            rivals = [float(by_model.at[k, "iia_moved"]) for k in CONTROLS if k in by_model.index]
-            if moved <= margin:
-                found.append("vacuous")
-            else:
-                found.append("no better" if max(rivals) >= own - margin else "")
-        return found
-
-    def __str__(self) -> str:
-        parts = [self._title, self.table().to_string(index=False)]
+    def tables(self) -> Mapping[str, pd.DataFrame]:
+        shown = {"Share of moved answers that agree": self.table()}
         if len(self.same_class):
-            parts += ["Source of the same class:", self.same_class.to_string(index=False)]
-        return "\n".join([*parts, *self.notes])
+            shown["A source of the same class"] = self.same_class
+        return shown
 
-    def __repr__(self) -> str:
-        return f"Interchange({self._title}: {len(self.cells)} comparisons)"
-
-    def _repr_html_(self) -> str:
-        notes = "".join(f"<li>{note}</li>" for note in self.notes)
-        return f"<p>{self._title}</p>{self.table().to_html(index=False)}<ul>{notes}</ul>"
-
-    @property
-    def _title(self) -> str:
-        return (
-            f"interchange interventions of {self.circuit} on {self.network}, {self.measured_on}, "
-            f"seed {self.seed}"
+    def findings(self) -> Iterator[Finding]:
+        """The circuit's own figures beside its best control's, and every control's."""
+        frame, place = self.to_dataframe(), ["site", "group"]
+        quantities = ["iia", "iia_moved", "change_r2"]
+        controls = frame.loc[frame["model"].isin(CONTROLS), [*place, *quantities]]
+        best = controls.groupby(place).max().add_prefix("best control ").reset_index()
+        yield from from_table(
+            frame.merge(best.assign(model=CIRCUIT), how="left", on=[*place, "model"]),
+            "interchange",
+            at=[*place, "model"],
+            units=dict.fromkeys([*quantities, "moved"], "fraction"),
+            control={quantity: f"best control {quantity}" for quantity in quantities},
+            interval={"iia_moved": ("low", "high")},
+            source=self.measured_on,
         )
 
 
-def interchange(
-    circuit: Circuit,
-    groups: Neurons = None,
-    *,
-    sites: Sequence[str] | None = None,
-    relabelled: Circuit | None = None,
-    controls: int = 5,
-    pairs: int | None = None,
-    seed: int = 0,
-    chunk: int = 2_000,
-    thresholds: Thresholds = DEFAULT,
-    progress: Progress | None = None,
-) -> Interchange:
+@dataclass(frozen=True)
+class InterchangeExperiment(OfEachHypothesis):
     """Interchange each variable of a circuit between base and source, in network and surrogate.
 
     Every pair is a base once; its source is drawn from all pairs, keyed by (seed, pair).
 
+    Attributes:
+        groups: the neurons of each variable; by default those of each role. The set of all
+            neurons is always added, where the group law says what the answer should be.
+        sites: with one column a neuron; by default those at which the circuit is not silent.
+        relabelled: the same hypothesis fitted under a relabelled group, as a control; by default
+            the bench's.
+        controls: how many random sets of neurons of each size.
+        chunk: about how many pairs are run at a time; it changes nothing but memory.
+    """
+
+    groups: Neurons = None
+    sites: Sequence[str] | None = None
+    relabelled: Circuit | None = None
+    controls: int = 5
+    chunk: int = 2_000
+    id = "interchange"
+
+    def __post_init__(self) -> None:
+        if self.controls < 0:
+            raise CosetCircuitsError(f"{self.controls} controls were asked for; give 0 or more.")
+
+    def of(self, circuit: Circuit, bench: Bench) -> Interchange:
+        """Interchange every variable of one circuit.
+
+        Raises:
+            CosetCircuitsError: a site at which the circuit is silent, or sets of other neurons.
+        """
+        if self.relabelled is not None and self.relabelled.network is not circuit.network:
+            raise CosetCircuitsError(
+                f"The relabelled circuit is one of {self.relabelled.network.label}, fitted apart "
+                f"from this circuit's {circuit.network.label}; fit both to the same network object."
+            )
+        network, order, seed = bench.network, bench.network.group.order, bench.seed
+        surrogate = measured(circuit.surrogate())
+        sites = check_sites(surrogate, self.sites, per_neuron=True)
+        neurons = as_neuron_sets(network, circuit if self.groups is None else self.groups)
+        other = self.relabelled or bench.relabelled(circuit)
+        models, notes = {"network": network, "surrogate": surrogate}, []
+        if isinstance(other, str):
+            notes.append(
+                f"There is no control by a relabelled group: {other} (or give relabelled=)."
+            )
+        else:
+            models["relabelled"] = measured(other.surrogate())
+        variables, same_class = [], []
+        for site in sites:
+            about = ", ".join(classes.name for classes in circuit.classes(site))
+            if not about:
+                notes.append(
+                    f"{circuit.name} names no classes at {site}: no source of the same class."
+                )
+            variables.append((site, about or "values", ALL, neurons.everything(), []))
+            for name, members in neurons:
+                draws = [neurons.random(members, seed, draw) for draw in range(self.controls)]
+                variables.append((site, about or "values", name, members, draws))
+            same_class += _same_classes(circuit, site, neurons, seed)
+        blocks = sample_blocks(network.group, bench.pairs, seed)
+        sums: dict[tuple[str, str, str, int, str], Float[Tensor, "6 blocks"]] = {}
+        for part, pairs in blocks.chunks(self.chunk):
+            bench.progress("interchange", part.start, order)
+            with torch.no_grad():
+                runs = _Runs(models, pairs, seed)
+                for site, about, name, members, draws in variables:
+                    for model, values in runs.compared(site, members, draws, name == ALL):
+                        row = (site, about, name, len(members), model)
+                        sums.setdefault(row, torch.zeros(6, order, dtype=torch.float64))
+                        sums[row][:, part] = blocks.means(values)
+                for one in same_class:
+                    one.add(runs)
+        return Interchange(
+            circuit=circuit.name,
+            network=network.label,
+            measured_on=blocks.source,
+            cells=pd.DataFrame(list(sums), columns=["site", "variable", *_VARIABLE[1:], "model"]),
+            sums=torch.stack(list(sums.values())),
+            same_class=pd.DataFrame([one.row() for one in same_class]),
+            seed=seed,
+            thresholds=bench.thresholds,
+            notes=tuple(notes),
+        )
+
+
+def interchange(circuit: Circuit, groups: Neurons = None, **options: Any) -> Interchange:
+    """See :class:`InterchangeExperiment`.
+
     Args:
         circuit: any fitted hypothesis; see the module's docstring for the high-level model.
-        groups: the neurons of each variable; by default those of each role. The group of all
-            neurons is always added, where the group law says what the answer should be.
-        sites: of :data:`~coset_circuits.experiments.splice.NEURON_SITES`; by default those at which
-            the circuit is not silent.
-        relabelled: the same hypothesis fitted under a relabelled group, as a control; by default
-            the circuit's algorithm is fitted so.
-        controls: how many random groups of each size.
-        pairs: how many base pairs; all of them unless the group has more than 60,000.
-        seed: of the sources, random groups, random classes and the relabelling.
-        chunk: about how many pairs are run at a time; it changes nothing but memory.
-        thresholds: for the verdicts of :meth:`Interchange.table`.
-        progress: called with (what is being done, steps done, steps in all).
-
-    Raises:
-        CosetCircuitsError: a site at which the circuit is silent, or groups of other neurons.
+        groups: the neurons of each variable; by default those of each role.
+        options: the other attributes of the experiment, and those of a bench: how many base
+            ``pairs`` (all of them unless the group has more than 60,000), the ``seed`` of sources,
+            random sets, random classes and relabelling, ``thresholds`` of the verdicts in
+            :meth:`Interchange.table`, ``progress``.
     """
-    if controls < 0:
-        raise CosetCircuitsError(f"{controls} controls were asked for; give 0 or more.")
-    if relabelled is not None and relabelled.network is not circuit.network:
-        raise CosetCircuitsError(
-            f"The relabelled circuit is one of {relabelled.network.label}, fitted apart from this "
-            f"circuit's {circuit.network.label}; fit both to the same network object."
-        )
-    network, surrogate = measured(circuit.network), measured(circuit.surrogate())
-    chosen = check_sites(surrogate, sites, NEURON_SITES)
-    neurons = as_neuron_sets(network, circuit if groups is None else groups)
-    notes: list[str] = []
-    other, why = (relabelled, "") if relabelled is not None else _relabelled(circuit, seed)
-    if other is None:
-        notes.append(why)
-    blocks = sample_blocks(network.group, pairs, seed)
-    plan = _Plan(chosen, neurons, controls, seed, other is not None)
-    models = {"network": network, "surrogate": surrogate}
-    if other is not None:
-        models["relabelled"] = measured(other.surrogate())
-    classes = _all_classes(circuit, chosen, plan, seed, notes)
-    sums, same = _swept(models, plan, classes, blocks, chunk, seed, progress)
-    return Interchange(
-        circuit=circuit.name,
-        network=network.label,
-        measured_on=blocks.source,
-        cells=plan.frame(circuit),
-        sums=sums,
-        same_class=same,
-        notes=tuple(notes),
-        seed=seed,
-        thresholds=thresholds,
-    )
+    bench, options = Bench.for_options(circuit, options)
+    return InterchangeExperiment(groups, **options).of(circuit, bench)
 
 
-def _relabelled(circuit: Circuit, seed: int) -> tuple[Circuit | None, str]:
-    """The hypothesis fitted under a relabelled group, or a sentence that says why there is none."""
-    missing = "There is no control by a relabelled group: "
-    if circuit.algorithm is None:
-        return None, f"{missing}the circuit does not know its algorithm; give relabelled=."
-    group = relabelled_group(circuit.network.group, seed)
-    if group is None:
-        return None, f"{missing}every relabelling of {circuit.network.group.name} is the same."
-    try:
-        return circuit.algorithm.fit(circuit.network, group), ""
-    except DoesNotApplyError as error:
-        return None, missing + str(error)
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """Which variables are interchanged, and the rows of the result, in order."""
-
-    sites: list[str]
-    neurons: NeuronSets
-    controls: int
-    seed: int
-    has_relabelled: bool
-
-    def variables(self) -> list[tuple[str, str, Tensor]]:
-        named = [(ALL, self.neurons.everything()), *self.neurons]
-        return [(site, group, members) for site in self.sites for group, members in named]
-
-    def models(self, group: str) -> list[str]:
-        names = [CIRCUIT, *CONTROLS]
-        if not self.has_relabelled:
-            names.remove("relabelled group")
-        if group == ALL:
-            # As many neurons as there are: no others to draw.
-            names.remove("random group")
-            names.append(GROUP_LAW)
-        elif not self.controls:
-            names.remove("random group")
-        return names
-
-    @property
-    def rows(self) -> int:
-        return sum(len(self.models(group)) for _, group, _ in self.variables())
-
-    def frame(self, circuit: Circuit) -> pd.DataFrame:
-        variable = {
-            site: ", ".join(classes.name for classes in circuit.classes(site)) or "values"
-            for site in self.sites
-        }
-        return pd.DataFrame(
-            [
-                {
-                    "site": site,
-                    "variable": variable[site],
-                    "group": group,
-                    "neurons": len(members),
-                    "model": model,
-                }
-                for site, group, members in self.variables()
-                for model in self.models(group)
-            ]
-        )
-
-    def random(self, members: Tensor) -> list[Tensor]:
-        return [self.neurons.random(members, self.seed, draw) for draw in range(self.controls)]
-
-
-@torch.no_grad()
-def _swept(
-    models: Mapping[str, GroupModel],
-    plan: _Plan,
-    classes: Sequence[_SameClass],
-    blocks: Blocks,
-    chunk: int,
-    seed: int,
-    progress: Progress | None,
-) -> tuple[Float[Tensor, "rows 6 blocks"], pd.DataFrame]:
-    network = models["network"]
-    order = network.group.order
-    sums = torch.zeros(plan.rows, 6, order, dtype=torch.float64)
-    done = 0
-    for part, pairs in blocks.chunks(chunk):
-        if progress is not None:
-            progress("interchange", done, order)
-        done += len(pairs) // blocks.size
-        step = _Step(models, plan, pairs, seed)
-        row = 0
-        for site, group, members in plan.variables():
-            for stats in step.compared(site, group, members):
-                sums[row, :, part] = blocks.means(stats)
-                row += 1
-        for one in classes:
-            one.add(step, blocks)
-    return sums, pd.DataFrame([one.row() for one in classes])
-
-
-class _Step:
+class _Runs:
     """One chunk of base pairs, with their sources, on every model."""
 
-    def __init__(
-        self, models: Mapping[str, GroupModel], plan: _Plan, pairs: Tensor, seed: int
-    ) -> None:
-        self.plan, self.pairs, self.seed = plan, pairs, seed
-        self.group: FiniteGroup = models["network"].group
-        self.source = source_pairs(self.group, pairs, seed)
-        unrelated = source_pairs(self.group, pairs, seed, shuffled=True)
+    def __init__(self, models: Mapping[str, GroupModel], pairs: Tensor, seed: int) -> None:
+        self.network, self.pairs, self.seed = models["network"], pairs, seed
+        group = self.network.group
+        self.source = source_pairs(group, pairs, seed)
+        unrelated = source_pairs(group, pairs, seed, shuffled=True)
         self.base: dict[str, Run] = {k: run_on(m, pairs) for k, m in models.items()}
         self.other: dict[str, Run] = {k: run_on(m, self.source) for k, m in models.items()}
         self.unrelated = run_on(models["surrogate"], unrelated)
-        self.network = models["network"]
         self.answers = {k: run.logits.argmax(1) for k, run in self.base.items()}
         self.centred = {k: _centred(run.logits) for k, run in self.base.items()}
 
     def put(self, model: str, site: str, members: Tensor, source: Run | None = None) -> Tensor:
+        """The logits of a model with some neurons' values of the source."""
         values = (source or self.other[model]).values[site][:, members]
         return self.base[model].put(site, members, values)
 
-    def compared(self, site: str, group: str, members: Tensor) -> list[Float[Tensor, "6 batch"]]:
-        """The statistics of every row of one variable."""
+    def compared(
+        self, site: str, members: Tensor, draws: Sequence[Tensor], is_everything: bool
+    ) -> Iterator[tuple[str, Float[Tensor, "6 batch"]]]:
+        """Each high-level model of one variable, and its statistics pair by pair."""
         moved = self.put("network", site, members)
         predicted = self.put("surrogate", site, members)
-        found = []
-        for model in self.plan.models(group):
-            if model == CIRCUIT:
-                stats = self.stats(moved, "surrogate", predicted)
-            elif model == "random group":
-                draws = self.plan.random(members)
-                stats = torch.stack(
-                    [
-                        self.stats(self.put("network", site, x), "surrogate", predicted)
-                        for x in draws
-                    ]
-                ).mean(0)
-            elif model == "shuffled variable":
-                shuffled_put = self.put("surrogate", site, members, self.unrelated)
-                stats = self.stats(moved, "surrogate", shuffled_put)
-            elif model == "relabelled group":
-                stats = self.stats(moved, "relabelled", self.put("relabelled", site, members))
-            elif model == "no interchange":
-                stats = self.stats(moved, "surrogate", self.base["surrogate"].logits)
-            else:
-                stats = self.law(site, moved)
-            found.append(stats)
-        return found
+        yield CIRCUIT, self._against("surrogate", predicted, moved)
+        if draws:
+            drawn = (self.put("network", site, x) for x in draws)
+            each = [self._against("surrogate", predicted, logits) for logits in drawn]
+            yield "random group", torch.stack(each).mean(0)
+        elsewhere = self.put("surrogate", site, members, self.unrelated)
+        yield "shuffled variable", self._against("surrogate", elsewhere, moved)
+        if "relabelled" in self.base:
+            relabelled = self.put("relabelled", site, members)
+            yield "relabelled group", self._against("relabelled", relabelled, moved)
+        left = self.base["surrogate"].logits
+        yield "no interchange", self._against("surrogate", left, moved)
+        if is_everything:
+            yield GROUP_LAW, self._against_law(site, moved)
 
-    def stats(self, moved: Tensor, model: str, predicted: Tensor) -> Float[Tensor, "6 batch"]:
-        answer, expected = moved.argmax(1), predicted.argmax(1)
+    def _against(
+        self, model: str, predicted: Float[Tensor, "batch order"], moved: Tensor
+    ) -> Float[Tensor, "6 batch"]:
         change = _centred(moved) - self.centred["network"]
         error = change - (_centred(predicted) - self.centred[model])
-        return _counted(
-            answer == expected,
-            answer != self.answers["network"],
-            expected != self.answers[model],
-            error.square().sum(1),
-            change.square().sum(1),
-        )
+        answers = predicted.argmax(1)
+        sizes = error.square().sum(1), change.square().sum(1)
+        return self._counted(moved, answers, answers != self.answers[model], *sizes)
 
-    def law(self, site: str, moved: Tensor) -> Float[Tensor, "6 batch"]:
+    def _against_law(self, site: str, moved: Tensor) -> Float[Tensor, "6 batch"]:
         """Against the product of the inputs that the interchanged site stands for."""
-        pair = self.pairs.clone()
-        for column, side in enumerate(("left", "right")):
-            if READS[site] in (side, "both"):
-                pair[:, column] = self.source[:, column]
-        expected = self.group.products(pair).to(moved.device)
-        own = self.group.products(self.pairs).to(moved.device)
-        answer = moved.argmax(1)
-        nothing = torch.zeros(len(pair), dtype=torch.float64, device=moved.device)
-        return _counted(
-            answer == expected,
-            answer != self.answers["network"],
-            expected != own,
-            nothing,
-            nothing,
-        )
+        reads = [side in self.network.sites[site].reads for side in ("left", "right")]
+        pairs = torch.where(torch.tensor(reads), self.source, self.pairs)
+        answers, unmoved = (self.network.group.products(p) for p in (pairs, self.pairs))
+        nothing = torch.zeros(len(pairs), dtype=torch.float64, device=moved.device)
+        answers, unmoved = answers.to(moved.device), unmoved.to(moved.device)
+        return self._counted(moved, answers, answers != unmoved, nothing, nothing)
 
-
-def _counted(
-    agree: Tensor, moved: Tensor, expected_moved: Tensor, error: Tensor, energy: Tensor
-) -> Float[Tensor, "6 batch"]:
-    either = moved | expected_moved
-    return torch.stack(
-        [x.double() for x in (agree, either, agree & either, moved, error, energy)]
-    ).cpu()
+    def _counted(
+        self,
+        moved: Float[Tensor, "batch order"],
+        answers: Int[Tensor, "batch"],
+        is_moved: Bool[Tensor, "batch"],
+        error: Float[Tensor, "batch"],
+        energy: Float[Tensor, "batch"],
+    ) -> Float[Tensor, "6 batch"]:
+        ours = moved.argmax(1)
+        agrees, moves = ours == answers, ours != self.answers["network"]
+        either = moves | is_moved
+        statistics = (agrees, either, agrees & either, moves, error, energy)
+        return torch.stack([one.double() for one in statistics]).cpu()
 
 
 def _centred(logits: Float[Tensor, "batch order"]) -> Float[Tensor, "batch order"]:
     return logits - logits.mean(1, keepdim=True)
 
 
-def _ratio(numerator: Float[Tensor, "n"], denominator: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
-    """NaN where nothing is divided by nothing."""
-    return numerator / denominator
-
-
+@dataclass
 class _SameClass:
     """Sources drawn from the base's own class, or from a random one of the same size."""
 
-    def __init__(
-        self,
-        group: FiniteGroup,
-        labels: Mapping[str, Int[Tensor, "order"] | None],
-        about: Mapping[str, object],
-        members: Int[Tensor, "k"],
-    ) -> None:
-        self.about, self.members = dict(about), members
-        self.site = str(about["site"])
-        self.donors = CellDonors(group, **labels)
-        self.kept = self.change = self.free = 0.0
-        self.pairs = 0
+    about: dict[str, Any]
+    members: Int[Tensor, "k"]
+    donors: CellDonors
+    reads: Side
+    pairs: int = 0
+    kept: float = 0.0
+    change: float = 0.0
+    free: float = 0.0
 
-    def add(self, step: _Step, blocks: Blocks) -> None:
-        source = self.donors.draw(step.pairs, step.seed)
-        moved = step.put("network", self.site, self.members, run_on(step.network, source))
-        free = step.put("network", self.site, self.members)
-        base = step.base["network"].logits
-        self.kept += float((moved.argmax(1) == step.answers["network"]).sum())
+    def add(self, runs: _Runs) -> None:
+        """Count one more chunk."""
+        site, base = self.about["site"], runs.base["network"].logits
+        source = run_on(runs.network, self.donors.draw(runs.pairs, runs.seed))
+        moved = runs.put("network", site, self.members, source)
+        free = runs.put("network", site, self.members)
+        self.kept += float((moved.argmax(1) == runs.answers["network"]).sum())
         self.change += float(_centred(moved - base).square().sum())
         self.free += float(_centred(free - base).square().sum())
-        self.pairs += len(step.pairs)
+        self.pairs += len(runs.pairs)
 
-    def row(self) -> dict[str, object]:
+    def row(self) -> dict[str, Any]:
         return {
             **self.about,
-            "freedom": self.donors.freedom(READS[self.site]),
+            "freedom": self.donors.freedom(self.reads),
             "kept": self.kept / self.pairs,
             "change": self.change / self.free if self.free else float("nan"),
         }
 
 
-def _all_classes(
-    circuit: Circuit, sites: Sequence[str], plan: _Plan, seed: int, notes: list[str]
-) -> list[_SameClass]:
-    found = []
-    for site in sites:
-        named = circuit.classes(site)
-        if not named:
-            notes.append(f"{circuit.name} names no classes at {site}: no source of the same class.")
-        for classes in named:
-            for group, members in plan.neurons:
-                if all(circuit.roles.names[j] in DULL for j in members.tolist()):
-                    continue
-                for model in (CIRCUIT, "random classes"):
-                    about = {
-                        "site": site,
-                        "classes": classes.name,
-                        "group": group,
-                        "neurons": len(members),
-                        "model": model,
-                    }
-                    labels = _joint(classes, members)
-                    if model != CIRCUIT:
-                        # One seed a side, or left and right would be shuffled alike.
-                        labels = {
-                            side: shuffled(x, seed + 1 + i)
-                            for i, (side, x) in enumerate(labels.items())
-                        }
-                    found.append(_SameClass(circuit.network.group, labels, about, members))
-    return found
-
-
-def _joint(classes: Classes, members: Tensor) -> dict[str, Int[Tensor, "order"] | None]:
-    sides = {"left": classes.left, "right": classes.right, "product": classes.product}
-    return {
-        side: None if labels is None else joint_cells(labels.cpu()[:, members])
-        for side, labels in sides.items()
-    }
+def _same_classes(
+    circuit: Circuit, site: str, neurons: NeuronSets, seed: int
+) -> Iterator[_SameClass]:
+    """The classes of a site, and random ones, for every set that the hypothesis claims."""
+    left, right = (side in circuit.network.sites[site].reads for side in ("left", "right"))
+    for classes in circuit.classes(site):
+        for name, members in neurons:
+            if all(circuit.roles.names[j] in DULL for j in members.tolist()):
+                continue
+            cells = [
+                joint_cells(None if labels is None else labels.cpu()[:, members])
+                for labels in (classes.left, classes.right, classes.product)
+            ]
+            # One seed a side, or left and right would be shuffled alike.
+            mixed = [shuffled(labels, seed + 1 + i) for i, labels in enumerate(cells)]
+            for model, labels in ((CIRCUIT, cells), ("random classes", mixed)):
+                about = {"site": site, "classes": classes.name, "group": name}
+                yield _SameClass(
+                    about | {"neurons": len(members), "model": model},
+                    members,
+                    CellDonors(circuit.network.group, *labels),
+                    "both" if left and right else "left" if left else "right",
+                )

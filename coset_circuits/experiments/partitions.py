@@ -20,11 +20,9 @@ from coset_circuits.algorithms.algorithm import NEGLIGIBLE, UNEXPLAINED
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.experiments.resampling import Cells, uniform
 from coset_circuits.groups import FiniteGroup
+from coset_circuits.networks.model import STANDARD_SITES
 
 SIDES = ("left", "right", "product")
-READS = {"hook_left_pre": ("left",), "hook_right_pre": ("right",)}
-"""The inputs that a site reads, where these are not both."""
-
 # What random numbers are for: samples count from 0, controls from below it.
 _RANDOM, _CONJUGATE, _GROUPS = -1, -2, -3
 
@@ -88,7 +86,7 @@ class Partition:
 
     def freedom(self) -> Float[Tensor, "columns"]:
         """H(input | cell) / H(input) of each column; the input is what the site reads."""
-        read = READS.get(self.site, ("left", "right"))
+        read = STANDARD_SITES[self.site].reads
         if self.group.order == 1:
             return torch.zeros(len(self.keys), dtype=torch.float64)
         if len(self.labels) == 3:
@@ -226,10 +224,11 @@ def _given(site: str, classes: Classes, order: int, d_mlp: int) -> dict[str, Ten
                 f"The {side} labels of {classes.name!r} have shape {tuple(labels.shape)}; one row "
                 f"an element and one column a neuron are ({order}, {d_mlp})."
             )
-        if site in READS and side not in READS[site]:
+        reads = STANDARD_SITES[site].reads
+        if len(reads) == 1 and side not in reads:
             raise CosetCircuitsError(
                 f"The classes {classes.name!r} have {side} labels at {site}, which reads the "
-                f"{READS[site][0]} input alone."
+                f"{reads[0]} input alone."
             )
     return given
 

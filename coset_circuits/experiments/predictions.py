@@ -167,9 +167,9 @@ class Interventions:
     interventions: Sequence[Intervention] = field(
         default_factory=lambda: tuple(INTERVENTIONS.values())
     )
-    id: str = "interventions"
-    decides: bool = True
-    by_default: bool = True
+    id = "interventions"
+    decides = True
+    by_default = True
 
     def run(self, bench: Bench) -> Predictions:
         """Measure all rows over the bench's sample of pairs, and the base over all pairs."""
@@ -228,8 +228,8 @@ def prediction_error(
     rows: Sequence[Row], candidate: Candidate, thresholds: Thresholds
 ) -> PredictionError:
     """One surrogate's errors over all rows that can speak about it."""
-    found = [(row, candidate_errors(row, candidate, thresholds)) for row in rows]
-    kept = [(row.outcomes[candidate.key], e) for row, e in found if e is not None]
+    pairs = [(row, candidate_errors(row, candidate, thresholds)) for row in rows]
+    kept = [(row.outcomes[candidate.key], e) for row, e in pairs if e is not None]
     nan = float("nan")
     if not kept:
         return PredictionError(0, nan, nan, nan, nan, nan, nan)

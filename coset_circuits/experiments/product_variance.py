@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 import torch
@@ -12,7 +13,10 @@ from torch import Tensor
 
 from coset_circuits.algorithms import Circuit
 from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.experiments.bench import Bench
+from coset_circuits.experiments.experiment import OfEachHypothesis
 from coset_circuits.experiments.partitions import Partition, canonical
+from coset_circuits.findings import Finding, Findings, from_table
 from coset_circuits.networks.hidden import HiddenMoments, hidden_moments
 from coset_circuits.networks.model import GroupModel
 
@@ -43,6 +47,44 @@ def variance_by_product(
     given = torch.arange(order) if labels is None else labels
     (share,) = _explained(moments, write, [given])
     return share
+
+
+@dataclass(frozen=True, repr=False)
+class ProductVariance(Findings):
+    """The table of :func:`product_variance`."""
+
+    circuit: str
+    rows: pd.DataFrame
+
+    @property
+    def title(self) -> str:
+        return f"what the product explains of the neuron sets of {self.circuit}"
+
+    def to_dataframe(self) -> pd.DataFrame:
+        return self.rows
+
+    def findings(self) -> Iterator[Finding]:
+        numbered = self.rows.assign(neuron_set=range(len(self.rows)))
+        yield from from_table(
+            numbered,
+            "product_variance",
+            at=["role", "neuron_set"],
+            units={"cell": "fraction", "product": "fraction"},
+            control={"cell": "random"},
+            source="exact, over all pairs; control: random cells of equal sizes",
+        )
+
+
+@dataclass(frozen=True)
+class ProductVarianceExperiment(OfEachHypothesis):
+    """See :func:`product_variance`."""
+
+    id = "product_variance"
+
+    def of(self, circuit: Circuit, bench: Bench) -> ProductVariance:
+        """Raises: CosetCircuitsError: the circuit names no product classes at ``hook_post``."""
+        bench.progress("moments", 0, 1)
+        return ProductVariance(circuit.name, product_variance(circuit, seed=bench.seed))
 
 
 def product_variance(circuit: Circuit, *, seed: int = 0, chunk: int = 20_000) -> pd.DataFrame:

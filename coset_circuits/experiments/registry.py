@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from coset_circuits.experiments.ablation import (
+    AblationByThreshold,
+    AblationExperiment,
+    Completeness,
+    Minimality,
+)
 from coset_circuits.experiments.claims import Claims
 from coset_circuits.experiments.experiment import Experiment
 from coset_circuits.experiments.formation import FormationExperiment
-from coset_circuits.experiments.patching import (
-    ActivationPatching,
-    AttributionPatching,
-    PathPatching,
-)
+from coset_circuits.experiments.gcr import GCRExperiment
+from coset_circuits.experiments.interchange import InterchangeExperiment
+from coset_circuits.experiments.patching import ActivationPatching, AttributionPatching
+from coset_circuits.experiments.path_patching import PathPatching
 from coset_circuits.experiments.predictions import Interventions
+from coset_circuits.experiments.product_variance import ProductVarianceExperiment
+from coset_circuits.experiments.scrubbing import Scrubbing
+from coset_circuits.experiments.substitution import SubstitutionExperiment
 
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.id: experiment
@@ -18,9 +26,18 @@ EXPERIMENTS: dict[str, Experiment] = {
         Interventions(),
         Claims(),
         FormationExperiment(),
+        SubstitutionExperiment(),
+        Scrubbing(samples=5),
+        ProductVarianceExperiment(),
         ActivationPatching(metrics=("logit_difference",), controls=3),
         AttributionPatching(controls=3),
         PathPatching(metrics=("logit_difference",), controls=3),
+        InterchangeExperiment(),
+        AblationExperiment(),
+        AblationByThreshold(),
+        Completeness(),
+        Minimality(controls=3),
+        GCRExperiment(),
     )
 }
 """Every experiment by its id. Those that are ``by_default`` run in every comparison."""

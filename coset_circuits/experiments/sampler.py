@@ -20,6 +20,7 @@ from coset_circuits.experiments.partitions import SIDES, Partition
 from coset_circuits.experiments.resampling import Cells, uniform
 from coset_circuits.experiments.scrub_result import Scrubbed
 from coset_circuits.networks.model import GroupModel
+from coset_circuits.progress import Progress
 
 SCRUBBED_SITES = ("hook_post", "hook_pre", "hook_left_pre", "hook_right_pre")
 """The sites that can be scrubbed, from the output backwards, as the recursion visits them."""
@@ -130,6 +131,22 @@ class Tables:
         return logits if self.bias is None else logits.add_(self.bias[:, None])
 
 
+class Samples:
+    """Counts samples that are done, under the title of the scrub that takes them."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self.progress, self.total, self.count, self.text = progress, total, 0, "base"
+
+    def title(self, text: str) -> None:
+        """Begin another scrub."""
+        self.text = text
+        self(0)
+
+    def __call__(self, samples: int) -> None:
+        self.count += samples
+        self.progress(self.text, self.count, self.total)
+
+
 @dataclass
 class Runner:
     """Runs a network on its pairs, chunk by chunk, with or without resampled inputs.
@@ -145,7 +162,7 @@ class Runner:
     samples: int
     seed: int
     chunk: int
-    told: Callable[[int], None]
+    done: Samples
 
     def __post_init__(self) -> None:
         group, device = self.network.group, self.network.device
@@ -181,7 +198,7 @@ class Runner:
         freedom = max(known, default=None)
         if all(float(p.freedom().max()) == 0 for p in partitions):
             # Every input is its own only donor.
-            self.told(self.samples)
+            self.done(self.samples)
             return self.outcome(self.base, 0.0, freedom)
         stages = [Stage(p, self.network.device) for p in partitions]
         means = torch.stack([self._sample(stages, sample) for sample in range(self.samples)])
@@ -194,7 +211,7 @@ class Runner:
         for a, b, products in self._chunks():
             left, right = self._resampled(a, b, stages, drawn, sample)
             sums += _tally(self.tables.logits(left, right), products)
-        self.told(1)
+        self.done(1)
         return sums / self.count
 
     def _resampled(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
 from coset_circuits.algorithms.algorithm import NEGLIGIBLE, UNEXPLAINED
+from coset_circuits.findings import Finding, Findings
 from coset_circuits.thresholds import Thresholds
 
 
@@ -71,8 +71,8 @@ class Scrub:
         return f"{where}: {what}{', one donor for all' if self.shared else ''}"
 
 
-@dataclass(frozen=True)
-class ScrubResult:
+@dataclass(frozen=True, repr=False)
+class ScrubResult(Findings):
     """All scrubs of one circuit.
 
     Attributes:
@@ -101,47 +101,19 @@ class ScrubResult:
         """One row a scrub (None in its ``control``) and one for each of its controls."""
         return pd.DataFrame([row for scrub in self.scrubs for row in _rows(scrub)])
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything in JSON's own types; None for numbers that JSON has no word for."""
-        return {
-            "network": self.network,
-            "algorithm": self.algorithm,
-            "neurons": self.neurons,
-            "outside": {**self.outside, "kept": self.kept},
-            "base": _plain(vars(self.base)),
-            "reference_loss": self.reference_loss,
-            "scrubs": [
-                {
-                    "name": scrub.name,
-                    "sites": list(scrub.sites),
-                    "classes": scrub.classes,
-                    "shared": scrub.shared,
-                    "explained": scrub.explained,
-                    **_plain(vars(scrub.outcome)),
-                    "outside_kept": scrub.outside_kept and _plain(vars(scrub.outside_kept)),
-                    "controls": {
-                        name: {"missing": found} if isinstance(found, str) else _plain(vars(found))
-                        for name, found in scrub.controls.items()
-                    },
-                    "verdict": scrub.verdict,
-                    "reason": scrub.reason,
-                }
-                for scrub in self.scrubs
-            ],
-            "notes": list(self.notes),
-            "samples": self.samples,
-            "pairs": self.pairs,
-            "is_sampled": self.is_sampled,
-            "seed": self.seed,
-            "thresholds": self.thresholds.to_dict(),
-        }
-
     @property
     def notes(self) -> tuple[str, ...]:
         """What the figures can and cannot say."""
         outside = sum(self.outside.values())
         fate = "kept their own values" if self.kept else "got one random donor together"
         return (
+            *(f"{scrub.name}: {scrub.verdict}. {scrub.reason}" for scrub in self.scrubs),
+            *(
+                f"{scrub.name}: no control {name}, {why}."
+                for scrub in self.scrubs
+                for name, why in scrub.controls.items()
+                if isinstance(why, str)
+            ),
             f"{outside} of {self.neurons} neurons are outside the hypothesis "
             f"({self.outside[UNEXPLAINED]} unexplained, {self.outside[NEGLIGIBLE]} negligible) and "
             f"{fate}.",
@@ -151,57 +123,82 @@ class ScrubResult:
             "the group: the dull null, which knows no group, usually passes too.",
         )
 
-    def __str__(self) -> str:
+    @property
+    def title(self) -> str:
         measured = "a sample of " if self.is_sampled else "all "
-        lines = [
+        return (
             f"Causal scrubbing of {self.network} under {self.algorithm}: {measured}{self.pairs} "
-            f"pairs, {self.samples} samples, seed {self.seed}",
-            f"{'':44} {'freedom':>7} {'accuracy':>8} {'loss ratio':>10} {'margin':>7} "
-            f"{'recovered':>9}  verdict",
-            f"{'network':44} {_figures(self.base)}",
-        ]
-        for scrub in self.scrubs:
-            lines.append(f"{scrub.name:44} {_figures(scrub.outcome)}  {scrub.verdict}")
-            if scrub.outside_kept is not None:
-                lines.append(f"  {_KEPT:42} {_figures(scrub.outside_kept)}")
-            for name, found in scrub.controls.items():
-                figures = found if isinstance(found, str) else _figures(found)
-                lines.append(f"  {name:42} {figures}")
-        lines += ["", *(f"{s.name}: {s.verdict}. {s.reason}" for s in self.scrubs), ""]
-        return "\n".join([*lines, *self.notes])
+            f"pairs, {self.samples} samples, seed {self.seed}"
+        )
 
     def __repr__(self) -> str:
-        said = ", ".join(f"{scrub.name} {scrub.verdict}" for scrub in self.scrubs)
-        return f"ScrubResult({self.algorithm} of {self.network}: {said})"
+        verdicts = ", ".join(f"{scrub.name} {scrub.verdict}" for scrub in self.scrubs)
+        return f"ScrubResult({self.algorithm} of {self.network}: {verdicts})"
 
-    def _repr_html_(self) -> str:
-        frame = self.to_dataframe().drop(columns=["loss_error"])
-        notes = "".join(f"<li>{note}</li>" for note in self.notes)
-        return frame.to_html(index=False, float_format="{:.4g}".format) + f"<ul>{notes}</ul>"
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Each scrub with its controls below it."""
+        rows = [{"": "network", **_shown(self.base), "verdict": ""}]
+        for row in (row for scrub in self.scrubs for row in _rows(scrub)):
+            name = row["scrub"] if row["control"] is None else f"  {row['control']}"
+            if not row["note"]:
+                rows.append({"": name, **_shown(row), "verdict": row["verdict"] or ""})
+        frame = pd.DataFrame(rows)
+        width = max(len(row[""]) for row in rows)
+        frame[""] = frame[""].str.ljust(width)
+        return {"": frame}
+
+    def findings(self) -> Iterator[Finding]:
+        """Every figure of a scrub with that of random cells as its control; the others' by name."""
+        source = f"resampled {self.samples} times over {self.pairs} pairs"
+        for scrub in self.scrubs:
+            place = {"scrub": scrub.name}
+            beside = scrub.controls.get("random")
+            outcomes: dict[str | None, Scrubbed | str | None] = {None: scrub.outcome}
+            outcomes |= {_KEPT: scrub.outside_kept, **scrub.controls}
+            for name, outcome in outcomes.items():
+                if not isinstance(outcome, Scrubbed):
+                    continue
+                at = place if name is None else {**place, "control": name}
+                for quantity, unit in _UNITS.items():
+                    finding = Finding(
+                        "scrub", None, quantity, getattr(outcome, quantity), unit, at, source=source
+                    )
+                    if name is None and isinstance(beside, Scrubbed):
+                        value = getattr(beside, quantity)
+                        control = replace(finding, value=value, at={**place, "control": "random"})
+                        more = {"verdict": scrub.verdict}
+                        finding = replace(finding, control=control, more=more)
+                    yield finding
 
 
 _KEPT = "outside kept"
+_UNITS = {
+    "accuracy": "fraction",
+    "loss": "nats",
+    "loss_ratio": "ratio",
+    "margin": "logits",
+    "recovered": "fraction",
+    "freedom": "fraction",
+}
 
 
 def _rows(scrub: Scrub) -> Iterator[dict[str, Any]]:
     about = {"scrub": scrub.name, "explained": scrub.explained}
     yield {**about, "control": None, **vars(scrub.outcome), "verdict": scrub.verdict, "note": ""}
-    if scrub.outside_kept is not None:
-        yield {**about, "control": _KEPT, **vars(scrub.outside_kept), "verdict": None, "note": ""}
-    for name, found in scrub.controls.items():
-        if isinstance(found, str):
-            yield {**about, "control": name, "verdict": None, "note": found}
-        else:
-            yield {**about, "control": name, **vars(found), "verdict": None, "note": ""}
+    kept = {} if scrub.outside_kept is None else {_KEPT: scrub.outside_kept}
+    for name, outcome in {**kept, **scrub.controls}.items():
+        figures = {"note": outcome} if isinstance(outcome, str) else {**vars(outcome), "note": ""}
+        yield {**about, "control": name, "verdict": None, **figures}
 
 
-def _plain(figures: dict[str, Any]) -> dict[str, Any]:
-    return {k: v if v is None or math.isfinite(v) else None for k, v in figures.items()}
-
-
-def _figures(found: Scrubbed) -> str:
-    freedom = "–" if found.freedom is None else f"{found.freedom:.3f}"
-    return (
-        f"{freedom:>7} {found.accuracy:8.4f} {found.loss_ratio:10.4g} {found.margin:7.2f} "
-        f"{found.recovered:9.4f}"
-    )
+def _shown(figures: Scrubbed | dict[str, Any]) -> dict[str, str]:
+    """The figures of one line, each as wide as it needs."""
+    shown = figures if isinstance(figures, dict) else vars(figures)
+    freedom = shown["freedom"]
+    return {
+        "freedom": "–" if freedom is None else f"{freedom:.3f}",
+        "accuracy": f"{shown['accuracy']:.4f}",
+        "loss ratio": f"{shown['loss_ratio']:.4g}",
+        "margin": f"{shown['margin']:.2f}",
+        "recovered": f"{shown['recovered']:.4f}",
+    }

@@ -14,24 +14,23 @@ The input space is finite, so donors are drawn from complete cells, and what can
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from jaxtyping import Int
-from torch import Tensor
 
-from coset_circuits.algorithms import Algorithm, Circuit, Classes, DoesNotApplyError, DullNull
+from coset_circuits.algorithms import Circuit, Classes, nulls
 from coset_circuits.algorithms.algorithm import NEGLIGIBLE, UNEXPLAINED
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.experiments.controls import relabelled_group
+from coset_circuits.experiments.bench import Bench
+from coset_circuits.experiments.experiment import OfEachHypothesis
 from coset_circuits.experiments.measure import sampled
 from coset_circuits.experiments.partitions import Partition, explained
-from coset_circuits.experiments.sampler import SCRUBBED_SITES, Runner
+from coset_circuits.experiments.sampler import SCRUBBED_SITES, Runner, Samples
 from coset_circuits.experiments.scrub_result import Scrub, Scrubbed, ScrubResult
-from coset_circuits.groups import FiniteGroup
 from coset_circuits.networks import SITES
+from coset_circuits.progress import Progress
 from coset_circuits.thresholds import DEFAULT, Thresholds
 
 CONTROLS = (
@@ -55,69 +54,106 @@ pass too, passing does not show group structure.
 _MATCHED = ("random", "random groups", "wrong side", "wrong conjugate")
 
 
-def scrub(
-    circuit: Circuit,
-    sites: str | Sequence[str] | None = None,
-    *,
-    samples: int = 20,
-    seed: int = 0,
-    pairs: int | None = None,
-    donors: Literal["own", "shared"] = "own",
-    outside: Literal["scrub", "keep"] = "scrub",
-    controls: Collection[str] = CONTROLS,
-    thresholds: Thresholds = DEFAULT,
-    chunk: int = 2_000,
-    progress: Callable[[str, int, int], None] | None = None,
-) -> ScrubResult:
+@dataclass(frozen=True)
+class Scrubbing(OfEachHypothesis):
     """Resample a network's inputs within the cells of a hypothesis, beside its controls.
 
     Nothing is hooked: the network's tables are read, and hooks on it do not matter. Everything is
-    computed in the network's own dtype; losses are summed in float64.
+    computed in the network's own dtype; losses are summed in float64. The draws are keyed by (seed,
+    sample, site, element, first neuron of the donor's set), so figures do not depend on ``chunk``
+    but for rounding.
 
-    Args:
-        circuit: a fitted hypothesis that names classes for at least one site.
+    Attributes:
         sites: one site (each of its classes is a scrub), several to be scrubbed together
             (recursively, by the first classes of each), or by default: every site alone, the
             pre-activations with one donor for all neurons, and all sites together.
         samples: how often every pair is resampled.
-        seed: the draws are keyed by (seed, sample, site, element, first neuron of the donor's
-            group), so figures do not depend on ``chunk`` but for rounding.
-        pairs: how many pairs; all unless the group has more than 60,000, then a sample of 10,000.
-        donors: ``own``: each neuron, or group of neurons that the classes name, has its own donor;
+        donors: ``own``: each neuron, or set of neurons that the classes name, has its own donor;
             ``shared``: all neurons have one, which must lie in all their cells.
         outside: what happens to unexplained and negligible neurons: ``scrub`` gives them one
             random donor, ``keep`` leaves them their own values. Both are counted in the result.
         controls: which of :data:`CONTROLS` to run.
         chunk: pairs run at once; memory grows with it, not with the number of pairs.
+    """
+
+    sites: str | Sequence[str] | None = None
+    samples: int = 20
+    donors: Literal["own", "shared"] = "own"
+    outside: Literal["scrub", "keep"] = "scrub"
+    controls: Collection[str] = CONTROLS
+    chunk: int = 2_000
+    id = "scrub"
+
+    def __post_init__(self) -> None:
+        _check_counts(samples=self.samples, chunk=self.chunk)
+        for name, value, choices in (
+            ("donors", self.donors, ("own", "shared")),
+            ("outside", self.outside, ("scrub", "keep")),
+            *(("A control", control, CONTROLS) for control in self.controls),
+        ):
+            if value not in choices:
+                raise CosetCircuitsError(f"{name} is {value!r}; choose from {', '.join(choices)}.")
+
+    def of(self, circuit: Circuit, bench: Bench) -> ScrubResult:
+        """Raises: CosetCircuitsError: no classes to scrub by, or an unknown site."""
+        tasks = _tasks(circuit, self.sites, self.donors)
+        samples = Samples(bench.progress, self.samples * len(tasks) * (2 + len(self.controls)))
+        every = circuit.network.group.pairs()
+        pairs = sampled(every, bench.pairs, bench.seed)
+        chosen = None if len(pairs) == len(every) else pairs
+        with torch.no_grad():
+            runner = Runner(circuit.network, chosen, self.samples, bench.seed, self.chunk, samples)
+            scrubber = _Scrubber(self, circuit, runner, bench)
+            scrubs = tuple(scrubber.scrub(task) for task in tasks)
+        names = circuit.roles.names
+        return ScrubResult(
+            network=circuit.network.label,
+            algorithm=circuit.name,
+            base=scrubber.base,
+            reference_loss=runner.reference_loss,
+            scrubs=scrubs,
+            neurons=len(names),
+            outside={role: names.count(role) for role in (UNEXPLAINED, NEGLIGIBLE)},
+            kept=self.outside == "keep",
+            samples=self.samples,
+            pairs=runner.count,
+            is_sampled=chosen is not None,
+            seed=bench.seed,
+            thresholds=bench.thresholds,
+        )
+
+
+def scrub(
+    circuit: Circuit,
+    sites: str | Sequence[str] | None = None,
+    *,
+    pairs: int | None = None,
+    seed: int = 0,
+    thresholds: Thresholds = DEFAULT,
+    progress: Progress | None = None,
+    **options: Any,
+) -> ScrubResult:
+    """See :class:`Scrubbing`, whose attributes are the options.
+
+    Args:
+        circuit: a fitted hypothesis that names classes for at least one site.
+        pairs: how many pairs; all unless the group has more than 60,000, then a sample of 10,000.
         progress: called with (what is being done, samples done, samples in all).
 
     Raises:
         CosetCircuitsError: no classes to scrub by, or an unknown site, control or option.
     """
-    _check_options(samples, pairs, donors, outside, controls, chunk)
-    tasks = _tasks(circuit, sites, donors)
-    told = _Progress(progress, samples * len(tasks) * (2 + len(controls)))
-    chosen = _chosen_pairs(circuit.network.group, pairs, seed)
-    with torch.no_grad():
-        runner = Runner(circuit.network, chosen, samples, seed, chunk, told)
-        bench = _Bench(circuit, runner, told, outside == "keep", tuple(controls), thresholds)
-        scrubs = tuple(bench.scrub(task) for task in tasks)
-    names = circuit.roles.names
-    return ScrubResult(
-        network=circuit.network.label,
-        algorithm=circuit.name,
-        base=bench.base,
-        reference_loss=runner.reference_loss,
-        scrubs=scrubs,
-        neurons=len(names),
-        outside={role: names.count(role) for role in (UNEXPLAINED, NEGLIGIBLE)},
-        kept=outside == "keep",
-        samples=samples,
-        pairs=runner.count,
-        is_sampled=chosen is not None,
-        seed=seed,
-        thresholds=thresholds,
-    )
+    _check_counts(pairs=pairs)
+    bench = Bench.around(circuit, pairs=pairs, seed=seed, thresholds=thresholds, progress=progress)
+    return Scrubbing(sites, **options).of(circuit, bench)
+
+
+def _check_counts(**counts: int | None) -> None:
+    for name, value in counts.items():
+        if value is not None and (
+            isinstance(value, bool) or not isinstance(value, int) or value < 1
+        ):
+            raise CosetCircuitsError(f"{name} is {value!r}; give a whole number from 1 up.")
 
 
 @dataclass(frozen=True)
@@ -163,44 +199,36 @@ def _tasks(circuit: Circuit, sites: str | Sequence[str] | None, donors: str) -> 
     return tasks
 
 
-class _Bench:
+class _Scrubber:
     """Runs each scrub beside its controls, whose circuits are fitted when first needed."""
 
-    def __init__(
-        self,
-        circuit: Circuit,
-        runner: Runner,
-        told: _Progress,
-        keep: bool,
-        controls: tuple[str, ...],
-        thresholds: Thresholds,
-    ) -> None:
-        self.circuit, self.runner, self.told = circuit, runner, told
-        self.keep, self.thresholds = keep, thresholds
-        self.controls = [c for c in CONTROLS if c in controls]
+    def __init__(self, options: Scrubbing, circuit: Circuit, runner: Runner, bench: Bench) -> None:
+        self.circuit, self.runner, self.bench = circuit, runner, bench
+        self.keep, self.thresholds = options.outside == "keep", bench.thresholds
+        self.controls = [c for c in CONTROLS if c in options.controls]
         self.base = runner.outcome(runner.base, 0.0, None)
         self.opponents: dict[str, Circuit | str] = {}
 
     def scrub(self, task: _Task) -> Scrub:
         known = explained(self.circuit)
-        self.told.say(" + ".join(task.classes))
+        self.runner.done.title(" + ".join(task.classes))
         own = task.partitions(self.circuit, self.keep)
         outcome = self.runner.scrubbed(own)
         outside_kept = None
         if self.keep or bool(known.all()):
-            self.told(self.runner.samples)
+            self.runner.done(self.runner.samples)
         else:
             outside_kept = self.runner.scrubbed(task.partitions(self.circuit, keep=True))
-        found: dict[str, Scrubbed | str] = {}
+        outcomes: dict[str, Scrubbed | str] = {}
         for control in self.controls:
             against = self._against(control, own, task)
             if isinstance(against, list):
-                found[control] = self.runner.scrubbed(against)
+                outcomes[control] = self.runner.scrubbed(against)
                 continue
-            self.told(self.runner.samples)
+            self.runner.done(self.runner.samples)
             if against is not None:
-                found[control] = against
-        verdict, reason = self._verdict(outcome, outside_kept, found)
+                outcomes[control] = against
+        verdict, reason = self._verdict(outcome, outside_kept, outcomes)
         return Scrub(
             sites=tuple(task.classes),
             classes=" + ".join(c.name for c in task.classes.values()),
@@ -208,7 +236,7 @@ class _Bench:
             explained=int(known.sum()),
             outcome=outcome,
             outside_kept=outside_kept,
-            controls=found,
+            controls=outcomes,
             verdict=verdict,
             reason=reason,
         )
@@ -237,26 +265,16 @@ class _Bench:
 
     def _opponent(self, control: str) -> Circuit | str:
         if control not in self.opponents:
-            find = self._relabelled if control == "relabelled" else self._null
-            self.opponents[control] = find()
+            relabelled = control == "relabelled"
+            self.opponents[control] = (
+                self.bench.relabelled(self.circuit) if relabelled else self._null()
+            )
         return self.opponents[control]
 
-    def _relabelled(self) -> Circuit | str:
-        network, algorithm = self.circuit.network, self.circuit.algorithm
-        if algorithm is None:
-            return "the circuit does not say which algorithm it is fitted by"
-        other = relabelled_group(network.group, self.runner.seed)
-        if other is None:
-            return f"every relabelling of {network.group.name} keeps its structure"
-        try:
-            return algorithm.fit(network, other)
-        except DoesNotApplyError as error:
-            return str(error)
-
     def _null(self) -> Circuit | str:
-        null: Algorithm = DullNull(thresholds=self.thresholds)
+        null = nulls(self.thresholds)[0]
         if self.circuit.name == null.name:
-            return "this is the dull null itself"
+            return f"this is the {null.name} itself"
         return null.fit(self.circuit.network)
 
     def _verdict(
@@ -348,48 +366,3 @@ def _survives(found: Scrubbed, base: Scrubbed, thresholds: Thresholds) -> bool:
         found.accuracy >= base.accuracy - thresholds.separation_accuracy
         and math.log10(loss / own) <= thresholds.separation_log_loss
     )
-
-
-class _Progress:
-    def __init__(self, report: Callable[[str, int, int], None] | None, total: int) -> None:
-        self.report, self.total, self.done, self.text = report, total, 0, "base"
-
-    def say(self, text: str) -> None:
-        self.text = text
-        self(0)
-
-    def __call__(self, samples: int) -> None:
-        self.done += samples
-        if self.report is not None:
-            self.report(self.text, self.done, self.total)
-
-
-def _chosen_pairs(
-    group: FiniteGroup, wanted: int | None, seed: int
-) -> Int[Tensor, "pairs 2"] | None:
-    """A sample of pairs, or None for all of them."""
-    pairs = group.pairs()
-    chosen = sampled(pairs, wanted, seed)
-    return None if len(chosen) == len(pairs) else chosen
-
-
-def _check_options(
-    samples: int,
-    pairs: int | None,
-    donors: str,
-    outside: str,
-    controls: Collection[str],
-    chunk: int,
-) -> None:
-    for name, value in (("samples", samples), ("pairs", pairs), ("chunk", chunk)):
-        if value is not None and (
-            isinstance(value, bool) or not isinstance(value, int) or value < 1
-        ):
-            raise CosetCircuitsError(f"{name} is {value!r}; give a whole number from 1 up.")
-    for name, value, choices in (
-        ("donors", donors, ("own", "shared")),
-        ("outside", outside, ("scrub", "keep")),
-        *(("A control", control, CONTROLS) for control in controls),
-    ):
-        if value not in choices:
-            raise CosetCircuitsError(f"{name} is {value!r}; choose from {', '.join(choices)}.")

@@ -187,23 +187,24 @@ def run_on(model: GroupModel, pairs: Int[Tensor, "batch 2"]) -> Run:
 
 
 def check_sites(
-    model: GroupModel, sites: Sequence[str] | None, known: Sequence[str] | None = None
+    model: GroupModel, sites: Sequence[str] | None, *, per_neuron: bool = False
 ) -> list[str]:
-    """The sites of an experiment; by default all of the known ones that the model speaks of.
+    """The sites of an experiment; by default all that the model has and speaks of.
 
-    ``known`` are the sites that the experiment can use, by default all of the model.
+    Args:
+        per_neuron: only sites with one column a neuron.
 
     Raises:
         CosetCircuitsError: a site that is none, or at which the model is silent.
     """
-    known = tuple(model.sites) if known is None else known
+    usable = [name for name, site in model.sites.items() if site.per_neuron or not per_neuron]
     if sites is None:
-        return [site for site in known if site not in model.silent]
+        return [site for site in usable if site not in model.silent]
     chosen = [sites] if isinstance(sites, str) else list(dict.fromkeys(sites))
     for site in chosen:
-        if site not in known:
+        if site not in usable:
             raise CosetCircuitsError(
-                f"{site!r} is no site for this experiment; choose from {', '.join(known)}."
+                f"{site!r} is no site for this experiment; choose from {', '.join(usable)}."
             )
         if site in model.silent:
             raise SilentSiteError(
@@ -211,7 +212,7 @@ def check_sites(
                 "there. Use the network itself, or another site."
             )
     if not chosen:
-        raise CosetCircuitsError(f"No site was given; choose from {', '.join(known)}.")
+        raise CosetCircuitsError(f"No site was given; choose from {', '.join(usable)}.")
     return chosen
 
 

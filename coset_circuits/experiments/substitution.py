@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
-import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from coset_circuits.algorithms import Circuit
-from coset_circuits.experiments.controls import relabelled_group
+from coset_circuits.experiments.bench import Bench, measured
+from coset_circuits.experiments.candidates import NETWORK
+from coset_circuits.experiments.experiment import OfEachHypothesis
 from coset_circuits.experiments.interventions import Hooks, Intervention
 from coset_circuits.experiments.measure import Outcome, measure
-from coset_circuits.networks.model import SITES, GroupModel
+from coset_circuits.findings import Finding, Findings, from_table
+from coset_circuits.networks.model import GroupModel
 
-NETWORK = "network"
 BOTH = "hook_left_pre + hook_right_pre"
 WHOLE = "surrogate alone"
+_UNITS = {"accuracy": "fraction", "loss": "nats", "logit_r2": "fraction"}
 
 
-@dataclass(frozen=True)
-class Substitution:
+@dataclass(frozen=True, repr=False)
+class Substitution(Findings):
     """What the network answers with parts of it replaced by what a circuit computes there.
 
     Attributes:
@@ -31,82 +32,93 @@ class Substitution:
         rows: for each part, its kind (``site``, ``claim`` or ``whole``) and what is then answered.
         control: the same under the hypothesis fitted to a relabelled group, where one can be made.
         base: the network as it is.
+        notes: why there is no control, where there is none.
     """
 
     circuit: str
     rows: Mapping[str, tuple[str, Outcome]]
     control: Mapping[str, tuple[str, Outcome]]
     base: Outcome
+    notes: tuple[str, ...] = ()
 
-    def to_dataframe(self) -> pd.DataFrame:
-        """One row a part: accuracy, mean loss (nats), logit R², and the relabelled control's."""
-        return pd.DataFrame([self._row(part) for part in self.rows])
-
-    def _row(self, part: str) -> dict[str, Any]:
-        kind, outcome = self.rows[part]
-        row = {"part": part, "kind": kind, **_figures(outcome, "")}
-        row["loss_ratio"] = outcome.loss / self.base.loss
-        if part in self.control:
-            row |= _figures(self.control[part][1], "control_")
-        return row
-
-    def __str__(self) -> str:
-        title = (
+    @property
+    def title(self) -> str:
+        return (
             f"{self.circuit} put in the network's place (base accuracy {self.base.accuracy:.4f}, "
             f"loss {self.base.loss:.2e} nats)"
         )
-        return title + "\n" + self.to_dataframe().to_string(index=False, float_format="%.3g")
 
-    def _repr_html_(self) -> str:
-        return self.to_dataframe().to_html(index=False)
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row a part: accuracy, mean loss (nats), logit R², and the relabelled control's."""
+        rows = []
+        for part, (kind, outcome) in self.rows.items():
+            row = {"part": part, "kind": kind, **{name: getattr(outcome, name) for name in _UNITS}}
+            row["loss_ratio"] = outcome.loss / self.base.loss
+            if part in self.control:
+                control = self.control[part][1]
+                row |= {f"control_{name}": getattr(control, name) for name in _UNITS}
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+    def findings(self) -> Iterator[Finding]:
+        frame = self.to_dataframe()
+        control = {name: f"control_{name}" for name in _UNITS if f"control_{name}" in frame}
+        at = ["part", "kind"]
+        yield from from_table(frame, "substitution", at=at, units=_UNITS, control=control)
 
 
-def _figures(outcome: Outcome, prefix: str) -> dict[str, float]:
-    return {
-        f"{prefix}accuracy": outcome.accuracy,
-        f"{prefix}loss": outcome.loss,
-        f"{prefix}logit_r2": outcome.logit_r2,
-    }
-
-
-def substitution(
-    circuit: Circuit, *, pairs: Int[Tensor, "pairs 2"] | None = None, seed: int = 0
-) -> Substitution:
+@dataclass(frozen=True)
+class SubstitutionExperiment(OfEachHypothesis):
     """Replace each site's value by the surrogate's, then each claim's part, then everything.
 
     A site's value is what the surrogate computes there from the same inputs; the rest of the
     network goes on from it. A claim's part is ``circuit.surrogate({claim})``, so errors that a
     whole surrogate makes are blamed on one claim. Sites where the hypothesis is silent are left
     out.
+    """
+
+    id = "substitution"
+
+    def of(self, circuit: Circuit, bench: Bench) -> Substitution:
+        """Measure over the bench's sample of pairs."""
+        bench.progress("sites and claims", 0, 2)
+        base, rows = _measured(circuit, bench.network, bench.sample)
+        bench.progress("relabelled group", 1, 2)
+        other = bench.relabelled(circuit)
+        if isinstance(other, str):
+            note = f"There is no control by a relabelled group: {other}."
+            return Substitution(circuit.name, rows, {}, base, (note,))
+        control = _measured(other, bench.network, bench.sample)[1]
+        return Substitution(circuit.name, rows, control, base)
+
+
+def substitution(
+    circuit: Circuit, *, pairs: Int[Tensor, "pairs 2"] | None = None, seed: int = 0
+) -> Substitution:
+    """See :class:`SubstitutionExperiment`.
 
     Args:
         circuit: what is put in the place of ``circuit.network``.
         pairs: on which it is measured; all of them by default.
         seed: of the relabelled control.
     """
-    network = circuit.network.unhooked().double().requires_grad_(False)
-    given = network.group.pairs() if pairs is None else pairs
-    base, rows = _measured(circuit, network, given)
-    control: Mapping[str, tuple[str, Outcome]] = {}
-    other = relabelled_group(network.group, seed)
-    if other is not None and circuit.algorithm is not None:
-        _, control = _measured(circuit.algorithm.fit(network, other), network, given)
-    return Substitution(circuit.name, rows, control, base)
+    bench = Bench.around(circuit, seed=seed)
+    bench.sample = circuit.network.group.pairs() if pairs is None else pairs
+    return SubstitutionExperiment().of(circuit, bench)
 
 
 def _measured(
     circuit: Circuit, network: GroupModel, pairs: Int[Tensor, "pairs 2"]
 ) -> tuple[Outcome, dict[str, tuple[str, Outcome]]]:
-    surrogate = circuit.surrogate().double().requires_grad_(False)
+    surrogate = measured(circuit.surrogate())
     # The embeddings carry nothing but the tables, which come next.
-    sites = [s for s in SITES if s not in circuit.silent and not s.endswith("embed")]
-    parts = {site: (site,) for site in sites[:-1]}
+    sites = [s for s in network.sites if s not in circuit.silent and not s.endswith("embed")]
+    parts = {site: (site,) for site in sites if site != "hook_logits"}
     parts |= {BOTH: ("hook_left_pre", "hook_right_pre")} if "hook_left_pre" in sites else {}
     patched = {part: network.unhooked() for part in parts}
     where = {id(model): parts[part] for part, model in patched.items()}
-    claims = sorted(circuit.default_claims) if len(circuit.default_claims) > 1 else []
-    models: dict[str, GroupModel] = {NETWORK: network, **patched, WHOLE: surrogate}
-    models |= {f"claim {c}": circuit.surrogate({c}).double() for c in claims}
+    names = sorted(circuit.default_claims) if len(circuit.default_claims) > 1 else []
+    claims = {f"claim {name}": measured(circuit.surrogate({name})) for name in names}
 
     def hooks(model: GroupModel, batch: Tensor, seed: int) -> Hooks:
         replaced = where.get(id(model), ())
@@ -115,12 +127,8 @@ def _measured(
         _, cache = surrogate.run_with_cache(batch, names_filter=list(replaced))
         return [(site, lambda value, hook: cache[hook.name]) for site in replaced]
 
-    with torch.no_grad():
-        found = measure(Intervention("substitution", "a site replaced", hooks), models, pairs)
-    kinds = {WHOLE: "whole", **dict.fromkeys(parts, "site")}
-    rows: dict[str, tuple[str, Outcome]] = {}
-    for part, outcome in found.items():
-        assert outcome is not None
-        rows[part] = (kinds.get(part, "claim"), outcome)
-    base = rows.pop(NETWORK)[1]
-    return base, rows
+    models = {NETWORK: network, **patched, WHOLE: surrogate, **claims}
+    replaced = Intervention("substitution", "a site replaced", hooks)
+    outcomes = {k: v for k, v in measure(replaced, models, pairs).items() if v is not None}
+    kinds = {**dict.fromkeys(patched, "site"), WHOLE: "whole", **dict.fromkeys(claims, "claim")}
+    return outcomes[NETWORK], {part: (kind, outcomes[part]) for part, kind in kinds.items()}

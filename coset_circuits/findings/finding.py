@@ -20,7 +20,7 @@ class Finding:
         experiment: the id of the experiment or intervention.
         subject: the key of the candidate that it is about; None for the network itself.
         quantity: what was measured, such as ``accuracy``.
-        value: None where the subject says nothing, or where the figure is not defined.
+        value: None where the subject says nothing, or where the figure is not a finite number.
         unit: such as ``fraction``, ``nats``, ``decades``, ``bits``.
         at: which figure of the experiment it is, where there are several: a site, a neuron set, …
         interval: 95%; None where nothing is left to chance.
@@ -41,6 +41,10 @@ class Finding:
     separates: tuple[tuple[str, str], ...] = ()
     source: str = ""
     more: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "value", defined(self.value))
+        object.__setattr__(self, "more", without_nan(dict(self.more)))
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -168,7 +172,8 @@ class FindingsBySubject(Findings):
     def findings(self) -> Iterator[Finding]:
         for key, part in self.parts.items():
             for finding in part.findings():
-                yield replace(finding, subject=key)
+                control = finding.control and replace(finding.control, subject=key)
+                yield replace(finding, subject=key, control=control)
 
     def to_dataframe(self) -> pd.DataFrame:
         frames = [part.to_dataframe().assign(hypothesis=key) for key, part in self.parts.items()]
@@ -176,8 +181,8 @@ class FindingsBySubject(Findings):
 
     def tables(self) -> Mapping[str, pd.DataFrame]:
         return {
-            ": ".join(filter(None, (part.title, caption))): table
-            for part in self.parts.values()
+            ": ".join(filter(None, (key, part.title, caption))): table
+            for key, part in self.parts.items()
             for caption, table in part.tables().items()
         }
 
@@ -237,4 +242,4 @@ def from_table(
 
 def defined(value: float | None) -> float | None:
     """The figure, or None where it is not a finite number."""
-    return None if value is None or not math.isfinite(value) else float(value)
+    return None if value is None or not math.isfinite(value) else value

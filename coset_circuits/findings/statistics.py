@@ -227,7 +227,7 @@ def _centres(
     values: Sequence[np.ndarray], thresholds: Thresholds, seed: int
 ) -> list[tuple[Estimate, Estimate]]:
     """Median and mean of each, those over equally many networks done together."""
-    found: dict[int, tuple[Estimate, Estimate]] = {}
+    centres: dict[int, tuple[Estimate, Estimate]] = {}
     for count in {len(v) for v in values}:
         places = [i for i, v in enumerate(values) if len(v) == count]
         together = np.stack([values[i] for i in places], axis=1)
@@ -235,8 +235,8 @@ def _centres(
             estimates(together, statistic, thresholds=thresholds, seed=seed)
             for statistic in ("median", "mean")
         )
-        found.update(zip(places, zip(medians, means, strict=True), strict=True))
-    return [found[i] for i in range(len(values))]
+        centres.update(zip(places, zip(medians, means, strict=True), strict=True))
+    return [centres[i] for i in range(len(values))]
 
 
 _Ps = tuple[float | None, float | None]

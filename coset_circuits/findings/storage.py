@@ -44,12 +44,12 @@ class Kept:
             return None
         note = read_note(place / ASKED)
         try:
-            found = (place / FINDINGS).read_bytes()
+            content = (place / FINDINGS).read_bytes()
         except OSError:
             return None
-        if note is None or note.get("findings_sha256") != hashlib.sha256(found).hexdigest():
+        if note is None or note.get("findings_sha256") != hashlib.sha256(content).hexdigest():
             return None
-        return json.loads(found), place
+        return json.loads(content), place
 
     def keep(
         self,
@@ -74,8 +74,8 @@ class Kept:
         # An older note must not vouch for a new report that is only half written.
         (place / ASKED).unlink(missing_ok=True)
         save(place)
-        found = (place / FINDINGS).read_bytes()
-        note = {**asked, "findings_sha256": hashlib.sha256(found).hexdigest()}
+        written = (place / FINDINGS).read_bytes()
+        note = {**asked, "findings_sha256": hashlib.sha256(written).hexdigest()}
         partial = place / f".{ASKED}.{os.getpid()}.partial"
         partial.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
         partial.replace(place / ASKED)
@@ -84,12 +84,12 @@ class Kept:
 
     def _place(self, label: str, network: str) -> Path:
         """Under the network's label, unless another network or something else stands there."""
-        own = self.folder / file_name(label)
-        if own.name not in _OWN:
-            note = read_note(own / ASKED)
-            if not own.exists() or (note is not None and note.get("network") == network):
-                return own
-        return own.with_name(f"{own.name}-{network[:8]}")
+        place = self.folder / file_name(label)
+        if place.name not in _OWN:
+            note = read_note(place / ASKED)
+            if not place.exists() or (note is not None and note.get("network") == network):
+                return place
+        return place.with_name(f"{place.name}-{network[:8]}")
 
 
 def check_writable(folder: Path) -> None:
@@ -121,10 +121,10 @@ def _key(note: Mapping[str, Any]) -> str:
 def read_note(note: Path) -> dict[str, Any] | None:
     """What a note in JSON says; None if it is not there or not whole."""
     try:
-        found = json.loads(note.read_bytes())
+        content = json.loads(note.read_bytes())
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return content if isinstance(content, dict) else None
 
 
 @cache

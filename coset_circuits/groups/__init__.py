@@ -8,6 +8,7 @@ from coset_circuits.groups.characters import (
     restriction,
     spectrum,
 )
+from coset_circuits.groups.decomposition import numerical_irreps
 from coset_circuits.groups.equivariance import Orbit, average_over, orbit, translate
 from coset_circuits.groups.families import (
     affine,
@@ -31,10 +32,18 @@ from coset_circuits.groups.fourier import (
     project,
     transform,
 )
-from coset_circuits.groups.group import FiniteGroup
-from coset_circuits.groups.irreps import Irrep, RealBlock
+from coset_circuits.groups.group import FiniteGroup, build_with
+from coset_circuits.groups.irreps import Irrep, RealBlock, real_blocks
 from coset_circuits.groups.lattice import SubgroupLattice
-from coset_circuits.groups.subgroups import Subgroup, SubgroupClass, double_cosets
+from coset_circuits.groups.recognition import Recognised, isomorphism, recognise
+from coset_circuits.groups.subgroups import (
+    Subgroup,
+    SubgroupClass,
+    double_cosets,
+    subgroup_classes,
+)
+
+build_with(irreps=numerical_irreps, real_blocks=real_blocks, subgroup_classes=subgroup_classes)
 
 __all__ = [
     "CharacterTable",
@@ -42,6 +51,7 @@ __all__ = [
     "Irrep",
     "Orbit",
     "RealBlock",
+    "Recognised",
     "Subgroup",
     "SubgroupClass",
     "SubgroupLattice",
@@ -60,12 +70,14 @@ __all__ = [
     "from_generators",
     "group",
     "inverse",
+    "isomorphism",
     "multiplicity",
     "orbit",
     "power",
     "project",
     "psl2",
     "quaternion",
+    "recognise",
     "restriction",
     "semidirect_product",
     "spectrum",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import permutations
 from math import factorial, gcd, isqrt, prod
 
@@ -114,7 +114,8 @@ def affine(prime: int, degree: int | None = None) -> FiniteGroup:
     images = np.concatenate(
         [(pow(m, j, prime) * points + points[:, None]) % prime for j in range(degree)]
     )
-    return _from_images(images, name, lambda g: closed_forms.affine_irreps(g, prime, m))
+    irreps = partial(closed_forms.affine_irreps, prime=prime, multiplier=m)
+    return _from_images(images, name, irreps)
 
 
 def psl2(q: int) -> FiniteGroup:
@@ -240,7 +241,7 @@ def direct_product(*factors: FiniteGroup, name: str | None = None) -> FiniteGrou
     else:
         parts = [np.array(f.labels)[i] for f, i in zip(factors, places, strict=True)]
         labels = [f"({', '.join(part)})" for part in zip(*parts, strict=True)]
-    build = lambda g: closed_forms.product_irreps(g, factors)  # noqa: E731
+    build = partial(closed_forms.product_irreps, factors=factors)
     return FiniteGroup(table, name, labels, images, irreps=build)
 
 

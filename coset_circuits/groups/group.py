@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,9 +13,14 @@ from torch import Tensor
 
 from coset_circuits.errors import CosetCircuitsError
 
-if TYPE_CHECKING:
-    from coset_circuits.groups.irreps import Irrep, RealBlock
-    from coset_circuits.groups.subgroups import Subgroup, SubgroupClass
+# How the structures of a group are built: the files that do it build on this one, so they are
+# named by the package's __init__, which is there before any of its files.
+_builders: dict[str, Callable[..., Any]] = {}
+
+
+def build_with(**builders: Callable[..., Any]) -> None:
+    """Name what builds ``irreps``, ``real_blocks`` and ``subgroup_classes`` of a group."""
+    _builders.update(builders)
 
 
 class FiniteGroup:
@@ -144,9 +149,7 @@ class FiniteGroup:
     @cached_property
     def subgroup_classes(self) -> tuple[SubgroupClass, ...]:
         """The subgroups up to conjugacy, by rising order."""
-        from coset_circuits.groups.subgroups import subgroup_classes
-
-        return subgroup_classes(self)
+        return _builders["subgroup_classes"](self)
 
     @cached_property
     def irreps(self) -> tuple[Irrep, ...]:
@@ -164,9 +167,7 @@ class FiniteGroup:
             return tuple(rho.carried(self, np.argsort(forward)) for rho in base.irreps)
         if self._build_irreps is not None:
             return self._build_irreps(self)
-        from coset_circuits.groups.decomposition import numerical_irreps
-
-        return numerical_irreps(self)
+        return _builders["irreps"](self)
 
     @cached_property
     def real_blocks(self) -> tuple[RealBlock, ...]:
@@ -174,9 +175,7 @@ class FiniteGroup:
 
         Their function spaces split the real functions on the group orthogonally.
         """
-        from coset_circuits.groups.irreps import real_blocks
-
-        return real_blocks(self.irreps)
+        return _builders["real_blocks"](self.irreps)
 
     def pairs(self) -> Int[Tensor, "pairs 2"]:
         """Every pair (a, b), row-major: row ``a * order + b`` is (a, b)."""
@@ -208,6 +207,13 @@ class FiniteGroup:
         images = None if self.permutations is None else self.permutations[backward]
         name = f"{self.name} (relabelled)"
         return FiniteGroup(table, name, labels, images, origin=(self, forward))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a pickle holds: nothing that can be computed again."""
+        computed = {
+            name for name in vars(self) if isinstance(vars(FiniteGroup).get(name), cached_property)
+        }
+        return {name: value for name, value in vars(self).items() if name not in computed}
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, FiniteGroup) and np.array_equal(self.array, other.array)

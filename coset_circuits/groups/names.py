@@ -254,6 +254,16 @@ def catalogue(order: int) -> Iterator[tuple[str, Fingerprint]]:
             yield _product_name(*factors), _product_of(factors, _TRIVIAL)
 
 
+def product_names(order: int) -> Iterator[str]:
+    """Every product of non-abelian atoms and an abelian group that has an order."""
+    for factors, rest in _atom_products(order, tuple(_atoms(order).items())):
+        if rest > 1:
+            for abelian, _ in _abelian_types(rest):
+                yield _product_name(*factors, abelian)
+        elif len(factors) > 1:
+            yield _product_name(*factors)
+
+
 _TRIVIAL: Fingerprint = Counter({(1, 1, 1): 1})
 
 

@@ -13,6 +13,7 @@ from coset_circuits.networks.model import (
     Site,
 )
 from coset_circuits.networks.planted import planted_coset, planted_gcr
+from coset_circuits.networks.transformer import GroupTransformer, GroupTransformerConfig
 
 __all__ = [
     "NEURON_SITES",
@@ -21,6 +22,8 @@ __all__ = [
     "GroupMLP",
     "GroupMLPConfig",
     "GroupModel",
+    "GroupTransformer",
+    "GroupTransformerConfig",
     "HiddenMoments",
     "SilentSiteError",
     "Site",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.groups import FiniteGroup
+from coset_circuits.groups import FiniteGroup, recognise
 from coset_circuits.groups import group as named_group
 from coset_circuits.groups.permutations import parity
 from coset_circuits.thresholds import DEFAULT
@@ -88,6 +88,9 @@ _LISTINGS: dict[str, Callable[[FiniteGroup], list[tuple[int, ...]]]] = {
 def detect(answers: np.ndarray, names: list[str], wanted: str | None = None) -> ElementOrder:
     """The element order under which a network's answers are right most often.
 
+    Answers that are the Cayley table of a group say all by themselves: under an order that explains
+    only some of them the network would be misread, so the table is recognised instead.
+
     Args:
         answers: ``answers[i, j]`` is the network's best guess for the pair (i, j), all in the
             checkpoint's own numbering.
@@ -108,6 +111,8 @@ def detect(answers: np.ndarray, names: list[str], wanted: str | None = None) -> 
             )
     scores = [order.accuracy(answers) for order in found]
     best = int(np.argmax(scores))
+    if wanted is None and scores[best] < 1 and (own := _own_group(answers, names)) is not None:
+        return own
     chance = 1 / len(answers)
     if wanted is None and scores[best] < max(DEFAULT.order_accuracy, 2 * chance):
         raise CosetCircuitsError(
@@ -116,3 +121,12 @@ def detect(answers: np.ndarray, names: list[str], wanted: str | None = None) -> 
             f"order by hand with --order, one of {', '.join(known)}."
         )
     return found[best]
+
+
+def _own_group(answers: np.ndarray, names: list[str]) -> ElementOrder | None:
+    """What a table of answers that is a Cayley table says; None where it is none."""
+    try:
+        known = recognise(answers, names[0])
+    except CosetCircuitsError:
+        return None
+    return ElementOrder("read off its answers", known.group, known.elements)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import html
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -223,18 +222,24 @@ class GroupMLP(GroupModel):
             self.group, d_mlp=cfg.d_mlp, d_embed=cfg.d_embed, act_fn=cfg.act_fn, seed=seed
         )
 
-    def fingerprint(self) -> object:
-        tensors = {**self.state_dict(), "reference_scale": self.reference_scale}
-        weights = tuple(
-            (name, hashlib.sha256(tensor.detach().cpu().contiguous().numpy().tobytes()).digest())
-            for name, tensor in sorted(tensors.items())
-            if tensor is not None
-        )
-        return self.activation.function, self.silent, weights
-
     @property
     def is_unbiased(self) -> bool:
         return self.b_in is None and self.b_U is None
+
+    def reordered(self, elements: Int[Tensor, "order"], group: FiniteGroup) -> GroupMLP:
+        weights = dict(self.state_dict())
+        for name in ("W_E_left", "W_E_right", "b_U"):
+            if name in weights:
+                weights[name] = weights[name][elements]
+        weights["W_U"] = weights["W_U"][:, elements]
+        return GroupMLP(
+            group,
+            weights,
+            activation=self.activation,
+            label=self.label,
+            seed=self.seed,
+            provenance=self.provenance,
+        )
 
     def facts(self) -> dict[str, Any]:
         return {"d_mlp": self.d_mlp, "d_embed": self.cfg.d_embed, "act_fn": self.activation.name}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -147,7 +148,13 @@ class GroupModel(HookedRootModule):
         self.register_parameter("b_U", None)
         for site in self.sites:
             point = SilentHookPoint(label) if site in self.silent else HookPoint()
-            setattr(self, site, point)
+            *path, name = site.split(".")
+            holder: nn.Module = self
+            for part in path:
+                if not hasattr(holder, part):
+                    holder.add_module(part, nn.Module())
+                holder = getattr(holder, part)
+            setattr(holder, name, point)
 
     def setup(self) -> None:
         super().setup()
@@ -293,6 +300,16 @@ class GroupModel(HookedRootModule):
         raise NotImplementedError
 
     @property
+    def cfg(self) -> Any:
+        """The configuration, as TransformerLens users know it from ``model.cfg``."""
+        raise NotImplementedError
+
+    @property
+    def additive_share(self) -> float:
+        """The share of the pre-activations' variance, over all pairs, that the two tables make."""
+        return 1.0
+
+    @property
     def embeddings(self) -> tuple[Tensor, Tensor] | None:
         """The left and right embedding tables, one row an element; None where there are none."""
         return None
@@ -326,13 +343,23 @@ class GroupModel(HookedRootModule):
         """
         raise NotImplementedError
 
+    def reordered(self, elements: Int[Tensor, "order"], group: FiniteGroup) -> GroupModel:
+        """The same network with its element ``elements[i]`` called i, as elements of a group."""
+        raise NotImplementedError
+
     def untrained(self, seed: int) -> GroupModel:
         """A network of this architecture and size before any training: a control."""
         raise NotImplementedError
 
     def fingerprint(self) -> object:
-        """Equal for two models that compute the same at every site, as far as can be seen."""
-        return id(self)
+        """Equal for two models that compute the same at every site, as far as weights tell."""
+        tensors = {**self.state_dict(), "reference_scale": self.reference_scale}
+        weights = tuple(
+            (name, hashlib.sha256(tensor.detach().cpu().contiguous().numpy().tobytes()).digest())
+            for name, tensor in sorted(tensors.items())
+            if tensor is not None
+        )
+        return type(self), self.activation.function, self.silent, weights
 
     @property
     def is_unbiased(self) -> bool:

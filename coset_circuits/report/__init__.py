@@ -7,11 +7,13 @@ from functools import singledispatch
 from pathlib import Path
 from typing import Any
 
+from coset_circuits.benchmark import SelfTest
 from coset_circuits.comparison import Comparison, Ensemble
 from coset_circuits.report import ensemble as _ensemble
 from coset_circuits.report import folder as _folder
-from coset_circuits.report import terminal as _terminal
-from coset_circuits.report.terminal import print_comparison
+from coset_circuits.report import printed as _printed
+from coset_circuits.report import selftest as _selftest
+from coset_circuits.report.printed import print_comparison
 
 __all__ = ["plain_text", "print_comparison", "save"]
 
@@ -28,7 +30,9 @@ def save(result: Any, folder: str | os.PathLike[str]) -> Path:
     raise TypeError(f"{type(result).__name__} has no report")
 
 
-plain_text.register(Comparison, _terminal.plain_text)
+plain_text.register(Comparison, _printed.plain_text)
 plain_text.register(Ensemble, _ensemble.plain_text)
+plain_text.register(SelfTest, _selftest.plain_text)
 save.register(Comparison, _folder.save)
 save.register(Ensemble, _ensemble.save)
+save.register(SelfTest, _selftest.save)

@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from urllib.parse import quote
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -21,17 +20,14 @@ from coset_circuits.report import sheets as s
 from coset_circuits.report import tables as t
 from coset_circuits.report.axes import guide, legend_above, log_scale, plain_number
 from coset_circuits.report.folder import write
+from coset_circuits.report.sheet import Sheet, as_html, print_sheet
 from coset_circuits.report.style import COLOURS, INK, colour, inline, look, marker, svg
 from coset_circuits.report.terminal import (
     fact_table,
-    plain_table,
     plainly,
     print_heading,
     print_note,
 )
-
-MAX_ROWS = 60
-"""Networks that a terminal lists; the others are in the files."""
 
 MARKERS = {"control": "x", "null": "s"}
 KINDS = {"control": "on a relabelled group", "null": "null: no group theory"}
@@ -92,20 +88,6 @@ def facts(ensemble: Ensemble) -> list[tuple[str, str]]:
     return [(name, t.clean(value)) for name, value in found]
 
 
-def print_sheet(console: Console, sheet: s.Sheet) -> None:
-    """A table in as many parts as the width asks for."""
-    print_heading(console, sheet.title.upper().replace("Δ", "δ"))
-    for part in sheet.fitted(console.width):
-        table = plain_table(part.names, part.numbers)
-        for row in part.rows[:MAX_ROWS]:
-            table.add_row(*map(Text, row))
-        console.print(table)
-    if len(sheet.rows) > MAX_ROWS:
-        print_note(console, f"and {len(sheet.rows) - MAX_ROWS} more networks")
-    if sheet.note:
-        print_note(console, sheet.note)
-
-
 def _print_stratum(
     console: Console, stratum: Stratum, ensemble: Ensemble, short: Mapping[str, str]
 ) -> None:
@@ -120,11 +102,12 @@ def _print_stratum(
         print_note(console, text)
 
 
-def _printed(stratum: Stratum, short: Mapping[str, str]) -> Iterator[s.Sheet]:
+def _printed(stratum: Stratum, short: Mapping[str, str]) -> Iterator[Sheet]:
     """Means of predictions stay in the files: the median is what can be trusted."""
     for sheet in s.across(stratum, short.__getitem__):
         if not sheet.title.startswith("Interventions: mean"):
             yield sheet
+    yield from s.on_request(stratum, short.__getitem__)
     yield from s.paired(stratum, short.__getitem__)
 
 
@@ -159,7 +142,7 @@ def _networks(ensemble: Ensemble, reports: frozenset[str]) -> Iterator[str]:
         "neuron."
     )
     for sheet in s.per_network(ensemble, s.in_full):
-        yield _sheet(sheet, reports)
+        yield as_html(sheet, reports, MARKED)
     for text in s.claims(ensemble):
         yield h.paragraph(text, "soft")
 
@@ -168,29 +151,17 @@ def _across(stratum: Stratum, ensemble: Ensemble, number: int) -> str:
     title = h.escaped(f"Across the networks of {stratum.title}")
     found = []
     if len(stratum.networks) > 1:
-        sheets = [*s.across(stratum, s.in_full), *s.paired(stratum, s.in_full)]
-        found = [_front_figure(stratum, ensemble, number), *map(_sheet, sheets)]
+        sheets = [
+            *s.across(stratum, s.in_full),
+            *s.on_request(stratum, s.in_full),
+            *s.paired(stratum, s.in_full),
+        ]
+        found = [
+            _front_figure(stratum, ensemble, number),
+            *(as_html(sheet, marks=MARKED) for sheet in sheets),
+        ]
     method = map(h.paragraph, s.method(stratum, ensemble))
     return h.section(title, *method, *found, name=f"across-{number}")
-
-
-def _sheet(sheet: s.Sheet, reports: frozenset[str] = frozenset()) -> str:
-    # A column of numbers in front of the names is for a terminal's cross-references only.
-    skip = 0 if sheet.names[0] else 1
-    head = [h.column(title, name=True) for title in sheet.names[skip:]]
-    head += [h.column(title) for title in sheet.numbers]
-    links = {name: href for name, href in sheet.links if href.rpartition("/")[0] in reports}
-    texts = len(sheet.names) - skip - 1
-    rows = []
-    for first, *rest in sheet.rows:
-        name = h.broken(". ".join([first, *rest[:skip]]))
-        if first in links:
-            name = f'<a href="{h.escaped(quote(links[first]))}">{name}</a>'
-        cells = [f'<td class="text">{h.broken(c)}</td>' for c in rest[skip : skip + texts]]
-        cells += [h.cell(number, MARKED.get(number, "")) for number in rest[skip + texts :]]
-        rows.append(h.row(name, cells))
-    note = f". {h.escaped(sheet.note)}" if sheet.note else ""
-    return h.table(sheet.title, f"<b>{h.escaped(sheet.title)}</b>{note}", head, rows)
 
 
 def _skipped(ensemble: Ensemble) -> str:

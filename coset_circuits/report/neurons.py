@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from coset_circuits.algorithms.algorithm import Tables, negligible
-from coset_circuits.algorithms.irrep import block_shares
+from coset_circuits.algorithms.blocks import block_shares
 from coset_circuits.comparison import Comparison
 from coset_circuits.experiments import Candidate
 from coset_circuits.experiments.neuron_sets import DULL

@@ -25,6 +25,7 @@ from coset_circuits.report.html import (
 )
 from coset_circuits.report.neurons import gallery
 from coset_circuits.report.repeat import whole_comparison
+from coset_circuits.report.sheet import as_html, of_findings
 from coset_circuits.report.style import inline
 
 CONTENTS = {
@@ -34,6 +35,7 @@ CONTENTS = {
     "training": "Training",
     "predictions": "Observed and predicted",
     "front": "The front",
+    "experiments": "Experiments",
     "how": "How it was decided",
 }
 
@@ -53,6 +55,7 @@ def page(comparison: Comparison, drawn: Mapping[str, str]) -> str:
         _training(comparison, drawn),
         _observed_and_predicted(comparison, drawn),
         _front(comparison),
+        _on_request(comparison),
         _not_applicable(comparison),
         _circumstances(comparison),
     )
@@ -371,6 +374,16 @@ def _claims(comparison: Comparison) -> str:
         "the rest stays the network's own: which claim brings the error in."
     )
     return "<h3>Claims apart</h3>\n" + table("Errors of single claims", escape(caption), head, rows)
+
+
+def _on_request(comparison: Comparison) -> str:
+    """The experiments that were asked for, as they show themselves."""
+    parts = []
+    for result in comparison.on_request.values():
+        parts.append(f"<h3>{escaped(result.title)}</h3>")
+        parts += [as_html(sheet) for sheet in of_findings(result)]
+        parts += [paragraph(note, "soft") for note in result.notes]
+    return section("Experiments on request", *parts, name="experiments") if parts else ""
 
 
 def _not_applicable(comparison: Comparison) -> str:

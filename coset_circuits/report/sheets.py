@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 
 from coset_circuits.algorithms import CLAIM_NOTES
 from coset_circuits.comparison.across import (
@@ -14,54 +13,16 @@ from coset_circuits.comparison.across import (
     Stratum,
 )
 from coset_circuits.comparison.many import Ensemble
+from coset_circuits.experiments import EXPERIMENTS
 from coset_circuits.findings.statistics import METHOD, Estimate, Paired, networks_needed
 from coset_circuits.report import tables as t
+from coset_circuits.report.sheet import Sheet
 
 Label = Callable[[str], str]
 """How a candidate is written: short on a terminal, in full on a page."""
 
+MISSING_SUBJECT = "network"
 SUPPORTED, REFUTED, NEITHER = "+", "×", "·"
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """One table: columns of text, then columns of figures.
-
-    Attributes:
-        note: how it is to be read.
-        names: titles of the text columns.
-        numbers: titles of the columns of figures.
-        rows: a cell for each column.
-        links: a page for the first cell of some rows.
-    """
-
-    title: str
-    note: str
-    names: tuple[str, ...]
-    numbers: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    links: tuple[tuple[str, str], ...] = ()
-
-    def fitted(self, width: int) -> Iterator[Sheet]:
-        """The same in several tables, each with all names and as many figures as fit a width."""
-        left = sum(min(24, max(map(len, c))) + 1 for c in self._columns(0, len(self.names)))
-        widths = [max(map(len, c)) + 1 for c in self._columns(len(self.names), None)]
-        start = 0
-        while start < max(1, len(widths)):
-            stop = start + 1
-            while stop < len(widths) and left + sum(widths[start : stop + 1]) <= width + 1:
-                stop += 1
-            yield self._part(start, stop)
-            start = stop
-
-    def _columns(self, start: int, stop: int | None) -> list[tuple[str, ...]]:
-        titles = (*self.names, *self.numbers)
-        return list(zip(titles, *self.rows, strict=True))[start:stop]
-
-    def _part(self, start: int, stop: int) -> Sheet:
-        own = len(self.names)
-        rows = tuple((*row[:own], *row[own + start : own + stop]) for row in self.rows)
-        return Sheet(self.title, self.note, self.names, self.numbers[start:stop], rows, self.links)
 
 
 def per_network(ensemble: Ensemble, label: Label) -> Iterator[Sheet]:
@@ -102,6 +63,38 @@ def across(stratum: Stratum, label: Label) -> Iterator[Sheet]:
         yield _observed(stratum, quantity, show)
         for statistic in ("median", "mean"):
             yield _predicted(stratum, label, quantity, show, statistic)
+
+
+def on_request(stratum: Stratum, label: Label) -> Iterator[Sheet]:
+    """Each experiment that was asked for: its figures over the networks, beside their controls."""
+    titles = dict.fromkeys(
+        id
+        for network in stratum.networks
+        for id in network.summary.experiments
+        if id not in EXPERIMENTS or not EXPERIMENTS[id].by_default
+    )
+    for id in titles:
+        figures = [item for item in stratum.findings if item.experiment == id]
+        rows = tuple(
+            (
+                MISSING_SUBJECT if item.subject is None else label(item.subject),
+                t.clean("; ".join(f"{name} {value}" for name, value in item.at)),
+                item.quantity.replace("_", " "),
+                *_centres(item, t.loss),
+                t.loss((item.control_values or {}).get("median")),
+                str(item.networks),
+            )
+            for item in figures
+        )
+        if rows:
+            yield Sheet(
+                f"Experiment {id}",
+                "Median and mean over networks; control: the median of the control that the "
+                "experiment names.",
+                ("of", "where", "quantity"),
+                ("median", "[low, high]", "mean", "control", "n"),
+                rows,
+            )
 
 
 def paired(stratum: Stratum, label: Label) -> Iterator[Sheet]:

@@ -1,43 +1,51 @@
-"""The one shape of every table and figure: look at each network, tell over networks of a kind."""
+"""The shape of every table and figure: measured on each network, summarised over a kind of them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.findings.statistics import Estimate, estimates
+from coset_circuits.findings.statistics import Estimate, Statistic, estimates, share
 from coset_circuits.report import tables as t
-from coset_circuits.report.sheets import Sheet
+from coset_circuits.report.sheet import Sheet
 from coset_circuits.report.style import look
 from coset_circuits.reproduction.study import Study
 from coset_circuits.thresholds import DEFAULT
 
 Value = float | str | None
 Unit = Literal["fraction", "nats", "number", "count", "text"]
-Statistic = Literal["mean", "median"]
 Panel = Callable[[Axes], Axes]
-"""A picture on the axes it is given, which it gives back."""
+"""Draws on the axes that it is given, and returns them."""
 
-Kind = tuple[str, int, int, str]
-"""Group, order, width, activation: only networks alike in these are taken together."""
+
+class Kind(NamedTuple):
+    """Networks are summarised together only if they are alike in these."""
+
+    group: str
+    order: int
+    d_mlp: int
+    act_fn: str
+
+    @property
+    def title(self) -> str:
+        """Such as ``S5, 128 relu neurons``."""
+        return f"{self.group}, {self.d_mlp} {self.act_fn} neurons"
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What was seen of one network, without the network.
+class Measured:
+    """What an artifact has measured on one network; it does not hold the network.
 
     Attributes:
-        name: unlike that of any other.
-        about: what :meth:`Study.about` says.
-        findings: what the artifact's ``look`` gave.
+        name: different from that of every other network.
+        about: what :meth:`Study.about` returns.
+        findings: what the artifact's ``analyse`` returned.
     """
 
     name: str
@@ -46,8 +54,7 @@ class Seen:
 
     @property
     def kind(self) -> Kind:
-        about = self.about
-        return about["group"], about["order"], about["d_mlp"], about["act_fn"]
+        return Kind(*(self.about[name] for name in Kind._fields))
 
     @property
     def grokked(self) -> bool:
@@ -57,12 +64,12 @@ class Seen:
 
 @dataclass(frozen=True)
 class Line:
-    """One figure of the paper, ours, and the control or correction to be read beside it.
+    """One figure of the paper, ours, and a control or the correction of the paper's figure.
 
     Attributes:
         figure: what is measured, in a few words.
-        control_is: what the third figure is.
-        interval: 95% over networks, of ours.
+        control_is: what the control is.
+        interval: 95% over networks, for ours.
     """
 
     figure: str
@@ -73,68 +80,104 @@ class Line:
     control_is: str = ""
     interval: tuple[float, float] | None = None
 
-    def shown(self) -> tuple[str, str, str, str, str]:
-        """The cells of a row: the figure, the three columns, and what the third is."""
+    @classmethod
+    def over(
+        cls,
+        figure: str,
+        unit: Unit,
+        paper: Value,
+        ours: Sequence[float],
+        control: Sequence[float | None] = (),
+        control_is: str = "",
+        statistic: Statistic = "mean",
+    ) -> Line:
+        """A mean or median over networks, and the same statistic of those that have a control."""
+        estimate = _estimate(ours, statistic)
+        value, interval = (None, None) if estimate is None else (estimate.value, estimate.interval)
+        beside = centre(control, statistic)
+        return cls(figure, unit, paper, value, beside, control_is if control else "", interval)
+
+    @classmethod
+    def share(
+        cls,
+        figure: str,
+        paper: Value,
+        ours: Sequence[bool],
+        control: Sequence[bool],
+        control_is: str,
+    ) -> Line:
+        """The share of the networks of which something holds, and of their controls."""
+        estimate = share(sum(ours), len(ours))
+        beside = sum(control) / len(control) if control else None
+        return cls(figure, "fraction", paper, estimate.value, beside, control_is, estimate.interval)
+
+    def cells(self) -> tuple[str, ...]:
+        """The figure, the three columns, and what the control is, as text."""
         columns = (show(value, self.unit) for value in (self.paper, self.ours, self.control))
-        return (self.figure, *columns, self.control_is)  # type: ignore[return-value]
+        return (self.figure, *columns, self.control_is)
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table beside the three columns; its cells are values, shown by their column's unit."""
+    """A further table; its cells are values, shown in their column's unit."""
 
     title: str
     columns: Mapping[str, Unit]
-    rows: tuple[tuple[Value, ...], ...]
+    rows: Sequence[Sequence[Value]]
     note: str = ""
 
     def sheet(self) -> Sheet:
-        """The same as text, for a terminal or a page."""
-        names = tuple(name for name, unit in self.columns.items() if unit == "text")
-        numbers = tuple(name for name, unit in self.columns.items() if unit != "text")
-        order = [list(self.columns).index(name) for name in (*names, *numbers)]
-        units = list(self.columns.values())
-        rows = tuple(tuple(show(row[i], units[i]) for i in order) for row in self.rows)
-        return Sheet(self.title, self.note, names, numbers, rows)
+        """The table as text, for a terminal or a page; columns of text come first."""
+        names = [name for name, unit in self.columns.items() if unit == "text"]
+        numbers = [name for name, unit in self.columns.items() if unit != "text"]
+        rows = []
+        for row in self.rows:
+            cells = dict(zip(self.columns, row, strict=True))
+            shown = (show(cells[name], self.columns[name]) for name in (*names, *numbers))
+            rows.append(tuple(shown))
+        return Sheet(self.title, self.note, tuple(names), tuple(numbers), tuple(rows))
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure: rows of panels, each a function of an Axes."""
+    """A picture: rows of panels."""
 
     caption: str
-    panels: tuple[tuple[Panel, ...], ...]
-    size: tuple[float, float] = (7.2, 3.6)
-    title: str = ""
+    panels: Sequence[Sequence[Panel]]
+    size: tuple[float, float]
 
     def figure(self) -> Figure:
-        """It, drawn."""
+        """The picture, drawn."""
         with look():
             figure = Figure(figsize=self.size, layout="constrained")
-            FigureCanvasAgg(figure)
             rows, columns = len(self.panels), max(map(len, self.panels))
             for i, row in enumerate(self.panels):
                 for j, panel in enumerate(row):
                     panel(figure.add_subplot(rows, columns, 1 + i * columns + j))
-            if self.title:
-                figure.suptitle(self.title, fontsize=10)
         return figure
 
 
 @dataclass(frozen=True)
 class Part:
-    """What an artifact tells of networks of one kind, or of none where it needs none.
+    """An artifact of the networks of one kind, or of no network if it needs none.
 
-    Its notes are what depends on these networks.
+    Attributes:
+        notes: how to read it, as far as that depends on these networks.
+        kind: None if the artifact needs no network.
+        networks: the names of those that have learnt their group.
+        controls: the names of the others.
     """
 
-    lines: tuple[Line, ...] = ()
-    tables: tuple[Table, ...] = ()
-    drawings: tuple[Drawing, ...] = ()
-    notes: tuple[str, ...] = ()
+    lines: Sequence[Line] = ()
+    tables: Sequence[Table] = ()
+    drawings: Sequence[Drawing] = ()
+    notes: Sequence[str] = ()
+    kind: Kind | None = None
+    networks: tuple[str, ...] = ()
+    controls: tuple[str, ...] = ()
 
 
-Tell = Callable[[Sequence[Seen], Sequence[Seen]], Part]
+Networks = Sequence[Measured]
 
 
 @dataclass(frozen=True)
@@ -144,21 +187,49 @@ class Artifact:
     Attributes:
         name: as typed, such as ``"table1"``.
         title: what it shows.
-        source: where it stands in the paper.
-        tell: from what was seen of networks of one kind, those that have learnt their group (at
-            least one) and the others, which are controls; from nothing where none is needed.
-        look: what is seen of one network, small and as JSON; None where no network is needed.
-        groups: whose networks the paper's figures are of; None: they hold of any group.
-        notes: how it is to be read, whatever the networks.
+        source: where the paper has it.
+        summarise: makes a part from what was measured on networks of one kind: those that have
+            learnt their group (at least one), then the others, which are controls. Both are
+            empty if the artifact needs no network.
+        analyse: measures one network; the result is small and JSON. None if no network is needed.
+        groups: the groups that the paper's figures are about; None: any group.
+        notes: how to read it, for all networks.
     """
 
     name: str
     title: str
     source: str
-    tell: Tell
-    look: Callable[[Study], dict[str, Any]] | None = None
-    groups: tuple[str, ...] | None = ("S5",)
-    notes: tuple[str, ...] = ()
+    summarise: Callable[[Networks, Networks], Part]
+    analyse: Callable[[Study], dict[str, Any]] | None = None
+    groups: Sequence[str] | None = ("S5",)
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """An artifact with its results.
+
+    Attributes:
+        parts: one for each kind of network.
+        refused: networks that have learnt their group but cannot be measured for it, and why.
+    """
+
+    artifact: Artifact
+    parts: tuple[Part, ...]
+    refused: Mapping[str, str]
+
+    def stem(self, part: Part) -> str:
+        """How the names of a part's files begin."""
+        kind = part.kind
+        ending = "" if kind is None else f"-{kind.group}-{kind.d_mlp}-{kind.act_fn}"
+        return f"{self.artifact.name}{ending}"
+
+    def drawings(self, part: Part) -> dict[str, Drawing]:
+        """A part's drawings by the names of their files, without suffix."""
+        stem, drawings = self.stem(part), part.drawings
+        if len(drawings) == 1:
+            return {stem: drawings[0]}
+        return {f"{stem}-{i}": drawing for i, drawing in enumerate(drawings, 1)}
 
 
 def show(value: Value, unit: Unit) -> str:
@@ -171,26 +242,26 @@ def show(value: Value, unit: Unit) -> str:
         return t.accuracy(value)
     if unit == "nats":
         return t.loss(value)
-    if unit == "count":
-        return f"{value:,.12g}"
-    return f"{value:.3g}"
+    return f"{value:,.12g}" if unit == "count" else f"{value:.3g}"
 
 
-def over(values: Sequence[float], statistic: Statistic = "mean") -> Estimate | None:
-    """A figure over networks with its interval; None of no network."""
+def columns(*units: tuple[Unit, str]) -> dict[str, Unit]:
+    """The columns of a table, in order: ``columns(("text", "step"), ("nats", "mean, median"))``."""
+    return {name: unit for unit, names in units for name in names.split(", ")}
+
+
+def centre(values: Sequence[float | None], statistic: Statistic = "mean") -> float | None:
+    """A mean or median over the networks that have a value; None if none has."""
+    estimate = _estimate([value for value in values if value is not None], statistic)
+    return None if estimate is None else estimate.value
+
+
+def _estimate(values: Sequence[float], statistic: Statistic) -> Estimate | None:
     if not values:
         return None
     return estimates(np.array(values, dtype=np.float64)[:, None], statistic)[0]
 
 
-def value(estimate: Estimate | None) -> float | None:
-    return None if estimate is None else estimate.value
-
-
-def interval(estimate: Estimate | None) -> tuple[float, float] | None:
-    return None if estimate is None else estimate.interval
-
-
-def refuse(why: str) -> CosetCircuitsError:
-    """For a ``look`` that finds nothing in a network: the sentence stands in the section."""
-    return CosetCircuitsError(why)
+def counted(count: int) -> str:
+    """Such as ``8 networks``."""
+    return "1 network" if count == 1 else f"{count} networks"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,53 +14,48 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from torch import Tensor
 
 from coset_circuits.algorithms import Circuit, CosetAlgorithm
-from coset_circuits.experiments import INTERVENTIONS, measure
 from coset_circuits.experiments.measure import sampled
 from coset_circuits.report.style import FAINT, INK, colour
-from coset_circuits.reproduction.artifact import (
-    Artifact,
-    Drawing,
-    Line,
-    Part,
-    Seen,
-    Table,
-    interval,
-    over,
-    value,
-)
-from coset_circuits.reproduction.study import Study
+from coset_circuits.reproduction import artifact as art
+from coset_circuits.reproduction.study import Study, answers
 from coset_circuits.training import training_pairs
 
 CONCENTRATED = 1.0
 """The paper counts a neuron as concentrated below this C."""
 
+_COLUMNS = art.columns(
+    ("text", "step"),
+    ("nats", "loss"),
+    ("fraction", "accuracy"),
+    ("number", "median C, relabelled"),
+    ("fraction", "explained"),
+)
 
-def see(study: Study) -> dict[str, Any]:
+
+def analyse(study: Study) -> dict[str, Any]:
     """At every checkpoint: validation loss, and the median over neurons of the least C."""
-    validation, known = _validation(study)
+    pairs, held_out = _validation(study)
     states = []
     for step, model in study.over_training():
-        outcome = measure(INTERVENTIONS["base"], {"network": model}, validation)["network"]
-        assert outcome is not None
-        circuit = CosetAlgorithm().fit(model)
-        other = study.other_group
+        outcome, circuit = answers(model, pairs), CosetAlgorithm().fit(model)
+        other = study.relabelled_group
+        relabelled = None if other is None else CosetAlgorithm().fit(model, other)
         states.append(
             {
                 "step": step,
                 "loss": outcome.loss,
                 "accuracy": outcome.accuracy,
-                "c": median_concentration(circuit),
-                "relabelled": None
-                if other is None
-                else median_concentration(CosetAlgorithm().fit(model, other)),
-                "coverage": circuit.roles.coverage,
+                "median C": median_concentration(circuit),
+                "relabelled": None if relabelled is None else median_concentration(relabelled),
+                "explained": circuit.roles.coverage,
             }
         )
-    return {"states": states, "validation": known, "chance": math.log(study.network.group.order)}
+    chance = math.log(study.network.group.order)
+    return {"states": states, "held_out": held_out, "chance": chance}
 
 
 def _validation(study: Study) -> tuple[Int[Tensor, "pairs 2"], bool]:
-    """The pairs that were not trained on; all pairs, and False, where these are not known."""
+    """The pairs that were not trained on; all pairs, and False, if these are not recorded."""
     train, group = training_pairs(study.network), study.network.group
     if train is None or len(train) == group.order**2:
         return study.pairs, False
@@ -73,92 +69,66 @@ def median_concentration(circuit: Circuit) -> float:
     return float(torch.tensor(circuit.roles.notes["concentration"]).median())
 
 
-def tell(ours: Sequence[Seen], controls: Sequence[Seen]) -> Part:
-    """Start and end over networks; the curves of those with checkpoints."""
+def summarise(ours: art.Networks, controls: art.Networks) -> art.Part:
+    """Start and end over networks; the curves of the first one with checkpoints."""
     followed = [n for n in ours if len(n.findings["states"]) > 1]
-    lines: list[Line] = []
-    for title, at, paper in (("start", 0, "about 1"), ("end", -1, "minuscule")):
-        # A network without checkpoints has an end and no beginning.
-        chosen = followed if at == 0 else ours
-        found = over([n.findings["states"][at]["c"] for n in chosen], "median")
-        control = [n.findings["states"][at]["relabelled"] for n in chosen]
-        beside = over([c for c in control if c is not None], "median")
+    lines = []
+    # A network without checkpoints has an end but no start.
+    for title, at, networks, paper in (
+        ("start", 0, followed, "about 1"),
+        ("end", -1, ours, "minuscule"),
+    ):
+        states = [n.findings["states"][at] for n in networks]
         lines.append(
-            Line(
+            art.Line.over(
                 f"{title}: median C of the neurons",
                 "number",
                 paper,
-                value(found),
-                value(beside),
+                [state["median C"] for state in states],
+                [state["relabelled"] for state in states],
                 "the same on a relabelled group",
-                interval(found),
+                "median",
             )
         )
-    concentrated = [_first(n, lambda s: s["c"] < CONCENTRATED) for n in followed]
-    generalised = [_first(n, lambda s, n=n: s["loss"] < n.findings["chance"]) for n in followed]
-    known = [float(s) for s in concentrated if s is not None]
-    later = over([float(s) for s in generalised if s is not None], "median")
     lines.append(
-        Line(
+        art.Line(
             f"first step with median C < {CONCENTRATED:g}",
             "count",
             None,
-            value(over(known, "median")),
-            value(later),
+            art.centre([_first_below(n, "median C", CONCENTRATED) for n in followed], "median"),
+            art.centre([_first_below(n, "loss", n.findings["chance"]) for n in followed], "median"),
             "validation loss below chance",
         )
     )
-    return Part(
-        tuple(lines),
-        tuple(_table(n) for n in followed[:1]),
-        tuple(_drawing(n) for n in followed[:1]),
-        tuple(_notes(ours, followed)),
-    )
-
-
-def _first(network: Seen, holds: Callable[[Mapping[str, Any]], bool]) -> int | None:
-    states = network.findings["states"]
-    return next((state["step"] for state in states if holds(state)), None)
-
-
-def _table(network: Seen) -> Table:
-    rows = tuple(
-        (
-            f"{s['step']}",
-            s["loss"],
-            s["accuracy"],
-            s["c"],
-            s["relabelled"],
-            s["coverage"],
+    curves = [n.findings["states"] for n in followed[:1]]
+    tables = [
+        art.Table(
+            f"{followed[0].name} over training",
+            _COLUMNS,
+            [[str(state["step"]), *(state[key] for key in list(_COLUMNS)[1:])] for state in states],
+            "Loss and accuracy on the pairs that were not trained on; explained: the share with a "
+            "subgroup (FVU < 1e-2 on both sides) of the neurons that matter.",
         )
-        for s in network.findings["states"]
-    )
-    return Table(
-        f"{network.name} over training",
-        {
-            "step": "text",
-            "loss": "nats",
-            "accuracy": "fraction",
-            "median C": "number",
-            "relabelled": "number",
-            "explained": "fraction",
-        },
-        rows,
-        "Loss and accuracy on the pairs that were not trained on; explained: share of the neurons "
-        "that matter with a subgroup (FVU < 1e-2 on both sides).",
-    )
+        for states in curves
+    ]
+    drawings = [
+        art.Drawing(
+            f"{followed[0].name}: validation loss and median coset concentration over training.",
+            [[partial(loss, states), partial(concentration, states)]],
+            (7.2, 3.0),
+        )
+        for states in curves
+    ]
+    return art.Part(lines, tables, drawings, list(_notes(ours, followed)))
 
 
-def _drawing(network: Seen) -> Drawing:
-    states = network.findings["states"]
-    return Drawing(
-        f"{network.name}: validation loss and median coset concentration over training.",
-        ((lambda ax: loss(ax, states), lambda ax: concentration(ax, states)),),
-        (7.2, 3.0),
-    )
+def _first_below(network: art.Measured, key: str, level: float) -> float | None:
+    """The first step at which a value is below a level."""
+    steps = (float(s["step"]) for s in network.findings["states"] if s[key] < level)
+    return next(steps, None)
 
 
-def loss(ax: Axes, states: Sequence[Mapping[str, Any]]) -> Axes:
+def loss(states: Sequence[Mapping[str, Any]], ax: Axes) -> Axes:
     """Validation loss by step."""
     ax.plot([s["step"] for s in states], [s["loss"] for s in states], "o-", color=colour(0), ms=3)
     _by_step(ax)
@@ -167,13 +137,13 @@ def loss(ax: Axes, states: Sequence[Mapping[str, Any]]) -> Axes:
     return ax
 
 
-def concentration(ax: Axes, states: Sequence[Mapping[str, Any]]) -> Axes:
-    """Median least C by step, and that on a relabelled group."""
-    steps = [s["step"] for s in states]
-    ax.plot(steps, [s["c"] for s in states], "o-", color=colour(0), ms=3, label="network's group")
-    if all(s["relabelled"] is not None for s in states):
-        own = [s["relabelled"] for s in states]
-        ax.plot(steps, own, "s--", color=colour(1), ms=3, label="relabelled")
+def concentration(states: Sequence[Mapping[str, Any]], ax: Axes) -> Axes:
+    """Median least C by step, and the same on a relabelled group."""
+    steps, relabelled = ([s[key] for s in states] for key in ("step", "relabelled"))
+    c = [s["median C"] for s in states]
+    ax.plot(steps, c, "o-", color=colour(0), ms=3, label="network's group")
+    if None not in relabelled:
+        ax.plot(steps, relabelled, "s--", color=colour(1), ms=3, label="relabelled")
     ax.axhline(CONCENTRATED, color=INK, lw=0.8, alpha=FAINT)
     _by_step(ax)
     ax.set_yscale("log")
@@ -189,34 +159,29 @@ def _by_step(ax: Axes) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(4))
 
 
-def _notes(ours: Sequence[Seen], followed: Sequence[Seen]) -> list[str]:
-    notes = []
-    if ours and not followed:
-        notes.append(
-            "None of these networks has checkpoints over training beside it, so that only final "
-            "states are shown; coset-circuits train keeps them."
+def _notes(ours: art.Networks, followed: art.Networks) -> Iterator[str]:
+    if not followed:
+        yield (
+            "None of these networks has checkpoints over training, so only final states are "
+            "shown; coset-circuits train keeps them."
         )
     elif len(followed) < len(ours):
-        notes.append(
+        yield (
             f"{len(followed)} of {len(ours)} networks have checkpoints over training; the others "
             "count at the end only."
         )
-    if any(not n.findings["validation"] for n in followed):
-        notes.append("Where the training pairs are not known, the loss is that of all pairs.")
-    return notes
+    if not all(n.findings["held_out"] for n in followed):
+        yield "If a network's training pairs are not recorded, the loss is over all pairs."
 
 
-NOTES = (
-    "C is a sum over cosets, and its mean for a random function is about the number of cosets: "
-    "about 2 is what a network begins with where the group has a subgroup of index 2, not 1.",
-)
-
-
-ARTIFACT = Artifact(
+ARTIFACT = art.Artifact(
     "fig4",
     "Validation loss and concentration over training",
     "Stander et al., Fig. 4 (seed 1)",
-    tell,
-    see,
-    notes=NOTES,
+    summarise,
+    analyse,
+    notes=[
+        "C is a sum over cosets, and its mean for a random function is about the number of cosets: "
+        "networks start at about 2, not 1, if the group has a subgroup of index 2."
+    ],
 )

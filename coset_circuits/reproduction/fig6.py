@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from coset_circuits.algorithms import Circuit
-from coset_circuits.algorithms.algorithm import NEGLIGIBLE, UNEXPLAINED
-from coset_circuits.findings.statistics import share
+from coset_circuits.algorithms import NEGLIGIBLE, UNEXPLAINED, Circuit
 from coset_circuits.report.style import colour
-from coset_circuits.reproduction.artifact import (
-    Artifact,
-    Drawing,
-    Line,
-    Panel,
-    Part,
-    Seen,
-    Table,
-    Value,
-    interval,
-    over,
-    value,
-)
+from coset_circuits.reproduction import artifact as art
 from coset_circuits.reproduction.study import Study
 
 IN_EVERY_NETWORK = {"S5": ("A5", "S4"), "S6": ("A6", "S5")}
@@ -36,8 +23,8 @@ DULL = (UNEXPLAINED, NEGLIGIBLE)
 _PANELS_A_ROW = 3
 
 
-def see(study: Study) -> dict[str, Any]:
-    """How many neurons have each role, and how many have one on a relabelled group."""
+def analyse(study: Study) -> dict[str, Any]:
+    """How many neurons have each role, under the network's group and under a relabelled one."""
     return {
         "counts": counts(study.circuit),
         "relabelled": None if study.relabelled is None else counts(study.relabelled),
@@ -46,153 +33,103 @@ def see(study: Study) -> dict[str, Any]:
 
 
 def counts(circuit: Circuit) -> dict[str, int]:
-    """Neurons by role, the two dull ones included."""
+    """Neurons by role, the two dull roles included."""
     return dict(Counter(circuit.roles.names))
 
 
-def tell(ours: Sequence[Seen], controls: Sequence[Seen]) -> Part:
+def summarise(ours: art.Networks, controls: art.Networks) -> art.Part:
     """Shares of neurons over networks, class by class."""
-    names = _names(ours)
-    shown = [name for name in names if name not in DULL]
-    panels = [_panel(ours, name) for name in shown]
-    rows = tuple(tuple(panels[i : i + _PANELS_A_ROW]) for i in range(0, len(panels), _PANELS_A_ROW))
-    drawings = (
-        Drawing(
-            f"Share of the neurons of each subgroup class, over {len(ours)} networks.",
-            rows,
-            (7.2, 0.4 + 2.1 * len(rows)),
+    roles = _roles(ours)
+    panels = [partial(histogram, ours, role) for role in roles if role not in DULL]
+    rows = [panels[i : i + _PANELS_A_ROW] for i in range(0, len(panels), _PANELS_A_ROW)]
+    drawing = art.Drawing(
+        f"Share of the neurons of each subgroup class, over {art.counted(len(ours))}.",
+        rows,
+        (7.2, 0.4 + 2.1 * len(rows)),
+    )
+    table = _table(ours, controls, roles)
+    return art.Part(list(_lines(ours)), [table], [drawing] if rows else [])
+
+
+def _lines(networks: art.Networks) -> Iterator[art.Line]:
+    control_is = "on a relabelled group"
+    relabelled = [n for n in networks if n.findings["relabelled"] is not None]
+    for name in IN_EVERY_NETWORK.get(networks[0].about["group"], ()):
+        ours = [_count(n, name) > 0 for n in networks]
+        control = [_count(n, name, "relabelled") > 0 for n in relabelled]
+        yield art.Line.share(f"networks with an {name} neuron", 1.0, ours, control, control_is)
+    title = "neurons with a subgroup, mean"
+    ours = [_explained(n, "counts") for n in networks]
+    control = [_explained(n, "relabelled") for n in relabelled]
+    yield art.Line.over(title, "fraction", None, ours, control, control_is)
+
+
+def _count(network: art.Measured, role: str, key: str = "counts") -> int:
+    return network.findings[key].get(role, 0)
+
+
+def _explained(network: art.Measured, key: str) -> float:
+    dull = sum(_count(network, role, key) for role in DULL)
+    return 1 - dull / network.about["d_mlp"]
+
+
+def _roles(networks: art.Networks) -> list[str]:
+    """Every role that a neuron has: largest subgroups first, dull roles last."""
+    index = networks[0].findings["index"]
+    roles = {role for n in networks for role in n.findings["counts"]}
+    return sorted(roles, key=lambda role: (role in DULL, index.get(role, 0), role))
+
+
+def shares(networks: art.Networks, role: str) -> list[float]:
+    """The share of each network's neurons that have a role."""
+    return [_count(n, role) / n.about["d_mlp"] for n in networks]
+
+
+def _table(ours: art.Networks, others: art.Networks, roles: Sequence[str]) -> art.Table:
+    rows = []
+    for role in roles:
+        found = shares(ours, role)
+        totals = [np.count_nonzero(found), sum(_count(n, role) for n in ours)]
+        spread = [min(found), float(np.mean(found)), max(found)]
+        rows.append([role, *map(float, totals), *spread, art.centre(shares(others, role))])
+    return art.Table(
+        f"Neurons of {art.counted(len(ours))} by subgroup",
+        art.columns(
+            ("text", "class"),
+            ("count", "networks, neurons"),
+            ("fraction", "least, mean, most, not learnt"),
         ),
-    )
-    return Part(
-        tuple(_lines(ours)),
-        (_table(ours, controls, names),),
-        drawings if rows else (),
-    )
-
-
-NOTES = (
-    "A neuron counts for the largest subgroup that leaves less than 1% of its variance on both "
-    "sides. The least of the paper's C, a sum over cosets, is no rule where nothing fits: of a "
-    "random function C is about the number of cosets, least for a subgroup of index 2.",
-    "Which circuits form depends on how a network is trained: shares are comparable between "
-    "networks of one recipe only.",
-)
-
-
-def _lines(networks: Sequence[Seen]) -> list[Line]:
-    group = networks[0].about["group"]
-    lines = []
-    for name in IN_EVERY_NETWORK.get(group, ()):
-        having = share(sum(_count(n, name) > 0 for n in networks), len(networks))
-        beside = [n.findings["relabelled"] for n in networks]
-        control = [float(c.get(name, 0) > 0) for c in beside if c is not None]
-        lines.append(
-            Line(
-                f"networks with an {name} neuron",
-                "fraction",
-                1.0,
-                having.value,
-                float(np.mean(control)) if control else None,
-                "on a relabelled group",
-                having.interval,
-            )
-        )
-    found = over([1 - _dull(n.findings["counts"]) / n.about["d_mlp"] for n in networks])
-    control = [
-        1 - _dull(n.findings["relabelled"]) / n.about["d_mlp"]
-        for n in networks
-        if n.findings["relabelled"] is not None
-    ]
-    lines.append(
-        Line(
-            "neurons with a subgroup, mean",
-            "fraction",
-            None,
-            value(found),
-            value(over(control)),
-            "on a relabelled group",
-            interval(found),
-        )
-    )
-    return lines
-
-
-def _dull(found: Mapping[str, int]) -> int:
-    return sum(found.get(name, 0) for name in DULL)
-
-
-def _count(network: Seen, name: str) -> int:
-    return network.findings["counts"].get(name, 0)
-
-
-def _names(networks: Sequence[Seen]) -> list[str]:
-    """Every role that a neuron has, largest subgroups first, dull roles last."""
-    index: dict[str, int] = {}
-    for network in networks:
-        index |= network.findings["index"]
-    names = {name for n in networks for name in n.findings["counts"]}
-    return sorted(names, key=lambda name: (name in DULL, index.get(name, 0), name))
-
-
-def shares(networks: Sequence[Seen], name: str) -> list[float]:
-    """The share of each network's neurons."""
-    return [_count(n, name) / n.about["d_mlp"] for n in networks]
-
-
-def _table(ours: Sequence[Seen], others: Sequence[Seen], names: Sequence[str]) -> Table:
-    rows: list[tuple[Value, ...]] = []
-    for name in names:
-        found = shares(ours, name)
-        rows.append(
-            (
-                name,
-                float(sum(s > 0 for s in found)),
-                float(sum(_count(n, name) for n in ours)),
-                min(found),
-                float(np.mean(found)),
-                max(found),
-                value(over(shares(others, name))),
-            )
-        )
-    return Table(
-        f"Neurons of {len(ours)} networks by subgroup",
-        {
-            "class": "text",
-            "networks": "count",
-            "neurons": "count",
-            "least": "fraction",
-            "mean": "fraction",
-            "most": "fraction",
-            "not learnt": "fraction",
-        },
-        tuple(rows),
+        rows,
         "Shares of a network's neurons; not learnt: the mean share in networks of this kind that "
         "have not learnt their group.",
     )
 
 
-def _panel(networks: Sequence[Seen], name: str) -> Panel:
-    return lambda ax: histogram(ax, networks, name)
-
-
-def histogram(ax: Axes, networks: Sequence[Seen], name: str) -> Axes:
+def histogram(networks: art.Networks, role: str, ax: Axes) -> Axes:
     """How many networks have which share of their neurons in a class."""
-    ax.hist(shares(networks, name), bins=np.linspace(0, 1, 21).tolist(), color=colour(0))
+    ax.hist(shares(networks, role), bins=np.linspace(0, 1, 21).tolist(), color=colour(0))
     ax.set_xlim(0, 1)
     ax.xaxis.set_major_formatter(PercentFormatter(1.0))
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set_title(name, fontsize=10)
+    ax.set_title(role, fontsize=10)
     ax.set_xlabel("share of the neurons")
     ax.set_ylabel("networks")
     return ax
 
 
-ARTIFACT = Artifact(
+ARTIFACT = art.Artifact(
     "fig6",
     "Distribution of subgroup classes",
     "Stander et al., Fig. 6 and Appendix H.1",
-    tell,
-    see,
+    summarise,
+    analyse,
     groups=tuple(IN_EVERY_NETWORK),
-    notes=NOTES,
+    notes=[
+        "A neuron counts for the largest subgroup that leaves less than 1% of its variance on both "
+        "sides. The least C, the paper's sum over cosets, does not decide for neurons that nothing "
+        "fits: C of a random function is about the number of cosets, least for a subgroup of index "
+        "2.",
+        "Which circuits form depends on how a network is trained: compare shares between networks "
+        "of one recipe only.",
+    ],
 )

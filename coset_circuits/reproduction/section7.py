@@ -1,16 +1,16 @@
-"""Section 7: the evidence of Chughtai et al. for GCR, with what the same figures are of nothing."""
+"""Section 7: the evidence of Chughtai et al. for GCR, compared with null models."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.experiments import gcr_evidence
-from coset_circuits.experiments.gcr_result import (
+from coset_circuits.experiments.gcr import (
     ALL_IRREPS,
     ANSWERS,
     CHANCE,
@@ -20,162 +20,151 @@ from coset_circuits.experiments.gcr_result import (
     RELABELLED,
     UNTRAINED,
 )
-from coset_circuits.reproduction.artifact import (
-    Artifact,
-    Line,
-    Part,
-    Seen,
-    Table,
-    Unit,
-    Value,
-    interval,
-    over,
-    value,
-)
+from coset_circuits.reproduction import artifact as art
 from coset_circuits.reproduction.study import Study
 
-FIGURES: dict[str, tuple[str, Unit, str]] = {
-    "logits": ("logits explained by characters", "fraction", "percent_logits_explained"),
-    "left": ("left embedding", "fraction", "percent_x_embed_explained"),
-    "right": ("right embedding", "fraction", "percent_y_embed_explained"),
-    "unembed": ("unembedding", "fraction", "percent_unembed_explained"),
-    "hidden": ("hidden layer", "fraction", "percent_hidden_explained"),
-    "hidden_product": ("hidden layer, ρ(ab) alone", "fraction", "percent_hidden_xy_explained"),
-    "loss": ("loss", "nats", "all_loss"),
-    "restricted_loss": ("restricted loss", "nats", "total_hidden_restricted_loss"),
-    "excluded_loss": ("excluded loss", "nats", "total_hidden_excluded_loss"),
+
+class Measure(NamedTuple):
+    """One of Chughtai et al.'s measures, and its name in summary_metrics.json."""
+
+    title: str
+    head: str
+    unit: art.Unit
+    released: str
+
+    @property
+    def statistic(self) -> art.Statistic:
+        return "median" if self.unit == "nats" else "mean"
+
+
+MEASURES = {
+    "logits": Measure(
+        "logits explained by characters", "logits", "fraction", "percent_logits_explained"
+    ),
+    "left": Measure("left embedding", "left", "fraction", "percent_x_embed_explained"),
+    "right": Measure("right embedding", "right", "fraction", "percent_y_embed_explained"),
+    "unembed": Measure("unembedding", "unemb.", "fraction", "percent_unembed_explained"),
+    "hidden": Measure("hidden layer", "hidden", "fraction", "percent_hidden_explained"),
+    "hidden_product": Measure(
+        "hidden layer, ρ(ab) alone", "ρ(ab)", "fraction", "percent_hidden_xy_explained"
+    ),
+    "loss": Measure("loss", "loss", "nats", "all_loss"),
+    "restricted_loss": Measure("restricted loss", "restr.", "nats", "total_hidden_restricted_loss"),
+    "excluded_loss": Measure("excluded loss", "excl.", "nats", "total_hidden_excluded_loss"),
 }
-"""Ours: the title, the unit, and the name in summary_metrics.json. Of the key irreps together; the
-logits of all but the trivial one, as there."""
+"""Over the key irreps together; the logits over all irreps but the trivial one, as there."""
 
 RELEASED = "summary_metrics.json"
 MODELS = (NETWORK, RELABELLED, UNTRAINED, CHANCE, ANSWERS)
 
 
-def see(study: Study) -> dict[str, Any]:
-    """The figures of the network and of each control, and those that were released beside it."""
+def analyse(study: Study) -> dict[str, Any]:
+    """The measures of the network and of each control, and those that were published with it."""
     evidence = gcr_evidence(study.network, seed=study.seed)
     rows = evidence.to_dataframe().set_index(["of", "irrep"])
-    found: dict[str, dict[str, float]] = {}
+    measures: dict[str, dict[str, float]] = {}
     for of in MODELS:
         if (of, KEY_IRREPS) not in rows.index:
             continue
         # A row of named figures, whose type pandas does not know.
         key: Any = rows.loc[(of, KEY_IRREPS)]
+        measures[of] = {name: float(key[name]) for name in MEASURES if name in key}
         every: Any = rows.loc[(of, ALL_IRREPS)]
-        found[of] = {
-            name: float(key[name]) for name in FIGURES if name not in ("logits", "hidden", "loss")
-        }
-        found[of]["logits"] = float(every["logits"])
-        found[of]["hidden"] = float(sum(key[part] for part in HIDDEN))
-    found[NETWORK]["loss"] = evidence.loss
+        measures[of]["logits"] = float(every["logits"])
+        measures[of]["hidden"] = float(sum(key[part] for part in HIDDEN))
+    measures[NETWORK]["loss"] = evidence.loss
     released = _released(study)
+    differences = None if released is None else _differences(measures[NETWORK], released)
     return {
         "key": list(evidence.key),
-        "figures": found,
+        "measures": measures,
         "released": released,
-        "differs": None if released is None else _differences(found[NETWORK], released),
+        "differences": differences,
     }
 
 
 def _released(study: Study) -> dict[str, float] | None:
-    """What Chughtai et al. published beside the network; None of other networks."""
-    path = study.beside(RELEASED)
-    if path is None:
+    """What Chughtai et al. published with the network; None for other networks."""
+    path = None if study.folder is None else study.folder / RELEASED
+    if path is None or not path.is_file():
         return None
     try:
         content = json.loads(path.read_bytes())
-        return {ours: float(content[theirs]) for ours, (_, _, theirs) in FIGURES.items()}
+        return {name: float(content[measure.released]) for name, measure in MEASURES.items()}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CosetCircuitsError(
-            f"{path}, beside the network, does not hold the figures of Chughtai et al. ({error!r});"
-            " mend it or take it away."
+            f"{path} does not hold the figures of Chughtai et al. ({error!r}); fix or remove it."
         ) from error
 
 
 def _differences(ours: Mapping[str, float], theirs: Mapping[str, float]) -> dict[str, float]:
-    """The largest: absolute of fractions, relative of losses."""
-    units = {name: unit for name, (_, unit, _) in FIGURES.items()}
-    return {
-        "fraction": max(abs(ours[k] - theirs[k]) for k in theirs if units[k] == "fraction"),
-        "nats": max(abs(ours[k] / theirs[k] - 1) for k in theirs if units[k] == "nats"),
-    }
+    """The largest: absolute for fractions, relative for losses."""
+    absolute = (abs(ours[k] - theirs[k]) for k in theirs if MEASURES[k].unit == "fraction")
+    relative = (abs(ours[k] / theirs[k] - 1) for k in theirs if MEASURES[k].unit == "nats")
+    return {"shares: absolute": max(absolute), "losses: relative": max(relative)}
 
 
-def tell(ours: Sequence[Seen], controls: Sequence[Seen]) -> Part:
-    """Means over networks, the published ones' own figures, and the relabelled group's."""
+def summarise(ours: art.Networks, controls: art.Networks) -> art.Part:
+    """Means over networks, the same as published, and the same on a relabelled group."""
     released = [n for n in ours if n.findings["released"] is not None]
-    lines = []
-    for name, (title, unit, _) in FIGURES.items():
-        statistic = "median" if unit == "nats" else "mean"
-        found = over(_figures(ours, NETWORK, name), statistic)
-        beside = over(_figures(ours, RELABELLED, name), statistic)
-        paper = over([n.findings["released"][name] for n in released], statistic)
-        lines.append(
-            Line(
-                f"{title}, {statistic}",
-                unit,
-                value(paper),
-                value(found),
-                value(beside),
-                "" if beside is None else "relabelled group",
-                interval(found),
-            )
+    lines = [
+        art.Line.over(
+            f"{measure.title}, {measure.statistic}",
+            measure.unit,
+            art.centre([n.findings["released"][name] for n in released], measure.statistic),
+            _column(ours, NETWORK, name),
+            _column(ours, RELABELLED, name),
+            "relabelled group",
+            measure.statistic,
         )
-    if released:
-        for unit, title in (("fraction", "shares: absolute"), ("nats", "losses: relative")):
-            worst = max(n.findings["differs"][unit] for n in released)
-            lines.append(Line(f"largest difference, {title}", "number", None, worst))
-    names = {key for network in ours for key in network.findings["key"]}
-    rows: list[tuple[Value, ...]] = [
-        (of, *(value(over(_figures(ours, of, name), "median")) for name in FIGURES))
-        for of in MODELS
+        for name, measure in MEASURES.items()
     ]
-    rows += [
-        ("not learnt", *(value(over(_figures(controls, NETWORK, k), "median")) for k in FIGURES))
-    ]
-    heads = ("logits", "left", "right", "unemb.", "hidden", "ρ(ab)", "loss", "restr.", "excl.")
-    columns: dict[str, Unit] = {"of": "text"}
-    for head, (_, unit, _) in zip(heads, FIGURES.values(), strict=True):
-        columns[head] = unit
-    table = Table(
-        "The same figures of nothing",
-        columns,
-        tuple(rows),
-        "Medians over networks. Right answers: one-hot logits of the product have this similarity.",
+    for title in released[0].findings["differences"] if released else ():
+        worst = max(n.findings["differences"][title] for n in released)
+        lines.append(art.Line(f"largest difference, {title}", "number", None, worst))
+    models = {of: (ours, of) for of in MODELS} | {"not learnt": (controls, NETWORK)}
+    heads: list[tuple[art.Unit, str]] = [(m.unit, m.head) for m in MEASURES.values()]
+    table = art.Table(
+        "The same measures on null models",
+        art.columns(("text", "of"), *heads),
+        [
+            [title, *(art.centre(_column(networks, of, name), "median") for name in MEASURES)]
+            for title, (networks, of) in models.items()
+        ],
+        "Medians over networks. Right answers: one-hot logits of the product.",
     )
-    counted = np.mean([len(n.findings["key"]) for n in ours])
-    notes = [f"Key irreps: {counted:.2g} a network; {', '.join(sorted(names))} in some."]
-    if released and len(released) < len(ours):
+    keys = [n.findings["key"] for n in ours]
+    mean = np.mean([len(key) for key in keys])
+    names = ", ".join(sorted({name for key in keys for name in key}))
+    notes = [f"Key irreps: {mean:.2g} a network; {names} in some."]
+    if 0 < len(released) < len(ours):
         notes.append(
-            f"The left column is over the {len(released)} networks that were published with them."
+            f"The left column is over the {len(released)} networks that were published with it."
         )
-    return Part(tuple(lines), (table,), notes=tuple(notes))
+    return art.Part(lines, [table], notes=notes)
 
 
-def _figures(networks: Sequence[Seen], of: str, name: str) -> list[float]:
-    found = (network.findings["figures"].get(of, {}).get(name) for network in networks)
-    return [figure for figure in found if figure is not None]
+def _column(networks: art.Networks, of: str, name: str) -> list[float]:
+    values = (network.findings["measures"].get(of, {}).get(name) for network in networks)
+    return [value for value in values if value is not None]
 
 
-NOTES = (
-    "The left column is what Chughtai et al. published beside these very networks "
-    "(summary_metrics.json), not the text of a paper; it is empty for networks of ours. Their "
-    "figures of A5 and of cyclic groups differ from ours for known reasons: their 3-dimensional "
-    "matrices of A5 are no representation ((1+√5)/5 for (1+√5)/4), and of cyclic groups their "
-    "hidden-layer figures use matrices of rank 2 with four columns.",
-    "Restricted: only the ρ(ab) part of the key irreps is left of the hidden layer, over all "
-    "pairs. Excluded: it is taken away, over the training pairs where they are known.",
-    "The evidence is real and does not decide: tables made of cosets lie on few irreps too, and "
-    "any network that is right has logits similar to characters.",
-)
-
-ARTIFACT = Artifact(
+ARTIFACT = art.Artifact(
     "section7",
     "The evidence for GCR",
     "Stander et al., Section 7; Chughtai et al., arXiv 2302.03025",
-    tell,
-    see,
+    summarise,
+    analyse,
     groups=None,
-    notes=NOTES,
+    notes=[
+        "The left column is what Chughtai et al. published with these very networks "
+        "(summary_metrics.json), not the text of a paper; it is empty for other networks. Their "
+        "figures of A5 and of cyclic groups differ from ours for known reasons: their "
+        "3-dimensional matrices of A5 are not a representation ((1+√5)/5 for (1+√5)/4), and for "
+        "cyclic groups their hidden-layer figures use matrices of rank 2 with four columns.",
+        "Restricted: the hidden layer keeps only the ρ(ab) part of the key irreps, over all pairs. "
+        "Excluded: this part is removed, over the training pairs if they are recorded.",
+        "The evidence is real but does not decide: tables made of cosets use few irreps too, and "
+        "any network that answers right has logits similar to characters.",
+    ],
 )

@@ -1,4 +1,4 @@
-"""One network while it is looked at: what several artifacts need of it is computed once."""
+"""One network while it is studied: what several artifacts need is computed once."""
 
 from __future__ import annotations
 
@@ -24,26 +24,21 @@ class Study:
     """A network under study, in float64.
 
     Attributes:
-        network: a copy without anybody's hooks.
-        training: the checkpoints over training, by step; none where the run kept none.
-        seed: of noise, relabelling, samples.
+        network: a copy without the caller's hooks.
         folder: where the network was read from.
+        training: the paths of its checkpoints over training, by step; empty if there are none.
+        seed: random seed for noise, relabelling and sampling.
     """
 
     def __init__(self, network: GroupModel, seed: int = 0, *, folder: Path | None = None) -> None:
-        self.network = _measured(network)
-        self.training = {} if folder is None else checkpoints_in(folder)
+        self.network = _double_copy(network)
         self.folder = folder
+        self.training = {} if folder is None else checkpoints_in(folder)
         self.seed = seed
-
-    def beside(self, name: str) -> Path | None:
-        """A file beside the network's own; None where there is none."""
-        path = None if self.folder is None else self.folder / name
-        return path if path is not None and path.is_file() else None
 
     @cached_property
     def circuit(self) -> Circuit:
-        """The coset hypothesis, fitted.
+        """The fitted coset circuit.
 
         Raises:
             DoesNotApplyError: the group has no proper non-trivial subgroup.
@@ -51,44 +46,45 @@ class Study:
         return CosetAlgorithm().fit(self.network)
 
     @cached_property
-    def other_group(self) -> FiniteGroup | None:
-        """The group under random names; None where every renaming keeps its structure."""
+    def relabelled_group(self) -> FiniteGroup | None:
+        """The group with its elements renamed at random; None if every renaming is harmless."""
         return relabelled_group(self.network.group, self.seed)
 
     @cached_property
     def relabelled(self) -> Circuit | None:
-        """The control: the same fit after the elements were renamed at random."""
-        if self.other_group is None:
+        """The control: a coset circuit fitted under the relabelled group."""
+        if self.relabelled_group is None:
             return None
-        return CosetAlgorithm().fit(self.network, self.other_group)
+        return CosetAlgorithm().fit(self.network, self.relabelled_group)
 
     @cached_property
     def pairs(self) -> Int[Tensor, "pairs 2"]:
-        """All pairs, or a sample where the group has more than 60,000."""
+        """All pairs, or a sample if the group has more than 60,000."""
         return sampled(self.network.group.pairs(), None, self.seed)
 
     @cached_property
     def base(self) -> Outcome:
-        """What the network answers."""
-        outcome = measure(INTERVENTIONS["base"], {"network": self.network}, self.pairs)["network"]
-        assert outcome is not None
-        return outcome
+        """What the network answers on the pairs."""
+        return answers(self.network, self.pairs)
 
     @property
     def steps(self) -> int | None:
-        """How long it was trained, as far as its card says."""
+        """How many steps it was trained for; None if its card does not say."""
         return self.network.provenance.get("steps")
 
     def over_training(self) -> Iterator[tuple[int, GroupModel]]:
-        """The checkpoints over training, then the network itself, each with its step."""
+        """The checkpoints over training, then the network itself, each with its step.
+
+        The network's own step is −1 if it is not recorded.
+        """
         last = self.steps
         for step, path in self.training.items():
             if last is None or step < last:
-                yield step, _measured(load(path))
+                yield step, _double_copy(load(path))
         yield -1 if last is None else last, self.network
 
     def about(self) -> dict[str, Any]:
-        """What the page says of the network; kept like a finding."""
+        """What the page says about the network; kept like a finding."""
         network, group = self.network, self.network.group
         return {
             "name": network.label,
@@ -106,13 +102,20 @@ class Study:
         }
 
 
+def answers(network: GroupModel, pairs: Int[Tensor, "pairs 2"]) -> Outcome:
+    """What a network answers on pairs, without an intervention."""
+    outcome = measure(INTERVENTIONS["base"], {"network": network}, pairs)["network"]
+    assert outcome is not None
+    return outcome
+
+
 def checkpoints_in(folder: Path) -> dict[int, Path]:
-    """A run's checkpoints over training; none where it kept none."""
+    """A run's checkpoints over training, by step; empty if there are none."""
     try:
         return training_checkpoints(folder)
     except CosetCircuitsError:
         return {}
 
 
-def _measured(network: GroupModel) -> GroupModel:
+def _double_copy(network: GroupModel) -> GroupModel:
     return network.unhooked().requires_grad_(False).double()

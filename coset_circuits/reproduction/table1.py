@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
-from coset_circuits.algorithms import Algorithm, CosetAlgorithm, DullNull, IrrepAlgorithm
-from coset_circuits.algorithms.algorithm import DoesNotApplyError
+from coset_circuits.algorithms import (
+    Algorithm,
+    CosetAlgorithm,
+    DoesNotApplyError,
+    DullNull,
+    IrrepAlgorithm,
+)
 from coset_circuits.experiments import INTERVENTIONS, commuting_fraction, measure
 from coset_circuits.networks.model import GroupModel
-from coset_circuits.reproduction.artifact import (
-    Artifact,
-    Line,
-    Part,
-    Seen,
-    Table,
-    Value,
-    interval,
-    over,
-    value,
-)
+from coset_circuits.reproduction import artifact as art
 from coset_circuits.reproduction.study import Study
 
 NETWORK = "network"
@@ -49,12 +44,19 @@ SURROGATES: tuple[Algorithm, ...] = (
     IrrepAlgorithm(variant="bilinear"),
     DullNull(),
 )
-"""Whose predictions stand beside the networks; the first also on a relabelled group."""
+"""Their predictions are shown next to the networks; the first also on a relabelled group."""
 
 RELABELLED = "relabelled"
+QUANTITIES: dict[str, art.Unit] = {"accuracy": "fraction", "loss": "nats"}
+READINGS: dict[str, tuple[str, art.Statistic]] = {
+    "acc.": ("accuracy", "mean"),
+    "loss": ("loss", "mean"),
+    "median": ("loss", "median"),
+}
+"""What is read over networks in each row; the paper does not have the last."""
 
 
-def see(study: Study) -> dict[str, Any]:
+def analyse(study: Study) -> dict[str, Any]:
     """Accuracy and mean loss of the network and of each surrogate, in every row."""
     models: dict[str, GroupModel] = {NETWORK: study.network}
     for algorithm in SURROGATES:
@@ -64,142 +66,113 @@ def see(study: Study) -> dict[str, Any]:
             continue
     if SURROGATES[0].name in models and study.relabelled is not None:
         models[RELABELLED] = study.relabelled.surrogate()
-    rows: dict[str, dict[str, list[float] | None]] = {}
+    rows = {}
     for id in ROWS:
-        found = measure(INTERVENTIONS[id], models, study.pairs, seed=study.seed)
+        outcomes = measure(INTERVENTIONS[id], models, study.pairs, seed=study.seed)
         rows[id] = {
-            name: None if outcome is None else [outcome.accuracy, outcome.loss]
-            for name, outcome in found.items()
+            name: {quantity: getattr(outcome, quantity) for quantity in QUANTITIES}
+            for name, outcome in outcomes.items()
+            if outcome is not None
         }
     return {"rows": rows, "commuting": commuting_fraction(study.network.group)}
 
 
-def tell(ours: Sequence[Seen], controls: Sequence[Seen]) -> Part:
-    """Means and medians over networks beside the paper's means."""
-    return Part(
-        lines=tuple(_lines(ours)),
-        tables=(
-            _observed(ours, controls),
-            *(_predicted(ours, quantity) for quantity in ("accuracy", "loss")),
-        ),
-    )
+def summarise(ours: art.Networks, controls: art.Networks) -> art.Part:
+    """Means and medians over networks, next to the paper's means."""
+    predicted = [_predicted(ours, quantity) for quantity in QUANTITIES]
+    return art.Part(list(_lines(ours)), [_observed(ours, controls), *predicted])
 
 
-NOTES = (
-    "A few networks carry a mean loss: read the median. The paper's losses cannot be means over "
-    "pairs and runs where its accuracies are below 1: a wrong pair costs at least ln 2, so 2.2% "
-    "wrong pairs (N(0, 1)) cost at least 0.015, and 0.0017 is printed.",
-    "Embedding swap has two readings. Tables only: each side looks up the other's table and keeps "
-    "its own matrix, which destroys the pre-activation and so says nothing of cosets. Inputs "
-    "exchanged: any network that is right then answers ba for ab, right on commuting pairs alone.",
-    "|x| mostly raises the logits' scale: twice the ReLU, which changes nothing else, does much "
-    "the same to the loss. Noise of a fixed size depends on each network's scale: see the row with "
-    "noise of half of each pre-activation's own standard deviation.",
-    "A single sign flip is anti-correct, not chance: its loss is far above that of a left input "
-    "replaced by its mean.",
-)
-
-
-def _lines(networks: Sequence[Seen]) -> Iterator[Line]:
+def _lines(networks: art.Networks) -> Iterator[art.Line]:
     for id, printed in PAPER.items():
         row = INTERVENTIONS[id]
-        control = row.control or ""
-        told = INTERVENTIONS[control].title if control else ""
-        for k, quantity in enumerate(("acc.", "loss")):
-            found = over(_column(networks, id, k))
-            beside = over(_column(networks, control, k)) if control else None
-            yield Line(
-                f"{row.title}: {quantity}",
-                "fraction" if k == 0 else "nats",
-                printed[k],
-                value(found),
-                value(beside),
-                told,
-                interval(found),
+        control = row.control
+        for (title, (quantity, statistic)), paper in zip(
+            READINGS.items(), (*printed, None), strict=True
+        ):
+            yield art.Line.over(
+                f"{row.title}: {title}",
+                QUANTITIES[quantity],
+                paper,
+                _column(networks, id, quantity),
+                _column(networks, control, quantity) if control else (),
+                INTERVENTIONS[control].title if control else "",
+                statistic,
             )
-        median = over(_column(networks, id, 1), "median")
-        beside = over(_column(networks, control, 1), "median") if control else None
-        yield Line(
-            f"{row.title}: median",
-            "nats",
-            None,
-            value(median),
-            value(beside),
-            told,
-            interval(median),
-        )
-    swapped = over(_column(networks, "swap_inputs", 0))
-    yield Line(
+    yield art.Line.over(
         "inputs exchanged: acc.",
         "fraction",
         None,
-        value(swapped),
-        networks[0].findings["commuting"],
+        _column(networks, "swap_inputs", "accuracy"),
+        [networks[0].findings["commuting"]],
         "exact share of commuting pairs",
-        interval(swapped),
     )
 
 
-def _column(networks: Sequence[Seen], id: str, k: int, model: str = NETWORK) -> list[float]:
-    found = (network.findings["rows"][id].get(model) for network in networks)
-    return [reading[k] for reading in found if reading is not None]
+def _column(networks: art.Networks, id: str, quantity: str, model: str = NETWORK) -> list[float]:
+    readings = (network.findings["rows"][id].get(model) for network in networks)
+    return [reading[quantity] for reading in readings if reading is not None]
 
 
-def _observed(ours: Sequence[Seen], others: Sequence[Seen]) -> Table:
-    rows: list[tuple[Value, ...]] = []
+def _observed(ours: art.Networks, others: art.Networks) -> art.Table:
+    rows = []
     for id in ROWS:
-        accuracies, losses = _column(ours, id, 0), _column(ours, id, 1)
-        rows.append(
-            (
-                INTERVENTIONS[id].title,
-                value(over(accuracies)),
-                min(accuracies, default=None),
-                value(over(losses)),
-                value(over(losses, "median")),
-                value(over(_column(others, id, 0))),
-            )
-        )
-    return Table(
+        accuracies, losses = (_column(ours, id, quantity) for quantity in QUANTITIES)
+        accuracy = [art.centre(accuracies), min(accuracies, default=None)]
+        loss = [art.centre(losses), art.centre(losses, "median")]
+        not_learnt = art.centre(_column(others, id, "accuracy"))
+        rows.append([INTERVENTIONS[id].title, *accuracy, *loss, not_learnt])
+    return art.Table(
         "Every row, with those that are not in the paper",
-        {
-            "intervention": "text",
-            "accuracy": "fraction",
-            "least": "fraction",
-            "mean loss": "nats",
-            "median": "nats",
-            "not learnt": "fraction",
-        },
-        tuple(rows),
+        art.columns(
+            ("text", "intervention"),
+            ("fraction", "accuracy, least"),
+            ("nats", "mean loss, median"),
+            ("fraction", "not learnt"),
+        ),
+        rows,
         "Losses in nats, over networks; not learnt: mean accuracy of the networks of this kind "
         "that have not learnt their group.",
     )
 
 
-def _predicted(networks: Sequence[Seen], quantity: str) -> Table:
-    k = 0 if quantity == "accuracy" else 1
-    names = [*(a.name for a in SURROGATES), RELABELLED]
-    rows: list[tuple[Value, ...]] = []
+def _predicted(networks: art.Networks, quantity: str) -> art.Table:
+    names = [*(algorithm.name for algorithm in SURROGATES), RELABELLED]
+    rows = []
     for id in ROWS:
-        readings = [_column(networks, id, k, name) for name in (NETWORK, *names)]
-        rows.append((INTERVENTIONS[id].title, *(value(over(r, "median")) for r in readings)))
-    unit = "fraction" if k == 0 else "nats"
-    return Table(
+        readings = (_column(networks, id, quantity, model) for model in (NETWORK, *names))
+        rows.append([INTERVENTIONS[id].title, *(art.centre(r, "median") for r in readings)])
+    return art.Table(
         f"What each surrogate predicts: {quantity}, median over networks",
-        {"intervention": "text", "seen": unit, **dict.fromkeys(names, unit)},
-        tuple(rows),
-        "relabelled: coset, fitted after the group's elements were renamed at random. – : the "
+        art.columns(("text", "intervention"), (QUANTITIES[quantity], ", ".join(["seen", *names]))),
+        rows,
+        "relabelled: coset, fitted after the group's elements were renamed at random. –: the "
         "hypothesis is silent in this row, or does not apply. The dull null has no group theory "
         "and takes several times the bits: coset-circuits compare sets prediction against "
         "description length.",
     )
 
 
-ARTIFACT = Artifact(
+ARTIFACT = art.Artifact(
     "table1",
     "Causal interventions",
     "Stander et al., Table 1 (128 S5 networks): mean accuracy and mean loss (nats); the median "
-    "loss, of which the paper prints none, is over networks, of each network's mean",
-    tell,
-    see,
-    notes=NOTES,
+    "over networks of each network's mean loss is not in the paper",
+    summarise,
+    analyse,
+    notes=[
+        "A few networks dominate a mean loss: read the median. The paper's losses cannot be means "
+        "over pairs and runs in the rows where its accuracy is below 1: a wrong pair costs at "
+        "least ln 2, so 2.2% wrong pairs (N(0, 1)) cost at least 0.015, and 0.0017 is printed.",
+        "Embedding swap can be read in two ways. Tables only: each side looks up the other's table "
+        "and keeps its own matrix, which destroys the pre-activation and so says nothing about "
+        "cosets. Inputs exchanged: any network that is right then answers ba for ab, which is "
+        "right on commuting pairs only.",
+        "|x| mostly raises the logits' scale: twice the ReLU, which changes nothing else, has much "
+        "the same effect on the loss. The effect of noise of a fixed size depends on each "
+        "network's scale: see the row with noise of half of each pre-activation's own standard "
+        "deviation.",
+        "A network with one sign flipped is anti-correct, not at chance: its loss is far above "
+        "that of a left input replaced by its mean.",
+    ],
 )

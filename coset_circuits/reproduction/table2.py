@@ -1,20 +1,19 @@
-"""Table 2: how the networks were trained, theirs and ours side by side."""
+"""Table 2: how the paper's networks and ours were trained."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from coset_circuits.reproduction.artifact import Artifact, Line, Part, Seen, Unit, Value
+from coset_circuits.reproduction import artifact as art
 from coset_circuits.reproduction.study import Study
 
-PAPER: dict[str, dict[str, Value]] = {
+PAPER: dict[str, dict[str, art.Value]] = {
     "S5": {"fraction": 0.4, "networks": 128, "steps": 250_000, "d_mlp": 128, "d_embed": 256},
     "S6": {"fraction": 0.4, "networks": 100, "steps": 50_000, "d_mlp": 256, "d_embed": 512},
 }
 """Table 2, as printed."""
 
-OPTIMISER: dict[str, Value] = {
+OPTIMISER: dict[str, art.Value] = {
     "learning_rate": 1e-3,
     "weight_decay": 1.0,
     "betas": "0.9, 0.98",
@@ -22,7 +21,7 @@ OPTIMISER: dict[str, Value] = {
 }
 """Appendix C, as printed."""
 
-_FIGURES: dict[str, tuple[str, Unit]] = {
+_SETTINGS: dict[str, tuple[str, art.Unit]] = {
     "fraction": ("share of the pairs trained on", "fraction"),
     "networks": ("networks", "count"),
     "steps": ("steps (full batch: epochs)", "count"),
@@ -35,8 +34,8 @@ _FIGURES: dict[str, tuple[str, Unit]] = {
 }
 
 
-def see(study: Study) -> dict[str, Any]:
-    """What the network's card and weights say of its training."""
+def analyse(study: Study) -> dict[str, Any]:
+    """What the network's card and weights say about its training."""
     about = study.about()
     recipe = about["recipe"] or {}
     betas, batch = recipe.get("betas"), recipe.get("batch_size")
@@ -52,42 +51,40 @@ def see(study: Study) -> dict[str, Any]:
     }
 
 
-def tell(ours: Sequence[Seen], controls: Sequence[Seen]) -> Part:
-    """Each setting of the paper beside ours, and whether they are the same."""
+def summarise(ours: art.Networks, controls: art.Networks) -> art.Part:
+    """Each setting of the paper next to ours, and those of the networks that have not learnt."""
     printed = {**PAPER.get(ours[0].about["group"], {}), **OPTIMISER}
-    lines = []
-    for key, (title, unit) in _FIGURES.items():
-        found: Value = len(ours) if key == "networks" else _found(ours, key)
-        paper = printed.get(key)
-        beside: Value = len(controls) if key == "networks" else _found(controls, key)
-        lines.append(Line(title, unit, paper, found, beside, "not learnt" if controls else ""))
-    known = sum(network.findings["learning_rate"] is not None for network in ours)
-    note = f"{known} of {len(ours)} networks have a card that says how they were trained."
-    return Part(tuple(lines), notes=(note,))
+    label = "not learnt" if controls else ""
+    lines = [
+        art.Line(title, unit, printed.get(key), _setting(ours, key), _setting(controls, key), label)
+        for key, (title, unit) in _SETTINGS.items()
+    ]
+    with_card = sum(network.findings["learning_rate"] is not None for network in ours)
+    note = f"{with_card} of {len(ours)} networks have a card that says how they were trained."
+    return art.Part(lines, notes=[note])
 
 
-NOTES = (
-    "The paper says Adam with weight decay 1; what trains is AdamW, whose decay is apart from the "
-    "gradient, in the papers' code and here.",
-)
-
-
-def _found(networks: Sequence[Seen], key: str) -> Value:
+def _setting(networks: art.Networks, key: str) -> art.Value:
     """The one value of all networks, or their range."""
-    found = {n.findings[key] for n in networks if n.findings[key] is not None}
-    if len(found) <= 1:
-        return next(iter(found), None)
-    if all(isinstance(x, (int, float)) for x in found):
-        return f"{min(found):,.12g} to {max(found):,.12g}"
-    return " or ".join(sorted(map(str, found)))
+    if key == "networks":
+        return len(networks)
+    values = {n.findings[key] for n in networks if n.findings[key] is not None}
+    if len(values) <= 1:
+        return next(iter(values), None)
+    if all(isinstance(value, (int, float)) for value in values):
+        return f"{min(values):,.12g} to {max(values):,.12g}"
+    return " or ".join(sorted(map(str, values)))
 
 
-ARTIFACT = Artifact(
+ARTIFACT = art.Artifact(
     "table2",
     "How the networks were trained",
     "Stander et al., Table 2 and Appendix C",
-    tell,
-    see,
+    summarise,
+    analyse,
     groups=tuple(PAPER),
-    notes=NOTES,
+    notes=[
+        "The paper says Adam with weight decay 1. The optimiser is AdamW, which applies the decay "
+        "apart from the gradient, both in the papers' code and here."
+    ],
 )

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from coset_circuits.groups import group
-from coset_circuits.reproduction.artifact import Artifact, Line, Part, Seen
+from coset_circuits.reproduction import artifact as art
 
 PAPER = {
     5: (156, 7),
@@ -32,42 +30,32 @@ def partitions(n: int) -> int:
     return counts[n]
 
 
-def tell(ours: Sequence[Seen], controls: Sequence[Seen]) -> Part:
-    """Counted, up to S7; beyond, the subgroups are cited and the irreps are partitions."""
+def summarise(ours: art.Networks, controls: art.Networks) -> art.Part:
+    """Counted up to S7; beyond, subgroups are cited, and irreps are counted as partitions."""
     lines = []
     for n, (subgroups, irreps) in PAPER.items():
-        computed = n <= COMPUTED_UP_TO
-        symmetric = group(f"S{n}") if computed else None
-        lines.append(
-            Line(
-                f"S{n}: subgroups",
-                "count",
-                subgroups,
-                None if symmetric is None else len(symmetric.subgroups),
-                None if symmetric is None else len(symmetric.subgroup_classes),
-                "their conjugacy classes" if computed else "cited: OEIS A005432, not computed",
-            )
-        )
-        lines.append(
-            Line(
-                f"S{n}: irreps",
-                "count",
-                irreps,
-                partitions(n),
-                None if symmetric is None else len(symmetric.conjugacy_classes),
-                "conjugacy classes, counted" if computed else "",
-            )
-        )
-    return Part(tuple(lines))
+        counts, classes = (None, None), None
+        subgroups_are, classes_are = "cited: OEIS A005432, not computed", ""
+        if n <= COMPUTED_UP_TO:
+            symmetric = group(f"S{n}")
+            counts = len(symmetric.subgroups), len(symmetric.subgroup_classes)
+            classes = len(symmetric.conjugacy_classes)
+            subgroups_are, classes_are = "their conjugacy classes", "conjugacy classes, counted"
+        lines += [
+            art.Line(f"S{n}: subgroups", "count", subgroups, *counts, subgroups_are),
+            art.Line(f"S{n}: irreps", "count", irreps, partitions(n), classes, classes_are),
+        ]
+    return art.Part(lines)
 
 
-NOTES = (
-    "Subgroups are enumerated; irreps are the partitions of n, counted, and as many as there are "
-    "conjugacy classes. Up to conjugacy, which is what tells kinds of neurons apart, there are far "
-    "fewer subgroups than the paper's comparison suggests.",
-)
-
-
-ARTIFACT = Artifact(
-    "table4", "Numbers of subgroups and irreps", "Stander et al., Table 4", tell, notes=NOTES
+ARTIFACT = art.Artifact(
+    "table4",
+    "Numbers of subgroups and irreps",
+    "Stander et al., Table 4",
+    summarise,
+    notes=[
+        "Subgroups are enumerated. Irreps are counted as the partitions of n, and are as many as "
+        "the conjugacy classes. Conjugate subgroups give neurons of one kind, and up to conjugacy "
+        "there are far fewer subgroups than the paper's comparison suggests."
+    ],
 )

@@ -22,15 +22,15 @@ from coset_circuits.groups import FiniteGroup
 from coset_circuits.groups import group as named_group
 from coset_circuits.networks.mlp import GroupMLP
 from coset_circuits.training.recipes import Recipe, recipe_for
-from coset_circuits.training.run import Progress, Run
 from coset_circuits.training.run_folder import RunFolder, log_spaced
+from coset_circuits.training.state import Run, TrainingState
 from coset_circuits.training.train import train, train_stack
 
-Report = Callable[[int, Progress], None]
+Report = Callable[[int, TrainingState], None]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainedSeed:
     """What became of one seed.
 
     Attributes:
@@ -41,7 +41,7 @@ class Outcome:
 
     seed: int
     folder: Path
-    last: Progress | None
+    last: TrainingState | None
     failure: str | None = None
 
     @property
@@ -64,7 +64,7 @@ def train_many(
     side_by_side: bool | None = None,
     report: Report | None = None,
     **changes: Any,
-) -> list[Outcome]:
+) -> list[TrainedSeed]:
     """Train a network for each seed; one that fails does not stop the others.
 
     On the CPU each seed has a process, as many at a time as there are cores; a script that calls
@@ -80,7 +80,7 @@ def train_many(
         workers: processes at a time; as many as cores, each of ``threads``, unless given.
         side_by_side: train all in this process, as one batch of networks; done on a GPU unless
             given. On a CPU it is slower than processes.
-        report: called with seed and :class:`Progress` at each look.
+        report: called with seed and :class:`TrainingState` at each look.
         recipe, resume, checkpoints, save_every, threads, device, changes: as for :func:`train`.
 
     Raises:
@@ -127,8 +127,8 @@ def _side_by_side(
     resume: bool,
     device: str,
     report: Report,
-) -> list[Outcome]:
-    def heard(run: Run, progress: Progress) -> None:
+) -> list[TrainedSeed]:
+    def heard(run: Run, progress: TrainingState) -> None:
         report(run.seed, progress)
 
     trained = train_stack(group, folders, recipe, resume, device, heard)
@@ -138,10 +138,10 @@ def _side_by_side(
     ]
 
 
-def _outcome(seed: int, folder: Path, found: GroupMLP | CosetCircuitsError) -> Outcome:
+def _outcome(seed: int, folder: Path, found: GroupMLP | CosetCircuitsError) -> TrainedSeed:
     if isinstance(found, CosetCircuitsError):
-        return Outcome(seed, folder, None, str(found))
-    return Outcome(seed, folder, Progress(**found.provenance["curve"][-1]))
+        return TrainedSeed(seed, folder, None, str(found))
+    return TrainedSeed(seed, folder, TrainingState(**found.provenance["curve"][-1]))
 
 
 def _portable(group: FiniteGroup) -> FiniteGroup | str:
@@ -157,8 +157,8 @@ def _train(
     seed: int,
     folder: Path,
     options: dict[str, Any],
-    report: Callable[[Progress], None],
-) -> Outcome:
+    report: Callable[[TrainingState], None],
+) -> TrainedSeed:
     try:
         network = train(group, seed, out=folder, report=report, **options)
     except CosetCircuitsError as error:
@@ -167,17 +167,17 @@ def _train(
 
 
 def _in_processes(
-    jobs: dict[int, Callable[..., Outcome]],
+    jobs: dict[int, Callable[..., TrainedSeed]],
     folders: dict[int, Path],
     workers: int,
     report: Report,
-) -> list[Outcome]:
+) -> list[TrainedSeed]:
     if workers == 1 or len(jobs) == 1:
         return [job(partial(report, seed)) for seed, job in jobs.items()]
     methods = multiprocessing.get_all_start_methods()
     context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     context.set_forkserver_preload([__name__])
-    waiting, outcomes = deque(jobs), dict[int, Outcome]()
+    waiting, outcomes = deque(jobs), dict[int, TrainedSeed]()
     running: dict[Any, tuple[int, Any]] = {}
     try:
         while waiting or running:
@@ -197,9 +197,9 @@ def _in_processes(
                     process.join()
                     del running[pipe]
                     failure = f"Its process ended with code {process.exitcode}; resume it."
-                    outcomes.setdefault(seed, Outcome(seed, folders[seed], None, failure))
+                    outcomes.setdefault(seed, TrainedSeed(seed, folders[seed], None, failure))
                     continue
-                if isinstance(message, Outcome):
+                if isinstance(message, TrainedSeed):
                     outcomes[seed] = message
                 else:
                     report(seed, message)
@@ -212,12 +212,12 @@ def _in_processes(
     return [outcomes[seed] for seed in jobs]
 
 
-def _work(pipe: Connection, job: Callable[..., Outcome]) -> None:
+def _work(pipe: Connection, job: Callable[..., TrainedSeed]) -> None:
     """What a process does: its job, told about through the pipe."""
     # Ctrl-C reaches every process of a terminal; ours are told by the one that started them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    def report(progress: Progress) -> None:
+    def report(progress: TrainingState) -> None:
         try:
             pipe.send(progress)
         except OSError:
@@ -253,7 +253,7 @@ class _Ranks:
     def device(self, device: str) -> str:
         return f"cuda:{self.local_rank}" if device == "cuda" else device
 
-    def gather(self, outcomes: list[Outcome]) -> list[Outcome]:
+    def gather(self, outcomes: list[TrainedSeed]) -> list[TrainedSeed]:
         """Everybody's outcomes, by seed."""
         everybody: list[Any] = [outcomes]
         if self.world > 1:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
@@ -24,10 +24,8 @@ from coset_circuits.groups import FiniteGroup
 from coset_circuits.networks.checkpoints import load, save
 from coset_circuits.networks.files import alone_in, write_whole
 from coset_circuits.networks.mlp import GroupMLP
-
-if TYPE_CHECKING:
-    from coset_circuits.training.recipes import Recipe
-    from coset_circuits.training.run import Run
+from coset_circuits.training.recipes import Recipe
+from coset_circuits.training.state import Run
 
 NETWORK = "network.safetensors"
 _CHECKPOINTS = "checkpoints"
@@ -120,6 +118,7 @@ class RunFolder:
         if not self.network.exists():
             return None
         network = load(self.network)
+        assert isinstance(network, GroupMLP)
         found = _identity(network.group, network.provenance.get("recipe"), network.seed)
         if found != _identity(group, asdict(recipe), seed):
             raise CosetCircuitsError(

@@ -16,8 +16,9 @@ from coset_circuits.groups import FiniteGroup
 from coset_circuits.groups import group as named_group
 from coset_circuits.networks.mlp import GroupMLP
 from coset_circuits.training.recipes import Recipe, recipe_for
-from coset_circuits.training.run import Progress, Run, train_together
+from coset_circuits.training.run import train_together
 from coset_circuits.training.run_folder import RunFolder, log_spaced
+from coset_circuits.training.state import Run, TrainingState
 
 
 def train(
@@ -31,7 +32,7 @@ def train(
     save_every: float = 30.0,
     threads: int = 1,
     device: str = "cpu",
-    report: Callable[[Progress], None] | None = None,
+    report: Callable[[TrainingState], None] | None = None,
     **changes: Any,
 ) -> GroupMLP:
     """Train one network; the same seed gives the same network on the same machine.
@@ -49,7 +50,7 @@ def train(
             unless given.
         save_every: seconds between states; a killed run loses no more.
         threads: of the CPU. More than one pays from about 10,000 pairs a step and 256 neurons.
-        report: called with the :class:`Progress` at each look.
+        report: called with the :class:`TrainingState` at each look.
 
     Raises:
         TrainingFailed: the weights are no numbers any more, or far off; the state is kept.
@@ -76,7 +77,7 @@ def train_stack(
     recipe: Recipe,
     resume: bool,
     device: str,
-    report: Callable[[Run, Progress], None] | None,
+    report: Callable[[Run, TrainingState], None] | None,
 ) -> list[GroupMLP | CosetCircuitsError]:
     """Train networks side by side in this process, each in its folder; keys are the seeds.
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from coset_circuits.networks.element_orders import candidates
 from coset_circuits.networks.model import GroupModel
-from coset_circuits.training import split
+from coset_circuits.training.state import split
 
 
 def training_pairs(network: GroupModel) -> Int[Tensor, "train 2"] | None:

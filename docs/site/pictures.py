@@ -17,7 +17,7 @@ from matplotlib.patches import Rectangle
 
 import coset_circuits as cc
 from coset_circuits.algorithms import Circuit, Tables
-from coset_circuits.algorithms.irrep import block_shares
+from coset_circuits.algorithms.blocks import block_shares
 from coset_circuits.groups import Subgroup, double_cosets
 from coset_circuits.report.axes import guide
 from coset_circuits.report.figures import SHADES, front

@@ -12,16 +12,14 @@ from coset_circuits import (
     Circuit,
     CosetAlgorithm,
     CosetCircuitsError,
-    DullNull,
     GroupMLP,
     IrrepAlgorithm,
-    RawWeights,
+    Thresholds,
 )
-from coset_circuits.algorithms import Roles
+from coset_circuits.algorithms import Roles, default_algorithms, nulls
 from coset_circuits.networks import SITES, planted_coset
 
-FAMILIES = (CosetAlgorithm(), IrrepAlgorithm(), DullNull(), RawWeights())
-ALGORITHMS = {a.name: a for family in FAMILIES for a in family.variants()}
+ALGORITHMS = {a.name: a for a in (*default_algorithms(), *nulls(Thresholds()))}
 
 
 @pytest.fixture(params=list(ALGORITHMS))
@@ -39,11 +37,13 @@ def circuit(algorithm, network):
     return algorithm.fit(network)
 
 
-def test_variants_have_names_of_their_own_and_lead_with_the_plain_one():
-    names = [a.name for family in FAMILIES for a in family.variants()]
+def test_forms_have_names_of_their_own_and_lead_with_the_plain_one():
+    names = [form.name for forms in cc.ALGORITHMS.values() for form in forms]
     assert len(set(names)) == len(names)
-    for family in FAMILIES:
-        assert family.variants()[0].name == family.name
+    for key, forms in cc.ALGORITHMS.items():
+        assert {form.hypothesis for form in forms} == {key}
+        assert forms[0].claims == ()
+        assert all(form.name.endswith("".join(f"+{c}" for c in form.claims)) for form in forms)
 
 
 def test_circuits_keep_the_protocol(algorithm, circuit, network):

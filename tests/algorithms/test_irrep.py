@@ -7,7 +7,7 @@ import coset_circuits as cc
 from coset_circuits import CosetCircuitsError, DoesNotApplyError, GroupMLP, IrrepAlgorithm
 from coset_circuits.algorithms import logit_similarity
 from coset_circuits.algorithms.algorithm import Tables
-from coset_circuits.algorithms.irrep import block_shares
+from coset_circuits.algorithms.blocks import block_shares
 from coset_circuits.experiments import relabelled_group
 from coset_circuits.networks import SilentSiteError, planted_coset, planted_gcr
 

@@ -1,5 +1,7 @@
 """Levels fitted together: against a dense least-squares oracle, and what they do for prediction."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -81,13 +83,14 @@ def test_a_float32_network_gets_the_same_levels():
 @pytest.mark.parametrize("algorithm", [cc.CosetAlgorithm(even=True), cc.IrrepAlgorithm(even=True)])
 def test_the_levels_are_as_many_and_of_the_same_kind(algorithm):
     network = cc.load("s4", dtype=torch.float64)
-    alone, joint = algorithm.variants()[1].fit(network), algorithm.variants()[2].fit(network)
+    alone, joint = algorithm.fit(network), replace(algorithm, joint=True).fit(network)
     assert joint.name == alone.name + "+joint"
     assert torch.equal(joint.levels, alone.levels)
     assert torch.equal(joint.structure, alone.structure)
     assert torch.equal(joint.fitted.left, alone.fitted.left)
     assert not torch.allclose(joint.fitted.unembed, alone.fitted.unembed)
-    assert {"base", "sign_both"} <= joint.used_rows
+    used = {row.id for row in cc.INTERVENTIONS.values() if row.is_used_by(joint)}
+    assert used == {"base", "sign_both"} and alone.seen == frozenset()
     # The roles and the bits are those of the levels that the surrogate carries.
     centred = Tables.of(network).unembed - Tables.of(network).unembed.mean(0)
     left = (Tables.of(network).unembed - joint.fitted.unembed).square().sum(0)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import sys
 
 import pytest
 import torch
@@ -10,20 +11,20 @@ import torch
 import coset_circuits as cc
 from coset_circuits import CosetCircuitsError, compare, measure
 from coset_circuits.algorithms import UNEXPLAINED
-from coset_circuits.benchmark import selftest as module
+from coset_circuits.benchmark import judged, known_cases, selftest
 from coset_circuits.benchmark.known_answers import (
     ALIKE,
     NOTHING,
     NULLS,
     irreps_suffice,
-    known_cases,
     usable_classes,
 )
-from coset_circuits.benchmark.selftest import TRADE_OFF, judged, selftest
+from coset_circuits.benchmark.selftest import TRADE_OFF
 from coset_circuits.experiments import INTERVENTIONS
 from coset_circuits.networks import planted_coset, planted_gcr
 from coset_circuits.networks.spoilt import joined, noisy, relabelled
 
+module = sys.modules["coset_circuits.benchmark.selftest"]
 CASES = {case.name: case for case in known_cases(["S4"])}
 CLEAN = [case.name for case in CASES.values() if case.noise is None]
 
@@ -31,7 +32,8 @@ CLEAN = [case.name for case in CASES.values() if case.noise is None]
 @pytest.mark.parametrize("name", [name for name in CLEAN if "of C2 " not in name])
 def test_the_right_thing_is_said_of(name):
     case = CASES[name]
-    assert judged(compare(case.make(3), seed=3))[0] == case.expected
+    judgement = judged(compare(case.make(3), case.algorithms, seed=3))
+    assert judgement.said == case.expected and set(judgement.left) == case.truth
 
 
 def test_every_usable_class_has_a_case():
@@ -123,11 +125,40 @@ def test_a_stopped_run_goes_on(few, tmp_path):
     assert len(calls) - before == 1
 
 
+def test_a_third_registered_hypothesis_changes_no_answer(few, monkeypatch, tmp_path):
+    """Of the known cases nobody knows whether it is true, so it is not run on them."""
+
+    class Third(cc.IrrepAlgorithm):
+        def fit(self, network, group=None):
+            raise AssertionError("a hypothesis was run that no case speaks of")
+
+    run, *_ = few
+    before = run(seeds=1)
+    monkeypatch.setitem(cc.ALGORITHMS, "third", (Third(),))
+    after = selftest(["S4"], seeds=1, out=tmp_path)
+    assert after.answers == before.answers and after.hypotheses == ("coset", "irrep")
+    assert all(answer.is_right for answer in after.answers if answer.noise is None)
+    assert [*after.confusion().columns] == ["coset", "irrep", ALIKE, TRADE_OFF, NOTHING]
+
+
+def test_what_a_case_covers_is_what_is_run(few, monkeypatch):
+    """Where only the truth of irreps is known, cosets are no answer."""
+    case = dataclasses.replace(
+        CASES["S4: cosets of S3"], covers=("irrep",), truth=frozenset({"irrep"})
+    )
+    monkeypatch.setattr(module, "known_cases", lambda groups: [case])
+    found = selftest(["S4"], seeds=1)
+    (answer,) = found.answers
+    assert (answer.said, answer.left, answer.is_right) == ("irrep", ("irrep",), True)
+    assert [*found.confusion().columns] == ["irrep", ALIKE, TRADE_OFF, NOTHING]
+
+
 def test_misjudged_networks_are_listed(few):
     run, *_ = few
     found = run(seeds=2)
     wrong = dataclasses.replace(found.answers[0], said=TRADE_OFF)
-    false = dataclasses.replace(found.answers[1], said="irrep")
+    false = dataclasses.replace(found.answers[1], said="irrep", left=("irrep",))
+    assert wrong.is_right and not false.is_right
     spoilt = dataclasses.replace(found, answers=(wrong, false, *found.answers[2:]))
     assert spoilt.failures() == [wrong, false]
     assert spoilt.false_positives().set_index("null").loc["all nulls", "false positives"] == 1

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 import coset_circuits as cc
-from coset_circuits.cli import _seeds
+from coset_circuits.cli.options import seed_numbers
 from coset_circuits.networks import cross_entropy
 from coset_circuits.training.recipes import RECIPES, recipe_for
 
@@ -157,7 +157,7 @@ def main() -> None:
     known = [json.loads(line) for line in rows.read_text().splitlines()]
     done = {(row["trial"], row["seed"]) for row in known}
     for number, (name, changes) in enumerate(TRIALS[given.group].items()):
-        seeds = [seed for seed in _seeds(given.seeds) if (name, seed) not in done]
+        seeds = [seed for seed in seed_numbers(given.seeds) if (name, seed) not in done]
         if not seeds or (given.only and name not in given.only):
             continue
         recipe = recipe_for(

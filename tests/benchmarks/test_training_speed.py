@@ -11,7 +11,8 @@ import torch
 
 import coset_circuits as cc
 from coset_circuits.training.recipes import recipe_for
-from coset_circuits.training.run import Lockstep, Run
+from coset_circuits.training.run import Lockstep
+from coset_circuits.training.state import Run
 
 pytestmark = pytest.mark.slow
 

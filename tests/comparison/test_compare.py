@@ -11,7 +11,6 @@ from coset_circuits import (
     INTERVENTIONS,
     CosetAlgorithm,
     CosetCircuitsError,
-    IrrepAlgorithm,
     compare,
 )
 from coset_circuits.experiments import commuting_fraction
@@ -86,7 +85,7 @@ def test_a_group_of_prime_order_has_no_coset_hypothesis():
 
 
 def test_a_group_without_other_names_is_compared_without_that_control():
-    found = compare(planted_gcr(cc.group("C3")), [IrrepAlgorithm()])
+    found = compare(planted_gcr(cc.group("C3")), [*cc.ALGORITHMS["irrep"]])
     assert [c.kind for c in found.candidates] == ["hypothesis"] * 4 + ["null"] * 2
     assert any("no relabelled-group control" in note for note in found.notes)
 

@@ -8,16 +8,10 @@ import pytest
 import torch
 
 from coset_circuits import INTERVENTIONS, Thresholds
-from coset_circuits.algorithms import DullNull, RawWeights, Roles
-from coset_circuits.comparison.verdict import (
-    decide,
-    errors,
-    log_loss,
-    prediction_error,
-    rule,
-    separated,
-)
+from coset_circuits.algorithms import SEEN_LOGITS, DullNull, RawWeights, Roles
+from coset_circuits.comparison.verdict import decide, rule
 from coset_circuits.experiments import Candidate, Outcome, Row
+from coset_circuits.experiments.predictions import errors, log_loss, prediction_error, separated
 
 T = Thresholds()
 IDS = ("base", "abs", "scale_left_2")
@@ -41,12 +35,12 @@ def null(untrained):
 
 @pytest.fixture
 def candidate(raw):
-    def make(name, kind="hypothesis", bits=100.0, of=None, roles=("C2",) * 4, used=()):
+    def make(name, kind="hypothesis", bits=100.0, of=None, roles=("C2",) * 4, used=False):
         circuit = dataclasses.replace(
             raw,
             name=name,
             roles=Roles.of(roles, torch.zeros(len(roles), 3, dtype=torch.float64)),
-            used_rows=frozenset(used),
+            seen=frozenset({SEEN_LOGITS} if used else ()),
         )
         return Candidate(name, kind, circuit, dict.fromkeys(T.relative_errors, bits), of)
 
@@ -142,7 +136,7 @@ def test_rows_that_a_fit_has_used_are_no_evidence(candidate, judge):
     _, predicted, separations = judge(
         GOOD,
         {"a": (1e0, 1e-12, 1e-5), "b": GOOD},
-        [candidate("a", used=["base"]), candidate("b")],
+        [candidate("a", used=True), candidate("b")],
     )
     assert predicted["a"].rows == 2 and predicted["a"].median_log_loss == 0
     assert separations["base"] == ()

@@ -8,6 +8,7 @@ import torch
 
 import coset_circuits as cc
 from coset_circuits.algorithms.coset import coset_fvu
+from coset_circuits.experiments import Candidate
 from coset_circuits.experiments.formation import Formation, formation
 from coset_circuits.networks import planted_coset, save
 from coset_circuits.thresholds import DEFAULT
@@ -25,10 +26,14 @@ def run(tmp_path):
     return tmp_path
 
 
+def formed(network, *circuits):
+    return formation(network, [Candidate(c.name, "hypothesis", c, {}) for c in circuits], DEFAULT)
+
+
 def test_it_is_the_fvu_on_the_final_cosets(run):
     network = cc.load(run).double()
     circuit = cc.CosetAlgorithm().fit(network)
-    found = formation(network, [circuit], DEFAULT)
+    found = formed(network, circuit)
     assert found is not None and (found.algorithm, found.steps) == ("coset", (10, 100))
     labels = circuit.classes("hook_left_pre")[0].left
     then = cc.load(run / "checkpoints" / "step-000010.safetensors").left_table.detach()
@@ -44,7 +49,7 @@ def test_a_neuron_is_formed_when_it_stays_within_the_bound():
     left = [[0.5, 0.001, 0.5, 0.5, nan], [0.002, 0.5, 0.003, 0.5, nan], [0.001, 0.002, 0.1, 0, nan]]
     right = torch.zeros(3, 5, dtype=torch.float64)
     right[:, 4] = nan
-    found = Formation("coset", (1, 10, 100), torch.tensor(left, dtype=torch.float64), right)
+    found = Formation("coset", (1, 10, 100), torch.tensor(left, dtype=torch.float64), right, 0.01)
     assert found.formed(0.01) == [10, 100, None, 100, None]
     low, middle, high = found.quartiles("left")
     # At step 10 the explained neurons have 0.002, 0.003, 0.5 and 0.5.
@@ -74,18 +79,18 @@ def test_cells_that_leave_no_freedom_tell_nothing(run):
     network = cc.load(run).double()
     irreps = cc.IrrepAlgorithm().fit(network)
     # (3,1) of S4 is faithful: its cells are single elements, and every network fits them.
-    assert formation(network, [irreps], DEFAULT) is None
-    both = formation(network, [irreps, cc.CosetAlgorithm().fit(network)], DEFAULT)
+    assert formed(network, irreps) is None
+    both = formed(network, irreps, cc.CosetAlgorithm().fit(network))
     assert both is not None and both.algorithm == "coset"
 
 
 def test_without_checkpoints_there_is_none(run, coset_network):
     circuit = cc.CosetAlgorithm().fit(coset_network)
-    assert formation(coset_network, [circuit], DEFAULT) is None
+    assert formed(coset_network, circuit) is None
     # Checkpoints of a network of another width are of another run.
     coset_network = coset_network.unhooked()
     coset_network.provenance["path"] = str(run)
-    assert formation(coset_network, [circuit], DEFAULT) is None
+    assert formed(coset_network, circuit) is None
 
 
 def test_the_path_stays_out_of_saved_files(run, tmp_path):

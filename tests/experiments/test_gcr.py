@@ -2,18 +2,17 @@
 
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from released import PEERS
 
 import coset_circuits as cc
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.networks import GroupMLP, cross_entropy, planted_coset, planted_gcr
 from coset_circuits.training import split, training_pairs
 
-PEERS = Path(__file__).parents[3] / "shared/peer_checkpoints/rep-theory-mech-interp"
 TABLES = ["left", "right", "unembed"]
 HIDDEN = ["hidden_left", "hidden_right", "hidden_product"]
 
@@ -348,9 +347,9 @@ def test_the_result_can_be_printed_and_goes_through_json():
         assert word in text and word in evidence._repr_html_() + text
     assert "nan" not in text.lower() and "nan" not in evidence._repr_html_().lower()
     back = json.loads(json.dumps(evidence.to_dict(), allow_nan=False))
-    assert back["key"] == list(evidence.key)
-    assert len(back["rows"]) == len(evidence.rows) == 5 * 7
-    assert "GCREvidence(s4: key irreps (1,1,1,1), (2,2), (3,1)" in repr(evidence)
+    # Nine figures of each row.
+    assert len(back["findings"]) == 10 * len(evidence.rows) == 10 * 5 * 7
+    assert "GCR evidence of s4" in repr(evidence) and "(1,1,1,1), (2,2), (3,1)" in repr(evidence)
 
 
 # The authors' own figures.

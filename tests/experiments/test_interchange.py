@@ -276,7 +276,7 @@ def test_without_an_algorithm_the_relabelled_control_is_missed_aloud(circuit, fe
     orphan = dataclasses.replace(circuit, algorithm=None)
     found = interchange(orphan, few, sites=["hook_pre"], controls=1)
     assert "relabelled group" not in set(found.to_dataframe()["model"])
-    assert "does not know its algorithm; give relabelled=" in found.notes[0]
+    assert "does not say which algorithm it is fitted by (or give relabelled=" in found.notes[0]
     group = relabelled_group(circuit.network.group, 0)
     given = interchange(
         orphan, few, sites=["hook_pre"], controls=1, relabelled=CosetAlgorithm().fit(

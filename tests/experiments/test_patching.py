@@ -16,11 +16,8 @@ from coset_circuits.experiments.bench import measured
 from coset_circuits.experiments.blocks import sample_blocks
 from coset_circuits.experiments.counterfactuals import corrupted, source_pairs
 from coset_circuits.experiments.neuron_sets import ALL, as_neuron_sets, neuron_sets
-from coset_circuits.experiments.patching import (
-    activation_patching,
-    attribution_patching,
-    path_patching,
-)
+from coset_circuits.experiments.patching import activation_patching, attribution_patching
+from coset_circuits.experiments.path_patching import path_patching
 from coset_circuits.experiments.splice import METRICS, AdditiveRun, HookedRun, scores
 from coset_circuits.findings.intervals import mean_interval, ratio_interval
 from coset_circuits.networks import (

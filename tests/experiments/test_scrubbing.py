@@ -4,15 +4,15 @@ import itertools
 import json
 import math
 from dataclasses import replace as changed
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from released import PEERS, needs_peers
 
 import coset_circuits as cc
 from coset_circuits.algorithms import Classes, RawWeights, Roles
-from coset_circuits.algorithms.irrep import kernel_cosets
+from coset_circuits.algorithms.blocks import kernel_cosets
 from coset_circuits.algorithms.null import level_labels
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.experiments.partitions import Partition, canonical, cells
@@ -20,11 +20,6 @@ from coset_circuits.experiments.product_variance import product_variance, varian
 from coset_circuits.experiments.resampling import mean_over, resample
 from coset_circuits.experiments.scrubbing import CONTROLS, scrub
 from coset_circuits.networks import GroupMLP, cross_entropy, planted_coset
-
-PEERS = Path(__file__).parents[3] / "shared/peer_checkpoints/rep-theory-mech-interp"
-needs_peers = pytest.mark.skipif(
-    not PEERS.is_dir(), reason=f"the networks of Chughtai et al. are not at {PEERS}"
-)
 
 S3 = cc.group("S3")
 
@@ -707,9 +702,14 @@ def test_a_result_in_a_frame_in_json_and_in_words(coset_network):
         assert own.accuracy.tolist() == [found.outcome.accuracy]
         assert set(rows.control.dropna()) == set(found.controls)
     content = json.loads(json.dumps(result.to_dict(), allow_nan=False))
-    assert content["scrubs"][0]["controls"]["random"]["accuracy"] < 1
-    assert content["scrubs"][3]["controls"]["dull null"]["missing"]
-    assert content["thresholds"]["freedom"] == cc.Thresholds().freedom
+    (random,) = [
+        f["value"]
+        for f in content["findings"]
+        if f["at"] == {"scrub": result.scrubs[0].name, "control": "random"}
+        and f["quantity"] == "accuracy"
+    ]
+    assert random < 1
+    assert any("no control dull null" in note for note in content["notes"])
     text = str(result)
     for words in ("wrong conjugate", "saturates", "not that the network uses the group", "vacuous"):
         assert words in text
@@ -724,7 +724,8 @@ def test_a_loss_ratio_without_a_number_is_null_in_json():
     assert result.base.loss == 0
     assert result.scrubs[0].controls["random"].loss_ratio == math.inf
     content = json.loads(json.dumps(result.to_dict(), allow_nan=False))
-    assert content["scrubs"][0]["controls"]["random"]["loss_ratio"] is None
+    ratios = [f for f in content["findings"] if f["quantity"] == "loss_ratio"]
+    assert None in [f["value"] for f in ratios if f["at"].get("control") == "random"]
     assert result.scrubs[0].outcome.loss_ratio == 1
 
 

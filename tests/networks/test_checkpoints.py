@@ -9,17 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from released import PEERS, figures, needs_peers
 from safetensors.torch import save_file
 from sympy.combinatorics.named_groups import SymmetricGroup
 
 import coset_circuits as cc
 from coset_circuits import CosetCircuitsError, GroupMLP
-from coset_circuits.networks import cross_entropy, planted_coset
-
-PEERS = Path(__file__).parents[3] / "shared/peer_checkpoints/rep-theory-mech-interp"
-needs_peers = pytest.mark.skipif(
-    not PEERS.is_dir(), reason=f"the networks of Chughtai et al. are not at {PEERS}"
-)
+from coset_circuits.networks import planted_coset
 
 
 def accuracy(network):
@@ -142,7 +138,7 @@ def ours_of(group, listing):
     return elements
 
 
-def sn_grok_file(path, network, elements):
+def sn_grok_file(path, network, elements, config=None):
     model = {
         "lembed.weight": network.W_E_left[elements],
         "rembed.weight": network.W_E_right[elements],
@@ -152,7 +148,7 @@ def sn_grok_file(path, network, elements):
     }
     content = {
         "model": {k: v.detach().contiguous() for k, v in model.items()},
-        "config": {"frac_train": 0.4, "group": "S4"},
+        "config": config or {"frac_train": 0.4, "group": "S4"},
         "checkpoints": [],
         "checkpoint_epochs": [0, 100],
     }
@@ -179,6 +175,46 @@ def test_a_run_of_stander_et_al_is_read_in_our_order(tmp_path, coset_network, na
     pairs = coset_network.group.pairs()
     bias = torch.arange(24.0, dtype=torch.float64) / 100
     torch.testing.assert_close(loaded(pairs), coset_network(pairs) + bias, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("config", [{"act_fn": "gelu"}, {"model": {"act_fn": "GELU"}}])
+def test_the_activation_of_a_run_is_used(tmp_path, coset_network, config):
+    elements = ours_of(coset_network.group, parity_then_lexicographic(4))
+    loaded = cc.load(sn_grok_file(tmp_path / "full_run.pth", coset_network, elements, config))
+    assert loaded.cfg.act_fn == "gelu"
+    pairs = coset_network.group.pairs()
+    _, cache = coset_network.run_with_cache(pairs)
+    expected = torch.nn.functional.gelu(cache["hook_pre"]) @ coset_network.W_U
+    bias = torch.arange(24.0, dtype=torch.float64) / 100
+    torch.testing.assert_close(loaded(pairs), expected + bias, rtol=1e-12, atol=1e-12)
+
+
+def test_an_activation_that_is_not_known_is_refused(tmp_path, coset_network):
+    elements = ours_of(coset_network.group, parity_then_lexicographic(4))
+    path = sn_grok_file(tmp_path / "full_run.pth", coset_network, elements, {"act_fn": "mish"})
+    with pytest.raises(CosetCircuitsError, match="activation 'mish' is not known"):
+        cc.load(path)
+
+
+def test_what_a_file_holds_is_never_left_out(tmp_path):
+    """A bias that some of their networks add after the ReLU."""
+    content = {"W_x": torch.zeros(6, 3), "W_y": torch.zeros(6, 3), "W": torch.zeros(6, 4)}
+    content |= {"W_U": torch.zeros(4, 6), "b": torch.ones(4)}
+    torch.save(content, tmp_path / "model.pt")
+    with pytest.raises(CosetCircuitsError, match="also holds b, which its format does not have"):
+        cc.load(tmp_path)
+
+
+@pytest.mark.parametrize("wrapper", ["state_dict", "model_state_dict", "model", None])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
+def test_wrappers_that_change_nothing_are_taken_off(tmp_path, coset_network, wrapper, prefix):
+    content = {prefix + name: value for name, value in gcr_content(coset_network).items()}
+    if wrapper is not None:
+        content = {wrapper: content, "epoch": 3}
+    torch.save(content, tmp_path / "model.pt")
+    loaded, pairs = cc.load(tmp_path), coset_network.group.pairs()
+    assert accuracy(loaded) == 1
+    torch.testing.assert_close(loaded(pairs), coset_network(pairs), rtol=1e-12, atol=1e-12)
 
 
 def test_a_run_without_all_its_matrices_is_refused(tmp_path):
@@ -319,7 +355,6 @@ def test_a_folder_without_a_network_is_refused(tmp_path):
 
 
 FOREIGN = {
-    "transformer": {"embed.W_E": torch.zeros(3, 3), "blocks.0.attn.W_Q": torch.zeros(3)},
     "a list": [torch.zeros(3)],
     "a tensor": torch.zeros(3),
     "a model that is a tensor": {"model": torch.zeros(3)},
@@ -330,7 +365,7 @@ FOREIGN = {
 @pytest.mark.parametrize("kind", FOREIGN)
 def test_a_checkpoint_of_something_else_is_refused(tmp_path, kind):
     torch.save(FOREIGN[kind], tmp_path / "model.pt")
-    with pytest.raises(CosetCircuitsError, match="no one-hidden-layer network of either paper"):
+    with pytest.raises(CosetCircuitsError, match="no checkpoint of a known format"):
         cc.load(tmp_path)
 
 
@@ -427,18 +462,6 @@ def test_our_files_with_strange_content_are_refused(tmp_path, changes, tensors, 
 # The networks that Chughtai et al. released.
 
 
-@torch.no_grad()
-def figures(network):
-    """Accuracy and mean loss over all pairs, in float64."""
-    network = network.double()
-    right, losses = [], []
-    for pairs in network.group.pairs().split(30_000):
-        labels, logits = network.group.products(pairs), network(pairs)
-        right.append(logits.argmax(1) == labels)
-        losses.append(cross_entropy(logits, labels))
-    return torch.cat(right).double().mean().item(), torch.cat(losses).mean().item()
-
-
 @needs_peers
 @pytest.mark.parametrize(
     ("name", "accuracy", "loss", "order"),
@@ -476,9 +499,3 @@ def test_swapped_inputs_of_a_perfect_s5_network_leave_the_commuting_pairs():
         answers = network(pairs.flip(-1)).argmax(1)
     right = int((answers == network.group.products(pairs)).sum())
     assert right * 120 == 7 * len(pairs)
-
-
-@needs_peers
-def test_a_released_transformer_is_refused():
-    with pytest.raises(CosetCircuitsError, match="no one-hidden-layer network of either paper"):
-        cc.load(PEERS / "C113_T_seed1")

@@ -7,7 +7,8 @@ import pytest
 import coset_circuits as cc
 from coset_circuits import CosetCircuitsError
 from coset_circuits.experiments.ablation import ablation, ablation_by_threshold, minimality
-from coset_circuits.experiments.patching import activation_patching, path_patching
+from coset_circuits.experiments.patching import activation_patching
+from coset_circuits.experiments.path_patching import path_patching
 from coset_circuits.report.patching_figures import (
     attribution_scatter,
     heat_map,

@@ -19,7 +19,7 @@ from rich.console import Console
 
 import coset_circuits as cc
 from coset_circuits import report
-from coset_circuits.comparison.compare import without_nan
+from coset_circuits.findings import without_nan
 from coset_circuits.networks import planted_coset, save
 from coset_circuits.report import lattice, tables
 from coset_circuits.report.figures import PLATES, all_figures
@@ -225,7 +225,12 @@ def test_swapped_inputs_have_the_exact_control_where_the_network_is_right(compar
 
 
 def test_rows_that_a_fit_has_used_are_marked(comparison, page):
-    used = {(c.name, id) for c in comparison.hypotheses for id in c.circuit.used_rows}
+    used = {
+        (c.name, row.intervention.id)
+        for c in comparison.hypotheses
+        for row in comparison.rows
+        if row.intervention.is_used_by(c.circuit)
+    }
     assert used
     lines = tables.interventions(comparison)
     assert {(name, line.id) for line in lines for name in line.used} == used
@@ -437,7 +442,9 @@ def test_the_lattice_marks_the_classes_in_use(trained):
 def test_no_line_between_used_classes_runs_through_another(name, used, trained, monkeypatch):
     """A line that crosses a third class would read as two lines that end there."""
     network = cc.GroupMLP.initialised(cc.group(name), d_mlp=4, d_embed=4, seed=0)
-    comparison = dataclasses.replace(trained, network=network)
+    comparison = dataclasses.replace(
+        trained, bench=dataclasses.replace(trained.bench, network=network)
+    )
     monkeypatch.setattr(lattice, "used_classes", lambda _: dict.fromkeys(used, 1))
     with look():
         figure = Figure(figsize=lattice.size(comparison), layout="constrained")

@@ -64,9 +64,9 @@ def test_the_neuron_of_figure_3_is_that_of_the_shipped_network():
     section = section_of(PAGE.read_text(), "fig3")
     neuron, name = re.search(r"Neuron (\d+) of ([\w-]+), an F20 neuron", section).groups()
     (shipped,) = [short for short, long in SHIPPED.items() if long == name]
-    look = ARTIFACTS["fig3"].look
-    assert look is not None
-    found = look(Study(cc.load(shipped)))
+    analyse = ARTIFACTS["fig3"].analyse
+    assert analyse is not None
+    found = analyse(Study(cc.load(shipped)))
     assert found["neuron"] == int(neuron)
     last = show(found["shown"][-1]["left"]["variance"], "number")
     assert re.search(rf"^\| last step: left variance \| 9.06 \| {last} \|", section, re.MULTILINE)

@@ -3,13 +3,13 @@
 import csv
 import json
 import math
-from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from released import PEERS
 
 import coset_circuits as cc
 from coset_circuits.experiments import INTERVENTIONS, commuting_fraction
@@ -20,8 +20,8 @@ from coset_circuits.reproduction.fig4 import median_concentration
 from coset_circuits.reproduction.fig6 import DULL, counts
 from coset_circuits.reproduction.forming import _steps_to_show, null_concentration
 from coset_circuits.reproduction.page import markdown, plain_text
+from coset_circuits.training import split
 
-PEERS = Path(__file__).parents[3] / "shared/peer_checkpoints/rep-theory-mech-interp"
 RECIPE = {"d_mlp": 48, "d_embed": 48, "fraction": 0.8, "learning_rate": 0.03, "max_steps": 1500}
 
 
@@ -49,8 +49,8 @@ def made(runs, out):
 
 
 def part(made, name):
-    (told,) = made[name].told
-    return told.part
+    (only,) = made[name].parts
+    return only
 
 
 def line(made, name, figure):
@@ -68,14 +68,14 @@ def test_what_was_studied(made, runs):
     (why,) = made.skipped.values()
     assert "cannot be read as a checkpoint" in why
     assert [s.artifact.name for s in made.sections] == list(ARTIFACTS)
-    assert made["table1"].told[0].controls == ("untrained",)
+    assert made["table1"].parts[0].controls == ("untrained",)
 
 
 def test_no_figure_of_s5_stands_beside_s4(made):
     for section in made.sections:
-        for told in section.told:
-            if told.kind is not None and section.artifact.groups is not None:
-                assert all(line.paper is None for line in told.part.lines)
+        for one in section.parts:
+            if one.kind is not None and section.artifact.groups is not None:
+                assert all(line.paper is None for line in one.lines)
 
 
 def test_table1_is_the_mean_of_plain_forward_passes(made, runs):
@@ -135,7 +135,7 @@ def test_surrogates_predict_what_they_compute(made, runs):
     assert set(accuracy.rows[1][2:]) == {None}
 
 
-def test_table2_is_what_the_runs_were_told(made):
+def test_table2_is_the_recipe_of_the_runs(made):
     for figure, value in (
         ("share of the pairs trained on", 0.8),
         ("networks", 2),
@@ -149,7 +149,7 @@ def test_table2_is_what_the_runs_were_told(made):
 def test_table3_of_a_planted_circuit(name):
     """Two neurons of one (H, X) write the same there; those of another coset of H do not."""
     model = planted_coset(cc.group("S4"), name)
-    found = table3.see(Study(model))
+    found = table3.analyse(Study(model))
     count, total, squares = found[table3.SAME_COSET]
     index = 24 // (6 if name == "S3" else 2)
     conjugates = 4 if name == "S3" else 6
@@ -216,24 +216,24 @@ def test_fig2_has_the_four_paths_of_a_sign_neuron(made):
 def test_a_network_without_a_sign_neuron_says_so(tmp_path):
     made = cc.reproduce("fig2", [planted_coset(cc.group("S4"), "S3")])
     (why,) = made["fig2"].refused.values()
-    assert "no sign neuron" in why and made["fig2"].told == ()
+    assert "no sign neuron" in why and made["fig2"].parts == ()
     assert "no sign neuron" in " ".join(plain_text(made).split())
 
 
 @pytest.mark.parametrize("name", ["fig3", "fig7", "fig8"])
 def test_a_neuron_forms_on_its_cosets(made, runs, name):
-    told = part(made, name)
-    first, *_, last = told.tables[0].rows
+    formed = part(made, name)
+    first, *_, last = formed.tables[0].rows
     assert first[0] == "0" and int(last[0]) in {
         network(runs, seed).provenance["steps"] for seed in (0, 1)
     }
     # Concentrated at the end, and a random function's C at the start.
     assert last[2] < 0.2 < first[2] and last[3] < 1e-2 < first[3]
     if name == "fig8":
-        assert "A4 neuron" in told.notes[0] and "None" not in told.notes[0]
+        assert "an A4 neuron" in formed.notes[0] and "similar" not in formed.notes[0]
     else:
-        assert "most similar" in told.notes[0]
-    (drawing,) = told.drawings
+        assert "most similar" in formed.notes[0]
+    (drawing,) = formed.drawings
     figure = drawing.figure()
     sides = 1 if name == "fig3" else 2
     assert len(figure.axes) == 4 * sides
@@ -247,7 +247,7 @@ def test_a_neuron_of_a_network_without_checkpoints_is_shown_as_it_is(runs):
     assert "no checkpoints" in " ".join(part(made, "fig3").notes)
     assert len(part(made, "fig3").drawings[0].figure().axes) == 1
     assert "final states" in " ".join(part(made, "fig4").notes)
-    assert part(made, "fig4").drawings == ()
+    assert not part(made, "fig4").drawings
 
 
 def test_null_concentration_is_that_of_random_functions():
@@ -273,7 +273,7 @@ def test_steps_to_show_are_where_it_forms():
 def test_fig4_is_measured_on_pairs_not_trained_on(made, runs):
     rows = part(made, "fig4").tables[0].rows
     model = network(runs, 0)
-    held_out = cc.networks.split(model.group, 0.8, 0)[1]
+    held_out = split(model.group, 0.8, 0)[1]
     logits = model(held_out)
     loss = float(cross_entropy(logits, model.group.products(held_out)).mean())
     assert rows[-1][1] == pytest.approx(loss)
@@ -295,8 +295,7 @@ def test_fig5_ends_where_nothing_or_everything_is_removed(made, runs):
             assert row[2] <= row[3] <= row[4]
     for one, other in zip(above.rows, below.rows, strict=True):
         assert one[1] + other[1] == 48
-    found = {n.name: n.findings for n in _seen(made, runs, "fig5")}
-    for findings in found.values():
+    for findings in _findings(made, runs, "fig5"):
         for row in findings["rows"]:
             if row["neurons"] == 0:
                 assert row["accuracy"] == findings["accuracy"] == 1.0
@@ -305,14 +304,11 @@ def test_fig5_ends_where_nothing_or_everything_is_removed(made, runs):
                 assert row["accuracy"] == pytest.approx(1 / 24)
 
 
-def _seen(made, runs, name):
-    from coset_circuits.reproduction.artifact import Seen
-
-    artifact = ARTIFACTS[name]
-    assert artifact.look is not None
-    for seen in made.networks[:2]:
-        study = Study(cc.load(runs / seen.name), folder=runs / seen.name)
-        yield Seen(seen.name, seen.about, artifact.look(study))
+def _findings(made, runs, name):
+    analyse = ARTIFACTS[name].analyse
+    assert analyse is not None
+    for one in made.networks[:2]:
+        yield analyse(Study(cc.load(runs / one.name), folder=runs / one.name))
 
 
 def test_fig6_counts_every_neuron_once(made, runs):
@@ -348,15 +344,15 @@ def test_the_folder_has_every_table_and_figure(made, out):
     assert page == markdown(made) and made.command in page
     for section in content["sections"]:
         assert f"## {section['name']}: " in page
-        for told in section["parts"]:
-            for figure in told["figures"]:
+        for one in section["parts"]:
+            for figure in one["figures"]:
                 svg = out / figure["file"]
                 assert figure["file"] in page
                 root = ET.fromstring(svg.read_text())
                 # An axis whose numbers are formulas would show their source.
                 assert "$" not in "".join(root.itertext())
                 assert svg.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
-            for table in told["tables"]:
+            for table in one["tables"]:
                 with (out / table["csv"]).open() as file:
                     rows = list(csv.reader(file))
                 assert len(rows) == len(table["rows"]) + 1
@@ -364,8 +360,8 @@ def test_the_folder_has_every_table_and_figure(made, out):
 
 def test_panels_draw_on_the_axes_they_are_given(made):
     for section in made.sections:
-        for told in section.told:
-            for drawing in told.part.drawings:
+        for one in section.parts:
+            for drawing in one.drawings:
                 for panel in (p for row in drawing.panels for p in row):
                     with look():
                         axes = Figure().add_subplot()
@@ -373,7 +369,7 @@ def test_panels_draw_on_the_axes_they_are_given(made):
                     assert axes.get_xlabel() and axes.get_title() is not None
 
 
-def test_a_second_call_looks_at_nothing(made, runs, out, monkeypatch):
+def test_a_second_call_analyses_nothing(made, runs, out, monkeypatch):
     monkeypatch.setattr(Study, "__init__", lambda *a, **k: pytest.fail("a network was read again"))
     again = cc.reproduce("all", runs, out=out)
     assert again.to_dict() == made.to_dict()
@@ -399,13 +395,13 @@ def test_one_part_is_not_taken_for_another(tmp_path):
         assert list((tmp_path / "tables").glob(f"{name}*"))
 
 
-def test_what_changed_is_looked_at_again(made, runs, out):
+def test_what_changed_is_analysed_again(made, runs, out):
     steps = sorted((runs / "S4-seed1" / "checkpoints").glob("step-*.safetensors"))
     before = steps[3].read_bytes()
     steps[3].write_bytes(steps[4].read_bytes())
     try:
         again = cc.reproduce("fig8", runs, out=out)
-        assert again["fig8"].told
+        assert again["fig8"].parts
         assert cc.reproduce("fig8", runs).to_dict()["sections"] == again.to_dict()["sections"]
     finally:
         steps[3].write_bytes(before)
@@ -420,8 +416,8 @@ def test_stopped_calls_go_on(made, runs, tmp_path):
         cc.reproduce(["table2", "table3"], runs, out=tmp_path, progress=stop)
     kept = {p.parent.parent.name for p in tmp_path.rglob("asked.json")}
     assert kept == {"about", "table2"}
-    told = cc.reproduce(["table2", "table3"], runs, out=tmp_path)
-    assert told["table3"].told[0].part.lines == made["table3"].told[0].part.lines
+    again = cc.reproduce(["table2", "table3"], runs, out=tmp_path)
+    assert again["table3"].parts[0].lines == made["table3"].parts[0].lines
 
 
 @pytest.mark.parametrize(
@@ -440,7 +436,7 @@ def test_no_network_is_needed_for_counting(monkeypatch):
 def test_networks_none_of_which_has_learnt():
     untrained = cc.GroupMLP.initialised(cc.group("S3"), d_mlp=8, d_embed=8)
     made = cc.reproduce(["table1", "fig6"], [untrained])
-    assert all(section.told == () for section in made.sections)
+    assert all(section.parts == () for section in made.sections)
     assert "No network of S3, 8 relu neurons has learnt its group" in markdown(made)
 
 
@@ -463,6 +459,6 @@ def test_networks_of_chughtai_et_al(tmp_path):
     models = {"network": cc.load(folders[1]).double()}
     for id, loss in (("base", 2.38e-6), ("sign_left", 31.8), ("abs", 4.9e-13), ("double", 8.5e-13)):
         pairs = models["network"].group.pairs()
-        outcome = cc.evidence.measure(INTERVENTIONS[id], models, pairs)["network"]
+        outcome = cc.measure(INTERVENTIONS[id], models, pairs)["network"]
         assert outcome.loss == pytest.approx(loss, rel=0.02)
     assert set(table1.PAPER) <= set(INTERVENTIONS)

@@ -198,7 +198,7 @@ def test_ctrl_c_saves_every_seed_and_resuming_ends_them(tmp_path, to_all):
             process.send_signal(signal.SIGINT)
         errors = process.communicate(timeout=60)[1]
     assert process.returncode == 130
-    assert "Stopped. What is done is in" in errors and "Traceback" not in errors
+    assert "Stopped. Results so far are in" in errors and "Traceback" not in errors
     assert all((f / "checkpoints" / "state.safetensors").exists() for f in folders)
 
 

@@ -9,8 +9,9 @@ import torch
 import coset_circuits as cc
 from coset_circuits import CosetCircuitsError
 from coset_circuits.networks import GroupMLP
-from coset_circuits.training import RECIPES, Progress, TrainingFailed, split
-from coset_circuits.training.run import Lockstep, Run
+from coset_circuits.training import RECIPES, TrainingFailed, TrainingState, split
+from coset_circuits.training.run import Lockstep
+from coset_circuits.training.state import Run
 
 SMALL = {"d_mlp": 12, "d_embed": 6, "fraction": 0.6}
 
@@ -107,7 +108,7 @@ def test_looks_report_careful_losses_of_train_and_all_pairs():
     ],
 )
 def test_states_are_named(train_accuracy, test_accuracy, state):
-    look = Progress(
+    look = TrainingState(
         step=1,
         train_loss=0.1,
         train_accuracy=train_accuracy,

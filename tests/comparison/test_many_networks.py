@@ -5,7 +5,7 @@ import math
 import pickle
 import re
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import mean, median
 
 import pytest
@@ -15,28 +15,14 @@ import coset_circuits as cc
 from coset_circuits import CosetAlgorithm, CosetCircuitsError, IrrepAlgorithm, compare
 from coset_circuits.comparison.compare import Comparison
 from coset_circuits.comparison.many import Ensemble
+from coset_circuits.comparison.question import asked
 from coset_circuits.comparison.sources import is_collection, sources
-from coset_circuits.findings.storage import Kept, asked
+from coset_circuits.findings.storage import Kept
 from coset_circuits.networks import planted_coset, planted_gcr
 
-
-@dataclass(frozen=True)
-class Plain(CosetAlgorithm):
-    """Cosets without their variants, which need not be tested here again."""
-
-    def variants(self):
-        return (self,)
-
-
-@dataclass(frozen=True)
-class Projected(IrrepAlgorithm):
-    """The bilinear variant, silent on many rows, beside the projected one."""
-
-    def variants(self):
-        return (self, replace(self, variant="bilinear"))
-
-
-COSET = [Plain()]
+COSET = [CosetAlgorithm()]
+# The bilinear variant is silent on many rows.
+SEVERAL = [*cc.ALGORITHMS["coset"], IrrepAlgorithm(), IrrepAlgorithm("bilinear")]
 
 
 def untrained(seed, group="S3", width=8):
@@ -54,7 +40,7 @@ def networks():
 
 @pytest.fixture(scope="module")
 def ensemble(networks):
-    return compare(networks, [CosetAlgorithm(), Projected()])
+    return compare(networks, SEVERAL)
 
 
 @pytest.fixture(scope="module")
@@ -102,8 +88,8 @@ def test_one_network_is_a_comparison_and_several_are_an_ensemble(networks):
 def test_each_network_is_told_what_it_is_told_alone(networks, ensemble, found):
     assert [n.name for n in ensemble] == [n.label for n in networks]
     for network, told in zip(networks[4:], list(ensemble)[4:], strict=True):
-        alone = compare(network, [CosetAlgorithm(), Projected()]).to_dict()
-        assert told.findings == alone
+        alone = compare(network, SEVERAL).to_dict()
+        assert told.summary.to_dict() == alone
         mine = [f for f in found["findings"] if f["network"] == told.name]
         assert mine == [{"network": told.name, **f} for f in alone["findings"]]
         circuits = [c for c in found["circuits"] if c["network"] == told.name]
@@ -180,7 +166,7 @@ def test_a_figure_across_networks_stands_beside_its_control(found):
 
 
 def test_the_share_of_networks_that_support_a_hypothesis(ensemble, found):
-    supporting = [n.name for n in ensemble if "coset" in n.verdict["supported"]]
+    supporting = [n.name for n in ensemble if "coset" in n.verdict.supported]
     assert supporting == ["planted-coset-S3-C2"]
     share = across(found, experiment="verdict", algorithm="coset", quantity="supported")
     assert share["value"] == pytest.approx(1 / 5) and share["networks"] == 5
@@ -189,16 +175,14 @@ def test_the_share_of_networks_that_support_a_hypothesis(ensemble, found):
 
 def plain_errors(network, one, two, floor=1e-16):
     """Both medians of |Δlog10 loss| over the rows that both answer and neither's fit has used."""
+    content = network.summary.to_dict()
     loss = {
         (f["experiment"], f["algorithm"]): f["value"]
-        for f in network.findings["findings"]
+        for f in content["findings"]
         if f["quantity"] == "loss"
     }
     used = {
-        row
-        for c in network.findings["circuits"]
-        if c["algorithm"] in (one, two)
-        for row in c["used_rows"]
+        row for c in content["circuits"] if c["algorithm"] in (one, two) for row in c["used_rows"]
     }
     rows = [
         e
@@ -242,8 +226,8 @@ def test_paired_differences_are_taken_over_common_rows(ensemble, found, family, 
         against=two,
         quantity="bits_per_neuron",
     )
-    wanted = [n.circuits[one]["bits_per_neuron"]["0.1"] for n in members]
-    others = [n.circuits[two]["bits_per_neuron"]["0.1"] for n in members]
+    wanted = [n.circuits[one].bits[0.1] for n in members]
+    others = [n.circuits[two].bits[0.1] for n in members]
     gaps = [a - b for a, b in zip(wanted, others, strict=True)]
     assert bits["value"] == pytest.approx(median(gaps), abs=1e-8)
 
@@ -462,7 +446,7 @@ def test_the_second_call_computes_nothing(folder, tmp_path, light_reports, count
     [
         {"seed": 1},
         {"pairs": 30},
-        {"algorithms": [Plain(unexplained="keep")]},
+        {"algorithms": [CosetAlgorithm(unexplained="keep")]},
         {"thresholds": cc.Thresholds(fvu=0.5)},
     ],
     ids=lambda options: next(iter(options)),
@@ -519,9 +503,7 @@ def test_interventions_of_ones_own_are_told_apart(tmp_path, light_reports, count
 
 def test_a_row_that_was_put_in_the_librarys_place_is_not_taken_for_it():
     own = replace(cc.INTERVENTIONS["abs"], hooks=scaled(2).hooks)
-    ours, theirs = (
-        asked("network", [], {}, interventions=[one]) for one in (cc.INTERVENTIONS["abs"], own)
-    )
+    ours, theirs = (asked("network", [], {}, [one]) for one in (cc.INTERVENTIONS["abs"], own))
     assert ours is not None and theirs is not None and ours != theirs
 
 
@@ -529,9 +511,6 @@ class Nameless:
     """An algorithm that does not say what its parameters are."""
 
     name = "nameless"
-
-    def variants(self):
-        return (self,)
 
     def fit(self, network, group=None):
         return CosetAlgorithm().fit(network, group)

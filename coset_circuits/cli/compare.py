@@ -1,0 +1,100 @@
+"""``coset-circuits compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coset_circuits.cli.options import (
+    Json,
+    Order,
+    Quiet,
+    comma_separated,
+    hypotheses,
+    number_of_pairs,
+)
+from coset_circuits.cli.running import conclude, interruptible, progress_bar, rerun_to_continue
+
+
+def compare(
+    network: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Shipped names, files of ours, checkpoints of either paper, folders of any of "
+            "these (default: s5).",
+            metavar="NETWORK",
+            show_default=False,
+        ),
+    ] = None,
+    algorithms: Annotated[
+        str | None,
+        typer.Option(help="Hypotheses to compare, separated by commas (default: all)."),
+    ] = None,
+    experiments: Annotated[
+        str, typer.Option(help="What else to measure, such as scrub,ablation (default: nothing).")
+    ] = "",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the report (default: coset-circuits-report/NAME). Several networks "
+            "get a folder each in it; those that it already has are not analysed again."
+        ),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(help="Random seed for noise, relabelling, sampling and bootstrap.")
+    ] = 0,
+    pairs: Annotated[
+        str, typer.Option(help="How many pairs the interventions use: auto, all, or a number.")
+    ] = "auto",
+    order: Order = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Which algorithm explains a network, or many? Prints the evidence and writes a report."""
+    count = number_of_pairs(pairs)
+    chosen = None if algorithms is None else hypotheses(algorithms)
+    wanted = comma_separated(experiments.replace("-", "_"))
+    from coset_circuits.comparison import compare as run
+    from coset_circuits.comparison.sources import is_collection
+    from coset_circuits.findings.storage import check_writable, file_name
+    from coset_circuits.networks import load
+    from coset_circuits.report import print_comparison
+    from coset_circuits.report.ensemble import print_ensemble
+
+    given = network or ["s5"]
+    several = len(given) > 1 or is_collection(given[0])
+    if several:
+        name = Path(given[0]).resolve().name if len(given) == 1 else "networks"
+        subject, show = given, print_ensemble
+    else:
+        subject, show = load(given[0], order=order), print_comparison
+        name = file_name(subject.label)
+    folder = Path("coset-circuits-report") / name if out is None and not as_json else out
+    if folder is not None:
+        check_writable(folder)
+    if not several:
+        kept = "Nothing is kept."
+    else:
+        kept = "Nothing is kept without --out." if folder is None else rerun_to_continue(folder)
+    with interruptible(kept), progress_bar(hidden=quiet or as_json) as progress:
+        result = run(
+            subject,
+            chosen,
+            experiments=wanted,
+            seed=seed,
+            pairs=count,
+            order=order,
+            out=folder,
+            progress=progress,
+        )
+    if folder is not None and several:
+        result.save(folder)
+    conclude(
+        result.to_dict,
+        lambda: show(result),
+        "" if folder is None else f"Report: {folder / 'report.html'}",
+        as_json=as_json,
+        quiet=quiet,
+    )

@@ -1,0 +1,38 @@
+"""``coset-circuits import``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coset_circuits.cli.options import Json, Order
+from coset_circuits.cli.running import conclude, network_facts, progress_bar
+
+
+def import_(
+    file: Annotated[str, typer.Argument(help="A checkpoint of either paper: file or folder.")],
+    out: Annotated[
+        Path | None, typer.Option(help="File to write (default: NAME.safetensors).")
+    ] = None,
+    order: Order = None,
+    as_json: Json = False,
+) -> None:
+    """Turn a checkpoint of either paper into ours; its conventions are found by measuring."""
+    from coset_circuits.findings.storage import check_writable, file_name
+    from coset_circuits.networks import load, save
+
+    with progress_bar("finding the element order", hidden=as_json):
+        network = load(file, order=order)
+    target = Path(f"{file_name(network.label)}.safetensors") if out is None else out
+    check_writable(target.parent)
+    written = save(network, target)
+    element_order = network.provenance.get("element_order")
+    conclude(
+        lambda: network_facts(network) | {"element_order": element_order, "file": str(written)},
+        lambda: typer.echo(
+            f"{network!r}\nElement order: {element_order or 'ours already'}. Wrote {written}"
+        ),
+        as_json=as_json,
+    )

@@ -1,0 +1,73 @@
+"""What a command shows while it runs, when it is stopped, and at its end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from coset_circuits.networks.model import GroupModel
+    from coset_circuits.progress import Progress
+
+
+def conclude(
+    content: Callable[[], Any],
+    show: Callable[[], object],
+    where: str = "",
+    *,
+    as_json: bool,
+    quiet: bool = False,
+) -> None:
+    """Print JSON and nothing else, or text and then where the results are."""
+    if as_json:
+        typer.echo(json.dumps(content(), indent=1, allow_nan=False))
+        return
+    if not quiet:
+        show()
+    if where:
+        typer.echo(where if quiet else f"\n{where}")
+
+
+def network_facts(network: GroupModel) -> dict[str, Any]:
+    """What ``--json`` says of a network."""
+    return {
+        "name": network.label,
+        "group": network.group.name,
+        "d_mlp": network.d_mlp,
+        "act_fn": network.activation.name,
+    }
+
+
+def rerun_to_continue(folder: Path, command: str = "the command") -> str:
+    return f"Results so far are in {folder}; rerun {command} to continue."
+
+
+@contextmanager
+def interruptible(kept: str) -> Iterator[None]:
+    """Ctrl-C ends the command with a sentence on what is kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(f"Stopped. {kept}", err=True)
+        raise typer.Exit(130) from None
+
+
+@contextmanager
+def progress_bar(text: str = "starting", *, hidden: bool) -> Iterator[Progress]:
+    """A bar on standard error, if that is a terminal; standard output stays clean."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description:34s}"), BarColumn(), TimeElapsedColumn())
+    hidden = hidden or not console.is_terminal
+    with Progress(*columns, console=console, disable=hidden, transient=True) as bar:
+        task = bar.add_task(text, total=None)
+        yield lambda text, done, total: bar.update(
+            task, description=text, completed=done, total=total
+        )

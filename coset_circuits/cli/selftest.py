@@ -1,0 +1,38 @@
+"""``coset-circuits selftest``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coset_circuits.cli.options import Json, Quiet, comma_separated
+from coset_circuits.cli.running import conclude, interruptible, progress_bar, rerun_to_continue
+
+
+def selftest(
+    seeds: Annotated[int, typer.Option(help="Networks of each case.")] = 2,
+    groups: Annotated[str, typer.Option(help="Groups, separated by commas.")] = "D4,S4",
+    out: Annotated[
+        Path, typer.Option(help="Folder that keeps every answer, so that a rerun continues.")
+    ] = Path("coset-circuits-report/selftest"),
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Judge networks whose algorithm is known: is the right one named, and no other?"""
+    from coset_circuits.benchmark import selftest as run
+    from coset_circuits.report.selftest import print_selftest
+
+    with interruptible(rerun_to_continue(out)), progress_bar(hidden=quiet or as_json) as progress:
+        result = run(comma_separated(groups), seeds=seeds, out=out, progress=progress)
+    folder = result.save(out)
+    conclude(
+        result.to_dict,
+        lambda: print_selftest(result),
+        f"Answers: {folder / 'selftest.json'}",
+        as_json=as_json,
+        quiet=quiet,
+    )
+    if result.failures():
+        raise typer.Exit(1)

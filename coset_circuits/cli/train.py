@@ -1,0 +1,180 @@
+"""``coset-circuits train``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from coset_circuits.cli.options import (
+    GroupName,
+    Json,
+    checkpoint_steps,
+    recipe_fields,
+    seed_numbers,
+)
+from coset_circuits.cli.running import conclude, interruptible, rerun_to_continue
+
+if TYPE_CHECKING:
+    from coset_circuits.training import TrainedSeed, TrainingState
+
+_REPORTED = ("step", "train_loss", "loss", "train_accuracy", "test_accuracy", "seconds")
+
+
+def train(
+    group: GroupName,
+    seeds: Annotated[str, typer.Option(help="One seed (7), a range (0-7) or a list (1,5).")] = "0",
+    recipe: Annotated[str, typer.Option(help="fast, paper or memorise.")] = "fast",
+    out: Annotated[Path, typer.Option(help="Folder that gets GROUP-seedN/.")] = Path("runs"),
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue stopped runs; finished ones stay.")
+    ] = False,
+    width: Annotated[int | None, typer.Option(help="Number of neurons.")] = None,
+    embedding: Annotated[int | None, typer.Option(help="Embedding dimension.")] = None,
+    fraction: Annotated[float | None, typer.Option(help="Share of pairs trained on.")] = None,
+    activation: Annotated[str | None, typer.Option(help="relu, gelu, silu, abs, …")] = None,
+    max_steps: Annotated[int | None, typer.Option(help="Most steps.")] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any field of the recipe, such as batch_size=2880."),
+    ] = None,
+    checkpoints: Annotated[
+        str, typer.Option(help="Steps whose tables are kept: log, none, or a list (0,500,1000).")
+    ] = "log",
+    workers: Annotated[
+        int | None, typer.Option(help="Seeds trained at a time (default: one a core).", min=1)
+    ] = None,
+    threads: Annotated[int, typer.Option(help="Threads for each seed.", min=1)] = 1,
+    device: Annotated[str, typer.Option(help="cpu, or cuda: all seeds side by side.")] = "cpu",
+    as_json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Train networks until they grok, with live progress; Ctrl-C stops, --resume continues."""
+    numbers = seed_numbers(seeds)
+    options = {
+        "d_mlp": width,
+        "d_embed": embedding,
+        "fraction": fraction,
+        "act_fn": activation,
+        "max_steps": max_steps,
+    }
+    fields = recipe_fields(changes or []) | {k: v for k, v in options.items() if v is not None}
+    steps = checkpoint_steps(checkpoints)
+    from coset_circuits.findings.storage import check_writable
+    from coset_circuits.groups import group as named_group
+    from coset_circuits.training import train_many
+
+    check_writable(out)
+    chosen = named_group(group)
+    with (
+        interruptible(rerun_to_continue(out, "the command with --resume")),
+        _live_lines(chosen.name, len(numbers), hidden=quiet or as_json) as report,
+    ):
+        outcomes = train_many(
+            chosen,
+            numbers,
+            recipe=recipe,
+            out=out,
+            resume=resume,
+            checkpoints=steps,
+            workers=workers,
+            threads=threads,
+            device=device,
+            report=report,
+            **fields,
+        )
+    if os.environ.get("RANK", "0") == "0":
+        conclude(
+            lambda: [_entry(chosen.name, outcome) for outcome in outcomes],
+            lambda: _print_outcomes(chosen.name, outcomes, out),
+            as_json=as_json,
+        )
+    if any(outcome.failure for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+def _entry(name: str, outcome: TrainedSeed) -> dict[str, Any]:
+    """One seed for JSON: its last look and its file, or why there is none."""
+    last = outcome.last
+    file = None if outcome.failure else str(outcome.folder / "network.safetensors")
+    return {
+        "group": name,
+        "seed": outcome.seed,
+        "file": file,
+        "failure": outcome.failure,
+        "state": None if last is None else last.state,
+        **{key: None if last is None else getattr(last, key) for key in _REPORTED},
+    }
+
+
+def _print_outcomes(name: str, outcomes: list[TrainedSeed], out: Path) -> None:
+    done = []
+    for outcome in outcomes:
+        title, last = f"{name} seed {outcome.seed}", outcome.last
+        if last is None or outcome.failure is not None:
+            typer.echo(f"{title}: failed. {outcome.failure}", err=True)
+            continue
+        done.append(outcome)
+        typer.echo(
+            f"{title}: {last.state}, {last.step} steps, {_duration(last.seconds)}, test accuracy "
+            f"{last.test_accuracy:.4f}, loss {last.loss:.1e}"
+        )
+    if done:
+        folder = done[0].folder if len(done) == 1 else out / f"{name}-seed*"
+        typer.echo(f"Wrote {folder}/network.safetensors")
+        typer.echo(f"Next: coset-circuits compare {done[0].folder if len(done) == 1 else out}")
+
+
+@contextmanager
+def _live_lines(name: str, count: int, *, hidden: bool) -> Iterator[Any]:
+    """On a terminal a live line for each seed in training; in a log a line for every tenth look.
+
+    Losses are those of the training pairs / of all pairs; the bar is the accuracy on test pairs.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    live = console.is_terminal and not hidden
+    columns = (TextColumn("{task.description}"), BarColumn(8), TextColumn("{task.fields[left]}"))
+    with Bar(*columns, console=console, disable=not live, transient=True) as bar:
+        total = bar.add_task(f"{name}: 0 of {count} done", total=count, left="", visible=count > 1)
+        tasks: dict[int, Any] = {}
+        looks: dict[int, int] = {}
+
+        def report(seed: int, look: TrainingState) -> None:
+            title = f"{name} seed {seed}"
+            if seed not in tasks:
+                tasks[seed] = bar.add_task(title, total=1.0, left="")
+            looks[seed] = looks.get(seed, 0) + 1
+            sign = "" if look.state == "grokked" else "≤ "
+            bar.update(
+                tasks[seed],
+                description=f"{title} {look.step:6d} {look.state:9s} loss {look.train_loss:.0e}/"
+                f"{look.loss:.0e} test {look.test_accuracy:.2f}",
+                completed=look.test_accuracy,
+                left=f"{look.rate:.0f}/s {sign}{_duration(look.seconds_left)}",
+            )
+            if look.step == look.last_step:
+                bar.update(tasks[seed], visible=False)
+                done = int(bar.tasks[total].completed) + 1
+                bar.update(total, completed=done, description=f"{name}: {done} of {count} done")
+            if not live and not hidden and looks[seed] % 10 == 0:
+                typer.echo(
+                    f"{title} {look.step:6d} {look.state:9s} loss {look.train_loss:.1e}/"
+                    f"{look.loss:.1e} test {look.test_accuracy:.3f} {look.rate:.0f}/s",
+                    err=True,
+                )
+
+        yield report
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,170 @@
+"""The one-layer MLPs and transformers that Chughtai et al. (arXiv 2302.03025) released."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.groups import FiniteGroup
+from coset_circuits.networks.file import (
+    CheckpointFile,
+    check_tensors,
+    halves,
+    in_our_order,
+    network_from,
+    why,
+)
+from coset_circuits.networks.model import GroupModel
+from coset_circuits.networks.transformer import GroupTransformer
+
+_TENSORS = ("W_x", "W_y", "W", "W_U")
+_GROUPS = {"SymmetricGroup": "S", "AlternatingGroup": "A", "CyclicGroup": "C", "DihedralGroup": "D"}
+_TRANSFORMER = {
+    "embed.W_E": "W_E",
+    "pos_embed.W_pos": "W_pos",
+    **{f"blocks.0.attn.{name}": name for name in ("W_Q", "W_K", "W_V", "W_O")},
+    **{f"blocks.0.attn.{name}": name for name in ("b_Q", "b_K", "b_V", "b_O")},
+    **{f"blocks.0.mlp.{name}": name for name in ("W_in", "b_in", "W_out", "b_out")},
+    "unembed.W_U": "W_unembed",
+    "unembed.b_U": "b_unembed",
+}
+_DIMENSIONS = {
+    theirs: 1 + ours.startswith("W") + (ours in ("W_Q", "W_K", "W_V", "W_O", "b_Q", "b_K", "b_V"))
+    for theirs, ours in _TRANSFORMER.items()
+}
+_COPIES = {"x_embed": 2, "y_embed": 2, "blocks.0.attn.mask": 2, "blocks.0.attn.IGNORE": 0}
+"""What their transformers' files hold besides weights: the embedding again, and constants."""
+
+
+class ChughtaiMLP:
+    """Embeddings W_x, W_y, concatenated before one matrix W; no biases."""
+
+    suffixes = (".pt",)
+    folder_files = ("model.pt",)
+    expects = "W_x, W_y, W, W_U (Chughtai et al.)"
+
+    def read(self, file: CheckpointFile, order: str | None) -> GroupModel | None:
+        content, path = file.weights, file.path
+        if not content.keys() >= set(_TENSORS):
+            return None
+        check_tensors(path, content, dict.fromkeys(_TENSORS, 2))
+        weights = {
+            "W_E_left": content["W_x"],
+            "W_E_right": content["W_y"],
+            "W_U": content["W_U"],
+            **halves(content["W_x"], content["W"]),
+        }
+        return _released(
+            path,
+            len(content["W_x"]),
+            lambda group, about: network_from(group, weights, path, **about),
+            order,
+        )
+
+
+class ChughtaiTransformer:
+    """Names as in TransformerLens; tokens a, b and =, which comes last; logits at that position."""
+
+    suffixes = (".pt",)
+    folder_files = ("model.pt",)
+    expects = "embed.W_E, blocks.0.attn.W_Q, … (a one-layer transformer of Chughtai et al.)"
+
+    def read(self, file: CheckpointFile, order: str | None) -> GroupModel | None:
+        content, path = file.weights, file.path
+        if "blocks.0.attn.W_Q" not in content:
+            return None
+        check_tensors(path, content, {**_DIMENSIONS, **_COPIES})
+        weights = {
+            ours: content[theirs] for theirs, ours in _TRANSFORMER.items() if theirs in content
+        }
+        lacking = [name for name in ("unembed.W_U", "embed.W_E") if name not in content]
+        if lacking:
+            raise CosetCircuitsError(f"{path} is a transformer without {', '.join(lacking)}.")
+        _check_copies(path, content)
+        size = weights["W_unembed"].shape[1]
+
+        def build(group: FiniteGroup, about: Mapping[str, Any]) -> GroupModel:
+            try:
+                return GroupTransformer(group, weights, tokens=(0, 0, size), **about)
+            except CosetCircuitsError as error:
+                raise CosetCircuitsError(f"{path} cannot be used: {error}") from error
+
+        return _released(path, size, build, order)
+
+
+def _check_copies(path: Path, content: Mapping[str, Any]) -> None:
+    """Refuse a file whose constants are not what is computed without them."""
+    for name in ("x_embed", "y_embed"):
+        if name in content and not torch.equal(content[name], content["embed.W_E"]):
+            raise CosetCircuitsError(
+                f"{path} holds {name} that differs from embed.W_E, which alone is used; it cannot "
+                "be read."
+            )
+    mask = content.get("blocks.0.attn.mask")
+    if mask is not None and not mask[-1:].all():
+        raise CosetCircuitsError(
+            f"{path} has an attention mask that hides a token from the last position; only "
+            "transformers that attend to all tokens there are read."
+        )
+
+
+def _released(
+    path: Path,
+    size: int,
+    build: Callable[[FiniteGroup, Mapping[str, Any]], GroupModel],
+    order: str | None,
+) -> GroupModel:
+    """A released network, with what its folder and the cfg.json beside it say."""
+    cfg = _cfg(path.with_name("cfg.json"))
+    names = None
+    kind, parameter = str(cfg.get("group")), cfg.get("group_parameter")
+    if kind in _GROUPS and isinstance(parameter, int):
+        names = [f"{_GROUPS[kind]}{parameter}"]
+    folder, is_usual = path.absolute().parent.name, path.name == "model.pt"
+    about = {
+        "label": (folder if is_usual else path.stem) or "network",
+        "seed": cfg.get("seed"),
+        "provenance": {
+            "source": "Chughtai et al. 2023, "
+            + (f"{folder}/{path.name}" if is_usual else path.name)
+        },
+    }
+    network = in_our_order(path, size, lambda group: build(group, about), names, order)
+    if recipe := _recipe(cfg):
+        network.provenance["recipe"] = recipe
+    if network.seed is not None and "frac_train" in cfg:
+        network.provenance["shuffle"] = {
+            "order": network.provenance["element_order"].partition(", ")[2],
+            "fraction": cfg["frac_train"],
+            "seed": network.seed,
+        }
+    return network
+
+
+def _recipe(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """How the network was trained, under the names of our own recipes."""
+    names = {
+        "lr": "learning_rate",
+        "weight_decay": "weight_decay",
+        "betas": "betas",
+        "frac_train": "fraction",
+        "num_epochs": "max_steps",
+    }
+    return {ours: cfg[theirs] for theirs, ours in names.items() if theirs in cfg}
+
+
+def _cfg(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        cfg = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError, OSError) as error:
+        raise CosetCircuitsError(
+            f"{path}, beside the checkpoint, is no JSON ({why(error)}); mend it or take it away."
+        ) from error
+    return cfg if isinstance(cfg, dict) else {}

@@ -1,0 +1,121 @@
+"""The one-layer transformers that Zhong et al. (arXiv 2306.17844) released: Clocks and Pizzas."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from einops import rearrange
+from torch import Tensor
+
+from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.groups import FiniteGroup
+from coset_circuits.networks.file import CheckpointFile, check_tensors, in_our_order, why
+from coset_circuits.networks.model import Activation, GroupModel
+from coset_circuits.networks.transformer import GroupTransformer
+
+_ATTENTION, _MLP = "blocks.0.attn", "blocks.0.mlp"
+_DIMENSIONS = {
+    "embed.W_E": 2,
+    "pos_embed.W_pos": 2,
+    "unembed.W_U": 2,
+    **{f"{_ATTENTION}.{name}": 3 for name in ("W_K", "W_Q", "W_V")},
+    f"{_ATTENTION}.W_O": 2,
+    f"{_ATTENTION}.mask": 2,
+    **{f"{_MLP}.{name}": 2 for name in ("W_in", "W_out")},
+    **{f"{_MLP}.{name}": 1 for name in ("b_in", "b_out")},
+}
+
+
+class ZhongTransformer:
+    """Addition modulo C: matrices transposed against TransformerLens, and no mask.
+
+    Attention weights are mixed with a constant: the share of softmax is ``attn_coeff`` in the
+    configuration beside the file, which also tells the tokens. Without it nothing is read.
+    """
+
+    suffixes = (".pt",)
+    folder_files = ()
+    expects = "model_ID.pt with config_ID.json (a one-layer transformer of Zhong et al.)"
+
+    def read(self, file: CheckpointFile, order: str | None) -> GroupModel | None:
+        weights, path = file.weights, file.path
+        matrix = weights.get(f"{_ATTENTION}.W_O")
+        if not (isinstance(matrix, Tensor) and matrix.ndim == 2):
+            return None
+        check_tensors(path, weights, _DIMENSIONS)
+        lacking = [name for name in _DIMENSIONS if name not in weights and "mask" not in name]
+        if lacking:
+            raise CosetCircuitsError(f"{path} lacks {', '.join(lacking)}.")
+        config = _config(path)
+        size = config["C"]
+        try:
+            given = _in_our_shapes(weights, size)
+        except Exception as error:
+            raise CosetCircuitsError(f"{path} cannot be used: {why(error)}") from error
+        last = len(weights["embed.W_E"][0]) - 1 if config["eqn_sign"] else None
+        about: dict[str, Any] = {
+            "tokens": (0, size if config["diff_vocab"] else 0, last),
+            "activation": Activation.named(str(config["act_fn"]).lower()),
+            "attention": float(config["attn_coeff"]),
+            "label": path.stem,
+            "provenance": {"source": f"Zhong et al. 2023, {path.name}"},
+        }
+
+        def build(group: FiniteGroup) -> GroupModel:
+            try:
+                return GroupTransformer(group, given, **about)
+            except CosetCircuitsError as error:
+                raise CosetCircuitsError(f"{path} cannot be used: {error}") from error
+
+        return in_our_order(path, size, build, [f"C{size}"], order)
+
+
+def _in_our_shapes(weights: Mapping[str, Tensor], size: int) -> dict[str, Tensor]:
+    """TransformerLens's names and shapes; logits beyond the elements are never right."""
+    heads = len(weights[f"{_ATTENTION}.W_Q"])
+    turned = {
+        name: rearrange(
+            weights[f"{_ATTENTION}.{name}"], "heads d_head d_model -> heads d_model d_head"
+        )
+        for name in ("W_Q", "W_K", "W_V")
+    }
+    return {
+        **turned,
+        "W_E": weights["embed.W_E"].T,
+        "W_pos": weights["pos_embed.W_pos"],
+        "W_O": rearrange(
+            weights[f"{_ATTENTION}.W_O"],
+            "d_model (heads d_head) -> heads d_head d_model",
+            heads=heads,
+        ),
+        "W_in": weights[f"{_MLP}.W_in"].T,
+        "b_in": weights[f"{_MLP}.b_in"],
+        "W_out": weights[f"{_MLP}.W_out"].T,
+        "b_out": weights[f"{_MLP}.b_out"],
+        "W_unembed": weights["unembed.W_U"][:, :size],
+    }
+
+
+def _config(path: Path) -> dict[str, Any]:
+    """What the configuration beside a file says of the function that it computes."""
+    beside = path.with_name(f"{path.stem.replace('model', 'config', 1)}.json")
+    try:
+        config = json.loads(beside.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError, OSError) as error:
+        raise CosetCircuitsError(
+            f"{path} is a transformer of Zhong et al., whose attention is told by {beside.name} "
+            f"beside it; that cannot be read ({why(error)})."
+        ) from error
+    config = {"act_fn": "relu", **config} if isinstance(config, dict) else {}
+    kinds = {"C": int, "attn_coeff": (int, float), "diff_vocab": int, "eqn_sign": int}
+    for name, kind in kinds.items():
+        if not isinstance(config.get(name), kind):
+            raise CosetCircuitsError(
+                f"{beside} does not say {name}, on which the network's answers depend."
+            )
+    if not 0 <= config["attn_coeff"] <= 1:
+        raise CosetCircuitsError(f"{beside} has attn_coeff {config['attn_coeff']}, not in [0, 1].")
+    return config

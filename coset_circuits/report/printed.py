@@ -1,0 +1,170 @@
+"""A comparison on a terminal; legible at 80 columns, without colour and through a pipe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from coset_circuits.comparison import Comparison
+from coset_circuits.report import tables as t
+from coset_circuits.report.sheet import of_findings, print_sheet
+from coset_circuits.report.terminal import (
+    fact_table,
+    parts,
+    plain_table,
+    plainly,
+    print_heading,
+    print_note,
+)
+
+MAX_ROLES = 12
+
+
+def print_comparison(comparison: Comparison, console: Console | None = None) -> None:
+    """Print a comparison: network, verdict, roles, interventions, front, rule."""
+    console = console or Console(highlight=False)
+    lines = t.interventions(comparison)
+    console.print(fact_table(t.network_facts(comparison)))
+    _verdict(console, comparison)
+    _roles(console, comparison)
+    _interventions(console, comparison, lines)
+    _front(console, comparison)
+    _on_request(console, comparison)
+    _closing(console, comparison)
+
+
+def plain_text(comparison: Comparison, width: int = 80) -> str:
+    """The same without colour, no line longer than ``width``."""
+    return plainly(lambda console: print_comparison(comparison, console), width)
+
+
+def _verdict(console: Console, comparison: Comparison) -> None:
+    print_heading(console, "VERDICT")
+    styles = {"supported": "bold green", "refuted": "bold red", "open": "bold yellow"}
+    for kind, text in t.verdict_parts(comparison):
+        console.print(Text(text, style=styles[kind]))
+
+
+def _roles(console: Console, comparison: Comparison) -> None:
+    print_heading(console, "WHAT THE NEURONS DO")
+    for family in t.role_families(comparison):
+        covered = f"covers {family.coverage:.0%} of the neurons that matter"
+        console.print(Text(f"{family.title}: {covered}"))
+        table = plain_table(
+            ["role"],
+            ["neurons", "FVU left", "FVU right", "unembed", "expl. L", "R"],
+            gap=2 if console.width >= 72 else 1,
+        )
+        for line in family.lines[:MAX_ROLES]:
+            fvus = (line.fvu_left, line.fvu_right, line.fvu_unembed)
+            cells = [str(line.neurons), *(t.loss(v) for v in fvus)]
+            explained = [t.accuracy(1 - v)[:6] for v in fvus[:2]]
+            table.add_row(Text(t.clean(line.role)), *cells, *explained)
+        console.print(Padding(table, (0, 0, 0, 2)))
+        if rest := family.lines[MAX_ROLES:]:
+            print_note(
+                console, f"  and {len(rest)} more roles ({sum(r.neurons for r in rest)} neurons)"
+            )
+    print_note(
+        console,
+        "FVU: median fraction of variance unexplained; expl. L, R: explained left and right, "
+        "1−FVU.",
+    )
+
+
+def _interventions(
+    console: Console, comparison: Comparison, lines: Sequence[t.InterventionLine]
+) -> None:
+    short = t.short_names([c.name for c in comparison.hypotheses])
+    for quantity, unit in (("accuracy", "share of pairs"), ("loss", "mean, nats")):
+        print_heading(console, f"INTERVENTIONS: {quantity.upper()} ({unit})")
+        for part in parts(list(short), max(1, (console.width - 40) // 8)):
+            console.print(_readings(lines, quantity, {name: short[name] for name in part}))
+    if legend := t.legend(short):
+        print_note(console, f"{legend}.")
+    print_note(console, "; ".join(f"{line.number} {line.title}" for line in lines) + ".")
+    print_note(
+        console,
+        "control: the network's own value under the intervention whose number stands in “row” "
+        "(=: the exact share of commuting pairs); sep: does the row separate any two hypotheses? "
+        "–: the hypothesis is silent here.",
+    )
+    for note in t.footnotes(comparison):
+        print_note(console, note)
+
+
+def _readings(lines: Sequence[t.InterventionLine], quantity: str, short: dict[str, str]) -> Table:
+    show = t.accuracy if quantity == "accuracy" else t.loss
+    table = plain_table(
+        ["", "intervention"], ["seen", *map(t.clean, short.values()), "control", "row", "sep"]
+    )
+    for line in lines:
+        predictions = [line.predictions[name] for name in short]
+        control = line.control
+        value = None if control is None else getattr(control, quantity)
+        number = "" if control is None else str(control.number or "=")
+        table.add_row(
+            str(line.number),
+            Text(line.id),
+            show(getattr(line.observed, quantity)),
+            *(t.MISSING if p is None else show(getattr(p, quantity)) for p in predictions),
+            show(value),
+            number if value is not None else "",
+            "yes" if line.separates else "no",
+        )
+    return table
+
+
+def _front(console: Console, comparison: Comparison) -> None:
+    deltas = comparison.thresholds.relative_errors
+    headline = comparison.thresholds.headline_error
+    print_heading(console, "THE FRONT: PREDICTION ERROR AGAINST DESCRIPTION LENGTH")
+    table = plain_table(
+        ["candidate"],
+        [*(f"δ={d:g}".replace("0.", ".") for d in deltas), "loss", "worst", "acc.", "same", "R²"],
+    )
+    for line in t.front(comparison):
+        error = line.error
+        name = t.clean(line.name).replace(", relabelled", " (relab.)")
+        table.add_row(
+            Text(name, style="bold" if line.kind == "hypothesis" else ""),
+            *(t.whole(line.bits[d]) for d in deltas),
+            t.decades(error.median_log_loss),
+            t.decades(error.worst_log_loss),
+            t.decades(error.mean_accuracy),
+            t.decades(error.same_answer),
+            t.decades(error.logit_r2),
+        )
+    console.print(table)
+    print_note(
+        console,
+        f"δ: bits per neuron at that relative error (sorted by {headline:g}); loss, worst: median "
+        "and worst |Δlog10 loss| in decades; acc.: mean |Δaccuracy|; same, R²: same answer and "
+        "logit R² per input, medians over rows.",
+    )
+    print_note(console, t.FRONT_NOTE)
+
+
+def _closing(console: Console, comparison: Comparison) -> None:
+    print_heading(console, "WHAT THE ROWS SUPPORT")
+    for sentence in comparison.verdict.sentences:
+        console.print(Text(t.clean(sentence), overflow="fold"))
+    for names, why in t.not_applicable(comparison):
+        console.print(Text(f"Not applicable, {names}: {why}", overflow="fold"))
+    console.print()
+    print_note(console, f"Rule. {comparison.verdict.rule}")
+
+
+def _on_request(console: Console, comparison: Comparison) -> None:
+    """The experiments that were asked for, as they show themselves."""
+    for result in comparison.on_request.values():
+        print_heading(console, "EXPERIMENT ON REQUEST")
+        console.print(Text(t.clean(result.title), overflow="fold"))
+        for sheet in of_findings(result):
+            print_sheet(console, sheet)
+        for note in result.notes:
+            print_note(console, t.clean(note))

@@ -1,0 +1,168 @@
+"""A training run as data: its network, its recipe, how far it is, and what was measured."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.groups import FiniteGroup
+from coset_circuits.networks.mlp import GroupMLP
+from coset_circuits.training.recipes import RECIPES, Recipe, recipe_for
+
+
+class TrainingFailed(CosetCircuitsError):
+    """A run diverged: its loss is NaN, infinite, or far above chance."""
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """What was measured of a run at one step: losses in nats, accuracies as fractions."""
+
+    step: int
+    train_loss: float
+    train_accuracy: float
+    loss: float
+    """The mean over all pairs."""
+    test_accuracy: float
+    seconds: float
+    pairs: int
+    """How many pairs were measured: all, or a sample of a large group's."""
+    last_step: int
+    """Where training ends: at the latest, until the network is good enough."""
+
+    @property
+    def state(self) -> str:
+        """What a reader wants to know: starting, memorised, grokking or grokked."""
+        if self.test_accuracy == 1.0 and self.train_accuracy == 1.0:
+            return "grokked"
+        if self.train_accuracy < 0.99:
+            return "starting"
+        return "grokking" if self.test_accuracy > 0.1 else "memorised"
+
+    @property
+    def rate(self) -> float:
+        """Steps a second."""
+        return self.step / max(self.seconds, 1e-9)
+
+    @property
+    def seconds_left(self) -> float:
+        """To the last step, at the rate so far."""
+        return (self.last_step - self.step) / max(self.rate, 1e-9)
+
+
+@dataclass
+class Run:
+    """One network in training.
+
+    Attributes:
+        end: the step at which training ends, once the network is good enough.
+        good: the step at which it was; the clean-up begins there.
+    """
+
+    network: GroupMLP
+    recipe: Recipe
+    seed: int
+    step: int = 0
+    good: int | None = None
+    end: int | None = None
+    seconds: float = 0.0
+    curve: list[dict[str, float]] = field(default_factory=list)
+
+    @classmethod
+    def start(cls, group: FiniteGroup, recipe: Recipe, seed: int, device: str = "cpu") -> Run:
+        """An untrained network; the seed decides it."""
+        network = GroupMLP.initialised(
+            group, d_mlp=recipe.d_mlp, d_embed=recipe.d_embed, act_fn=recipe.act_fn, seed=seed
+        )
+        network.label = f"{group.name}-seed{seed}"
+        try:
+            network.to(device)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise CosetCircuitsError(
+                f"The device {device!r} cannot be used ({reason.rstrip('.')}); give cpu, or cuda "
+                "where torch finds a GPU."
+            ) from error
+        return cls(network, recipe, seed)
+
+    @property
+    def last_step(self) -> int:
+        limit = self.recipe.max_steps
+        return limit if self.end is None else min(self.end, limit)
+
+    @property
+    def finished(self) -> bool:
+        return self.step >= self.last_step
+
+    @property
+    def learning_rate(self) -> float:
+        """That of the next step."""
+        first, final = self.recipe.learning_rate, self.recipe.final_learning_rate
+        if final is None or self.good is None or self.end is None or self.end == self.good:
+            return first
+        return first * (final / first) ** ((self.step - self.good) / (self.end - self.good))
+
+    def note(self, progress: TrainingState) -> TrainingState:
+        """Once the network is good enough, fix the step (a look's) at which training ends."""
+        if self.end is None and meets(progress, self.recipe):
+            every = self.recipe.every
+            clean_up = 0 if self.recipe.stop_when_memorised else self.recipe.clean_up
+            self.good = self.step
+            self.end = -(-round(self.step * (1 + clean_up)) // every) * every
+        progress = replace(progress, last_step=self.last_step)
+        self.curve.append(asdict(progress))
+        return progress
+
+    def card(self) -> dict[str, Any]:
+        """What a network's file says about its making."""
+        group, recipe = self.network.group, self.recipe
+        return {
+            "source": f"trained by coset_circuits, recipe {recipe.name}, seed {self.seed}, "
+            f"{self.step} steps",
+            "command": _command(recipe, self.seed, group),
+            "recipe": asdict(recipe),
+            "seed": self.seed,
+            "steps": self.step,
+            "seconds": round(self.seconds, 1),
+            "threads": torch.get_num_threads(),
+            "torch": str(torch.__version__),
+            "curve": self.curve[:: max(1, len(self.curve) // 60)] + self.curve[-1:],
+        }
+
+
+def split(
+    group: FiniteGroup, fraction: float, seed: int
+) -> tuple[Int[Tensor, "train 2"], Int[Tensor, "test 2"]]:
+    """Training and test pairs. Its random stream is apart from the initialisation's."""
+    pairs = group.pairs()
+    # torch keeps the low 32 bits of a seed, so the offset must lie among them.
+    generator = torch.Generator().manual_seed(2**31 + seed)
+    order = torch.randperm(len(pairs), generator=generator)
+    count = max(1, round(fraction * len(pairs)))
+    return pairs[order[:count]], pairs[order[count:]]
+
+
+def meets(progress: TrainingState, recipe: Recipe) -> bool:
+    """Whether a run has reached what its recipe asks for."""
+    if recipe.stop_when_memorised:
+        return progress.train_accuracy == 1 and progress.train_loss < recipe.loss_bound
+    return progress.state == "grokked" and progress.loss < recipe.loss_bound
+
+
+def _command(recipe: Recipe, seed: int, group: FiniteGroup) -> str:
+    """What to type for the same network."""
+    base = recipe.name if recipe.name in RECIPES else "fast"
+    plain = asdict(recipe_for(group, base))
+    words = ["coset-circuits", "train", group.name, "--seeds", str(seed), "--recipe", base]
+    for name, value in asdict(recipe).items():
+        if name not in ("name", "about") and value != plain[name]:
+            text = value if isinstance(value, str) else json.dumps(value)
+            words += ["--set", f"{name}={text}"]
+    return shlex.join(words)
