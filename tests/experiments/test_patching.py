@@ -27,6 +27,7 @@ from coset_circuits.networks import (
     cross_entropy,
     planted_coset,
 )
+from coset_circuits.networks.transformer import GroupTransformer
 
 
 def random_network(name="S3", width=5, act_fn="relu", seed=0):
@@ -641,6 +642,41 @@ def test_arguments_that_make_no_sense(untrained, unchecked):
         found.to_dataframe("accuracy")
     with pytest.raises(CosetCircuitsError, match="has no attribution"):
         found.attribution_error()
+
+
+@pytest.mark.parametrize("direction", ["denoise", "noise"])
+def test_a_transformer_is_patched_at_its_heads_and_its_skip_path(direction):
+    """Sites of more than one axis are patched as a whole, single neurons where there are any."""
+    shapes = {"W_E": (7, 4), "W_pos": (3, 4), "W_in": (4, 5), "W_out": (5, 4), "W_unembed": (4, 6)}
+    shapes |= {"W_Q": (2, 4, 3), "W_K": (2, 4, 3), "W_V": (2, 4, 3), "W_O": (2, 3, 4)}
+    generator = torch.Generator().manual_seed(0)
+    weights = {
+        name: torch.randn(shape, generator=generator, dtype=torch.float64)
+        for name, shape in shapes.items()
+    }
+    network = GroupTransformer(cc.group("S3"), weights, tokens=(0, 0, 6))
+    base, source, own, rival = two_runs(network, "both", direction, 0)
+    _, cache = network.run_with_cache(source)
+    frame = activation_patching(network, direction=direction, controls=1).to_dataframe()
+    assert list(frame["site"].unique()) == list(network.sites)
+    assert {"blocks.0.attn.hook_pattern", "hook_skip"} < set(frame["site"])
+    for row in frame.to_dict("records"):
+
+        def patch(value, hook, chosen=row["neuron_set"]):
+            patched = value.clone()
+            at = slice(None) if chosen == ALL else int(chosen)
+            patched[:, at] = cache[hook.name][:, at]
+            return patched
+
+        logits = network.run_with_hooks(base, fwd_hooks=[(row["site"], patch)])
+        expected = by_hand(logits, own, rival, network(base))
+        for metric in METRICS:
+            assert row[metric] == pytest.approx(expected[metric], abs=1e-12), (row, metric)
+    whole = frame[frame["neuron_set"] == ALL].set_index("site")
+    # The logits are linear in the activations and in what goes past them.
+    assert whole.loc[["hook_post", "hook_skip"], "recovery"].sum() == pytest.approx(1)
+    for site in ("hook_post", "hook_skip", "hook_logits"):
+        assert whole.loc[site, "attributed"] == pytest.approx(whole.loc[site, "recovery"])
 
 
 # Samples, intervals, other forms.
