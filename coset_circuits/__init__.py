@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         gcr_evidence,
         interchange,
         measure,
-        neuron_groups,
+        neuron_sets,
         path_patching,
         scrub,
         substitution,
@@ -73,7 +73,7 @@ _NAMES = {
     "errors": "CosetCircuitsError",
     "experiments": (
         "EXPERIMENTS INTERVENTIONS Intervention ablation activation_patching attribution_patching "
-        "gcr_evidence interchange measure neuron_groups path_patching scrub substitution"
+        "gcr_evidence interchange measure neuron_sets path_patching scrub substitution"
     ),
     "groups": "FiniteGroup group",
     "networks": "GroupMLP GroupTransformer load shipped",
@@ -114,7 +114,7 @@ __all__ = [
     "interchange",
     "load",
     "measure",
-    "neuron_groups",
+    "neuron_sets",
     "path_patching",
     "reproduce",
     "save",

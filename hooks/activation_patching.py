@@ -18,7 +18,7 @@ import coset_circuits as cc
 from coset_circuits.experiments.patching import activation_patching
 from coset_circuits.networks import NEURON_SITES
 
-COLUMNS = ["site", "group", "neurons", "recovery", "low", "high", "control", "attributed"]
+COLUMNS = ["site", "neuron_set", "neurons", "recovery", "low", "high", "control", "attributed"]
 
 
 def main(name: str = "s5") -> tuple[pd.DataFrame, pd.DataFrame]:

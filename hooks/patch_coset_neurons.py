@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 import coset_circuits as cc
-from coset_circuits.experiments.neuron_sets import neuron_groups
+from coset_circuits.experiments.neuron_sets import neuron_sets
 
 
 def main(name: str = "s5", seed: int = 0) -> list[tuple[str, int, float, float, float]]:
@@ -24,7 +24,7 @@ def main(name: str = "s5", seed: int = 0) -> list[tuple[str, int, float, float, 
     circuit = cc.CosetAlgorithm().fit(network)
     cosets = circuit.classes("hook_left_pre")[0].left
     assert cosets is not None
-    groups = neuron_groups(circuit, by="hook_post")
+    sets = neuron_sets(circuit, by="hook_post")
     generator = torch.Generator().manual_seed(seed)
     pairs = group.pairs()
     base = network(pairs).detach()
@@ -49,11 +49,11 @@ def main(name: str = "s5", seed: int = 0) -> list[tuple[str, int, float, float, 
 
     rows = []
     print(f"{network!r}\n{'coset':10} neurons  same coset  any input  random neurons, same coset")
-    for label, neurons in list(groups)[:12]:
+    for label, neurons in list(sets)[:12]:
         inside = same_coset(cosets[:, neurons[0]])
         anywhere = torch.randperm(group.order, generator=generator)
         figures = (change(neurons, inside), change(neurons, anywhere))
-        control = change(groups.random(neurons, seed, 0), inside)
+        control = change(sets.random(neurons, seed, 0), inside)
         rows.append((label, len(neurons), *figures, control))
         print(
             f"{label:10} {len(neurons):7d}  {figures[0]:10.4f}  {figures[1]:9.4f}  {control:9.4f}"

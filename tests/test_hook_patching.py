@@ -49,7 +49,7 @@ def test_removing_what_concentrates_removes_the_answer(capsys):
 
 
 def test_the_linear_half_cancels_here_and_not_where_nothing_was_learnt(capsys):
-    frame = script("path_patching")("s4").query("group == 'all' and sender == 'both'")
+    frame = script("path_patching")("s4").query("neuron_set == 'all' and sender == 'both'")
     share = frame.set_index(["model", "half"])["recovery"]
     assert share["network", "odd"] < 0.02
     assert share["untrained", "odd"] > 0.3

@@ -20,7 +20,7 @@ from coset_circuits.experiments.interventions import (
     standard_normal,
 )
 from coset_circuits.experiments.measure import Outcome, measure
-from coset_circuits.experiments.neuron_sets import NeuronGroups, neuron_groups
+from coset_circuits.experiments.neuron_sets import NeuronSets, neuron_sets
 from coset_circuits.experiments.partitions import cells
 from coset_circuits.experiments.patching import activation_patching, attribution_patching
 from coset_circuits.experiments.patching_result import Patching
@@ -52,7 +52,7 @@ __all__ = [
     "Interchange",
     "Intervention",
     "Interventions",
-    "NeuronGroups",
+    "NeuronSets",
     "OfEachHypothesis",
     "Outcome",
     "Patching",
@@ -76,7 +76,7 @@ __all__ = [
     "measure",
     "measured",
     "minimality",
-    "neuron_groups",
+    "neuron_sets",
     "only",
     "path_patching",
     "product_variance",

@@ -32,7 +32,7 @@ from coset_circuits.experiments.bench import Bench
 from coset_circuits.experiments.blocks import sample_blocks
 from coset_circuits.experiments.counterfactuals import source_pairs
 from coset_circuits.experiments.experiment import OfEachHypothesis
-from coset_circuits.experiments.neuron_sets import ALL, Groups, as_groups, neuron_groups
+from coset_circuits.experiments.neuron_sets import ALL, Neurons, as_neuron_sets, neuron_sets
 from coset_circuits.experiments.splice import check_sites, run_on, scores
 from coset_circuits.findings import Finding, Findings, from_table
 from coset_circuits.findings.intervals import mean_interval
@@ -132,7 +132,7 @@ class AblationExperiment(OfEachHypothesis):
         """The neurons of each of the circuit's roles."""
         return self.on(circuit, bench)
 
-    def on(self, neurons: Groups, bench: Bench) -> Ablation:
+    def on(self, neurons: Neurons, bench: Bench) -> Ablation:
         """Any sets of neurons of the bench's network."""
         removal = _Removal(self, neurons, bench)
         rows = removal.rows(
@@ -172,7 +172,7 @@ class AblationByThreshold(AblationExperiment):
                 f"{circuit.name} has no measurements {self.column!r} in its roles; choose one of "
                 f"{', '.join(usable)}."
             )
-        removal = _Removal(self, neuron_groups(circuit), bench)
+        removal = _Removal(self, neuron_sets(circuit), bench)
         values = torch.tensor(frame[self.column].to_numpy(dtype=np.float64))
         plans = []
         for level in bench.thresholds.concentrations if self.levels is None else self.levels:
@@ -207,7 +207,7 @@ class Completeness(AblationExperiment):
         if self.parts < 1:
             raise CosetCircuitsError(f"{self.parts} parts were asked for; give 1 or more.")
 
-    def on(self, neurons: Groups, bench: Bench) -> Ablation:
+    def on(self, neurons: Neurons, bench: Bench) -> Ablation:
         """Any sets of neurons of the bench's network."""
         removal = _Removal(self, neurons, bench)
         cuts = {
@@ -262,7 +262,7 @@ class Minimality(AblationExperiment):
 
     id = "minimality"
 
-    def on(self, neurons: Groups, bench: Bench) -> Ablation:
+    def on(self, neurons: Neurons, bench: Bench) -> Ablation:
         """Any sets of neurons of the bench's network."""
         removal = _Removal(self, neurons, bench)
         waiting = dict(removal.neurons)
@@ -284,12 +284,12 @@ class Minimality(AblationExperiment):
         return removal.result("minimality", rows)
 
 
-def ablation(network: GroupModel, groups: Groups = None, **options: Any) -> Ablation:
+def ablation(network: GroupModel, groups: Neurons = None, **options: Any) -> Ablation:
     """Necessity and sufficiency of sets of neurons; see :class:`AblationExperiment`.
 
     Args:
         network: a network or a surrogate; a copy without the user's hooks is measured, in float64.
-        groups: a circuit (its roles), :func:`neuron_groups` of one, names with neurons, or None
+        groups: a circuit (its roles), :func:`neuron_sets` of one, names with neurons, or None
             for each neuron by itself. A set with all neurons is added.
         options: the attributes of the experiment (``kind``, ``site``, ``controls``, ``chunk``), and
             those of a bench: how many ``pairs`` (all of them unless the group has more than 60,000,
@@ -314,13 +314,13 @@ def ablation_by_threshold(
     return AblationByThreshold(column=column, **options).of(circuit, bench)
 
 
-def completeness(network: GroupModel, groups: Groups = None, **options: Any) -> Ablation:
+def completeness(network: GroupModel, groups: Neurons = None, **options: Any) -> Ablation:
     """See :class:`Completeness`; arguments as in :func:`ablation`."""
     bench, options = Bench.for_options(network, options)
     return Completeness(**options).on(groups, bench)
 
 
-def minimality(network: GroupModel, groups: Groups = None, **options: Any) -> Ablation:
+def minimality(network: GroupModel, groups: Neurons = None, **options: Any) -> Ablation:
     """See :class:`Minimality`; arguments as in :func:`ablation`."""
     bench, options = Bench.for_options(network, options)
     return Minimality(**options).on(groups, bench)
@@ -329,11 +329,11 @@ def minimality(network: GroupModel, groups: Groups = None, **options: Any) -> Ab
 class _Removal:
     """A network whose neurons can be removed, and the accuracy and loss that are left."""
 
-    def __init__(self, options: AblationExperiment, neurons: Groups, bench: Bench) -> None:
+    def __init__(self, options: AblationExperiment, neurons: Neurons, bench: Bench) -> None:
         self.options, self.bench, self.seed = options, bench, bench.seed
         self.model = bench.network
         (self.site,) = check_sites(self.model, [options.site], per_neuron=True)
-        self.neurons = as_groups(self.model, neurons)
+        self.neurons = as_neuron_sets(self.model, neurons)
         self.blocks = sample_blocks(self.model.group, bench.pairs, bench.seed)
         is_mean = options.kind == "mean"
         self.mean = site_mean(self.model, self.site, options.chunk) if is_mean else None

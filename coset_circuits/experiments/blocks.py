@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from einops import rearrange, reduce, repeat
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -31,6 +32,7 @@ class Blocks:
 
     @property
     def size(self) -> int:
+        """How many pairs a block has."""
         return self.pairs.shape[1]
 
     @property
@@ -54,11 +56,11 @@ class Blocks:
         step = max(1, rows // self.size)
         for start in range(0, len(self.pairs), step):
             part = slice(start, start + step)
-            yield part, self.pairs[part].flatten(0, 1)
+            yield part, rearrange(self.pairs[part], "left right pair -> (left right) pair")
 
     def means(self, values: Float[Tensor, "*stats batch"]) -> Float[Tensor, "*stats blocks"]:
         """The mean of each block of a chunk."""
-        return values.unflatten(-1, (-1, self.size)).mean(-1)
+        return reduce(values, "... (blocks size) -> ... blocks", "mean", size=self.size)
 
 
 def sample_blocks(group: FiniteGroup, wanted: int | None, seed: int) -> Blocks:
@@ -73,11 +75,10 @@ def sample_blocks(group: FiniteGroup, wanted: int | None, seed: int) -> Blocks:
     n = group.order
     if wanted is not None and wanted < 1:
         raise CosetCircuitsError(f"{wanted} pairs were asked for; give a number from 1 up.")
-    wanted = pairs_to_use(n * n, wanted)
-    size = min(n, -(-wanted // n))
+    size = min(n, -(-pairs_to_use(n * n, wanted) // n))
     if size == n:
-        return Blocks(group.pairs().unflatten(0, (n, n)))
+        return Blocks(rearrange(group.pairs(), "(left right) pair -> left right pair", left=n))
     rng = np.random.default_rng(seed % 2**63)
     right = torch.from_numpy(np.stack([np.sort(rng.permutation(n)[:size]) for _ in range(n)]))
-    left = torch.arange(n)[:, None].expand(n, size)
+    left = repeat(torch.arange(n), "left -> left size", size=size)
     return Blocks(torch.stack([left, right], 2))

@@ -40,7 +40,7 @@ from coset_circuits.experiments.counterfactuals import (
     source_pairs,
 )
 from coset_circuits.experiments.experiment import OfEachHypothesis
-from coset_circuits.experiments.neuron_sets import ALL, DULL, Groups, NeuronGroups, as_groups
+from coset_circuits.experiments.neuron_sets import ALL, DULL, Neurons, NeuronSets, as_neuron_sets
 from coset_circuits.experiments.splice import Run, check_sites, run_on
 from coset_circuits.findings import Finding, Findings, from_table
 from coset_circuits.findings.intervals import ratio_interval
@@ -185,7 +185,7 @@ class InterchangeExperiment(OfEachHypothesis):
         chunk: about how many pairs are run at a time; it changes nothing but memory.
     """
 
-    groups: Groups = None
+    groups: Neurons = None
     sites: Sequence[str] | None = None
     relabelled: Circuit | None = None
     controls: int = 5
@@ -210,7 +210,7 @@ class InterchangeExperiment(OfEachHypothesis):
         network, order, seed = bench.network, bench.network.group.order, bench.seed
         surrogate = measured(circuit.surrogate())
         sites = check_sites(surrogate, self.sites, per_neuron=True)
-        neurons = as_groups(network, circuit if self.groups is None else self.groups)
+        neurons = as_neuron_sets(network, circuit if self.groups is None else self.groups)
         other = self.relabelled or bench.relabelled(circuit)
         models, notes = {"network": network, "surrogate": surrogate}, []
         if isinstance(other, str):
@@ -257,7 +257,7 @@ class InterchangeExperiment(OfEachHypothesis):
         )
 
 
-def interchange(circuit: Circuit, groups: Groups = None, **options: Any) -> Interchange:
+def interchange(circuit: Circuit, groups: Neurons = None, **options: Any) -> Interchange:
     """See :class:`InterchangeExperiment`.
 
     Args:
@@ -383,7 +383,7 @@ class _SameClass:
 
 
 def _same_classes(
-    circuit: Circuit, site: str, neurons: NeuronGroups, seed: int
+    circuit: Circuit, site: str, neurons: NeuronSets, seed: int
 ) -> Iterator[_SameClass]:
     """The classes of a site, and random ones, for every set that the hypothesis claims."""
     left, right = (side in circuit.network.sites[site].reads for side in ("left", "right"))

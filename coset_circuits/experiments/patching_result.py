@@ -14,28 +14,30 @@ from torch import Tensor
 
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.experiments.neuron_sets import ALL
-from coset_circuits.findings import Finding, Findings, from_table
+from coset_circuits.experiments.splice import DIFFERENCE
+from coset_circuits.findings import Finding, Findings
+from coset_circuits.findings.finding import from_table
 from coset_circuits.findings.intervals import ratio_interval
-
-DIFFERENCE = "logit_difference"
 
 
 @dataclass(frozen=True, repr=False)
 class Patching(Findings):
-    """A sweep of patches, one cell a patch, beside random groups of equal size.
+    """A sweep of patches, one cell a patch, beside random neuron sets of equal size.
+
+    Methods that take a ``metric`` mean the logit difference where none is given, or the first
+    metric of a sweep that has not measured it.
 
     Attributes:
         network: whose; ``method``: which sweep; ``measured_on``: how many pairs.
-        corrupt: which elements the corrupted pair changes.
-        direction: ``denoise`` patches the clean run's values into the corrupted run (are they
-            enough?), ``noise`` the corrupted run's into the clean run (are they needed?).
+        corrupt, direction: see :class:`~coset_circuits.experiments.patching.Sweep`.
         axes: the columns of ``cells`` that name a patch.
         cells: one row a patch: its axes and how many ``neurons`` it has.
         metrics: of :data:`~coset_circuits.experiments.splice.METRICS`; the own answer is always the
             clean pair's, the other one the corrupted pair's.
         values: each metric after each patch, a mean over the pairs of each left element.
         base, source: the same for the run that is patched and the run patched from, unpatched.
-        controls: each metric, a mean over all pairs, for random groups of neurons of equal size.
+        controls: each metric, a mean over all pairs, for random neuron sets of equal size; NaN for
+            a whole site, of which there is no other set of equal size.
         attributed: the change of the logit difference as attribution patching has it.
     """
 
@@ -54,7 +56,14 @@ class Patching(Findings):
     attributed: Float[Tensor, "cells"] | None
     seed: int
 
-    def recovery(self, metric: str = DIFFERENCE) -> Float[Tensor, "cells"]:
+    @property
+    def title(self) -> str:
+        return (
+            f"{self.method} of {self.network}, {self.corrupt} corrupted, {self.direction}, "
+            f"{self.measured_on}, seed {self.seed}"
+        )
+
+    def recovery(self, metric: str | None = None) -> Float[Tensor, "cells"]:
         """(patched − base) / (source − base), of means over all pairs.
 
         How far a patch goes from the run that is patched to the run patched from: 0 is nothing, 1
@@ -65,7 +74,7 @@ class Patching(Findings):
         return self._share(self.values[m].mean(1), m)
 
     def interval(
-        self, metric: str = DIFFERENCE
+        self, metric: str | None = None
     ) -> tuple[Float[Tensor, "cells"], Float[Tensor, "cells"]]:
         """95% bootstrap interval of the recovery, over left elements (pairs that share one are not
         independent). It tells how sure the figure is of *this* network, not of others.
@@ -74,12 +83,12 @@ class Patching(Findings):
         whole = (self.source[m] - self.base[m]).expand_as(self.values[m])
         return ratio_interval(self.values[m] - self.base[m], whole, self.seed)
 
-    def to_dataframe(self, metric: str = DIFFERENCE) -> pd.DataFrame:
+    def to_dataframe(self, metric: str | None = None) -> pd.DataFrame:
         """One row a patch: every metric, then the recovery of one with its interval and control.
 
-        ``control`` is the mean recovery of random groups of equal size (and as many negligible
-        neurons), from ``control_low`` to ``control_high`` the least to the greatest of the draws;
-        ``attributed`` is the recovery as attribution patching has it.
+        ``control`` is the mean recovery of random neuron sets of equal size (and with as many
+        negligible neurons), from ``control_low`` to ``control_high`` the least to the greatest of
+        the draws; ``attributed`` is the recovery as attribution patching has it.
 
         Raises:
             CosetCircuitsError: the metric was not measured.
@@ -95,27 +104,36 @@ class Patching(Findings):
             frame["control"] = drawn.mean(1).numpy()
             frame["control_low"] = drawn.amin(1).numpy()
             frame["control_high"] = drawn.amax(1).numpy()
-        if self.attributed is not None and metric == DIFFERENCE:
+        if self.attributed is not None and self.metrics[m] == DIFFERENCE:
             whole = (self.source[m] - self.base[m]).mean()
             frame["attributed"] = (self.attributed / whole).numpy()
         return frame
 
-    def table(self, metric: str = DIFFERENCE) -> pd.DataFrame:
-        """The recovery with one row a group and one column for each of the other axes' values."""
-        frame = self.cells.assign(recovery=self.recovery(metric).numpy())
-        others = [axis for axis in self.axes if axis != "group"]
-        columns = frame[others].agg(" · ".join, axis=1)
-        wide = frame.assign(column=columns).pivot(
-            index="group", columns="column", values="recovery"
+    def findings(self) -> Iterator[Finding]:
+        """The recovery of every patch, with its interval and its random neuron sets."""
+        yield from from_table(
+            self.to_dataframe(),
+            self.method.replace(" ", "_"),
+            at=self.axes,
+            units={"recovery": "fraction"},
+            control={"recovery": "control"} if self.controls.shape[2] else None,
+            interval={"recovery": ("low", "high")},
+            source=f"{self.metrics[self._metric()]} over {self.measured_on}",
         )
-        wide = wide.loc[list(dict.fromkeys(frame["group"])), list(dict.fromkeys(columns))]
+
+    def table(self, metric: str | None = None) -> pd.DataFrame:
+        """The recovery: a row a neuron set, a column for each site (or path)."""
+        frame = self.cells.assign(recovery=self.recovery(metric).numpy())
+        frame["column"] = frame[[*self.axes[:-1]]].agg(" · ".join, axis=1)
+        wide = frame.pivot(index="neuron_set", columns="column", values="recovery")
+        wide = wide.loc[frame["neuron_set"].unique(), frame["column"].unique()]
         return wide.rename_axis(index=None, columns=None)
 
     def attribution_error(self) -> pd.DataFrame:
         """How far attribution patching is from the patches it stands for, site by site.
 
-        Over the groups (not the whole site): ``correlation`` of the two recoveries (NaN where one
-        does not vary), the worst error, and the largest recovery to read it against.
+        Over the neuron sets (not the whole site): ``correlation`` of the two recoveries (NaN where
+        one does not vary), the worst error, and the largest recovery to read it against.
 
         Raises:
             CosetCircuitsError: the sweep has no attribution to compare.
@@ -125,20 +143,15 @@ class Patching(Findings):
                 f"This {self.method} has no attribution beside it; take it from "
                 "activation_patching with the metric logit_difference."
             )
-        frame = self.to_dataframe()
-        groups, sites = frame["group"].to_numpy(), frame["site"].to_numpy()
-        recovery, attributed = frame["recovery"].to_numpy(), frame["attributed"].to_numpy()
+        frame = self.to_dataframe(DIFFERENCE)
         rows = []
-        for site in dict.fromkeys(sites):
-            here = np.flatnonzero((sites == site) & (groups != ALL))
-            if not len(here):
-                continue
-            exact, approximate = recovery[here], attributed[here]
+        for site, part in frame[frame["neuron_set"] != ALL].groupby("site", sort=False):
+            exact, approximate = (np.asarray(part[x]) for x in ("recovery", "attributed"))
             varies = min(np.ptp(exact), np.ptp(approximate)) > 1e-12
             rows.append(
                 {
                     "site": site,
-                    "groups": len(here),
+                    "neuron_sets": len(part),
                     "correlation": np.corrcoef(exact, approximate)[0, 1] if varies else np.nan,
                     "worst_error": float(np.abs(exact - approximate).max()),
                     "largest_recovery": float(np.abs(exact).max()),
@@ -173,7 +186,9 @@ class Patching(Findings):
             has_metric_axis=True,
         )
 
-    def _metric(self, metric: str) -> int:
+    def _metric(self, metric: str | None = None) -> int:
+        if metric is None:
+            metric = DIFFERENCE if DIFFERENCE in self.metrics else self.metrics[0]
         if metric not in self.metrics:
             raise CosetCircuitsError(
                 f"{metric!r} was not measured; this sweep has {', '.join(self.metrics)}."
@@ -183,31 +198,3 @@ class Patching(Findings):
     def _share(self, values: Tensor, m: int) -> Tensor:
         base, source = self.base[m].mean(), self.source[m].mean()
         return (values - base) / (source - base)
-
-    def tables(self) -> dict[str, pd.DataFrame]:
-        return {"": self.to_dataframe(self._shown)}
-
-    def findings(self) -> Iterator[Finding]:
-        """The recovery of every patch with its interval, beside random sets of equal size."""
-        frame = self.to_dataframe(self._shown)
-        yield from from_table(
-            frame,
-            self.method.replace(" ", "_"),
-            at=self.axes,
-            units={"recovery": "fraction"},
-            control={"recovery": "control"} if "control" in frame else None,
-            interval={"recovery": ("low", "high")},
-            source=f"{self._shown}, {self.corrupt} corrupted, {self.direction}, "
-            f"{self.measured_on}; control: random sets of equal size",
-        )
-
-    @property
-    def _shown(self) -> str:
-        return DIFFERENCE if DIFFERENCE in self.metrics else self.metrics[0]
-
-    @property
-    def title(self) -> str:
-        return (
-            f"{self.method} of {self.network}, {self.corrupt} corrupted, {self.direction}, "
-            f"{self.measured_on}, seed {self.seed}"
-        )

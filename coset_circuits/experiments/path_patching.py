@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import product
 from typing import Any
 
-from jaxtyping import Float, Int
+import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.experiments.bench import Bench
 from coset_circuits.experiments.counterfactuals import SIDES, Side
-from coset_circuits.experiments.neuron_sets import Groups
+from coset_circuits.experiments.neuron_sets import Neurons
 from coset_circuits.experiments.patching_result import Patching
-from coset_circuits.experiments.splice import AdditiveRun, Run, is_additive
-from coset_circuits.experiments.sweep import Key, PatchingExperiment, Sweep, check_choice
+from coset_circuits.experiments.splice import AdditiveRun, Run
+from coset_circuits.experiments.sweep import Key, Patch, Sweep, check_choice
 from coset_circuits.networks.model import GroupModel
 
 HALVES = ("whole", "even", "odd")
@@ -28,7 +30,7 @@ RECEIVERS = ("logits", "own", "other")
 
 
 @dataclass(frozen=True)
-class PathPatching(PatchingExperiment):
+class PathPatching(Sweep):
     """Patch single paths input → neurons → half of the activation → logits (Goldowsky-Dill 2023).
 
     Only the path carries the other run's value; every other path from the same input keeps its own.
@@ -51,87 +53,59 @@ class PathPatching(PatchingExperiment):
     senders: Sequence[Side] = ("left", "right")
     halves: Sequence[str] = HALVES
     receivers: Sequence[str] = ("logits",)
+
     id = "path_patching"
+    axes = ("sender", "half", "receiver")
 
-    def on(self, neurons: Groups, bench: Bench) -> Patching:
-        """Any sets of neurons of the bench's network, whose neurons must add up in the logits."""
-        sweep = Sweep(self, neurons, bench)
-        if not is_additive(sweep.model):
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("sender", self.senders, SIDES)
+        check_choice("half", self.halves, HALVES)
+        check_choice("receiver", self.receivers, RECEIVERS)
+
+    def places(self, model: GroupModel) -> dict[Key, bool]:
+        if not model.is_additive:
             raise CosetCircuitsError(
-                f"The neurons of {sweep.model.label} do not simply add up in the logits, so that "
-                "it has no single paths; patch the network, or a surrogate without the claim even."
+                f"The neurons of {model.label} do not simply add up in the logits, so that it "
+                "has no single paths; patch the network, or a surrogate without the claim even."
             )
-        for name, given, choices in (
-            ("sender", self.senders, SIDES),
-            ("half", self.halves, HALVES),
-            ("receiver", self.receivers, RECEIVERS),
-        ):
-            check_choice(name, given, choices)
-        keys = list(dict.fromkeys(itertools.product(self.senders, self.halves, self.receivers)))
-        cells = list(sweep.cells(keys, lambda key: True))
-        return sweep.run("path patching", ("sender", "half", "receiver"), cells, _Paths, None)
+        return dict.fromkeys(product(self.senders, self.halves, self.receivers), True)
+
+    def patch(self, base: Run, source: Run, answers: Int[Tensor, "batch 2"]) -> Patch:
+        assert isinstance(base, AdditiveRun) and isinstance(source, AdditiveRun)
+
+        def through(pre: Tensor, half: str) -> Tensor:
+            post = base.model.activate(pre)
+            even = post if half == "whole" else (post + base.model.activate(-pre)) / 2
+            return post - even if half == "odd" else even
+
+        @cache
+        def change(sender: str, half: str) -> Tensor:
+            """By how much activations change along the path, whichever receiver it ends at."""
+            left = (base if sender == "right" else source).neurons["hook_left_pre"]
+            right = (base if sender == "left" else source).neurons["hook_right_pre"]
+            return through(left + right, half) - through(base.neurons["hook_pre"], half)
+
+        def put(key: Key, neurons: Tensor | None, outputs: Tensor | None) -> Tensor:
+            *path, receiver = key
+            changed = change(*path)
+            changed = changed if neurons is None else changed[:, neurons]
+            logits = base.updated(neurons, changed, outputs)
+            if receiver == "logits":
+                return logits
+            answer = answers[:, RECEIVERS.index(receiver) - 1, None]
+            if outputs is None:
+                return base.logits.scatter(1, answer, logits.gather(1, answer))
+            return torch.where(outputs == answer, logits, base.logits.gather(1, outputs))
+
+        return put
 
 
-def path_patching(network: GroupModel, groups: Groups = None, **options: Any) -> Patching:
+def path_patching(network: GroupModel, neurons: Neurons = None, **options: Any) -> Patching:
     """See :class:`PathPatching`; arguments as in :func:`activation_patching`.
 
     Raises:
         CosetCircuitsError: an argument that makes no sense, or a model whose neurons do not add up.
     """
-    bench, own = Bench.for_options(network, options)
-    return PathPatching(**own).on(groups, bench)
-
-
-class _Paths:
-    """The same, a value coming from the other run along one path only."""
-
-    def __init__(self, base: Run, source: Run, outputs: Int[Tensor, "batch 2"]) -> None:
-        assert isinstance(base, AdditiveRun) and isinstance(source, AdditiveRun)
-        self.base, self.source, self.outputs = base, source, outputs
-        self.changes: dict[Key, Tensor] = {}
-
-    def logits(self, key: Key, neurons: Int[Tensor, "k"] | None) -> Float[Tensor, "batch order"]:
-        change, write = self._change(key, neurons), self._write(neurons)
-        update = change @ write
-        if key[2] == "logits":
-            return self.base.logits + update
-        column = self.outputs[:, RECEIVERS.index(key[2]) - 1, None]
-        return self.base.logits.scatter_add(1, column, update.gather(1, column))
-
-    def at_outputs(self, key: Key, neurons: Int[Tensor, "k"] | None) -> Float[Tensor, "batch 2"]:
-        change, write = self._change(key, neurons), self._write(neurons)
-        if change.shape[1] * 8 < write.shape[1]:
-            update = (write.T[self.outputs] * change[:, None]).sum(2)
-        else:
-            update = (change @ write).gather(1, self.outputs)
-        if key[2] != "logits":
-            update[:, 2 - RECEIVERS.index(key[2])] = 0
-        return self.base.logits.gather(1, self.outputs) + update
-
-    def _write(self, neurons: Int[Tensor, "k"] | None) -> Float[Tensor, "k order"]:
-        W_U = self.base.model.W_U
-        return W_U if neurons is None else W_U[neurons]
-
-    def _change(self, key: Key, neurons: Int[Tensor, "k"] | None) -> Float[Tensor, "batch k"]:
-        """By how much activations change along the path, whichever receiver it ends at."""
-        sender, half = path = key[:2]
-        if path not in self.changes:
-            own, other = self.base.neurons, self.source.neurons
-            left = (own if sender == "right" else other)["hook_left_pre"]
-            right = (own if sender == "left" else other)["hook_right_pre"]
-            model = self.base.model
-            self.changes[path] = _half(model, left + right, half) - _half(
-                model, own["hook_pre"], half
-            )
-        change = self.changes[path]
-        return change if neurons is None else change[:, neurons]
-
-
-def _half(
-    model: GroupModel, pre: Float[Tensor, "batch d_mlp"], half: str
-) -> Float[Tensor, "batch d_mlp"]:
-    post = model.activate(pre)
-    if half == "whole":
-        return post
-    even = (post + model.activate(-pre)) / 2
-    return even if half == "even" else post - even
+    bench, rest = Bench.for_options(network, options)
+    return PathPatching(neurons, **rest).on(bench)

@@ -3,278 +3,187 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, ClassVar, Literal
 
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from coset_circuits.algorithms import Circuit
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.experiments.bench import Bench
-from coset_circuits.experiments.blocks import Blocks, sample_blocks
+from coset_circuits.experiments.blocks import sample_blocks
 from coset_circuits.experiments.counterfactuals import Side, corrupted
 from coset_circuits.experiments.experiment import OfEachHypothesis
-from coset_circuits.experiments.neuron_sets import ALL, Groups, NeuronGroups, as_groups
-from coset_circuits.experiments.patching_result import DIFFERENCE, Patching
-from coset_circuits.experiments.splice import METRICS, Run, difference, run_on, scores
+from coset_circuits.experiments.neuron_sets import ALL, Neurons, as_neuron_sets
+from coset_circuits.experiments.patching_result import Patching
+from coset_circuits.experiments.splice import (
+    DIFFERENCE,
+    METRICS,
+    Run,
+    difference,
+    first_order,
+    run_on,
+    scores,
+)
 from coset_circuits.networks.model import GroupModel
 
 Direction = Literal["denoise", "noise"]
+
 Key = tuple[str, ...]
+"""Where a patch is put: a site, or a path's sender, half and receiver."""
+
+Patch = Callable[[Key, Tensor | None, Tensor | None], Tensor]
+"""The logits after a patch of some neurons, or (None) of all; of every output, or of some only."""
 
 
 @dataclass(frozen=True)
-class PatchingExperiment(OfEachHypothesis):
-    """What all sweeps have in common. In a comparison the neuron sets are those of each role.
+class Sweep(OfEachHypothesis):
+    """The options that all sweeps of patches share.
 
     Attributes:
+        neurons: a circuit (its roles), :func:`neuron_sets` of one, names with neurons, or None for
+            each neuron by itself (in a comparison, for the roles of each hypothesis).
         corrupt: whether the corrupted pair differs in the ``left`` element, the ``right`` one or
             in ``both``. Which elements is drawn, keyed by (seed, pair).
-        direction: see :class:`Patching`.
+        direction: ``denoise`` patches the clean run's values into the corrupted run (are they
+            enough?), ``noise`` the corrupted run's into the clean run (are they needed?).
         metrics: see :data:`METRICS`. ``("logit_difference",)`` alone needs two logits a pair and
             is an order of magnitude faster.
-        controls: how many random sets of each size.
+        controls: how many random neuron sets of each size.
         chunk: about how many pairs are run at a time; it changes nothing but memory, of which
             about 100·chunk·order bytes are needed.
+
+    Raises:
+        CosetCircuitsError: an option that makes no sense.
     """
 
+    neurons: Neurons = None
     corrupt: Side = "both"
     direction: Direction = "denoise"
     metrics: Sequence[str] = METRICS
     controls: int = 5
     chunk: int = 2_000
 
-    def of(self, circuit: Circuit, bench: Bench) -> Patching:
-        """The neurons of each of the circuit's roles."""
-        return self.on(circuit, bench)
+    axes: ClassVar[tuple[str, ...]]
+    is_first_order: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_choice("metric", self.metrics, METRICS)
+        check_choice("direction", [self.direction], ("denoise", "noise"))
+        if self.controls < 0:
+            raise CosetCircuitsError(f"{self.controls} controls were asked for; give 0 or more.")
 
     @abstractmethod
-    def on(self, neurons: Groups, bench: Bench) -> Patching:
-        """Any sets of neurons of the bench's network."""
+    def places(self, model: GroupModel) -> dict[Key, bool]:
+        """Where patches are put, and whether single neurons can be patched there."""
 
+    @abstractmethod
+    def patch(self, base: Run, source: Run, answers: Int[Tensor, "batch 2"]) -> Patch:
+        """How one run is patched with values of another; ``answers`` are the own and the other."""
 
-@runtime_checkable
-class Patches(Protocol):
-    """One chunk's patched runs."""
-
-    def logits(self, key: Key, neurons: Int[Tensor, "k"] | None) -> Float[Tensor, "batch order"]:
-        """After a patch of some neurons, or of the whole site."""
-        ...
-
-    def at_outputs(self, key: Key, neurons: Int[Tensor, "k"] | None) -> Float[Tensor, "batch 2"]:
-        """The same, of the two answers only."""
-        ...
-
-
-@dataclass(frozen=True)
-class Cell:
-    key: Key
-    group: str
-    neurons: Tensor | None
-
-
-class Sweep:
-    """Two runs for every pair, one of them patched in many ways."""
-
-    def __init__(self, options: PatchingExperiment, neurons: Groups, bench: Bench) -> None:
-        check_choice("metric", options.metrics, METRICS)
-        check_choice("direction", [options.direction], ("denoise", "noise"))
-        if options.controls < 0:
-            raise CosetCircuitsError(f"{options.controls} controls were asked for; give 0 or more.")
-        self.options, self.bench = options, bench
-        self.model, self.seed, self.controls = bench.network, bench.seed, options.controls
-        self.neurons: NeuronGroups = as_groups(self.model, neurons)
-        self.metrics = tuple(m for m in METRICS if m in options.metrics)
-        self.blocks: Blocks = sample_blocks(self.model.group, bench.pairs, bench.seed)
-
-    def cells(self, keys: Sequence[Key], has_neurons: Callable[[Key], bool]) -> Iterator[Cell]:
-        for key in keys:
-            yield Cell(key, ALL, None)
-            if has_neurons(key):
-                for name, members in self.neurons:
-                    yield Cell(key, name, members)
+    def of(self, circuit: Circuit, bench: Bench) -> Patching:
+        """Patch the network, by default in the neuron sets that the circuit's roles name."""
+        return replace(self, neurons=circuit if self.neurons is None else self.neurons).on(bench)
 
     @torch.no_grad()
-    def run(
-        self,
-        method: str,
-        axes: tuple[str, ...],
-        cells: Sequence[Cell],
-        patches: Callable[[Run, Run, Tensor], Patches],
-        attribution: Attribution | None,
-    ) -> Patching:
-        order, m = self.model.group.order, len(self.metrics)
-        values = torch.zeros(m, len(cells), order, dtype=torch.float64)
-        ends = torch.zeros(2, m, order, dtype=torch.float64)
-        drawn = _Controls(self, cells)
-        done = 0
-        for part, clean in self.blocks.chunks(self.options.chunk):
-            self.bench.progress(method, done, order)
-            other = corrupted(self.model.group, clean, self.options.corrupt, self.seed)
-            base_pairs, source_pairs = (
-                (other, clean) if self.options.direction == "denoise" else (clean, other)
-            )
-            base, source = run_on(self.model, base_pairs), run_on(self.model, source_pairs)
-            score = _Scorer(self, clean, other, base.logits)
-            for end, run in zip(ends, (base, source), strict=True):
-                end[:, part] = self.blocks.means(score.of(run.logits))
-            patched = patches(base, source, score.outputs)
-            for i, cell in enumerate(cells):
-                patch = score.patched(patched, cell.key, cell.neurons)
-                values[:, i, part] = self.blocks.means(patch)
-            drawn.add(part, score, patched)
-            if attribution is not None:
-                attribution.add(part, base_pairs, base, source, score.outputs)
-            done += len(clean) // self.blocks.size
-        return Patching(
-            network=self.model.label,
-            method=method,
-            measured_on=self.blocks.source,
-            corrupt=self.options.corrupt,
-            direction=self.options.direction,
-            axes=(*axes, "group"),
-            cells=_index(axes, cells, self.neurons.width),
-            metrics=self.metrics,
-            values=values,
-            base=ends[0],
-            source=ends[1],
-            controls=drawn.means(cells),
-            attributed=None
-            if attribution is None
-            else torch.stack([attribution.change(cell).mean() for cell in cells]),
-            seed=self.seed,
-        )
+    def on(self, bench: Bench) -> Patching:
+        """Patch the bench's network.
 
-
-class _Scorer:
-    """The metrics of one chunk; two logits a pair are enough where only their difference counts."""
-
-    def __init__(self, sweep: Sweep, clean: Tensor, other: Tensor, base: Tensor) -> None:
-        group, device = sweep.model.group, sweep.model.device
-        own, rival = group.products(clean).to(device), group.products(other).to(device)
-        self.metrics, self.outputs = sweep.metrics, torch.stack([own, rival], 1)
-        self.base = base
-
-    def of(self, logits: Float[Tensor, "batch order"]) -> Float[Tensor, "metrics batch"]:
-        own, rival = self.outputs.T
-        return scores(logits, own, rival, self.base, self.metrics)
-
-    def patched(
-        self, patched: Patches, key: Key, neurons: Int[Tensor, "k"] | None
-    ) -> Float[Tensor, "metrics batch"]:
-        if self.metrics == (DIFFERENCE,):
-            return difference(patched.at_outputs(key, neurons))[None].cpu()
-        return self.of(patched.logits(key, neurons))
-
-
-class _Controls:
-    """Random groups of equal size; groups of the same size share them."""
-
-    def __init__(self, sweep: Sweep, cells: Sequence[Cell]) -> None:
-        self.sweep = sweep
-        self.scores: dict[tuple[Key, tuple[int, int]], Tensor] = {}
-        self.draws: dict[tuple[int, int], list[Tensor]] = {}
-        shape = (len(sweep.metrics), sweep.controls, sweep.model.group.order)
-        for cell in cells:
-            if cell.neurons is None:
-                continue
-            size = sweep.neurons.signature(cell.neurons)
-            self.scores.setdefault((cell.key, size), torch.zeros(shape, dtype=torch.float64))
-            self.draws.setdefault(
-                size,
-                [
-                    sweep.neurons.random(cell.neurons, sweep.seed, draw)
-                    for draw in range(sweep.controls)
-                ],
-            )
-
-    def add(self, part: slice, score: _Scorer, patched: Patches) -> None:
-        for (key, size), values in self.scores.items():
-            for draw, neurons in enumerate(self.draws[size]):
-                values[:, draw, part] = self.sweep.blocks.means(
-                    score.patched(patched, key, neurons)
-                )
-
-    def means(self, cells: Sequence[Cell]) -> Float[Tensor, "metrics cells draws"]:
-        """NaN for a whole site, of which there is no other group of equal size."""
-        nothing = torch.full((len(self.sweep.metrics), self.sweep.controls), torch.nan).double()
-        return torch.stack(
-            [
-                nothing
-                if cell.neurons is None
-                else self.scores[cell.key, self.sweep.neurons.signature(cell.neurons)].mean(2)
-                for cell in cells
-            ],
-            1,
-        )
-
-
-class Attribution:
-    """Gradient of the logit difference times the difference of the two runs, unit by unit."""
-
-    def __init__(self, sweep: Sweep, sites: Sequence[str]) -> None:
-        self.sweep, self.sites = sweep, list(sites)
-        self.shares: dict[str, Float[Tensor, "units blocks"]] = {}
-
-    def add(self, part: slice, pairs: Tensor, base: Run, source: Run, outputs: Tensor) -> None:
-        gradients = gradients_at(self.sweep.model, pairs, self.sites, outputs)
-        for site, gradient in gradients.items():
-            share = gradient * (source.values[site] - base.values[site])
-            if site not in self.shares:
+        Raises:
+            CosetCircuitsError: a site or neurons that the network does not have, or no pairs.
+        """
+        model, seed, method = bench.network, bench.seed, self.id.replace("_", " ")
+        metrics = tuple(metric for metric in METRICS if metric in self.metrics)
+        cells, patches, drawn = self._plan(model, seed)
+        blocks, order = sample_blocks(model.group, bench.pairs, seed), model.group.order
+        values = torch.zeros(len(metrics), len(patches), order, dtype=torch.float64)
+        base, source = torch.zeros(2, len(metrics), order, dtype=torch.float64)
+        shares: dict[str, Tensor] = {}
+        sites = list(cells["site"].unique()) if "site" in cells and DIFFERENCE in metrics else []
+        for part, clean in blocks.chunks(self.chunk):
+            bench.progress(method, part.start, order)
+            other = corrupted(model.group, clean, self.corrupt, seed)
+            own, rival = (model.group.products(x).to(model.device) for x in (clean, other))
+            answers = torch.stack([own, rival], 1)
+            outputs = answers if metrics == (DIFFERENCE,) else None
+            ends = (other, clean) if self.direction == "denoise" else (clean, other)
+            one, two = (run_on(model, pairs) for pairs in ends)
+            score = partial(scores, own=own, other=rival, base=one.logits, metrics=metrics)
+            base[:, part], source[:, part] = (blocks.means(score(x.logits)) for x in (one, two))
+            for site, share in first_order(one, two, sites, answers).items():
                 # One place for all chunks: many small results would scatter over the heap.
-                shape = (share.shape[1], self.sweep.model.group.order)
-                self.shares[site] = torch.zeros(shape, dtype=torch.float64)
-            self.shares[site][:, part] = self.sweep.blocks.means(share.T).cpu()
-
-    def change(self, cell: Cell) -> Float[Tensor, "blocks"]:
-        """What a patch should change, by left element."""
-        shares = self.shares[cell.key[0]]
-        return (shares if cell.neurons is None else shares[cell.neurons]).sum(0)
-
-
-def gradients_at(
-    model: GroupModel,
-    pairs: Int[Tensor, "batch 2"],
-    sites: Sequence[str],
-    outputs: Int[Tensor, "batch 2"],
-) -> Mapping[str, Float[Tensor, "batch units"]]:
-    """The gradient of the logit difference, own minus other output, in what each site holds."""
-    watched: dict[str, Tensor] = {}
-
-    def watch(value: Tensor, hook: Any) -> Tensor:
-        value = value if value.requires_grad else value.detach().requires_grad_()
-        watched[hook.name] = value
-        return value
-
-    with torch.inference_mode(False), torch.enable_grad():
-        logits = model.run_with_hooks(pairs.clone(), fwd_hooks=[(site, watch) for site in sites])
-        total = difference(logits.gather(1, outputs.clone())).sum()
-        gradients = torch.autograd.grad(total, list(watched.values()))
-    return dict(zip(watched, (gradient.detach() for gradient in gradients), strict=True))
-
-
-def _index(axes: tuple[str, ...], cells: Sequence[Cell], width: int) -> pd.DataFrame:
-    return pd.DataFrame(
-        [
-            {
-                **dict(zip(axes, cell.key, strict=True)),
-                "group": cell.group,
-                "neurons": width if cell.neurons is None else len(cell.neurons),
-            }
-            for cell in cells
+                empty = torch.zeros(share.shape[1], order, dtype=torch.float64)
+                shares.setdefault(site, empty)[:, part] = blocks.means(share.T).cpu()
+            if self.is_first_order:
+                continue
+            patched = self.patch(one, two, answers)
+            for i, (key, neurons) in enumerate(patches):
+                logits = patched(key, neurons, outputs)
+                scored = score(logits) if outputs is None else difference(logits)[None].cpu()
+                values[:, i, part] = blocks.means(scored)
+        changes = [
+            (shares[site] if neurons is None else shares[site][neurons]).sum(0)
+            for (site, *_), neurons in patches
+            if sites
         ]
-    )
+        if self.is_first_order:
+            values = base[:, None] + torch.stack(changes)
+        return Patching(
+            network=model.label,
+            method=method,
+            measured_on=blocks.source,
+            corrupt=self.corrupt,
+            direction=self.direction,
+            axes=(*self.axes, "neuron_set"),
+            cells=cells,
+            metrics=metrics,
+            values=values[:, : len(cells)],
+            base=base,
+            source=source,
+            controls=values.mean(2)[:, drawn].masked_fill(drawn < 0, torch.nan),
+            attributed=torch.stack([change.mean() for change in changes[: len(cells)]])
+            if sites and not self.is_first_order
+            else None,
+            seed=seed,
+        )
+
+    def _plan(
+        self, model: GroupModel, seed: int
+    ) -> tuple[pd.DataFrame, list[tuple[Key, Tensor | None]], Int[Tensor, "cells draws"]]:
+        """The cells, all patches (the cells', then those of random neuron sets), and which of them
+        are each cell's controls: cells of equal size share them, a whole site has none (−1).
+        """
+        sets = as_neuron_sets(model, self.neurons)
+        rows: list[tuple[Any, ...]] = []
+        patches: list[tuple[Key, Tensor | None]] = []
+        for key, takes_neurons in self.places(model).items():
+            for name, members in [(ALL, None), *(sets if takes_neurons else ())]:
+                rows.append((*key, name, sets.width if members is None else len(members)))
+                patches.append((key, members))
+        controls = torch.full((len(rows), self.controls), -1)
+        drawn: dict[tuple[Key, tuple[int, int]], Tensor] = {}
+        for i, (key, members) in enumerate(list(patches)):
+            if members is None:
+                continue
+            same_size = key, sets.signature(members)
+            if same_size not in drawn:
+                drawn[same_size] = torch.arange(self.controls) + len(patches)
+                patches += [(key, sets.random(members, seed, d)) for d in range(self.controls)]
+            controls[i] = drawn[same_size]
+        cells = pd.DataFrame(rows, columns=[*self.axes, "neuron_set", "neurons"])
+        return cells, patches, controls
 
 
-def check_choice(kind: str, given: Sequence[str], choices: Sequence[str]) -> None:
+def check_choice(kind: str, given: Sequence[str], known: Sequence[str]) -> None:
     if isinstance(given, str) or not given:
         raise CosetCircuitsError(
-            f"{given!r} is no list of {kind}s; give some of {', '.join(choices)}."
+            f"{given!r} is no list of {kind}s; give some of {', '.join(known)}."
         )
     for name in given:
-        if name not in choices:
-            raise CosetCircuitsError(f"{name!r} is no {kind}; choose from {', '.join(choices)}.")
+        if name not in known:
+            raise CosetCircuitsError(f"{name!r} is no {kind}; choose from {', '.join(known)}.")

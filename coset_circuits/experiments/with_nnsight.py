@@ -10,8 +10,6 @@ the two on one site (:func:`with_hooks` refuses to).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -128,8 +126,14 @@ class NNsightIntervention(Intervention):
     def run(
         self, model: GroupModel, pairs: Int[Tensor, "batch 2"], seed: int = 0
     ) -> Float[Tensor, "batch order"]:
-        with _wrapped_for_now(model) as wrapped:
-            return run(wrapped, self, pairs, seed)
+        before = {module: set(vars(module)) for module in model.modules()}
+        try:
+            return run(wrap(model), self, pairs, seed)
+        finally:
+            # nnsight replaces ``forward`` on every module that it wraps; here that is undone.
+            for module, names in before.items():
+                for name in vars(module).keys() - names:
+                    del module.__dict__[name]
 
 
 def through_nnsight(intervention: Intervention) -> NNsightIntervention:
@@ -167,15 +171,3 @@ def _by_site(model: HookedRootModule, fwd_hooks: Hooks) -> dict[str, list[Any]]:
         for site in [name] if isinstance(name, str) else filter(name, model.hook_dict):
             found.setdefault(site, []).append(function)
     return found
-
-
-@contextmanager
-def _wrapped_for_now(model: GroupModel) -> Iterator[NNsight]:
-    """nnsight replaces ``forward`` on every module it wraps, for good; here it comes off again."""
-    before = {module: set(vars(module)) for module in model.modules()}
-    try:
-        yield wrap(model)
-    finally:
-        for module, names in before.items():
-            for name in vars(module).keys() - names:
-                del module.__dict__[name]

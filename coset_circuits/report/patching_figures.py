@@ -18,14 +18,14 @@ from coset_circuits.report.axes import guide, legend_above, log_scale, plain_num
 from coset_circuits.report.style import FAINT, INK, colour, marker
 
 DIVERGING = LinearSegmentedColormap.from_list("recovery", ["#D55E00", "#f2f5f9", "#0072B2"])
-"""Orange below nought, blue above it, nearly white at nought."""
+"""Orange below zero, blue above it, nearly white at zero."""
 
 MAX_WRITTEN = 24
 """Cells have their number written in them where there are at most this many rows."""
 
 
 def heat_map(result: Patching, ax: Axes, metric: str = "logit_difference") -> Axes:
-    """The recovery of every patch: groups down, sites (or paths) across."""
+    """The recovery of every patch: neuron sets down, sites (or paths) across."""
     table = result.table(metric)
     if len(table) > MAX_WRITTEN:
         # Beside all neurons together, one of many is too pale to be seen.
@@ -71,8 +71,8 @@ def attribution_scatter(result: Patching, ax: Axes) -> Axes:
         )
     frame = result.to_dataframe()
     points = np.stack([frame[c].to_numpy() for c in ("recovery", "attributed")])
-    sites, groups = frame["site"].to_numpy(), frame["group"].to_numpy()
-    drawn = groups != ALL
+    sites, sets = frame["site"].to_numpy(), frame["neuron_set"].to_numpy()
+    drawn = sets != ALL
     for i, site in enumerate(dict.fromkeys(sites[drawn])):
         x, y = points[:, drawn & (sites == site)]
         label = str(site).removeprefix("hook_")
@@ -108,7 +108,9 @@ def minimality_curve(result: Ablation, ax: Axes) -> Axes:
         raise CosetCircuitsError(
             f"{result.experiment.capitalize()} has no steps to draw; give the result of minimality."
         )
-    _with_control(ax, result.rows["neurons"].to_numpy(), result.rows, 0, "groups chosen greedily")
+    _with_control(
+        ax, result.rows["neurons"].to_numpy(), result.rows, 0, "neuron sets chosen greedily"
+    )
     ax.set_xlabel("neurons kept")
     return _accuracy(ax)
 

@@ -18,7 +18,7 @@ from coset_circuits.experiments.ablation import (
     site_mean,
 )
 from coset_circuits.experiments.counterfactuals import source_pairs
-from coset_circuits.experiments.neuron_sets import ALL, neuron_groups
+from coset_circuits.experiments.neuron_sets import ALL, neuron_sets
 from coset_circuits.networks import NEURON_SITES, cross_entropy
 
 
@@ -147,7 +147,7 @@ def test_random_groups_of_neurons_that_are_all_alike_do_as_much():
 def test_controls_by_hand(untrained):
     groups = {"g": [0, 1, 2, 3, 4]}
     found = ablation(untrained, groups, controls=4, seed=3).to_dataframe()
-    named = neuron_groups(CosetAlgorithm().fit(untrained))
+    named = neuron_sets(CosetAlgorithm().fit(untrained))
     drawn = [named.random(torch.arange(5), 3, d).tolist() for d in range(4)]
     for mode in ("remove", "keep"):
         sets = [x if mode == "remove" else [j for j in range(32) if j not in x] for x in drawn]

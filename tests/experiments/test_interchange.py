@@ -18,7 +18,7 @@ from coset_circuits.experiments.counterfactuals import (
     source_pairs,
 )
 from coset_circuits.experiments.interchange import CIRCUIT, CONTROLS, GROUP_LAW, interchange
-from coset_circuits.experiments.neuron_sets import ALL, neuron_groups
+from coset_circuits.experiments.neuron_sets import ALL, neuron_sets
 from coset_circuits.networks import NEURON_SITES, SilentSiteError
 
 COLUMNS = ["iia", "moved", "iia_moved", "change_r2"]
@@ -32,7 +32,7 @@ def circuit(coset_network):
 @pytest.fixture(scope="module")
 def few(circuit):
     """Neurons of three shared cosets, and a third of all neurons."""
-    shared = list(neuron_groups(circuit, "hook_post"))[:3]
+    shared = list(neuron_sets(circuit, "hook_post"))[:3]
     return {**{name: x.tolist() for name, x in shared}, "third": list(range(48))}
 
 

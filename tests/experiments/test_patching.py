@@ -15,12 +15,19 @@ from coset_circuits import CosetAlgorithm, CosetCircuitsError, GroupMLP, IrrepAl
 from coset_circuits.experiments.bench import measured
 from coset_circuits.experiments.blocks import sample_blocks
 from coset_circuits.experiments.counterfactuals import corrupted, source_pairs
-from coset_circuits.experiments.neuron_sets import ALL, as_groups, neuron_groups
+from coset_circuits.experiments.neuron_sets import ALL, as_neuron_sets, neuron_sets
 from coset_circuits.experiments.patching import activation_patching, attribution_patching
 from coset_circuits.experiments.path_patching import path_patching
-from coset_circuits.experiments.splice import METRICS, NEURON_SITES, AdditiveRun, HookedRun, scores
+from coset_circuits.experiments.splice import METRICS, AdditiveRun, HookedRun, scores
 from coset_circuits.findings.intervals import mean_interval, ratio_interval
-from coset_circuits.networks import SITES, SilentSiteError, cross_entropy
+from coset_circuits.networks import (
+    NEURON_SITES,
+    SITES,
+    SilentSiteError,
+    cross_entropy,
+    planted_coset,
+)
+from coset_circuits.networks.transformer import GroupTransformer
 
 
 def random_network(name="S3", width=5, act_fn="relu", seed=0):
@@ -96,7 +103,7 @@ def test_every_patch_is_the_hook_it_stands_for(network, corrupt, direction):
     assert len(frame) == len(SITES) + 5 * len(NEURON_SITES)
     ends = [by_hand(network(pairs), own, rival, network(base)) for pairs in (base, source)]
     for row in frame.to_dict("records"):
-        chosen = slice(None) if row["group"] == ALL else int(row["group"])
+        chosen = slice(None) if row["neuron_set"] == ALL else int(row["neuron_set"])
 
         def patch(value, hook, chosen=chosen):
             patched = value.clone()
@@ -129,7 +136,7 @@ def test_updates_and_hooks_agree(act_fn):
             values = donor.values[site][:, chosen]
             found = fast.put(site, chosen, values)
             torch.testing.assert_close(found, plain.put(site, chosen, values))
-            few = fast.put_at(site, chosen, values, outputs)
+            few = fast.put(site, chosen, values, outputs)
             torch.testing.assert_close(few, found.gather(1, outputs))
     for site in SITES:
         torch.testing.assert_close(fast.values[site], plain.values[site])
@@ -182,7 +189,7 @@ def test_whole_sites_do_what_they_must(model, request):
             assert table[site] == pytest.approx(1, abs=1e-9)
     # Left and right from two different pairs make a third product.
     frame = activation_patching(network, {"one": [0]}, corrupt="both").to_dataframe()
-    frame = frame[frame["group"] == ALL].set_index("site")
+    frame = frame[frame["neuron_set"] == ALL].set_index("site")
     clean = (network(network.group.pairs()).argmax(1) == network.group.products(
         network.group.pairs())).double().mean().item()  # fmt: skip
     assert frame.loc["hook_pre", "accuracy"] == pytest.approx(clean)
@@ -283,7 +290,7 @@ def test_gradients_by_finite_differences():
     found = activation_patching(network, corrupt="left", seed=1)
     step = 1e-6
     for i, cell in enumerate(found.cells.to_dict("records")):
-        site, chosen = cell["site"], cell["group"]
+        site, chosen = cell["site"], cell["neuron_set"]
         values = HookedRun(network, base).values[site]
         units = slice(None) if chosen == ALL else int(chosen)
         moved = torch.zeros_like(values)
@@ -365,7 +372,7 @@ def test_the_linear_half_moves_no_mean_logit_difference():
     assert (linear * towards).sum(1).mean().item() == pytest.approx(0, abs=1e-12)
     # Its size is another matter: the metric that has no sign sees it.
     found = path_patching(network, halves=("whole", "odd"), senders=("both",))
-    change = found.to_dataframe("logit_change").query("group == 'all'")
+    change = found.to_dataframe("logit_change").query("neuron_set == 'all'")
     assert change.query("half == 'odd'")["recovery"].item() > 0.1
 
 
@@ -377,7 +384,7 @@ def test_paths_add_up(few):
         few, senders=("left", "right"), receivers=("logits", "own", "other"), controls=0
     )
     frame = found.to_dataframe()
-    table = frame.set_index(["sender", "half", "receiver", "group"])["recovery"]
+    table = frame.set_index(["sender", "half", "receiver", "neuron_set"])["recovery"]
     for sender, half in itertools.product(("left", "right"), ("whole", "even", "odd")):
         cell = table[sender][half]
         assert cell["own"][ALL] + cell["other"][ALL] == pytest.approx(cell["logits"][ALL])
@@ -419,7 +426,9 @@ def test_a_path_through_half_an_activation_by_hooks(untrained):
         logits[torch.arange(576), answer] = whole[torch.arange(576), answer]
         expected = by_hand(logits, own, rival, untrained(base))
         frame = found.to_dataframe()
-        (row,) = frame[(frame["group"] == "g") & (frame["receiver"] == receiver)].to_dict("records")
+        (row,) = frame[(frame["neuron_set"] == "g") & (frame["receiver"] == receiver)].to_dict(
+            "records"
+        )
         for metric in METRICS:
             assert row[metric] == pytest.approx(expected[metric], abs=1e-9)
 
@@ -452,7 +461,7 @@ def test_a_surrogate_that_cancels_the_linear_half_has_no_single_paths(coset_netw
 def test_a_surrogate_predicts_its_own_sweep(coset_network):
     """Of a network that is what the hypothesis says, exactly."""
     circuit = CosetAlgorithm().fit(coset_network)
-    groups = {name: x.tolist() for name, x in list(neuron_groups(circuit, "hook_post"))[:4]}
+    groups = {name: x.tolist() for name, x in list(neuron_sets(circuit, "hook_post"))[:4]}
     options = {"sites": NEURON_SITES, "controls": 1, "metrics": ("loss", "logit_difference")}
     own = activation_patching(coset_network, groups, **options)
     predicted = activation_patching(circuit.surrogate(), groups, **options)
@@ -532,7 +541,7 @@ def test_controls_are_groups_of_equal_size_that_matter_as_much(coset_network):
         right_table=coset_network.right_table,
         W_U=unembed,
     )
-    groups = neuron_groups(CosetAlgorithm().fit(network))
+    groups = neuron_sets(CosetAlgorithm().fit(network))
     assert [(name, len(members)) for name, members in groups] == [("C2", 100), ("negligible", 44)]
     mixed = torch.tensor([0, 1, 50, 60, 70])
     draws = [groups.random(mixed, 0, draw) for draw in range(20)]
@@ -542,7 +551,7 @@ def test_controls_are_groups_of_equal_size_that_matter_as_much(coset_network):
     assert torch.equal(draws[3], groups.random(torch.tensor([43, 3, 99, 98, 97]), 0, 3))
     assert torch.equal(groups.random(mixed, -1, 0), groups.random(mixed, -1, 0))
     frame = activation_patching(network, groups, controls=3).to_dataframe()
-    dull = frame[(frame["group"] == "negligible")]
+    dull = frame[(frame["neuron_set"] == "negligible")]
     assert (
         (dull[["recovery", "control", "control_low", "control_high"]].abs() < 1e-12)
         .to_numpy()
@@ -551,13 +560,15 @@ def test_controls_are_groups_of_equal_size_that_matter_as_much(coset_network):
 
 
 def test_controls_by_hand(untrained):
-    groups = as_groups(untrained, {"g": [0, 1, 2]})
+    groups = as_neuron_sets(untrained, {"g": [0, 1, 2]})
     found = activation_patching(untrained, {"g": [0, 1, 2]}, controls=4)
     named = {str(d): groups.random(groups.members["g"], 0, d).tolist() for d in range(4)}
     drawn = activation_patching(untrained, named, controls=0)
     for site in NEURON_SITES:
         recovered = drawn.table()[site].drop(index=ALL)
-        (row,) = found.to_dataframe().query("site == @site and group == 'g'").to_dict("records")
+        (row,) = (
+            found.to_dataframe().query("site == @site and neuron_set == 'g'").to_dict("records")
+        )
         assert row["control"] == pytest.approx(recovered.mean())
         assert row["control_low"] == pytest.approx(recovered.min())
         assert row["control_high"] == pytest.approx(recovered.max())
@@ -566,15 +577,15 @@ def test_controls_by_hand(untrained):
 
 def test_groups_by_what_a_circuit_says(coset_network):
     circuit = CosetAlgorithm().fit(coset_network)
-    assert list(neuron_groups(circuit).members) == ["C2"]
-    assert len(neuron_groups(circuit, "neuron")) == 144
-    shared = neuron_groups(circuit, "hook_post")
+    assert list(neuron_sets(circuit).members) == ["C2"]
+    assert len(neuron_sets(circuit, "neuron")) == 144
+    shared = neuron_sets(circuit, "hook_post")
     # Six conjugates of ⟨(1 2)⟩ with twelve cosets each, two neurons ±t to a coset.
     assert len(shared) == 72 and {len(members) for _, members in shared} == {2}
     for _, members in shared:
         left = coset_network.left_table[:, members]
         torch.testing.assert_close(left[:, 0], -left[:, 1])
-    both = neuron_groups(circuit, ["role", "conjugator"])
+    both = neuron_sets(circuit, ["role", "conjugator"])
     frame = circuit.roles.to_dataframe()
     for name, members in both:
         assert {f"C2 · {x}" for x in frame["conjugator"].iloc[members.tolist()]} == {name}
@@ -586,20 +597,20 @@ def test_groups_that_make_no_sense(coset_network, gcr_network, unchecked):
         ({"g": [0, 144]}, "'g' holds neurons from 0 to 144; give neurons from 0 to 143"),
         ({"g": []}, "'g' holds no neurons"),
         ({"g": [1, 1]}, "names a neuron twice"),
-        ({"g": [0.5]}, "'g' is no list of neurons"),
-        ({"all": [0]}, "A group is called 'all', which every table has"),
-        ([0, 1], "The groups are list; give a circuit"),
+        ({"g": [0.5]}, "'g' is not a list of neurons"),
+        ({"all": [0]}, "A neuron set is called 'all', which every table has"),
+        ([0, 1], "The neurons are a list; give a circuit"),
     ):
         with pytest.raises(CosetCircuitsError, match=said):
-            as_groups(coset_network, groups)
+            as_neuron_sets(coset_network, groups)
     with pytest.raises(CosetCircuitsError, match=r"no column 'sort'.*role, subgroup, conjugator"):
-        neuron_groups(circuit, "sort")
+        neuron_sets(circuit, "sort")
     with pytest.raises(CosetCircuitsError, match="fvu_left of coset holds measurements"):
-        neuron_groups(circuit, "fvu_left")
+        neuron_sets(circuit, "fvu_left")
     with pytest.raises(CosetCircuitsError, match="no neurons that share a donor at hook_left_pre"):
-        neuron_groups(circuit, "hook_left_pre")
+        neuron_sets(circuit, "hook_left_pre")
     with pytest.raises(CosetCircuitsError, match=r"of 144 neurons, .* has 54"):
-        activation_patching(gcr_network, neuron_groups(circuit))
+        activation_patching(gcr_network, neuron_sets(circuit))
 
 
 def test_arguments_that_make_no_sense(untrained, unchecked):
@@ -631,6 +642,41 @@ def test_arguments_that_make_no_sense(untrained, unchecked):
         found.to_dataframe("accuracy")
     with pytest.raises(CosetCircuitsError, match="has no attribution"):
         found.attribution_error()
+
+
+@pytest.mark.parametrize("direction", ["denoise", "noise"])
+def test_a_transformer_is_patched_at_its_heads_and_its_skip_path(direction):
+    """Sites of more than one axis are patched as a whole, single neurons where there are any."""
+    shapes = {"W_E": (7, 4), "W_pos": (3, 4), "W_in": (4, 5), "W_out": (5, 4), "W_unembed": (4, 6)}
+    shapes |= {"W_Q": (2, 4, 3), "W_K": (2, 4, 3), "W_V": (2, 4, 3), "W_O": (2, 3, 4)}
+    generator = torch.Generator().manual_seed(0)
+    weights = {
+        name: torch.randn(shape, generator=generator, dtype=torch.float64)
+        for name, shape in shapes.items()
+    }
+    network = GroupTransformer(cc.group("S3"), weights, tokens=(0, 0, 6))
+    base, source, own, rival = two_runs(network, "both", direction, 0)
+    _, cache = network.run_with_cache(source)
+    frame = activation_patching(network, direction=direction, controls=1).to_dataframe()
+    assert list(frame["site"].unique()) == list(network.sites)
+    assert {"blocks.0.attn.hook_pattern", "hook_skip"} < set(frame["site"])
+    for row in frame.to_dict("records"):
+
+        def patch(value, hook, chosen=row["neuron_set"]):
+            patched = value.clone()
+            at = slice(None) if chosen == ALL else int(chosen)
+            patched[:, at] = cache[hook.name][:, at]
+            return patched
+
+        logits = network.run_with_hooks(base, fwd_hooks=[(row["site"], patch)])
+        expected = by_hand(logits, own, rival, network(base))
+        for metric in METRICS:
+            assert row[metric] == pytest.approx(expected[metric], abs=1e-12), (row, metric)
+    whole = frame[frame["neuron_set"] == ALL].set_index("site")
+    # The logits are linear in the activations and in what goes past them.
+    assert whole.loc[["hook_post", "hook_skip"], "recovery"].sum() == pytest.approx(1)
+    for site in ("hook_post", "hook_skip", "hook_logits"):
+        assert whole.loc[site, "attributed"] == pytest.approx(whole.loc[site, "recovery"])
 
 
 # Samples, intervals, other forms.
@@ -715,6 +761,49 @@ def test_it_says_what_it_is(untrained):
     assert "<table" in found._repr_html_()
     losses = activation_patching(untrained, {"g": [0]}, metrics=("loss",))
     assert "loss" in str(losses)
+
+
+# In a comparison.
+
+
+def test_a_comparison_has_the_figures_of_the_functions():
+    network = planted_coset(cc.group("S3"), "C2")
+    sweeps = (activation_patching, path_patching, attribution_patching)
+    comparison = cc.compare(
+        network, [CosetAlgorithm()], experiments=[sweep.__name__ for sweep in sweeps]
+    )
+    (hypothesis,) = comparison.hypotheses
+    for sweep in sweeps:
+        experiment = cc.EXPERIMENTS[sweep.__name__]
+        options = {} if sweep is attribution_patching else {"metrics": ("logit_difference",)}
+        alone = sweep(network, hypothesis.circuit, controls=experiment.controls, **options)
+        findings = list(comparison.results[sweep.__name__].findings())
+        rows = alone.to_dataframe().to_dict("records")
+        assert len(findings) == len(rows) > len(alone.cells["neuron_set"].unique()) == 2
+        for finding, row in zip(findings, rows, strict=True):
+            assert (finding.experiment, finding.subject) == (sweep.__name__, hypothesis.key)
+            assert (finding.quantity, finding.unit) == ("recovery", "fraction")
+            assert finding.at == {axis: row[axis] for axis in alone.axes}
+            assert finding.value == row["recovery"]
+            assert finding.interval == (row["low"], row["high"])
+            # No other set is as large as all neurons together.
+            if row["neuron_set"] == ALL:
+                assert finding.control is None
+            else:
+                assert finding.control.value == row["control"]
+    assert "attribution_patching of 1 hypotheses" in str(comparison.results["attribution_patching"])
+
+
+def test_first_order_controls_are_sums_over_random_neuron_sets(few):
+    alone = attribution_patching(few, {"g": [1, 4, 6]}, controls=3)
+    sets = as_neuron_sets(few, {"g": [1, 4, 6]})
+    single = attribution_patching(few, controls=0).to_dataframe()
+    single = single.set_index(["site", "neuron_set"])["recovery"]
+    for row in alone.to_dataframe().query("neuron_set == 'g'").to_dict("records"):
+        drawn = [sets.random(sets.members["g"], 0, draw).tolist() for draw in range(3)]
+        expected = [sum(single[row["site"], str(j)] for j in chosen) for chosen in drawn]
+        assert row["control"] == pytest.approx(np.mean(expected))
+        assert row["control_high"] == pytest.approx(max(expected))
 
 
 # The user's model.
