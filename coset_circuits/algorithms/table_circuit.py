@@ -7,7 +7,6 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -22,7 +21,7 @@ from coset_circuits.algorithms.algorithm import (
     description_length,
 )
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.networks.losses import cross_entropy
+from coset_circuits.networks.losses import loss_and_accuracy
 from coset_circuits.networks.model import GroupModel
 from coset_circuits.thresholds import Thresholds
 
@@ -45,25 +44,15 @@ def check_additive(network: GroupModel, thresholds: Thresholds) -> None:
         return
     left, right, unembed = Tables.of(network)
     additive = network.with_tables(left, right, unembed.T, label="additive")
-    (before, loss), (after, lost) = _accuracy_and_loss(network), _accuracy_and_loss(additive)
+    pairs = network.group.pairs()
+    loss, before = loss_and_accuracy(network, pairs)
+    lost, after = loss_and_accuracy(additive, pairs)
     raise DoesNotApplyError(
         f"{interaction:.1%} of the variance of {network.label}'s pre-activations is an interaction "
         f"of its two inputs, where at most {thresholds.interaction:.0%} is allowed, so they are no "
         f"sum of a left and a right table. Without it the accuracy goes from {before:.1%} to "
         f"{after:.1%} and the loss from {loss:.2g} to {lost:.2g} nats."
     )
-
-
-@torch.no_grad()
-def _accuracy_and_loss(network: GroupModel, chunk: int = 20_000) -> tuple[float, float]:
-    """Over all pairs."""
-    pairs = network.group.pairs()
-    right = loss = 0.0
-    for part in pairs.split(chunk):
-        labels, logits = network.group.products(part), network(part)
-        right += float((logits.argmax(1) == labels).sum())
-        loss += float(cross_entropy(logits, labels).sum())
-    return right / len(pairs), loss / len(pairs)
 
 
 @dataclass

@@ -32,7 +32,13 @@ from coset_circuits.experiments.bench import Bench
 from coset_circuits.experiments.blocks import sample_blocks
 from coset_circuits.experiments.counterfactuals import source_pairs
 from coset_circuits.experiments.experiment import OfEachHypothesis
-from coset_circuits.experiments.neuron_sets import ALL, Neurons, as_neuron_sets, neuron_sets
+from coset_circuits.experiments.neuron_sets import (
+    ALL,
+    Neurons,
+    as_neuron_sets,
+    check_draws,
+    neuron_sets,
+)
 from coset_circuits.experiments.splice import check_sites, run_on, scores
 from coset_circuits.findings import Finding, Findings, from_table
 from coset_circuits.findings.intervals import mean_interval
@@ -125,8 +131,7 @@ class AblationExperiment(OfEachHypothesis):
             raise CosetCircuitsError(
                 f"{self.kind!r} is no kind of ablation; choose one of {', '.join(KINDS)}."
             )
-        if self.controls < 0:
-            raise CosetCircuitsError(f"{self.controls} controls were asked for; give 0 or more.")
+        check_draws(self.controls)
 
     def of(self, circuit: Circuit, bench: Bench) -> Ablation:
         """The neurons of each of the circuit's roles."""

@@ -40,7 +40,14 @@ from coset_circuits.experiments.counterfactuals import (
     source_pairs,
 )
 from coset_circuits.experiments.experiment import OfEachHypothesis
-from coset_circuits.experiments.neuron_sets import ALL, DULL, Neurons, NeuronSets, as_neuron_sets
+from coset_circuits.experiments.neuron_sets import (
+    ALL,
+    DULL,
+    Neurons,
+    NeuronSets,
+    as_neuron_sets,
+    check_draws,
+)
 from coset_circuits.experiments.splice import Run, check_sites, run_on
 from coset_circuits.findings import Finding, Findings, from_table
 from coset_circuits.findings.intervals import ratio_interval
@@ -193,8 +200,7 @@ class InterchangeExperiment(OfEachHypothesis):
     id = "interchange"
 
     def __post_init__(self) -> None:
-        if self.controls < 0:
-            raise CosetCircuitsError(f"{self.controls} controls were asked for; give 0 or more.")
+        check_draws(self.controls)
 
     def of(self, circuit: Circuit, bench: Bench) -> Interchange:
         """Interchange every variable of one circuit.

@@ -179,6 +179,12 @@ def as_neuron_sets(model: GroupModel, neurons: Neurons) -> NeuronSets:
     return NeuronSets(members, no_negligible)
 
 
+def check_draws(controls: int) -> None:
+    """Refuse a number of random neuron sets that is none."""
+    if controls < 0:
+        raise CosetCircuitsError(f"{controls} controls were asked for; give 0 or more.")
+
+
 def _checked(name: str, chosen: Sequence[int], width: int) -> Int[Tensor, "_"]:
     neurons = torch.as_tensor(chosen)
     wrong = None

@@ -19,7 +19,7 @@ from coset_circuits.experiments.bench import Bench
 from coset_circuits.experiments.blocks import sample_blocks
 from coset_circuits.experiments.counterfactuals import Side, corrupted
 from coset_circuits.experiments.experiment import OfEachHypothesis
-from coset_circuits.experiments.neuron_sets import ALL, Neurons, as_neuron_sets
+from coset_circuits.experiments.neuron_sets import ALL, Neurons, as_neuron_sets, check_draws
 from coset_circuits.experiments.patching_result import Patching
 from coset_circuits.experiments.splice import (
     DIFFERENCE,
@@ -75,8 +75,7 @@ class Sweep(OfEachHypothesis):
     def __post_init__(self) -> None:
         check_choice("metric", self.metrics, METRICS)
         check_choice("direction", [self.direction], ("denoise", "noise"))
-        if self.controls < 0:
-            raise CosetCircuitsError(f"{self.controls} controls were asked for; give 0 or more.")
+        check_draws(self.controls)
 
     @abstractmethod
     def places(self, model: GroupModel) -> dict[Key, bool]:

@@ -229,7 +229,7 @@ def from_table(
             beside = (control or {}).get(quantity)
             bounds = (interval or {}).get(quantity)
             low, high = (None, None) if bounds is None else (row[name] for name in bounds)
-            figure = Finding(experiment, None, quantity, defined(row[quantity]), unit, place)
+            figure = Finding(experiment, None, quantity, row[quantity], unit, place)
             yield replace(
                 figure,
                 interval=None if defined(low) is None or defined(high) is None else (low, high),

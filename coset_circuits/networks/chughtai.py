@@ -20,7 +20,7 @@ from coset_circuits.networks.file import (
     why,
 )
 from coset_circuits.networks.model import GroupModel
-from coset_circuits.networks.transformer import GroupTransformer
+from coset_circuits.networks.transformer import BIASES, SHAPES, GroupTransformer
 
 _TENSORS = ("W_x", "W_y", "W", "W_U")
 _GROUPS = {"SymmetricGroup": "S", "AlternatingGroup": "A", "CyclicGroup": "C", "DihedralGroup": "D"}
@@ -34,8 +34,7 @@ _TRANSFORMER = {
     "unembed.b_U": "b_unembed",
 }
 _DIMENSIONS = {
-    theirs: 1 + ours.startswith("W") + (ours in ("W_Q", "W_K", "W_V", "W_O", "b_Q", "b_K", "b_V"))
-    for theirs, ours in _TRANSFORMER.items()
+    theirs: len({**SHAPES, **BIASES}[ours].split()) for theirs, ours in _TRANSFORMER.items()
 }
 _COPIES = {"x_embed": 2, "y_embed": 2, "blocks.0.attn.mask": 2, "blocks.0.attn.IGNORE": 0}
 """What their transformers' files hold besides weights: the embedding again, and constants."""
@@ -62,7 +61,7 @@ class ChughtaiMLP:
         return _released(
             path,
             len(content["W_x"]),
-            lambda group, about: network_from(group, weights, path, **about),
+            lambda group, about: network_from(group, weights, **about),
             order,
         )
 
@@ -87,14 +86,12 @@ class ChughtaiTransformer:
             raise CosetCircuitsError(f"{path} is a transformer without {', '.join(lacking)}.")
         _check_copies(path, content)
         size = weights["W_unembed"].shape[1]
-
-        def build(group: FiniteGroup, about: Mapping[str, Any]) -> GroupModel:
-            try:
-                return GroupTransformer(group, weights, tokens=(0, 0, size), **about)
-            except CosetCircuitsError as error:
-                raise CosetCircuitsError(f"{path} cannot be used: {error}") from error
-
-        return _released(path, size, build, order)
+        return _released(
+            path,
+            size,
+            lambda group, about: GroupTransformer(group, weights, tokens=(0, 0, size), **about),
+            order,
+        )
 
 
 def _check_copies(path: Path, content: Mapping[str, Any]) -> None:

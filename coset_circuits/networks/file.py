@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -28,11 +29,6 @@ class CheckpointFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-
-    @property
-    def label(self) -> str:
-        """The folder's name for a file with a usual name, else the file's own."""
-        return self.path.absolute().parent.name
 
     @cached_property
     def content(self) -> Any:
@@ -104,14 +100,18 @@ class Reader(Protocol):
         ...
 
 
-def network_from(
-    group: FiniteGroup, weights: Mapping[str, Tensor], path: Path, **about: Any
-) -> GroupMLP:
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Put the file's name before what is wrong with its weights."""
     try:
-        check_weights(group, weights)
-        return GroupMLP.from_weights(group, **weights, **about)  # type: ignore[arg-type]
+        yield
     except CosetCircuitsError as error:
         raise CosetCircuitsError(f"{path} cannot be used: {error}") from error
+
+
+def network_from(group: FiniteGroup, weights: Mapping[str, Tensor], **about: Any) -> GroupMLP:
+    check_weights(group, weights)
+    return GroupMLP.from_weights(group, **weights, **about)  # type: ignore[arg-type]
 
 
 def one_line(text: object) -> str:
@@ -161,7 +161,7 @@ def check_tensors(path: Path, weights: Mapping[str, Any], dimensions: Mapping[st
             raise CosetCircuitsError(
                 f"{path} holds something else than matrices where weights belong: {name} is {kind}."
             )
-        if isinstance(value, Tensor) and not _is_plain(value):
+        if not _is_plain(value):
             raise CosetCircuitsError(
                 f"{path} holds {name} of shape {tuple(value.shape)} without all of its numbers; "
                 "only whole matrices of weights are read."
@@ -204,7 +204,9 @@ def in_our_order(
         )
     names = names or group_names(size)
     # Checked under a group of the right size first: any order of the elements has that shape.
-    theirs = build(named_group(names[0]))
+    group = named_group(names[0])
+    with naming(path):
+        theirs = build(group)
     known = detect(_answers(theirs), names, order)
     network = theirs.reordered(torch.from_numpy(np.argsort(known.elements)), known.group)
     network.provenance["element_order"] = f"{known.group.name}, {known.name}"

@@ -12,6 +12,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from coset_circuits.networks.model import GroupModel
+
+_LOGITS = 2**23
+"""Logits that are held at once, while pairs are looked at."""
+
 
 def cross_entropy(
     logits: Float[Tensor, "batch order"], labels: Int[Tensor, "batch"]
@@ -40,3 +45,17 @@ def cross_entropy_gradient(
     gradient = logits.softmax(1).scatter_(1, index, 0)
     gradient.scatter_(1, index, -gradient.sum(1, keepdim=True))
     return gradient.div_(count or len(labels))
+
+
+@torch.no_grad()
+def loss_and_accuracy(network: GroupModel, pairs: Int[Tensor, "pairs 2"]) -> tuple[float, float]:
+    """Mean loss in nats and accuracy; of no pairs, 0 and 1."""
+    if not len(pairs):
+        return 0.0, 1.0
+    loss, right = 0.0, 0
+    for chunk in pairs.split(max(1, _LOGITS // network.group.order)):
+        labels = network.group.products(chunk).to(network.device)
+        logits = network(chunk)
+        loss += cross_entropy(logits, labels).sum().item()
+        right += int((logits.argmax(1) == labels).sum())
+    return loss / len(pairs), right / len(pairs)

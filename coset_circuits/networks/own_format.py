@@ -15,7 +15,7 @@ from torch import Tensor
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.groups import FiniteGroup
 from coset_circuits.groups import group as named_group
-from coset_circuits.networks.file import CheckpointFile, network_from, one_line, why
+from coset_circuits.networks.file import CheckpointFile, naming, network_from, one_line, why
 from coset_circuits.networks.files import write_whole
 from coset_circuits.networks.mlp import GroupMLP
 from coset_circuits.networks.model import GroupModel
@@ -159,12 +159,12 @@ def _read(path: Path) -> GroupMLP:
     table = weights.pop("group.table", None)
     name = one_line(description["group"])
     group = named_group(name) if table is None else FiniteGroup.from_table(table, name)
-    return network_from(
-        group,
-        weights,
-        path,
-        act_fn=str(description["act_fn"]),
-        label=one_line(description["label"]),
-        seed=description["seed"],
-        provenance={**description["provenance"], "file": path.name},
-    )
+    with naming(path):
+        return network_from(
+            group,
+            weights,
+            act_fn=str(description["act_fn"]),
+            label=one_line(description["label"]),
+            seed=description["seed"],
+            provenance={**description["provenance"], "file": path.name},
+        )

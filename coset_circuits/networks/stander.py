@@ -56,7 +56,7 @@ class StanderMLP:
         return in_our_order(
             path,
             len(weights["W_E_left"]),
-            lambda group: network_from(group, weights, path, **about),
+            lambda group: network_from(group, weights, **about),
             None,
             order,
         )

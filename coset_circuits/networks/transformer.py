@@ -26,7 +26,7 @@ from coset_circuits.networks.model import STANDARD_SITES, Activation, GroupModel
 PATTERN = "blocks.0.attn.hook_pattern"
 HEADS = "blocks.0.attn.hook_result"
 _BOTH = ("left", "right")
-_SHAPES = {
+SHAPES = {
     "W_E": "tokens d_model",
     "W_pos": "positions d_model",
     "W_Q": "heads d_model d_head",
@@ -37,7 +37,7 @@ _SHAPES = {
     "W_out": "d_mlp d_model",
     "W_unembed": "d_model order",
 }
-_BIASES = {
+BIASES = {
     "b_Q": "heads d_head",
     "b_K": "heads d_head",
     "b_V": "heads d_head",
@@ -138,7 +138,7 @@ class GroupTransformer(GroupModel):
     ) -> None:
         super().__init__(group, label, activation or Activation.named("relu"), silent)
         _check(group, weights, tokens)
-        for name in (*_SHAPES, *_BIASES):
+        for name in (*SHAPES, *BIASES):
             given = weights.get(name)
             self.register_parameter(name, None if given is None else nn.Parameter(given))
         names = ("given_left", "given_right", "given_W_U")
@@ -204,8 +204,8 @@ class GroupTransformer(GroupModel):
             # The interaction is what the running network has beyond the main effects.
             pre = pre + (_with(resid @ self.W_in, self.b_in) - left - right)
         post = self.hook_post(self.activate(self.hook_pre(pre)))
-        skip = _with(resid if self.b_out is None else resid + self.b_out, None) @ self.W_unembed
-        skip = self.hook_skip(_with(skip, self.b_unembed))
+        skip = _with(_with(resid, self.b_out) @ self.W_unembed, self.b_unembed)
+        skip = self.hook_skip(skip)
         return self.hook_logits(post @ self.W_U + skip)
 
     def _residual(
@@ -271,7 +271,7 @@ class GroupTransformer(GroupModel):
 
         The residual stream's means and covariance are enough, since the MLP reads it linearly.
         """
-        parameters = [p for name, p in self.named_parameters() if name in (*_SHAPES, *_BIASES)]
+        parameters = [p for name, p in self.named_parameters() if name in (*SHAPES, *BIASES)]
         key = tuple((p.data_ptr(), p._version, p.dtype) for p in parameters)
         if self._effects is not None and self._effects[0] == key:
             return self._effects[1:]
@@ -340,7 +340,7 @@ class GroupTransformer(GroupModel):
 
     def _like(self, weights: Mapping[str, Tensor], **changes: Any) -> GroupTransformer:
         """The same architecture with other weights."""
-        names = (*_SHAPES, *_BIASES)
+        names = (*SHAPES, *BIASES)
         kept = {"group": self.group, "label": self.label, "seed": self.seed}
         kept |= {"tokens": self.tokens, "attention": self.attention, "activation": self.activation}
         kept |= {"provenance": self.provenance, **changes}
@@ -382,10 +382,10 @@ def _check(
 ) -> None:
     """Refuse weights that do not fit together; sizes are read off the weights themselves."""
     sizes: dict[str, int] = {"order": group.order, "positions": 2 if tokens[2] is None else 3}
-    for name, shape in {**_SHAPES, **_BIASES}.items():
+    for name, shape in {**SHAPES, **BIASES}.items():
         tensor = weights.get(name)
         if tensor is None:
-            if name in _SHAPES:
+            if name in SHAPES:
                 raise CosetCircuitsError(f"The weights of the transformer lack {name}.")
             continue
         axes = shape.split()

@@ -11,7 +11,6 @@ from einops import rearrange
 from torch import Tensor
 
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.groups import FiniteGroup
 from coset_circuits.networks.file import CheckpointFile, check_tensors, in_our_order, why
 from coset_circuits.networks.model import Activation, GroupModel
 from coset_circuits.networks.transformer import GroupTransformer
@@ -63,14 +62,13 @@ class ZhongTransformer:
             "label": path.stem,
             "provenance": {"source": f"Zhong et al. 2023, {path.name}"},
         }
-
-        def build(group: FiniteGroup) -> GroupModel:
-            try:
-                return GroupTransformer(group, given, **about)
-            except CosetCircuitsError as error:
-                raise CosetCircuitsError(f"{path} cannot be used: {error}") from error
-
-        return in_our_order(path, size, build, [f"C{size}"], order)
+        return in_our_order(
+            path,
+            size,
+            lambda group: GroupTransformer(group, given, **about),
+            [f"C{size}"],
+            order,
+        )
 
 
 def _in_our_shapes(weights: Mapping[str, Tensor], size: int) -> dict[str, Tensor]:

@@ -15,8 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.networks.losses import cross_entropy
-from coset_circuits.networks.mlp import GroupMLP
+from coset_circuits.networks.losses import loss_and_accuracy
 from coset_circuits.training.run_folder import RunFolder
 from coset_circuits.training.state import Run, TrainingFailed, TrainingState, meets, split
 from coset_circuits.training.step import Stack
@@ -27,8 +26,6 @@ SAMPLE = 2**14
 """… of as many training pairs and as many test pairs, and all once the sample is good enough."""
 DIVERGED = 100.0
 """A run has failed when its training loss is this many times that of chance."""
-_LOGITS = 2**23
-"""Logits that are held at once, while pairs are looked at."""
 
 
 class Lockstep:
@@ -145,12 +142,11 @@ def _recorded(lockstep: Lockstep) -> Callable[[], None]:
     return graph.replay
 
 
-@torch.no_grad()
 def _measure(
     run: Run, train: Int[Tensor, "train 2"], test: Int[Tensor, "test 2"], fraction: float
 ) -> TrainingState:
     (train_loss, train_right), (test_loss, test_right) = (
-        _figures(run.network, pairs) for pairs in (train, test)
+        loss_and_accuracy(run.network, pairs) for pairs in (train, test)
     )
     return TrainingState(
         step=run.step,
@@ -162,19 +158,6 @@ def _measure(
         pairs=len(train) + len(test),
         last_step=run.last_step,
     )
-
-
-def _figures(network: GroupMLP, pairs: Int[Tensor, "pairs 2"]) -> tuple[float, float]:
-    """Mean loss in nats and accuracy; of no pairs, 0 and 1."""
-    if not len(pairs):
-        return 0.0, 1.0
-    loss, right = 0.0, 0
-    for chunk in pairs.split(max(1, _LOGITS // network.group.order)):
-        labels = network.group.products(chunk).to(network.device)
-        logits = network(chunk)
-        loss += cross_entropy(logits, labels).sum().item()
-        right += int((logits.argmax(1) == labels).sum())
-    return loss / len(pairs), right / len(pairs)
 
 
 def train_together(
