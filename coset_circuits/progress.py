@@ -16,7 +16,7 @@ class Steps:
     """Parts of a piece of work, each of which reports its own progress.
 
     Args:
-        progress: who is told of the whole; None for nobody.
+        progress: called with the progress of the whole; None for no call.
         total: the sum of the weights that will be given to the parts.
     """
 

@@ -83,7 +83,7 @@ class Activation:
 
 
 class SilentHookPoint(HookPoint):
-    """A site at which a hypothesis says nothing: hooks are refused with a sentence."""
+    """A site at which a hypothesis says nothing: hooks are refused, with the reason."""
 
     def __init__(self, hypothesis: str) -> None:
         super().__init__()
