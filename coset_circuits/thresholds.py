@@ -25,6 +25,9 @@ class Thresholds:
     rcond: float = 1e-2
     """Singular values below this share of the largest count as nothing, in decoding ρ(a) and in the
     span in which the linear half cancels."""
+    coding_error: float = 0.05
+    """The relative error δ at which a neuron's structure is chosen by bits, where the network's own
+    fidelity point was not measured."""
     joint_noise: float = 0.3
     """The unembedding's levels are fitted together as if each pre-activation had noise of this many
     of its standard deviations. From 0.03 to 1 the prediction error on grokked S5 networks changes

@@ -18,8 +18,13 @@ from coset_circuits.algorithms.algorithm import (
 from coset_circuits.algorithms.bilinear import logit_similarity
 from coset_circuits.algorithms.claims import CLAIM_NOTES
 from coset_circuits.algorithms.coset import CosetAlgorithm, concentration, coset_fvu
+from coset_circuits.algorithms.families import (
+    CosetIrrepAlgorithm,
+    MixedAlgorithm,
+    RhoSetAlgorithm,
+)
 from coset_circuits.algorithms.irrep import IrrepAlgorithm
-from coset_circuits.algorithms.null import DullNull, RawWeights
+from coset_circuits.algorithms.null import DullNull, LowRank, RawWeights
 from coset_circuits.algorithms.registry import ALGORITHMS, default_algorithms, nulls
 from coset_circuits.algorithms.table_circuit import (
     CLAIMS,
@@ -40,11 +45,15 @@ __all__ = [
     "Circuit",
     "Classes",
     "CosetAlgorithm",
+    "CosetIrrepAlgorithm",
     "DescriptionLength",
     "DoesNotApplyError",
     "DullNull",
     "IrrepAlgorithm",
+    "LowRank",
+    "MixedAlgorithm",
     "RawWeights",
+    "RhoSetAlgorithm",
     "Roles",
     "TableCircuit",
     "Tables",

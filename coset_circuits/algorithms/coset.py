@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -26,6 +26,8 @@ from coset_circuits.algorithms.algorithm import (
     residuals,
 )
 from coset_circuits.algorithms.claims import claims_suffix, named_claims
+from coset_circuits.algorithms.coded import CodedNetwork
+from coset_circuits.algorithms.coder import COSETS
 from coset_circuits.algorithms.joint import jointly, level_means
 from coset_circuits.algorithms.table_circuit import (
     CLAIMS,
@@ -50,14 +52,18 @@ class CosetAlgorithm:
         joint: fit the unembedding's levels together, not neuron by neuron.
         unexplained: what a neuron without such an H carries in the surrogate: the ``mean`` of its
             tables, its best coset fit (``project``), or its own tables (``keep``).
+        relative_error: where given, the strongest form at this precision: each neuron gets the
+            subgroup, and of the functions on its cosets the irreps, that describe it shortest.
     """
 
     even: bool = False
     joint: bool = False
     unexplained: Literal["mean", "project", "keep"] = "mean"
+    relative_error: float | None = None
     thresholds: Thresholds = DEFAULT
 
     hypothesis: ClassVar[str] = "coset"
+    noun: ClassVar[str] = "coset circuits"
 
     @property
     def name(self) -> str:
@@ -75,6 +81,8 @@ class CosetAlgorithm:
             DoesNotApplyError: the group has no proper non-trivial subgroup, or the network's
                 pre-activations are not additive.
         """
+        if self.relative_error is not None:
+            return self._fit_shortest(network, group)
         base, frame = fitted_frame(network, group)
         subgroups = [h for h in base.subgroups if not h.is_trivial and not h.is_whole]
         if not subgroups:
@@ -94,6 +102,23 @@ class CosetAlgorithm:
         assert products is not None
         return jointly(circuit, level_means(products), self.thresholds.joint_noise)
 
+    def _fit_shortest(self, network: GroupModel, group: FiniteGroup | None) -> TableCircuit:
+        coded = CodedNetwork.of(self, network, group, COSETS)
+        (code,) = coded.codes
+        subgroups = coded.coder.subgroups
+        search = _Search(
+            coded.group, [subgroups[i] for i in coded.coder.proper], coded.tables, self.thresholds
+        )
+        explained = coded.explained(code)
+        neurons = [
+            search.described(j, subgroups[h], int(x), bool(passes))
+            for j, (h, x, passes) in enumerate(zip(code.subgroup, code.x, explained, strict=True))
+        ]
+        labels, groups = _labels(coded.tables, neurons, coded.skip)
+        names = coded.names(explained, [neuron.subgroup.name for neuron in neurons])
+        notes = _notes(neurons, search)
+        return coded.circuit(self, code, names, _site_classes(labels, groups), notes)
+
     def _circuit(
         self,
         network: GroupModel,
@@ -103,23 +128,20 @@ class CosetAlgorithm:
         skip: np.ndarray,
     ) -> TableCircuit:
         fitted = tables.means()
-        labels = {side: torch.zeros_like(tables.left, dtype=torch.int64) for side in _SIDES}
+        is_fitted = [neuron.passes or self.unexplained == "project" for neuron in neurons]
+        carried = [replace(n, passes=fits) for n, fits in zip(neurons, is_fitted, strict=True)]
+        labels, groups = _labels(tables, carried, skip, keep=self.unexplained == "keep")
         width = len(neurons)
         structure = torch.zeros(width, dtype=torch.float64)
         # A mean a table is all that a neuron without a role carries.
         levels = torch.full((width,), 3.0, dtype=torch.float64)
-        # Neurons of one subgroup and one shared coset X = Hx: together they vote for products in X.
-        shared: dict[tuple[Subgroup, int], list[int]] = defaultdict(list)
         for j, neuron in enumerate(neurons):
-            if skip[j] or not (neuron.passes or self.unexplained == "project"):
+            if skip[j] or not is_fitted[j]:
                 if self.unexplained == "keep":
                     for measured, table in zip(tables, fitted, strict=True):
                         table[:, j] = measured[:, j]
-                    for side in _SIDES:
-                        labels[side][:, j] = torch.arange(len(tables.left))
                     levels[j] = 3 * len(tables.left)
                 continue
-            shared[neuron.subgroup, int(neuron.subgroup.right_cosets[neuron.x])].append(j)
             subgroup, products = neuron.subgroup, double_cosets(neuron.subgroup, neuron.conjugate)
             left = cell_means(tables.left[:, j], subgroup.right_cosets)
             fitted.left[:, j] = left
@@ -127,12 +149,6 @@ class CosetAlgorithm:
             fitted.unembed[:, j] = cell_means(tables.unembed[:, j], products)
             structure[j] = np.log2(len(search.subgroups)) + np.log2(subgroup.index)
             levels[j] = subgroup.index + int(products.max()) + 1
-            labels["left"][:, j] = subgroup.right_cosets
-            labels["right"][:, j] = neuron.conjugate.left_cosets
-            labels["product"][:, j] = products
-        inverse = torch.argsort(tables.frame)
-        left, right, product = (labels[side][inverse] for side in _SIDES)
-        groups = tuple(tuple(members) for members in shared.values())
         return TableCircuit(
             name=self.name,
             network=network,
@@ -142,17 +158,52 @@ class CosetAlgorithm:
             structure=structure,
             levels=levels,
             default_claims=CLAIMS if self.even else TABLE_CLAIMS,
-            site_classes={
-                "hook_left_pre": (Classes("right cosets", left, None, None),),
-                "hook_right_pre": (Classes("left cosets", None, right, None),),
-                "hook_pre": (Classes("both cosets", left, right, None),),
-                "hook_post": (Classes("double cosets", None, None, product, groups),),
-            },
+            site_classes=_site_classes(labels, groups),
             algorithm=self,
         )
 
 
 _SIDES = ("left", "right", "product")
+
+Labels = dict[str, Int[Tensor, "order d_mlp"]]
+
+
+def _labels(
+    tables: Tables, neurons: Sequence[_Neuron], skip: np.ndarray, *, keep: bool = False
+) -> tuple[Labels, tuple[tuple[int, ...], ...]]:
+    """The cosets of each neuron that passes, in the network's order, and the neurons that vote.
+
+    Neurons of one subgroup and one shared coset X = Hx vote together for products in X.
+    """
+    labels = {side: torch.zeros_like(tables.left, dtype=torch.int64) for side in _SIDES}
+    shared: dict[tuple[Subgroup, int], list[int]] = defaultdict(list)
+    for j, neuron in enumerate(neurons):
+        if skip[j] or not neuron.passes:
+            if keep:
+                for side in _SIDES:
+                    labels[side][:, j] = torch.arange(len(tables.left))
+            continue
+        shared[neuron.subgroup, int(neuron.subgroup.right_cosets[neuron.x])].append(j)
+        labels["left"][:, j] = neuron.subgroup.right_cosets
+        labels["right"][:, j] = neuron.conjugate.left_cosets
+        labels["product"][:, j] = double_cosets(neuron.subgroup, neuron.conjugate)
+    inverse = torch.argsort(tables.frame)
+    return {side: table[inverse] for side, table in labels.items()}, tuple(
+        map(tuple, shared.values())
+    )
+
+
+def _site_classes(
+    labels: Labels, groups: tuple[tuple[int, ...], ...]
+) -> dict[str, tuple[Classes, ...]]:
+    left, right, product = (labels[side] for side in _SIDES)
+    return {
+        "hook_left_pre": (Classes("right cosets", left, None, None),),
+        "hook_right_pre": (Classes("left cosets", None, right, None),),
+        "hook_pre": (Classes("both cosets", left, right, None),),
+        "hook_post": (Classes("double cosets", None, None, product, groups),),
+    }
+
 
 # An FVU found as a difference has an error of some 1e-15, too much for one below this.
 _ROUNDED = 1e-8
@@ -213,6 +264,14 @@ class _Search:
         conjugate = subgroup.conjugate(x)
         passes = bool(self.right[self.position[conjugate], j] < self.threshold)
         return _Neuron(subgroup, conjugate, x, float(errors.min()), passes)
+
+    def described(self, j: int, subgroup: Subgroup, x: int, passes: bool) -> _Neuron:
+        """A neuron whose subgroup and x are known."""
+        left = _cell_means(self.left_table[:, j], subgroup.right_cosets.numpy())
+        mirrored = -left[self.group.array[x, self.group.inverse_array]]
+        right = self.right_table[:, j]
+        error = np.square(right - mirrored).sum() / max(np.square(right).sum(), 1e-300)
+        return _Neuron(subgroup, subgroup.conjugate(x), x, float(error), passes)
 
     def concentration(self) -> np.ndarray:
         """Each neuron's least concentration C over all subgroups (Fig. 5 of Stander et al.).
@@ -307,18 +366,22 @@ def _roles(
     at = [search.position[neuron.subgroup] for neuron in neurons]
     conjugate_at = [search.position[neuron.conjugate] for neuron in neurons]
     every = range(len(neurons))
-    places = {h: i for i, h in enumerate(search.group.subgroups)}
     return Roles(
         tuple(names),
         torch.from_numpy(search.left[at, every]),
         torch.from_numpy(search.right[conjugate_at, every]),
         fvu(tables.unembed, fitted.unembed),
-        {
-            "subgroup": [neuron.subgroup.name for neuron in neurons],
-            "conjugator": [search.group.labels[neuron.x] for neuron in neurons],
-            "subgroup_index": [places[neuron.subgroup] for neuron in neurons],
-            "conjugator_index": [neuron.x for neuron in neurons],
-            "pairing_error": [neuron.pairing for neuron in neurons],
-            "concentration": search.concentration().tolist(),
-        },
+        _notes(neurons, search),
     )
+
+
+def _notes(neurons: Sequence[_Neuron], search: _Search) -> dict[str, list[Any]]:
+    places = {h: i for i, h in enumerate(search.group.subgroups)}
+    return {
+        "subgroup": [neuron.subgroup.name for neuron in neurons],
+        "conjugator": [search.group.labels[neuron.x] for neuron in neurons],
+        "subgroup_index": [places[neuron.subgroup] for neuron in neurons],
+        "conjugator_index": [neuron.x for neuron in neurons],
+        "pairing_error": [neuron.pairing for neuron in neurons],
+        "concentration": search.concentration().tolist(),
+    }

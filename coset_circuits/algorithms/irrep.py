@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -32,6 +32,8 @@ from coset_circuits.algorithms.algorithm import (
 from coset_circuits.algorithms.bilinear import fit_bilinear
 from coset_circuits.algorithms.blocks import block_shares, kernel_cosets
 from coset_circuits.algorithms.claims import claims_suffix, named_claims
+from coset_circuits.algorithms.coded import CodedNetwork
+from coset_circuits.algorithms.coder import IRREPS
 from coset_circuits.algorithms.joint import jointly
 from coset_circuits.algorithms.table_circuit import (
     CLAIMS,
@@ -58,15 +60,25 @@ class IrrepAlgorithm:
         joint: fit the unembedding's coefficients together, not neuron by neuron (``projected``
             only).
         single: allow each neuron one irrep only, the hypothesis in its narrow form.
+        relative_error: where given, the strongest form at this precision (``projected`` only): each
+            neuron gets the irreps, and the rank of each coefficient matrix, that describe it
+            shortest.
     """
 
     variant: Literal["projected", "bilinear"] = "projected"
     even: bool = False
     joint: bool = False
     single: bool = False
+    relative_error: float | None = None
     thresholds: Thresholds = DEFAULT
 
-    hypothesis: ClassVar[str] = "irrep"
+    @property
+    def hypothesis(self) -> str:
+        return "irrep" if self.variant == "projected" else "bilinear"
+
+    @property
+    def noun(self) -> str:
+        return "irreps" if self.variant == "projected" else "GCR"
 
     @property
     def name(self) -> str:
@@ -98,7 +110,22 @@ class IrrepAlgorithm:
         tables = Tables.of(network, frame)
         if self.variant == "bilinear":
             return fit_bilinear(self, network, group, blocks, tables, self.thresholds)
+        if self.relative_error is not None:
+            return self._fit_shortest(network, group)
         return self._fit_projected(network, base, blocks, tables)
+
+    def _fit_shortest(self, network: GroupModel, group: FiniteGroup | None) -> TableCircuit:
+        coded = CodedNetwork.of(self, network, group, IRREPS)
+        (code,), blocks = coded.codes, list(coded.coder.blocks[1:])
+        explained = coded.explained(code)
+        read = [tuple(b - 1 for b in found) for found in code.blocks]
+        names = coded.names(explained, [blocks[i[0]].name if i else "" for i in read])
+        members: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for j, (found, known) in enumerate(zip(read, explained, strict=True)):
+            members[tuple(sorted(found)) if known else ()].append(j)
+        notes = _notes(block_shares(coded.tables, blocks), blocks, read)
+        classes = _site_classes(blocks, members, names, coded.tables)
+        return coded.circuit(self, code, names, classes, notes)
 
     def _fit_projected(
         self,
@@ -111,7 +138,7 @@ class IrrepAlgorithm:
         skip = negligible(tables, self.thresholds)
         fitted = tables.means()
         names: list[str] = []
-        used: list[str] = []
+        used: list[list[int]] = []
         bases: dict[tuple[int, ...], Tensor] = {}
         members: dict[tuple[int, ...], list[int]] = defaultdict(list)
         structure = torch.zeros(len(skip), dtype=torch.float64)
@@ -119,7 +146,7 @@ class IrrepAlgorithm:
         for j, dull in enumerate(skip):
             chosen = [] if dull else self._chosen(shares[:, :, j], blocks, base.order)
             names.append(NEGLIGIBLE if dull else blocks[chosen[0]].name if chosen else UNEXPLAINED)
-            used.append("+".join(blocks[i].name for i in chosen))
+            used.append(chosen)
             key = tuple(sorted(chosen))
             members[key].append(j)
             if not chosen:
@@ -131,16 +158,8 @@ class IrrepAlgorithm:
                 table[:, j] += basis @ (basis.T @ measured[:, j])
             structure[j] = len(chosen) * np.log2(len(blocks))
             levels[j] += 3 * basis.shape[1]
-        left, right, _ = shares
-        strongest = (left + right).argmax(0)
-        every = torch.arange(len(skip))
         residual = residuals(tables, fitted)
-        notes = {
-            "irreps": used,
-            "strongest": [blocks[i].name for i in strongest],
-            "share_left": left[strongest, every].tolist(),
-            "share_right": right[strongest, every].tolist(),
-        }
+        notes = _notes(shares, blocks, used)
         circuit = TableCircuit(
             name=self.name,
             network=network,
@@ -177,6 +196,22 @@ class IrrepAlgorithm:
             if self.single:
                 return []
         return []
+
+
+def _notes(
+    shares: Float[Tensor, "3 blocks d_mlp"],
+    blocks: Sequence[RealBlock],
+    used: Sequence[Sequence[int]],
+) -> dict[str, list[Any]]:
+    left, right, _ = shares
+    strongest = (left + right).argmax(0)
+    every = torch.arange(len(used))
+    return {
+        "irreps": ["+".join(blocks[i].name for i in chosen) for chosen in used],
+        "strongest": [blocks[i].name for i in strongest.tolist()],
+        "share_left": left[strongest, every].tolist(),
+        "share_right": right[strongest, every].tolist(),
+    }
 
 
 def _on_irreps(

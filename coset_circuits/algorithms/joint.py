@@ -43,7 +43,10 @@ def jointly(
     surrogate = circuit.surrogate().double()
     unembed = joint_unembedding(network, surrogate, allowed, noise).cpu()
     fitted = replace(circuit.fitted, unembed=unembed)
-    residual = residuals(Tables.of(network), fitted)
+    residual = circuit.residual.clone()
+    # A neuron without a role keeps its mean, and what its description says of it.
+    fits = unembed.std(0, correction=0) > 0
+    residual[fits, 2] = residuals(Tables.of(network), fitted)[fits, 2]
     return replace(
         circuit,
         fitted=fitted,

@@ -16,6 +16,7 @@ from coset_circuits.algorithms.algorithm import (
     Classes,
     Roles,
     Tables,
+    fvu,
     negligible,
     residuals,
 )
@@ -57,6 +58,78 @@ class DullNull:
 
 
 @dataclass(frozen=True)
+class LowRank:
+    """The tables as matrices of low rank, the same few functions of an element for all neurons.
+
+    Truncated singular value decomposition: irreps are low rank, and so is much else. The three
+    tables have functions in common or of their own, whichever is shorter, and the rank at which
+    the network's description is shortest at the relative error.
+    """
+
+    relative_error: float | None = None
+    thresholds: Thresholds = DEFAULT
+    name: str = "low rank"
+
+    def fit(self, network: GroupModel, group: FiniteGroup | None = None) -> TableCircuit:
+        tables = Tables.of(network)
+        skip = negligible(tables, self.thresholds)
+        kept = torch.from_numpy(~skip)
+        delta = self.relative_error or self.thresholds.coding_error
+        columns = [table[:, kept] for table in tables]
+        together, numbers = _truncated(torch.cat(columns, 1), delta)
+        shared = _Ranked(list(together.split(int(kept.sum()), 1)), numbers)
+        alone = [_truncated(part, delta) for part in columns]
+        apart = _Ranked([fit for fit, _ in alone], sum(number for _, number in alone))
+        best = min(shared, apart, key=lambda one: one.bits(columns, delta))
+        left, right, unembed = (table.clone() for table in tables)
+        fitted = Tables(left, right, unembed, tables.frame)
+        for table, fit in zip(fitted, best.fits, strict=True):
+            table[:, kept] = fit
+        width = max(1, int(kept.sum()))
+        nothing = torch.zeros(len(skip), dtype=torch.float64)
+        return _null_circuit(self, network, (tables, fitted), skip, nothing, best.numbers / width)
+
+
+@dataclass(frozen=True)
+class _Ranked:
+    """Three tables of low rank, and the free numbers that give them."""
+
+    fits: list[Float[Tensor, "order neurons"]]
+    numbers: float
+
+    def bits(self, tables: list[Tensor], relative_error: float) -> float:
+        left_over = [fvu(table, fit) for table, fit in zip(tables, self.fits, strict=True)]
+        return self.numbers * math.log2(1 / relative_error) + sum(
+            float(_residual_bits(part, len(tables[0]), relative_error)) for part in left_over
+        )
+
+
+def _residual_bits(left_over: Tensor, order: int, relative_error: float) -> Tensor:
+    return order / 2 * torch.log2(1 + left_over / relative_error**2).sum()
+
+
+def _truncated(
+    table: Float[Tensor, "order columns"], relative_error: float
+) -> tuple[Float[Tensor, "order columns"], float]:
+    """The truncation of fewest bits, and its free numbers: r(order + columns − r) and the means."""
+    mean = table.mean(0)
+    deviation = table.std(0, correction=0).clamp_min(1e-300)
+    left, values, right = torch.linalg.svd((table - mean) / deviation, full_matrices=False)
+    order, columns = table.shape
+    energies = (values[:, None] * right).square().cumsum(0) / order
+    nothing = torch.zeros(1, columns, dtype=table.dtype)
+    left_over = (1 - torch.cat([nothing, energies])).clamp_min(0)
+    ranks = torch.arange(len(left_over), dtype=table.dtype)
+    numbers = ranks * (order + columns - ranks) + columns
+    bits = numbers * math.log2(1 / relative_error) + torch.stack(
+        [_residual_bits(row, order, relative_error) for row in left_over]
+    )
+    rank = int(bits.argmin())
+    fit = (left[:, :rank] * values[:rank]) @ right[:rank]
+    return fit * deviation + mean, float(numbers[rank])
+
+
+@dataclass(frozen=True)
 class RawWeights:
     """The network itself, every table entry a free level: no error, no explanation."""
 
@@ -77,7 +150,7 @@ def _null_circuit(
     tables: tuple[Tables, Tables],
     skip: np.ndarray,
     structure: Float[Tensor, "d_mlp"],
-    levels: int,
+    levels: float,
 ) -> TableCircuit:
     measured, fitted = tables
     residual = residuals(measured, fitted)

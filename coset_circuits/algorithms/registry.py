@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from coset_circuits.algorithms.algorithm import Algorithm
 from coset_circuits.algorithms.coset import CosetAlgorithm
+from coset_circuits.algorithms.families import (
+    CosetIrrepAlgorithm,
+    MixedAlgorithm,
+    RhoSetAlgorithm,
+)
 from coset_circuits.algorithms.irrep import IrrepAlgorithm
-from coset_circuits.algorithms.null import DullNull, RawWeights
+from coset_circuits.algorithms.null import DullNull, LowRank, RawWeights
 from coset_circuits.thresholds import Thresholds
 
+
+def _forms(kind: Callable[..., Algorithm]) -> tuple[Algorithm, ...]:
+    """Every hypothesis about tables is offered the same claim.
+
+    ``joint`` is left out: levels fitted to the logits leave more of the unembedding to describe.
+    """
+    return kind(), kind(even=True)
+
+
 ALGORITHMS: dict[str, tuple[Algorithm, ...]] = {
-    "coset": (
-        CosetAlgorithm(),
-        CosetAlgorithm(even=True),
-        CosetAlgorithm(even=True, joint=True),
-    ),
-    "irrep": (
-        IrrepAlgorithm(),
-        IrrepAlgorithm(even=True),
-        IrrepAlgorithm(even=True, joint=True),
-        IrrepAlgorithm("bilinear"),
-    ),
+    "coset": _forms(CosetAlgorithm),
+    "irrep": _forms(IrrepAlgorithm),
+    "rho-set": _forms(RhoSetAlgorithm),
+    "coset-irrep": _forms(CosetIrrepAlgorithm),
+    "mixed": _forms(MixedAlgorithm),
+    "bilinear": (IrrepAlgorithm("bilinear"),),
 }
 """Every hypothesis by its key: the forms in which a comparison shows it, the plain one first.
 
@@ -33,4 +44,8 @@ def default_algorithms() -> list[Algorithm]:
 
 def nulls(thresholds: Thresholds) -> list[Algorithm]:
     """The explanations without group theory; the verdict's rule reads the first."""
-    return [DullNull(thresholds=thresholds), RawWeights(thresholds=thresholds)]
+    return [
+        DullNull(thresholds=thresholds),
+        LowRank(thresholds=thresholds),
+        RawWeights(thresholds=thresholds),
+    ]

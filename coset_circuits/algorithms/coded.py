@@ -1,0 +1,187 @@
+"""From the shortest descriptions of a network's neurons to a circuit that can be run and hooked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from einops import einsum
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from coset_circuits.algorithms.algorithm import (
+    NEGLIGIBLE,
+    UNEXPLAINED,
+    Circuit,
+    Classes,
+    DoesNotApplyError,
+    Roles,
+    Tables,
+    fitted_frame,
+    negligible,
+)
+from coset_circuits.algorithms.coder import Coded, Coder, Family
+from coset_circuits.algorithms.joint import jointly
+from coset_circuits.algorithms.table_circuit import (
+    CLAIMS,
+    TABLE_CLAIMS,
+    TableCircuit,
+    check_additive,
+)
+from coset_circuits.groups import FiniteGroup
+from coset_circuits.networks.model import GroupModel
+from coset_circuits.thresholds import Thresholds
+
+
+@runtime_checkable
+class CodingAlgorithm(Protocol):
+    """An algorithm that chooses each neuron's structure by bits."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def even(self) -> bool: ...
+
+    @property
+    def joint(self) -> bool: ...
+
+    @property
+    def relative_error(self) -> float | None: ...
+
+    @property
+    def thresholds(self) -> Thresholds: ...
+
+    def fit(self, network: GroupModel, group: FiniteGroup | None = None) -> Circuit: ...
+
+
+@dataclass(frozen=True)
+class CodedNetwork:
+    """A network's tables, and the shortest description of its neurons in one or more families.
+
+    Attributes:
+        tables: in the element order of the group that is looked for.
+        codes: one for each family.
+        skip: the negligible neurons.
+    """
+
+    network: GroupModel
+    tables: Tables
+    coder: Coder
+    codes: Sequence[Coded]
+    skip: Bool[np.ndarray, "d_mlp"]
+    thresholds: Thresholds
+
+    @classmethod
+    def of(
+        cls,
+        algorithm: CodingAlgorithm,
+        network: GroupModel,
+        group: FiniteGroup | None,
+        *families: Family,
+    ) -> CodedNetwork:
+        """Describe a network.
+
+        Raises:
+            DoesNotApplyError: the group has no irrep but the trivial one, or no proper non-trivial
+                subgroup where a family needs one, or the pre-activations are not additive.
+        """
+        base, frame = fitted_frame(network, group)
+        if base.order == 1:
+            raise DoesNotApplyError(
+                f"{base.name} has only the trivial irrep; {algorithm.name} does not apply."
+            )
+        if any(f.cosets for f in families) and all(
+            h.is_trivial or h.is_whole for h in base.subgroups
+        ):
+            raise DoesNotApplyError(
+                f"{base.name} of order {base.order} has no proper non-trivial subgroup, so "
+                f"{algorithm.name} has no cosets to use and does not apply."
+            )
+        thresholds = algorithm.thresholds
+        check_additive(network, thresholds)
+        tables = Tables.of(network, frame)
+        skip = negligible(tables, thresholds)
+        coder = Coder(base, algorithm.relative_error or thresholds.coding_error)
+        codes = [coder.fit(tables, family, ~skip) for family in families]
+        return cls(network, tables, coder, codes, skip, thresholds)
+
+    @property
+    def group(self) -> FiniteGroup:
+        """The group whose structure is looked for."""
+        return self.coder.group
+
+    def explained(self, code: Coded) -> Bool[np.ndarray, "d_mlp"]:
+        """The neurons whose left and right tables the description gives nearly whole.
+
+        It must also be shorter than the tables themselves.
+        """
+        whole = 3 * self.group.order * self.coder.level
+        covered = (code.residual[:, :2] < self.thresholds.fvu).all(1)
+        reads = np.array([len(blocks) > 0 for blocks in code.blocks])
+        return ~self.skip & covered & reads & (code.bits < whole)
+
+    def names(self, explained: Bool[np.ndarray, "d_mlp"], roles: Sequence[str]) -> list[str]:
+        """The role of each neuron, the two dull ones included."""
+        return [
+            NEGLIGIBLE if dull else role if known else UNEXPLAINED
+            for dull, known, role in zip(self.skip, explained, roles, strict=True)
+        ]
+
+    def circuit(
+        self,
+        algorithm: CodingAlgorithm,
+        code: Coded,
+        names: Sequence[str],
+        site_classes: dict[str, tuple[Classes, ...]] | None = None,
+        notes: Mapping[str, Sequence[Any]] | None = None,
+    ) -> TableCircuit:
+        """The circuit: in its surrogate a neuron without a role carries the means of its tables."""
+        explained = torch.tensor([name not in (NEGLIGIBLE, UNEXPLAINED) for name in names])
+        left, right, unembed = (
+            torch.where(explained, fit, mean)
+            for fit, mean in zip(code.fitted, self.tables.means(), strict=True)
+        )
+        fitted = Tables(left, right, unembed, self.tables.frame)
+        residual = torch.from_numpy(code.residual)
+        circuit = TableCircuit(
+            name=algorithm.name,
+            network=self.network,
+            # A mean that is not worth its number leaves more than the variance.
+            roles=Roles.of(names, residual.clamp(max=1), notes),
+            fitted=self.tables.back(fitted),
+            residual=residual,
+            structure=torch.from_numpy(code.structure),
+            levels=torch.from_numpy(code.levels).double(),
+            default_claims=CLAIMS if algorithm.even else TABLE_CLAIMS,
+            site_classes=site_classes or {},
+            algorithm=algorithm,
+        )
+        if not algorithm.joint:
+            return circuit
+        return jointly(circuit, self._allowed(code, explained), self.thresholds.joint_noise)
+
+    def _allowed(self, code: Coded, explained: Bool[Tensor, "d_mlp"]) -> Any:
+        """The projection of an unembedding on what the description says that it is made of."""
+        backward = torch.argsort(self.tables.frame)
+        rho = [torch.from_numpy(matrices)[backward] for matrices in self.coder.matrices]
+        spaces = [
+            (torch.from_numpy(b) * explained[:, None, None], torch.from_numpy(c))
+            for b, c in zip(code.reads, code.writes, strict=True)
+        ]
+
+        def project(table: Float[Tensor, "order d_mlp"]) -> Float[Tensor, "order d_mlp"]:
+            result = table.mean(0).expand_as(table)
+            for (of_left, of_right), matrices, scale in list(
+                zip(spaces, rho, self.coder.scales, strict=True)
+            )[1:]:
+                like = matrices.to(table.device)
+                found = einsum(table, like, "g m, g i j -> m i j")
+                kept = of_left.to(table.device) @ found @ of_right.to(table.device)
+                result = result + scale**2 * einsum(kept, like, "m i j, g i j -> g m")
+            return result
+
+        return project

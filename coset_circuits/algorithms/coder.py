@@ -1,0 +1,622 @@
+"""The shortest description of each neuron's three tables that a hypothesis allows.
+
+Every hypothesis about tables is a choice from one family. A function f on the group has a
+coefficient matrix F = Σ_g f(g)ρ(g) for each irrep ρ, and
+
+- f is constant on the right cosets of H where the columns of F lie in V^H, the space that H fixes,
+  and on the left cosets of K where its rows lie in V^K;
+- f is a function aᵀρ(g)b where F has rank one.
+
+Cosets let H be any subgroup and every rank be full; irreps let the rank be free and have no H. The
+family between lets both be free, and a ρ-set (Wu et al., arXiv 2410.07476) is one irrep of rank one
+with a subgroup. A neuron's tables belong together: the right one may be the left one mirrored,
+R(b) = −L(x b⁻¹), or share its directions a; the unembedding may be made of the vectors b and b′
+that the left and right tables read. Every saving is offered to each hypothesis alike.
+
+Bits are counted as in :class:`~coset_circuits.algorithms.DescriptionLength`: choices, log2(1/δ) for
+each free number, then what is left of each table, coded to the relative error δ. Structure is
+chosen, neuron by neuron, where the sum is least.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from einops import einsum, rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from coset_circuits.algorithms.algorithm import Tables
+from coset_circuits.groups import FiniteGroup, RealBlock, Subgroup
+
+Coefficients = list[Float[np.ndarray, "neurons _ _"]]
+"""One matrix a neuron for each real block."""
+PerNeuron = Float[np.ndarray, "neurons"]
+
+TRIED = 6
+"""How many subgroups of each neuron are tried in full, best first by a bound on its left table."""
+
+_IMPOSSIBLE = 1e6
+"""Free numbers that no saving pays for: what the family does not have."""
+_ZERO = 1e-9
+"""Singular values below this, of tables of length 1, are rounding."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """What a hypothesis lets a neuron's tables be.
+
+    Attributes:
+        cosets: a neuron may have a proper non-trivial subgroup H.
+        without: a neuron may have none.
+        low_rank: the rank of each coefficient matrix is free; else it is full.
+        one_direction: one irrep, of rank one, mirrored, with an unembedding made of b and b′.
+    """
+
+    cosets: bool
+    without: bool
+    low_rank: bool
+    one_direction: bool = False
+
+
+COSETS = Family(cosets=True, without=False, low_rank=False)
+IRREPS = Family(cosets=False, without=True, low_rank=True)
+BETWEEN = Family(cosets=True, without=True, low_rank=True)
+RHO_SETS = Family(cosets=True, without=False, low_rank=True, one_direction=True)
+
+
+@dataclass(frozen=True)
+class Coded:
+    """The shortest description of every neuron.
+
+    Attributes:
+        bits: of each neuron in all.
+        structure: bits of its choices.
+        levels: its free numbers.
+        residual: fraction of the variance of left table, right table and unembedding that is left.
+        fitted: the tables without what is left.
+        subgroup: where H stands among ``group.subgroups``.
+        x: the element that conjugates H into K = x⁻¹Hx.
+        blocks: which real blocks the left and right tables read, the strongest first.
+        reads, writes: for each block the projections on the spaces of b and b′ that the
+            unembedding is made of.
+    """
+
+    bits: PerNeuron
+    structure: PerNeuron
+    levels: PerNeuron
+    residual: Float[np.ndarray, "neurons 3"]
+    fitted: Tables
+    subgroup: Int[np.ndarray, "neurons"]
+    x: Int[np.ndarray, "neurons"]
+    blocks: list[tuple[int, ...]]
+    reads: Coefficients
+    writes: Coefficients
+
+
+class Coder:
+    """Codes tables in the real blocks of a group, to one relative error.
+
+    Args:
+        group: whose irreps and cosets are looked for.
+        relative_error: δ, in standard deviations of each table.
+    """
+
+    def __init__(self, group: FiniteGroup, relative_error: float) -> None:
+        self.group, self.relative_error = group, relative_error
+        self.level = float(np.log2(1 / relative_error))
+        self.blocks: Sequence[RealBlock] = group.real_blocks
+        self.ends = [block.dim_end for block in self.blocks]
+        # Degrees over each block's division algebra: what is counted there are its elements.
+        self.degrees = np.array([block.dimension // block.dim_end for block in self.blocks])
+        self.matrices = [block.matrices.numpy() for block in self.blocks]
+        self.scales = [
+            (block.dimension / (block.dim_end * group.order)) ** 0.5 for block in self.blocks
+        ]
+
+    # --- functions and coefficients --------------------------------------------------------------
+
+    def coefficients(self, table: Float[np.ndarray, "order neurons"]) -> Coefficients:
+        """The coefficient matrices of each column; their squares add up to the column's."""
+        return [
+            (scale * table.T @ rearrange(rho, "g i j -> g (i j)")).reshape(-1, *rho.shape[1:])
+            for scale, rho in zip(self.scales, self.matrices, strict=True)
+        ]
+
+    def functions(self, coefficients: Coefficients) -> Float[np.ndarray, "order neurons"]:
+        """The functions that have these coefficients."""
+        scaled = [c * matrix for c, matrix in zip(self.scales, coefficients, strict=True)]
+        return self._along_elements(scaled)
+
+    def _along_elements(self, matrices: Coefficients) -> Float[np.ndarray, "order neurons"]:
+        """Σ over blocks of the inner products with ρ(g), for each element g."""
+        parts = (
+            rearrange(rho, "g i j -> g (i j)") @ rearrange(matrix, "m i j -> (i j) m")
+            for matrix, rho in zip(matrices, self.matrices, strict=True)
+        )
+        return sum(parts, start=np.zeros((self.group.order, 1)))
+
+    def mirrored(self, left: Coefficients, x: Int[np.ndarray, "neurons"]) -> Coefficients:
+        """The coefficients of −L(x b⁻¹) as a function of b."""
+        return [
+            -rearrange(matrix, "m i j -> m j i") @ rho[x]
+            for matrix, rho in zip(left, self.matrices, strict=True)
+        ]
+
+    def unmirrored(self, right: Coefficients, x: Int[np.ndarray, "neurons"]) -> Coefficients:
+        """The left table whose mirror image is the right one."""
+        return [
+            -rearrange(matrix @ rearrange(rho[x], "m i j -> m j i"), "m i j -> m j i")
+            for matrix, rho in zip(right, self.matrices, strict=True)
+        ]
+
+    def best_mirror(self, left: Coefficients, right: Coefficients) -> Int[np.ndarray, "neurons"]:
+        """The x for which −L(x b⁻¹) is nearest to R(b)."""
+        products = [one @ other for one, other in zip(left, right, strict=True)]
+        return self._along_elements(products).argmin(0)
+
+    # --- subgroups -------------------------------------------------------------------------------
+
+    @cached_property
+    def subgroups(self) -> list[Subgroup]:
+        """The whole group is left out: nothing but constants are constant on its cosets."""
+        return [h for h in self.group.subgroups if not h.is_whole]
+
+    @cached_property
+    def proper(self) -> Int[np.ndarray, "proper"]:
+        """Where the non-trivial ones stand among them."""
+        return np.flatnonzero([not h.is_trivial for h in self.subgroups])
+
+    @cached_property
+    def trivial(self) -> int:
+        return next(i for i, h in enumerate(self.subgroups) if h.is_trivial)
+
+    @cached_property
+    def fixed(self) -> list[Float[np.ndarray, "subgroups _ _"]]:
+        """For each block the projections on what each subgroup fixes."""
+        return [np.stack([rho[h.array].mean(0) for h in self.subgroups]) for rho in self.matrices]
+
+    @cached_property
+    def fixed_degrees(self) -> Int[np.ndarray, "subgroups blocks"]:
+        """The dimensions of these spaces over each block's division algebra."""
+        traces = [
+            np.trace(projections, axis1=1, axis2=2) / end
+            for projections, end in zip(self.fixed, self.ends, strict=True)
+        ]
+        return np.rint(np.stack(traces, 1)).astype(int)
+
+    @cached_property
+    def _place(self) -> dict[Subgroup, int]:
+        return {h: i for i, h in enumerate(self.subgroups)}
+
+    def conjugates(
+        self, subgroup: Int[np.ndarray, "neurons"], x: Int[np.ndarray, "neurons"]
+    ) -> Int[np.ndarray, "neurons"]:
+        """Where each x⁻¹Hx stands."""
+        pairs, inverse = np.unique(np.stack([subgroup, x]), axis=1, return_inverse=True)
+        places = [self._place[self.subgroups[h].conjugate(int(g))] for h, g in pairs.T]
+        return np.array(places)[inverse.reshape(-1)]
+
+    def on_right_cosets(
+        self, coefficients: Coefficients, subgroup: Int[np.ndarray, "neurons"]
+    ) -> Coefficients:
+        return [p[subgroup] @ c for p, c in zip(self.fixed, coefficients, strict=True)]
+
+    def on_left_cosets(
+        self, coefficients: Coefficients, subgroup: Int[np.ndarray, "neurons"]
+    ) -> Coefficients:
+        return [c @ p[subgroup] for p, c in zip(self.fixed, coefficients, strict=True)]
+
+    # --- counting --------------------------------------------------------------------------------
+
+    def residual_bits(self, left_over: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+        """Bits that give what is left of a table to the relative error."""
+        share = np.maximum(left_over, 0) / self.relative_error**2
+        return self.group.order / 2 * np.log2(1 + share)
+
+    def chosen(
+        self,
+        energy: Float[np.ndarray, "neurons parts"],
+        cost: Float[np.ndarray, "neurons parts"],
+        total: PerNeuron,
+        tables: int = 1,
+    ) -> Bool[np.ndarray, "neurons parts"]:
+        """The parts worth their free numbers: the best prefix, most energy a number first.
+
+        Args:
+            tables: how many tables have this energy at this cost.
+        """
+        order = np.argsort(-energy / np.maximum(cost, 1e-9), axis=1, kind="stable")
+        nothing = np.zeros((len(energy), 1))
+        held, paid = (
+            np.concatenate([nothing, np.take_along_axis(part, order, 1).cumsum(1)], 1)
+            for part in (energy, cost)
+        )
+        bits = self.level * paid + tables * self.residual_bits(total[:, None] - held)
+        places = np.argsort(order, axis=1, kind="stable")
+        return places < bits.argmin(1)[:, None]
+
+    def code(
+        self,
+        coefficients: Coefficients,
+        rows: Int[np.ndarray, "neurons blocks"],
+        columns: Int[np.ndarray, "neurons blocks"],
+        total: PerNeuron,
+        family: Family,
+        tables: int = 1,
+    ) -> tuple[Coefficients, PerNeuron, PerNeuron]:
+        """One table of each neuron: the fit, its free numbers, and the bits of its choices.
+
+        Args:
+            rows, columns: how many of each block's rows and columns the coefficients span, over its
+                division algebra.
+            total: the table's energy, its mean included.
+        """
+        available = (rows > 0) & (columns > 0)
+        name_bits = np.log2(np.maximum(available.sum(1), 1))[:, None]
+        split, energies, numbers, names = [], [], [], []
+        for b, (matrix, end) in enumerate(zip(coefficients, self.ends, strict=True)):
+            left, values, right = np.linalg.svd(matrix, full_matrices=False)
+            split.append((left, values, right))
+            energy = rearrange(values**2, "m (r end) -> m r end", end=end).sum(2)
+            high, wide = rows[:, b, None], columns[:, b, None]
+            if family.low_rank:
+                rank = np.arange(1, energy.shape[1] + 1)
+                least = np.minimum(high, wide)
+                number = end * np.where(rank <= least, high + wide - 2 * rank + 1, 0)
+                name = np.where(rank == 1, np.log2(np.maximum(least, 1)), 0.0)
+                # A later direction may cost less than an earlier one, but comes with it.
+                worth = np.minimum.accumulate(energy / np.maximum(number, 1), 1)
+                energy = np.where(number > 0, worth * number, 0)
+            else:
+                energy, number = energy.sum(1, keepdims=True), end * high * wide
+                name = np.zeros(energy.shape)
+            energies.append(energy)
+            numbers.append(np.where(number > 0, number, _IMPOSSIBLE))
+            names.append(np.broadcast_to(name, energy.shape))
+        sizes = [energy.shape[1] for energy in energies]
+        energy, number, name = (np.concatenate(x, 1) for x in (energies, numbers, names))
+        if family.one_direction:
+            number = _one_part(energy, number, sizes)
+        starts = np.cumsum([0, *sizes[:-1]])
+        named = name.copy()
+        named[:, starts] += name_bits
+        mask = self.chosen(energy, number + named / self.level, total, tables)
+        fit = []
+        for (left, values, right), part in zip(split, _split(mask, sizes), strict=True):
+            kept = np.repeat(part, values.shape[1] // part.shape[1], 1)
+            fit.append((left * (values * kept)[:, None]) @ right)
+        structure = (mask * name).sum(1) + _choice_bits(mask[:, starts], available)
+        return fit, (mask * number).sum(1), structure
+
+    # --- neurons ---------------------------------------------------------------------------------
+
+    def fit(self, tables: Tables, family: Family, kept: Bool[np.ndarray, "neurons"]) -> Coded:
+        """The shortest description of every neuron that is ``kept``; others have their means."""
+        if not kept.any():
+            # Nothing matters; what is then said of all neurons is counted for none.
+            kept = np.ones_like(kept)
+        measured = [_Table.of(table, kept) for table in tables]
+        coefficients = [self.coefficients(table.unit) for table in measured]
+        totals = [table.energy for table in measured]
+        tried = self._to_try(coefficients[0], totals[0], family)
+        best: dict[str, np.ndarray] = {}
+        for subgroup in tried.T:
+            found = self._with_subgroup(coefficients, totals, subgroup, family)
+            if not best:
+                best = found
+                continue
+            better = found["bits"] < best["bits"]
+            best = {name: _where(better, found[name], best[name]) for name in best}
+        return self._coded(best, tables, measured, kept)
+
+    def _to_try(
+        self, left: Coefficients, total: PerNeuron, family: Family
+    ) -> Int[np.ndarray, "neurons tried"]:
+        """The subgroups that describe each neuron's left table best, and none where it may."""
+        neurons = len(total)
+        none = np.full((neurons, 1), self.trivial)
+        if not family.cosets:
+            return none
+        whole = np.broadcast_to(self.degrees, (neurons, len(self.degrees)))
+        ranks, read = whole, left
+        if family.low_rank:
+            read, _, _ = self.code(left, whole, whole, total, IRREPS)
+            values = [np.linalg.svd(c, compute_uv=False) > _ZERO for c in read]
+            ranks = np.stack([v.sum(1) // e for v, e in zip(values, self.ends, strict=True)], 1)
+        bounds = np.empty((neurons, len(self.proper)))
+        for i, h in enumerate(self.proper):
+            held = [np.square(p[h] @ c).sum((1, 2)) for p, c in zip(self.fixed, read, strict=True)]
+            degrees = self.fixed_degrees[h]
+            rank = np.minimum(ranks, degrees)
+            number = np.array(self.ends) * rank * (degrees + self.degrees - rank)
+            cost = np.where(number > 0, number + 1 / self.level, _IMPOSSIBLE)
+            energy = np.stack(held, 1)
+            mask = self.chosen(energy, cost, total)
+            left_over = self.residual_bits(total - (energy * mask).sum(1))
+            bounds[:, i] = left_over + self.level * (cost * mask).sum(1)
+        first = self.proper[np.argsort(bounds, axis=1, kind="stable")[:, :TRIED]]
+        return np.concatenate([first, none], 1) if family.without else first
+
+    def _with_subgroup(
+        self,
+        coefficients: Sequence[Coefficients],
+        totals: Sequence[PerNeuron],
+        subgroup: Int[np.ndarray, "neurons"],
+        family: Family,
+    ) -> dict[str, np.ndarray]:
+        """The description of every neuron with this subgroup; arrays by name, neurons first."""
+        left, right, unembed = coefficients
+        degrees = self.fixed_degrees[subgroup]
+        whole = np.broadcast_to(self.degrees, degrees.shape)
+        allowed = self.on_right_cosets(left, subgroup)
+        alone, numbers, choices = self.code(allowed, degrees, whole, totals[0], family)
+        x = self.best_mirror(alone, right)
+        other = self.conjugates(subgroup, x)
+        index = np.array([h.index for h in self.subgroups])[subgroup]
+        options = [self._mirrored(allowed, right, totals, (subgroup, x), family)]
+        if not family.one_direction:
+            on_other = self.on_left_cosets(right, other)
+            own, more, names = self.code(on_other, whole, degrees, totals[1], family)
+            options.append((alone, own, numbers + more, choices + names + np.log2(index)))
+            if family.low_rank:
+                options.append(self._shared(allowed, on_other, totals, degrees, family))
+        best = self._read(options, left, right, totals)
+        places = {"subgroup": subgroup, "x": x}
+        named = np.log2(len(self.proper)) if family.cosets else 0.0
+        named = named + (family.cosets and family.without)
+        structure = best["structure"] + np.where(subgroup == self.trivial, family.without, named)
+        written = self._written(best, unembed, totals[2], (subgroup, other), family)
+        bits = best["bits"] - best["structure"] + structure + written.pop("bits")
+        structure = structure + written.pop("structure")
+        levels = best["levels"] + written.pop("levels")
+        return {
+            **best, **written, **places, "bits": bits, "structure": structure, "levels": levels
+        }  # fmt: skip
+
+    def _mirrored(
+        self,
+        allowed: Coefficients,
+        right: Coefficients,
+        totals: Sequence[PerNeuron],
+        place: tuple[np.ndarray, np.ndarray],
+        family: Family,
+    ) -> tuple[Coefficients, Coefficients, PerNeuron, PerNeuron]:
+        """R(b) = −L(x b⁻¹), L fitted to both tables; x is named up to H."""
+        subgroup, x = place
+        back = self.on_right_cosets(self.unmirrored(right, x), subgroup)
+        both = [(one + other) / 2 for one, other in zip(allowed, back, strict=True)]
+        degrees = self.fixed_degrees[subgroup]
+        whole = np.broadcast_to(self.degrees, degrees.shape)
+        # What the two tables' mean leaves of either is left whatever is chosen.
+        total = _energy(both) + (sum(totals[:2]) / 2 - (_energy(allowed) + _energy(back)) / 2)
+        fit, numbers, choices = self.code(both, degrees, whole, total, family, tables=2)
+        index = np.array([h.index for h in self.subgroups])[subgroup]
+        return fit, self.mirrored(fit, x), numbers, choices + np.log2(index)
+
+    def _shared(
+        self,
+        allowed: Coefficients,
+        on_other: Coefficients,
+        totals: Sequence[PerNeuron],
+        degrees: Int[np.ndarray, "neurons blocks"],
+        family: Family,
+    ) -> tuple[Coefficients, Coefficients, PerNeuron, PerNeuron]:
+        """Both tables with the same directions a, each with vectors b of its own."""
+        half = 2**-0.5
+        stacked = [
+            np.concatenate([half * rearrange(one, "m i j -> m j i"), -half * other], 2)
+            for one, other in zip(allowed, on_other, strict=True)
+        ]
+        whole = np.broadcast_to(self.degrees, degrees.shape)
+        total = (totals[0] + totals[1]) / 2
+        fit, numbers, choices = self.code(stacked, whole, 2 * degrees, total, family, tables=2)
+        halves = [np.split(matrix / half, 2, axis=2) for matrix in fit]
+        left = [rearrange(one, "m j i -> m i j") for one, _ in halves]
+        return left, [-other for _, other in halves], numbers, choices
+
+    def _read(
+        self,
+        options: Sequence[tuple[Coefficients, Coefficients, PerNeuron, PerNeuron]],
+        left: Coefficients,
+        right: Coefficients,
+        totals: Sequence[PerNeuron],
+    ) -> dict[str, np.ndarray]:
+        """The shortest way to give the left and the right table."""
+        best: dict[str, np.ndarray] = {}
+        for fit_left, fit_right, numbers, choices in options:
+            structure = choices + np.log2(len(options))
+            left_over = [
+                _left_over(measured, fit, total)
+                for measured, fit, total in zip(
+                    (left, right), (fit_left, fit_right), totals, strict=False
+                )
+            ]
+            bits = structure + self.level * numbers + sum(map(self.residual_bits, left_over))
+            found = {"bits": bits, "structure": structure, "levels": numbers}
+            found |= {"left_over_0": left_over[0], "left_over_1": left_over[1]}
+            found |= {f"left_{b}": matrix for b, matrix in enumerate(fit_left)}
+            found |= {f"right_{b}": matrix for b, matrix in enumerate(fit_right)}
+            if best:
+                better = bits < best["bits"]
+                found = {name: _where(better, found[name], best[name]) for name in best}
+            best = found
+        return best
+
+    def _written(
+        self,
+        read: Mapping[str, np.ndarray],
+        unembed: Coefficients,
+        total: PerNeuron,
+        place: tuple[np.ndarray, np.ndarray],
+        family: Family,
+    ) -> dict[str, np.ndarray]:
+        """The shortest way to give the unembedding: of b and b′ as they are read, or on its own."""
+        subgroup, other = place
+        options = [self._tied(read, unembed, total)]
+        if not family.one_direction:
+            on_both = self.on_left_cosets(self.on_right_cosets(unembed, subgroup), other)
+            own = self.code(
+                on_both, self.fixed_degrees[subgroup], self.fixed_degrees[other], total, family
+            )
+            options.append(own)
+        best: dict[str, np.ndarray] = {}
+        for fit, numbers, choices in options:
+            structure = choices + np.log2(len(options))
+            left_over = _left_over(unembed, fit, total)
+            bits = structure + self.level * numbers + self.residual_bits(left_over)
+            found = {"bits": bits, "structure": structure, "levels": numbers}
+            found["left_over_2"] = left_over
+            found |= {f"unembed_{b}": matrix for b, matrix in enumerate(fit)}
+            if best:
+                better = bits < best["bits"]
+                found = {name: _where(better, found[name], best[name]) for name in best}
+            best = found
+        return best
+
+    def _tied(
+        self, read: Mapping[str, np.ndarray], unembed: Coefficients, total: PerNeuron
+    ) -> tuple[Coefficients, PerNeuron, PerNeuron]:
+        """Made of the spaces of b and b′ that left and right table have in each block."""
+        parts, numbers = [], []
+        for b, (matrix, end) in enumerate(zip(unembed, self.ends, strict=True)):
+            of_left, rank_left = _space(read[f"left_{b}"])
+            of_right, rank_right = _space(rearrange(read[f"right_{b}"], "m i j -> m j i"))
+            parts.append(of_left @ matrix @ of_right)
+            numbers.append(rank_left * rank_right / end)
+        energy = np.stack([np.square(part).sum((1, 2)) for part in parts], 1)
+        number = np.stack(numbers, 1)
+        # The mean is free to differ, whether or not the tables that are read have one.
+        number[:, 0], parts[0] = 1, unembed[0]
+        energy[:, 0] = np.square(unembed[0]).sum((1, 2))
+        number = np.where(number > 0, number, _IMPOSSIBLE)
+        mask = self.chosen(energy, number + 1 / self.level, total)
+        fit = [part * mask[:, b, None, None] for b, part in enumerate(parts)]
+        return fit, (mask * number).sum(1), _choice_bits(mask, number < _IMPOSSIBLE)
+
+    def _coded(
+        self,
+        best: Mapping[str, np.ndarray],
+        tables: Tables,
+        measured: Sequence[_Table],
+        kept: Bool[np.ndarray, "neurons"],
+    ) -> Coded:
+        """Everything in the tables' own units, with the neurons that were left out."""
+        sides = ("left", "right", "unembed")
+        count = range(len(self.blocks))
+        fitted = tables.means()
+        for side, table, place in zip(sides, measured, fitted, strict=True):
+            functions = self.functions([best[f"{side}_{b}"] for b in count])
+            place[:, torch.from_numpy(kept)] = torch.from_numpy(functions * table.scale)
+        left_over = np.stack([best[f"left_over_{i}"] for i in range(3)], 1)
+        strength = np.stack(
+            [
+                np.square(best[f"left_{b}"]).sum((1, 2)) + np.square(best[f"right_{b}"]).sum((1, 2))
+                for b in count
+            ],
+            1,
+        )
+        strength[:, 0] = 0
+        blocks: list[tuple[int, ...]] = [()] * len(kept)
+        for j, row in zip(np.flatnonzero(kept), strength, strict=True):
+            blocks[j] = tuple(b for b in np.argsort(-row).tolist() if row[b] > _ZERO)
+        unembeds = [best[f"unembed_{b}"] for b in count]
+        turned = [rearrange(matrix, "m i j -> m j i") for matrix in unembeds]
+        return Coded(
+            bits=_spread(best["bits"], kept),
+            structure=_spread(best["structure"], kept),
+            levels=_spread(best["levels"], kept),
+            residual=_spread(left_over, kept),
+            fitted=fitted,
+            subgroup=_spread(best["subgroup"], kept),
+            x=_spread(best["x"], kept),
+            blocks=blocks,
+            reads=[_spread(_space(matrix)[0], kept) for matrix in unembeds],
+            writes=[_spread(_space(matrix)[0], kept) for matrix in turned],
+        )
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A table in units in which every column's deviations from its mean have length 1."""
+
+    unit: Float[np.ndarray, "order neurons"]
+    scale: PerNeuron
+
+    @classmethod
+    def of(cls, table: Float[Tensor, "order d_mlp"], kept: Bool[np.ndarray, "d_mlp"]) -> _Table:
+        values = table.numpy()[:, kept]
+        length = np.linalg.norm(values - values.mean(0), axis=0)
+        # A constant column has nothing to describe but its mean.
+        scale = np.where(length > 0, length, np.maximum(np.abs(values).max(0, initial=0), 1e-300))
+        return cls(values / scale, scale)
+
+    @property
+    def energy(self) -> PerNeuron:
+        return np.square(self.unit).sum(0)
+
+
+def _energy(coefficients: Coefficients) -> PerNeuron:
+    return np.sum([np.square(matrix).sum((1, 2)) for matrix in coefficients], axis=0)
+
+
+def _left_over(measured: Coefficients, fit: Coefficients, total: PerNeuron) -> PerNeuron:
+    """The energy that a fit leaves; what lies outside all blocks is rounding."""
+    differences = [one - other for one, other in zip(measured, fit, strict=True)]
+    return np.maximum(_energy(differences) + (total - _energy(measured)), 0)
+
+
+def _space(
+    matrix: Float[np.ndarray, "neurons d e"],
+) -> tuple[Float[np.ndarray, "neurons d d"], PerNeuron]:
+    """The projection on a matrix's columns, and its rank."""
+    left, values, _ = np.linalg.svd(matrix, full_matrices=False)
+    used = values > _ZERO
+    return einsum(left, used.astype(float), left, "m i k, m k, m j k -> m i j"), used.sum(1).astype(
+        float
+    )
+
+
+def _one_part(
+    energy: Float[np.ndarray, "neurons parts"],
+    number: Float[np.ndarray, "neurons parts"],
+    sizes: Sequence[int],
+) -> Float[np.ndarray, "neurons parts"]:
+    """Free numbers with all but the mean and the strongest direction made impossible."""
+    first = np.cumsum([0, *sizes[:-1]])
+    candidates = np.where(number[:, first[1:]] < _IMPOSSIBLE, energy[:, first[1:]], -1)
+    strongest = first[1:][candidates.argmax(1)]
+    only = np.full_like(number, _IMPOSSIBLE)
+    only[:, 0] = number[:, 0]
+    every = np.arange(len(number))
+    only[every, strongest] = number[every, strongest]
+    return only
+
+
+def _choice_bits(
+    chosen: Bool[np.ndarray, "neurons blocks"], available: Bool[np.ndarray, "neurons blocks"]
+) -> PerNeuron:
+    """Bits that name some of the blocks that a neuron may have: how many, then which."""
+    many, some = available.sum(1), chosen.sum(1)
+    ways = np.array([math.comb(a, b) for a, b in zip(many, some, strict=True)], dtype=float)
+    return np.log2(many + 1) + np.log2(ways)
+
+
+def _split(mask: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
+    return np.split(mask, np.cumsum(sizes)[:-1], axis=1)
+
+
+def _where(better: Bool[np.ndarray, "neurons"], one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return np.where(better.reshape(-1, *[1] * (one.ndim - 1)), one, other)
+
+
+def _spread(values: np.ndarray, kept: Bool[np.ndarray, "neurons"]) -> np.ndarray:
+    """Values of the kept neurons among zeros for the others."""
+    spread = np.zeros((len(kept), *values.shape[1:]), dtype=values.dtype)
+    spread[kept] = values
+    return spread

@@ -1,0 +1,176 @@
+"""Hypotheses between cosets and irreps, and the mixture of several, neuron by neuron."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from coset_circuits.algorithms.algorithm import NEGLIGIBLE, UNEXPLAINED, Classes, Tables
+from coset_circuits.algorithms.claims import claims_suffix, named_claims
+from coset_circuits.algorithms.coded import CodedNetwork
+from coset_circuits.algorithms.coder import (
+    BETWEEN,
+    COSETS,
+    IRREPS,
+    RHO_SETS,
+    Coded,
+    Coder,
+    Family,
+)
+from coset_circuits.algorithms.table_circuit import TableCircuit
+from coset_circuits.groups import FiniteGroup
+from coset_circuits.networks.model import GroupModel
+from coset_circuits.thresholds import DEFAULT, Thresholds
+
+
+@dataclass(frozen=True)
+class _Shortest:
+    """The fields of these hypotheses; see :class:`CosetAlgorithm` for what they mean."""
+
+    even: bool = False
+    joint: bool = False
+    relative_error: float | None = None
+    thresholds: Thresholds = DEFAULT
+
+    hypothesis: ClassVar[str]
+
+    @property
+    def name(self) -> str:
+        return f"{self.hypothesis}{claims_suffix(self.claims)}"
+
+    @property
+    def claims(self) -> tuple[str, ...]:
+        return named_claims(self)
+
+
+@dataclass(frozen=True)
+class CosetIrrepAlgorithm(_Shortest):
+    """The family with coset circuits and irreps as its two ends.
+
+    A neuron reads Σ aᵀρ(g)b over irreps ρ and directions a, where b lies in the space V^H that a
+    subgroup H fixes. With every direction it is a function on cosets of H, with trivial H one of
+    low rank in its irreps.
+    """
+
+    hypothesis: ClassVar[str] = "coset-irrep"
+    noun: ClassVar[str] = "the family between cosets and irreps"
+    short_name: ClassVar[str] = "between"
+    family: ClassVar[Family] = BETWEEN
+
+    def fit(self, network: GroupModel, group: FiniteGroup | None = None) -> TableCircuit:
+        """Find every neuron's irreps and subgroup.
+
+        Raises:
+            DoesNotApplyError: the group has no proper non-trivial subgroup, or the network's
+                pre-activations are not additive.
+        """
+        coded = CodedNetwork.of(self, network, group, self.family)
+        (code,) = coded.codes
+        roles = role_names(coded.coder, code)
+        names = coded.names(coded.explained(code), roles)
+        return coded.circuit(self, code, names, _site_classes(coded, code, names))
+
+
+@dataclass(frozen=True)
+class RhoSetAlgorithm(CosetIrrepAlgorithm):
+    """The ρ-sets of Wu et al. (arXiv 2410.07476): one irrep, one direction a, two vectors of B.
+
+    L(g) = aᵀρ(g⁻¹)b, R(g) = −aᵀρ(g)b′ and U(g) = u·bᵀρ(g)b′ up to constants, with b and b′ from one
+    orbit B = {ρ(g)b} of a vector that some proper non-trivial subgroup H fixes. Where H fixes more
+    than a line (V4 in S4), b is free within V^H and paid for. Complex and quaternionic irreps are
+    counted over their division algebras.
+    """
+
+    hypothesis: ClassVar[str] = "rho-set"
+    noun: ClassVar[str] = "ρ-sets"
+    short_name: ClassVar[str] = "rho-set"
+    family: ClassVar[Family] = RHO_SETS
+
+
+@dataclass(frozen=True)
+class MixedAlgorithm(_Shortest):
+    """Each neuron has the hypothesis that describes it shortest, and the choice is paid for."""
+
+    hypothesis: ClassVar[str] = "mixed"
+    noun: ClassVar[str] = "a mixture of cosets, irreps and ρ-sets"
+    parts: ClassVar[tuple[tuple[str, Family], ...]] = (
+        ("coset", COSETS),
+        ("irrep", IRREPS),
+        ("rho-set", RHO_SETS),
+    )
+
+    def fit(self, network: GroupModel, group: FiniteGroup | None = None) -> TableCircuit:
+        """Find every neuron's hypothesis and its structure.
+
+        Raises:
+            DoesNotApplyError: the group has no proper non-trivial subgroup, or the network's
+                pre-activations are not additive.
+        """
+        coded = CodedNetwork.of(self, network, group, *(family for _, family in self.parts))
+        chosen = np.stack([code.bits for code in coded.codes]).argmin(0)
+        code = _joined(coded.codes, chosen)
+        every = [role_names(coded.coder, one) for one in coded.codes]
+        roles = [f"{self.parts[k][0]}: {every[k][j]}" for j, k in enumerate(chosen)]
+        names = coded.names(coded.explained(code), roles)
+        return coded.circuit(self, code, names, _site_classes(coded, code, names))
+
+
+def role_names(coder: Coder, code: Coded) -> list[str]:
+    """The leading irrep of each neuron and the subgroup that fixes its b, where there is one."""
+    names = []
+    for blocks, h in zip(code.blocks, code.subgroup, strict=True):
+        irrep = coder.blocks[blocks[0]].name if blocks else ""
+        names.append(irrep if h == coder.trivial else f"{irrep} on {coder.subgroups[h].name}")
+    return names
+
+
+def _joined(codes: Sequence[Coded], chosen: np.ndarray) -> Coded:
+    """Neuron by neuron the chosen description, with the bits that name the choice."""
+    every = np.arange(len(chosen))
+    naming = float(np.log2(len(codes)))
+
+    def pick(arrays: Sequence[np.ndarray]) -> np.ndarray:
+        return np.stack(arrays)[chosen, every]
+
+    columns = torch.from_numpy(chosen), torch.from_numpy(every)
+    left, right, unembed = (
+        torch.stack(sides, 0).permute(0, 2, 1)[columns].T.contiguous()
+        for sides in zip(*(code.fitted for code in codes), strict=True)
+    )
+    first = codes[0]
+    return replace(
+        first,
+        bits=pick([code.bits for code in codes]) + naming,
+        structure=pick([code.structure for code in codes]) + naming,
+        levels=pick([code.levels for code in codes]),
+        residual=pick([code.residual for code in codes]),
+        fitted=Tables(left, right, unembed, first.fitted.frame),
+        subgroup=pick([code.subgroup for code in codes]),
+        x=pick([code.x for code in codes]),
+        blocks=[codes[k].blocks[j] for j, k in enumerate(chosen)],
+        reads=[pick(parts) for parts in zip(*(code.reads for code in codes), strict=True)],
+        writes=[pick(parts) for parts in zip(*(code.writes for code in codes), strict=True)],
+    )
+
+
+def _site_classes(
+    coded: CodedNetwork, code: Coded, names: Sequence[str]
+) -> dict[str, tuple[Classes, ...]]:
+    """A neuron may depend on the cosets of its H and K only."""
+    left, right = torch.zeros(2, *coded.tables.left.shape, dtype=torch.int64)
+    for j, (h, x, name) in enumerate(zip(code.subgroup, code.x, names, strict=True)):
+        if name not in (NEGLIGIBLE, UNEXPLAINED):
+            subgroup = coded.coder.subgroups[h]
+            left[:, j] = subgroup.right_cosets
+            right[:, j] = subgroup.conjugate(int(x)).left_cosets
+    backward = torch.argsort(coded.tables.frame)
+    left, right = left[backward], right[backward]
+    return {
+        "hook_left_pre": (Classes("right cosets", left, None, None),),
+        "hook_right_pre": (Classes("left cosets", None, right, None),),
+        "hook_pre": (Classes("both cosets", left, right, None),),
+    }
