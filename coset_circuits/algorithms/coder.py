@@ -22,8 +22,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 
 import numpy as np
 import torch
@@ -40,6 +41,9 @@ PerNeuron = Float[np.ndarray, "neurons"]
 
 TRIED = 6
 """How many subgroups of each neuron are tried in full, best first by a bound on its left table."""
+
+TRIED_OF_UNEMBEDDING = 3
+"""The same for each side of the unembedding, where it has cosets of its own."""
 
 _IMPOSSIBLE = 1e6
 """Free numbers that no saving pays for: what the family does not have."""
@@ -305,18 +309,17 @@ class Coder:
         coefficients = [self.coefficients(table.unit) for table in measured]
         totals = [table.energy for table in measured]
         tried = self._to_try(coefficients[0], totals[0], family)
+        elsewhere = None
+        if family.cosets and not family.one_direction:
+            elsewhere = self._written_elsewhere(coefficients[2], totals[2], family)
         best: dict[str, np.ndarray] = {}
         for subgroup in tried.T:
-            found = self._with_subgroup(coefficients, totals, subgroup, family)
-            if not best:
-                best = found
-                continue
-            better = found["bits"] < best["bits"]
-            best = {name: _where(better, found[name], best[name]) for name in best}
+            found = self._with_subgroup(coefficients, totals, subgroup, family, elsewhere)
+            best = _shorter(best, found)
         return self._coded(best, tables, measured, kept)
 
     def _to_try(
-        self, left: Coefficients, total: PerNeuron, family: Family
+        self, left: Coefficients, total: PerNeuron, family: Family, most: int = TRIED
     ) -> Int[np.ndarray, "neurons tried"]:
         """The subgroups that describe each neuron's left table best, and none where it may."""
         neurons = len(total)
@@ -340,8 +343,33 @@ class Coder:
             mask = self.chosen(energy, cost, total)
             left_over = self.residual_bits(total - (energy * mask).sum(1))
             bounds[:, i] = left_over + self.level * (cost * mask).sum(1)
-        first = self.proper[np.argsort(bounds, axis=1, kind="stable")[:, :TRIED]]
+        first = self.proper[np.argsort(bounds, axis=1, kind="stable")[:, :most]]
         return np.concatenate([first, none], 1) if family.without else first
+
+    def _written_elsewhere(
+        self, unembed: Coefficients, total: PerNeuron, family: Family
+    ) -> tuple[Coefficients, PerNeuron, PerNeuron]:
+        """The unembedding on cosets of its own: right ones of one subgroup, left of another."""
+        either = replace(family, without=True)
+        turned = [rearrange(matrix, "m i j -> m j i") for matrix in unembed]
+        rows = self._to_try(unembed, total, either, TRIED_OF_UNEMBEDDING)
+        columns = self._to_try(turned, total, either, TRIED_OF_UNEMBEDDING)
+        best: dict[str, np.ndarray] = {}
+        for high, wide in product(rows.T, columns.T):
+            on_both = self.on_left_cosets(self.on_right_cosets(unembed, high), wide)
+            degrees = self.fixed_degrees[high], self.fixed_degrees[wide]
+            fit, numbers, choices = self.code(on_both, *degrees, total, family)
+            if not family.without:
+                # On no cosets at all it is no function that this hypothesis has.
+                neither = (high == self.trivial) & (wide == self.trivial)
+                numbers = np.where(neither, _IMPOSSIBLE, numbers)
+            choices = choices + 2 * np.log2(len(self.proper) + 1)
+            left_over = self.residual_bits(_left_over(unembed, fit, total))
+            found = {"bits": choices + self.level * numbers + left_over}
+            found |= {"numbers": numbers, "choices": choices}
+            best = _shorter(best, found | _named("fit", fit))
+        fit = [best[f"fit_{b}"] for b in range(len(self.blocks))]
+        return fit, best["numbers"], best["choices"]
 
     def _with_subgroup(
         self,
@@ -349,6 +377,7 @@ class Coder:
         totals: Sequence[PerNeuron],
         subgroup: Int[np.ndarray, "neurons"],
         family: Family,
+        elsewhere: tuple[Coefficients, PerNeuron, PerNeuron] | None,
     ) -> dict[str, np.ndarray]:
         """The description of every neuron with this subgroup; arrays by name, neurons first."""
         left, right, unembed = coefficients
@@ -371,7 +400,14 @@ class Coder:
         named = np.log2(len(self.proper)) if family.cosets else 0.0
         named = named + (family.cosets and family.without)
         structure = best["structure"] + np.where(subgroup == self.trivial, family.without, named)
-        written = self._written(best, unembed, totals[2], (subgroup, other), family)
+        options = [self._tied(best, unembed, totals[2])]
+        if not family.one_direction:
+            on_both = self.on_left_cosets(self.on_right_cosets(unembed, subgroup), other)
+            here = self.fixed_degrees[other]
+            options.append(self.code(on_both, degrees, here, totals[2], family))
+        if elsewhere is not None:
+            options.append(elsewhere)
+        written = self._written(options, unembed, totals[2])
         bits = best["bits"] - best["structure"] + structure + written.pop("bits")
         structure = structure + written.pop("structure")
         levels = best["levels"] + written.pop("levels")
@@ -440,31 +476,17 @@ class Coder:
             bits = structure + self.level * numbers + sum(map(self.residual_bits, left_over))
             found = {"bits": bits, "structure": structure, "levels": numbers}
             found |= {"left_over_0": left_over[0], "left_over_1": left_over[1]}
-            found |= {f"left_{b}": matrix for b, matrix in enumerate(fit_left)}
-            found |= {f"right_{b}": matrix for b, matrix in enumerate(fit_right)}
-            if best:
-                better = bits < best["bits"]
-                found = {name: _where(better, found[name], best[name]) for name in best}
-            best = found
+            found |= _named("left", fit_left) | _named("right", fit_right)
+            best = _shorter(best, found)
         return best
 
     def _written(
         self,
-        read: Mapping[str, np.ndarray],
+        options: Sequence[tuple[Coefficients, PerNeuron, PerNeuron]],
         unembed: Coefficients,
         total: PerNeuron,
-        place: tuple[np.ndarray, np.ndarray],
-        family: Family,
     ) -> dict[str, np.ndarray]:
-        """The shortest way to give the unembedding: of b and b′ as they are read, or on its own."""
-        subgroup, other = place
-        options = [self._tied(read, unembed, total)]
-        if not family.one_direction:
-            on_both = self.on_left_cosets(self.on_right_cosets(unembed, subgroup), other)
-            own = self.code(
-                on_both, self.fixed_degrees[subgroup], self.fixed_degrees[other], total, family
-            )
-            options.append(own)
+        """The shortest way to give the unembedding."""
         best: dict[str, np.ndarray] = {}
         for fit, numbers, choices in options:
             structure = choices + np.log2(len(options))
@@ -472,11 +494,7 @@ class Coder:
             bits = structure + self.level * numbers + self.residual_bits(left_over)
             found = {"bits": bits, "structure": structure, "levels": numbers}
             found["left_over_2"] = left_over
-            found |= {f"unembed_{b}": matrix for b, matrix in enumerate(fit)}
-            if best:
-                better = bits < best["bits"]
-                found = {name: _where(better, found[name], best[name]) for name in best}
-            best = found
+            best = _shorter(best, found | _named("unembed", fit))
         return best
 
     def _tied(
@@ -613,6 +631,18 @@ def _split(mask: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
 
 def _where(better: Bool[np.ndarray, "neurons"], one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.where(better.reshape(-1, *[1] * (one.ndim - 1)), one, other)
+
+
+def _named(name: str, coefficients: Coefficients) -> dict[str, np.ndarray]:
+    return {f"{name}_{b}": matrix for b, matrix in enumerate(coefficients)}
+
+
+def _shorter(best: dict[str, np.ndarray], found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Neuron by neuron the description of fewer bits."""
+    if not best:
+        return found
+    better = found["bits"] < best["bits"]
+    return {name: _where(better, found[name], best[name]) for name in best}
 
 
 def _spread(values: np.ndarray, kept: Bool[np.ndarray, "neurons"]) -> np.ndarray:
