@@ -60,7 +60,7 @@ def hidden_moments(
     """The moments of a model for its own group, or for others on the same elements.
 
     Args:
-        model: any whose hidden layer is its activation of the sum of its two tables.
+        model: a network or surrogate; where its pre-activations are no sum of two tables, it is run.
         groups: for which products; all share one pass.
         chunk: about how many pairs are held at once.
         step: called with how many pairs are done and how many there are.
@@ -80,7 +80,9 @@ def hidden_moments(
                 f"{group.name} has {group.order} elements, the network's group {order}; give a "
                 "group on the same elements."
             )
-    left, right = (t.detach().double().cpu() for t in (model.left_table, model.right_table))
+    model = model.unhooked().double().cpu()
+    left, right = model.left_table.detach(), model.right_table.detach()
+    every = torch.arange(order)
     width = left.shape[1]
     by_left, by_right = torch.zeros_like(left), torch.zeros_like(right)
     by_product = [torch.zeros_like(left) for _ in groups]
@@ -88,8 +90,12 @@ def hidden_moments(
     rows = max(1, chunk // order)
     for start in range(0, order, rows):
         part = slice(start, start + rows)
-        pre = (left[part, None] + right).flatten(0, 1)
-        post = model.activate(pre)
+        if model.additive_share == 1:
+            post = model.activate((left[part, None] + right).flatten(0, 1))
+        else:
+            pairs = torch.cartesian_prod(every[part], every)
+            _, cache = model.run_with_cache(pairs, names_filter="hook_post")
+            post = cache["hook_post"]
         grid = post.unflatten(0, (-1, order))
         by_left[part] = grid.mean(1)
         by_right += grid.sum(0)

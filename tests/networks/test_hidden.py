@@ -52,3 +52,25 @@ def test_a_model_without_a_hidden_layer_and_a_group_of_another_order_are_refused
         hidden_moments(bilinear, [network.group])
     with pytest.raises(CosetCircuitsError, match="S4 has 24 elements"):
         hidden_moments(network, [cc.group("S4")])
+
+
+def test_moments_of_a_transformer_hold_its_interaction():
+    group = cc.group("S3")
+    generator = torch.Generator().manual_seed(1)
+    shapes = {
+        "W_E": (7, 5), "W_pos": (3, 5), "W_Q": (2, 5, 3), "W_K": (2, 5, 3), "W_V": (2, 5, 3),
+        "W_O": (2, 3, 5), "W_in": (5, 4), "W_out": (4, 5), "W_unembed": (5, 6),
+    }  # fmt: skip
+    weights = {
+        name: torch.randn(shape, generator=generator, dtype=torch.float64)
+        for name, shape in shapes.items()
+    }
+    network = cc.GroupTransformer(group, weights, tokens=(0, 0, 6))
+    assert network.additive_share < 0.99
+    _, cache = network.run_with_cache(group.pairs(), names_filter="hook_post")
+    post = cache["hook_post"].detach()
+    (moments,) = hidden_moments(network, [group], chunk=7)
+    assert moments.variance() == pytest.approx(float(post.var(0, correction=0).sum()))
+    for g in range(6):
+        rows = group.products(group.pairs()) == g
+        torch.testing.assert_close(moments.by_product[g], post[rows].mean(0))
