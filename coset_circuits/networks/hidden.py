@@ -60,7 +60,7 @@ def hidden_moments(
     """The moments of a model for its own group, or for others on the same elements.
 
     Args:
-        model: a network or surrogate; where its pre-activations are no sum of two tables, it is run.
+        model: a network or surrogate; it is run where its pre-activations are not additive.
         groups: for which products; all share one pass.
         chunk: about how many pairs are held at once.
         step: called with how many pairs are done and how many there are.
