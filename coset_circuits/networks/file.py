@@ -17,7 +17,7 @@ from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.groups import FiniteGroup
 from coset_circuits.groups import group as named_group
 from coset_circuits.networks.element_orders import detect, group_names
-from coset_circuits.networks.mlp import GroupMLP, check_weights
+from coset_circuits.networks.mlp import GroupMLP
 from coset_circuits.networks.model import GroupModel
 
 _WRAPPERS = ("model", "state_dict", "model_state_dict")
@@ -110,8 +110,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def network_from(group: FiniteGroup, weights: Mapping[str, Tensor], **about: Any) -> GroupMLP:
-    check_weights(group, weights)
-    return GroupMLP.from_weights(group, **weights, **about)  # type: ignore[arg-type]
+    return GroupMLP.made_of(group, weights, **about)
 
 
 def one_line(text: object) -> str:

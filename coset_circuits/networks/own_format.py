@@ -51,6 +51,11 @@ def save(network: GroupModel, path: str | os.PathLike[str], *, card: bool = True
             f"{network.label} is a {type(network).__name__}, which our files cannot hold yet; keep "
             "the checkpoint that it was read from."
         )
+    if not network.activation.is_named:
+        raise CosetCircuitsError(
+            f"{network.label} has the activation {network.activation.name}, a function in Python "
+            "that a file cannot hold; keep the code that makes the network."
+        )
     if network.cancelled is not None:
         raise CosetCircuitsError(
             f"{network.label} is a surrogate that cancels its linear half, which a checkpoint "
