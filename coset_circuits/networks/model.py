@@ -101,7 +101,7 @@ class Activation:
             return cls.named(given)
         name = getattr(given, "__name__", type(given).__name__)
         name = name if name.isidentifier() else "custom"
-        function = _of_module(given) if isinstance(given, nn.Module) else given
+        function = _harmless(given)
         values = _values(function, name)
         for known, own in _ACTIVATIONS.items():
             if torch.allclose(values, own(_GRID), rtol=1e-12, atol=1e-12):
@@ -112,6 +112,13 @@ class Activation:
     def is_named(self) -> bool:
         """Whether its name alone tells what it computes."""
         return _ACTIVATIONS.get(self.name) is self.function
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether it adds up, as far as a grid of numbers tells."""
+        other = _GRID.flip(0) / 2
+        whole = self.function(_GRID + other)
+        return torch.allclose(whole, self.function(_GRID) + self.function(other))
 
 
 _FAR = torch.logspace(1, 4, 31, dtype=torch.float64)
@@ -140,13 +147,17 @@ def _values(function: Callable[[Tensor], Tensor], name: str) -> Tensor:
     return column[:, 0].double()
 
 
-def _of_module(module: nn.Module) -> Callable[[Tensor], Tensor]:
-    """A function that takes any dtype, as parameters of the module would not."""
-    own = copy.deepcopy(module).eval().requires_grad_(False)
-    held = next(own.parameters(), None)
+def _harmless(given: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The same function, of any dtype, leaving what it is given as it is, and nobody else's."""
+    own, held = given, None
+    if isinstance(given, nn.Module):
+        own = copy.deepcopy(given).eval().requires_grad_(False)
+        held = next(own.parameters(), None)
 
     # A function and not the module, which a copy of the network would copy and not recognise.
     def applied(x: Tensor) -> Tensor:
+        # It may act in place.
+        x = x.clone()
         return own(x) if held is None else own(x.to(held.device, held.dtype)).to(x.device, x.dtype)
 
     return applied

@@ -210,5 +210,5 @@ def warn_of_likely_mistake(
     warnings.warn(
         f"{network.label} is right on {score:.1%} of the pairs of {group.name}; with "
         f"{' and '.join(changes)} it would be right on {best:.1%}. {' '.join(advice)}",
-        stacklevel=3,
+        stacklevel=4,
     )

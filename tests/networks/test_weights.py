@@ -119,7 +119,8 @@ def test_weights_of_one_dtype_stay_as_they_are():
 @pytest.mark.parametrize(
     ("given", "name"),
     [
-        (nn.ReLU(), "relu"),
+        (nn.ReLU(inplace=True), "relu"),
+        (nn.Hardtanh(-2, 2, inplace=True), "Hardtanh"),
         (torch.relu, "relu"),
         (lambda x: x.clamp(min=0), "relu"),
         (nn.GELU(), "gelu"),
@@ -140,7 +141,10 @@ def test_an_activation_is_used_as_it_is_and_named_by_its_values(given, name):
     assert network.cfg.act_fn == name
     pre = 9 * (tables["left_table"][PAIRS[:, 0]] + tables["right_table"][PAIRS[:, 1]])
     hooked = network.run_with_hooks(PAIRS, fwd_hooks=[("hook_pre", lambda x, hook: 9 * x)])
-    torch.testing.assert_close(hooked, given(pre) @ tables["W_U"], rtol=1e-9, atol=1e-9)
+    kept = pre.clone()
+    network.activation.function(pre)
+    assert torch.equal(pre, kept)
+    torch.testing.assert_close(hooked, given(pre.clone()) @ tables["W_U"], rtol=1e-9, atol=1e-9)
 
 
 def test_a_namesake_of_a_known_activation_is_not_taken_for_it():
