@@ -32,11 +32,13 @@ class _MisfitError(CosetCircuitsError):
     """A module is not ``act(left[a] + right[b]) @ W_U + b_U`` at a place.
 
     Attributes:
-        size: how far it is from that: first whether the inputs interact before the activation, then
-            the difference of logits.
+        size: how far it is from that: whether the inputs interact before the activation, whether
+            what follows is not linear, and the difference of logits, in this order.
     """
 
-    def __init__(self, sentence: str, size: tuple[bool, float] = (True, float("inf"))) -> None:
+    def __init__(
+        self, sentence: str, size: tuple[bool, bool, float] = (True, True, float("inf"))
+    ) -> None:
         super().__init__(sentence)
         self.size = size
 
@@ -246,8 +248,7 @@ class _Place:
             difference = self._difference(activation, weights, scale)
             if difference <= self.runner.tolerance:
                 return _Found(self.name, activation, weights, answers, difference)
-            sentence = self._sentence(activation, weights, interaction, scale, difference)
-            misfits.append(_MisfitError(sentence, (interaction > 1e-6, difference)))
+            misfits.append(self._misfit(activation, weights, interaction, scale, difference))
         raise min(misfits, key=lambda misfit: misfit.size)
 
     def _tables(self) -> tuple[dict[str, Tensor], np.ndarray, float, float]:
@@ -327,14 +328,14 @@ class _Place:
                 break
         return largest
 
-    def _sentence(
+    def _misfit(
         self,
         activation: Activation,
         weights: dict[str, Tensor],
         interaction: float,
         scale: float,
         difference: float,
-    ) -> str:
+    ) -> _MisfitError:
         """By how much the module is not of our form, and why, as far as it can be measured."""
         _, pairs = next(_pairs(self.runner))
         logits, pre = self.run(pairs)
@@ -359,13 +360,15 @@ class _Place:
             )
         same = pairs * 0
         off = self.run(same, pre)[0] - self._predicted(activation, weights, pre.double())
-        if off.abs().max() / scale > self.runner.tolerance:
+        is_bent = bool(off.abs().max() / scale > self.runner.tolerance)
+        if is_bent:
             reasons.append(f"what follows is not {activation.name} and then a linear map")
-        return (
+        return _MisfitError(
             f"{self.kind} is not {activation.name}(left[a] + right[b]) @ W_U + b_U with the "
             f"pre-activations at {self.name}: logits differ by {difference:.2g} of their standard "
             f"deviation. Why: {'; '.join(reasons) or 'not known'}. If another layer is the hidden "
-            "one, name it with hidden=, and the function after it with activation=."
+            "one, name it with hidden=, and the function after it with activation=.",
+            (interaction > 1e-6, is_bent, difference),
         )
 
 

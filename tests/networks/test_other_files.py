@@ -298,6 +298,6 @@ def test_an_npz_bomb_and_an_npz_of_objects_are_refused(tmp_path):
     np.savez(tmp_path / "objects.npz", W_U=np.array([object()]))
     with pytest.raises(CosetCircuitsError, match=r"cannot be read as \.npz"):
         cc.load(tmp_path / "objects.npz")
-    np.savez(tmp_path / "texts.npz", W_U=np.array(["a", "b"]))
+    np.savez(tmp_path / "texts.npz", W_U=np.array(["a", "b"]), W_E=np.zeros((2, 2)))
     with pytest.raises(CosetCircuitsError, match=r"something else than matrices"):
         cc.load(tmp_path / "texts.npz")
