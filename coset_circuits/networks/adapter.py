@@ -85,19 +85,24 @@ def from_module(
             in the other order of multiplication.
     """
     wanted = named_group(group) if isinstance(group, str) else group
-    order = None if wanted is None else wanted.order
     if not isinstance(model, nn.Module):
         raise CosetCircuitsError(
             f"The model is a {type(model).__name__}; give a torch.nn.Module, or weights to "
             "GroupMLP.from_weights."
         )
+    if not (wanted is None or isinstance(wanted, FiniteGroup)):
+        raise CosetCircuitsError(
+            f"The group is a {type(wanted).__name__}; give a name such as S4, or a group: "
+            "cc.FiniteGroup.from_table(table)."
+        )
     with torch.random.fork_rng(devices=[]):
+        order = None if wanted is None else wanted.order
         runner = _chosen(runners(model, order, inputs), wanted)
         found = _found(runner, hidden, unembed, activation)
     name = type(runner.module).__name__
     source = f"{name} called as {runner.called}, hidden layer {found.place}"
     network = GroupMLP.made_of(
-        wanted or _told_by(found.answers, name),
+        wanted or _group_of(found.answers, name),
         found.weights,
         act_fn=found.activation,
         label=label or name,
@@ -184,7 +189,7 @@ def _places(
         names = [n for n, part in runner.module.named_modules() if n and not [*part.children()]]
         for call in calls(runner):
             function = _activation_of(call.function)
-            # A call that only scales is no activation, though what follows it may be linear.
+            # A call that only scales is not an activation, though what follows it may be linear.
             if given or (function and not function.is_linear):
                 yield f"{call.name}()", call, given or (function,)  # type: ignore
     for name in names:
@@ -372,11 +377,11 @@ class _Place:
         )
 
 
-def _told_by(answers: np.ndarray, name: str) -> FiniteGroup:
+def _group_of(answers: np.ndarray, name: str) -> FiniteGroup:
     """The group whose Cayley table a module's answers are.
 
     Raises:
-        CosetCircuitsError: they are none.
+        CosetCircuitsError: they are not a Cayley table.
     """
     try:
         return FiniteGroup.from_table(answers)

@@ -332,6 +332,7 @@ def test_how_much_moves_around_the_hidden_layer():
     ("model", "options", "sentence"),
     [
         (lambda pairs: pairs, {}, "The model is a function; give a torch.nn.Module"),
+        (Tables(), {"group": S4.array}, "The group is a ndarray; give a name such as S4"),
         (Tables(), {"hidden": "mlp"}, "has no part 'mlp'"),
         (OneHot(), {"unembed": "tail"}, "has no part 'tail'; its parts are linear, act, drop, h"),
         (Tables(), {"group": "S5"}, "no logits .* pairs of 120 elements"),
