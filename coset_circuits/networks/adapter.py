@@ -345,8 +345,10 @@ class _Place:
         _, pairs = next(_pairs(self.runner))
         logits, pre = self.run(pairs)
         if not torch.allclose(self.runner(pairs), logits):
-            return (
-                f"{self.kind} gives other logits each time, even in evaluation mode; fix its seed."
+            return _MisfitError(
+                f"{self.kind} gives other logits each time, even in evaluation mode; make it "
+                "deterministic.",
+                (False, False, 0),
             )
         reasons = []
         if interaction > 1e-6:

@@ -171,19 +171,21 @@ def _kind(path: Path) -> Callable[[Path], tuple[Any, dict[str, str]]]:
     """
     with path.open("rb") as file:
         head = file.read(1024)
+    # Safetensors open with the length of a header, in eight bytes, and the header with a brace.
+    length = int.from_bytes(head[:8], "little")
+    is_named = path.suffix == ".safetensors"
+    if head[8:9] == b"{" and (is_named or length < path.stat().st_size):
+        return _safetensors_content
     names = _names_of_parts(path)
     if names is not None:
         return _kind_of_archive(path, names)
     if head.startswith(b"PK"):
         raise _of_another_kind(path, "an archive whose end is missing; copy it again")
-    if not head:
-        raise _of_another_kind(path, "empty")
     kind = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
-    # The first eight bytes of safetensors are the length of a header that opens with a brace.
-    named = path.suffix == ".safetensors" and not _is_text(head)
-    if kind is None and (head[8:9] == b"{" or named):
+    kind = kind or (None if head else "empty") or ("a text file" if _is_text(head) else None)
+    if kind is None and is_named:
         return _safetensors_content
-    raise _of_another_kind(path, kind or ("a text file" if _is_text(head) else "of no kind known"))
+    raise _of_another_kind(path, kind or "of an unknown kind, or damaged")
 
 
 def _names_of_parts(path: Path) -> list[str] | None:

@@ -111,6 +111,21 @@ def test_shared_and_summed_embeddings_and_biases(tmp_path, suffix):
         cc.load(written(path, weights, {"group": "M11"}))
 
 
+@pytest.mark.parametrize("start", [b"\x80", b"PK", b"\x1f\x8b"])
+def test_a_header_whose_length_looks_like_another_format(tmp_path, network, start):
+    """The first bytes of safetensors are a number, and any number may come there."""
+    path = tmp_path / "mine.safetensors"
+    save_file(tables(network), path)
+    content = path.read_bytes()
+    header = content[8 : 8 + int.from_bytes(content[:8], "little")]
+    length = int.from_bytes(start, "little")
+    length += 2 ** (8 * len(start)) * (length < len(header))
+    padded = length.to_bytes(8, "little") + header.ljust(length) + content[8 + len(header) :]
+    assert padded.startswith(start)
+    path.write_bytes(padded)
+    assert torch.equal(cc.load(path).W_U, network.W_U)
+
+
 def test_weights_that_no_format_has_are_refused_by_name(tmp_path, network):
     extra = tables(network) | {"b_post": torch.zeros(144)}
     for suffix in (".safetensors", ".npz", ".pt"):
