@@ -53,6 +53,15 @@ def folder_files() -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for reader in READERS for name in reader.folder_files))
 
 
+def companions(path: Path) -> list[Path]:
+    """Where readers look for what a checkpoint does not say itself, such as its activation."""
+    named = path.with_name(f"{path.stem.replace('model', 'config', 1)}.json")
+    places = [path.with_name("cfg.json"), path.with_name("params.json")]
+    places.append(path.parent.parent / "params.json")
+    # A name without "model" gives the card of one of our files.
+    return places if named == path.with_suffix(".json") else [*places, named]
+
+
 def shipped() -> dict[str, Path]:
     """The networks that come with the package, by name."""
     folder = Path(str(resources.files("coset_circuits.networks") / "zoo"))

@@ -421,6 +421,15 @@ def test_a_table_under_a_known_name_gets_its_names_back():
     assert cc.from_module(Renumbered(numbers), own).group is own
 
 
+@pytest.mark.usefixtures("unchecked")
+def test_a_module_that_is_compared_as_it_is_says_which_line_is_missing():
+    for model in (OneHot(), nn.Sequential(nn.Linear(3, 3))):
+        with pytest.raises(CosetCircuitsError, match=r"cc.compare\(cc.from_module\(model\)\)"):
+            cc.compare(model)
+        with pytest.raises(CosetCircuitsError, match=r"Network 1 is .*cc.from_module makes"):
+            cc.compare([model])
+
+
 def test_three_lines_from_a_module_to_a_verdict():
     network = cc.from_module(OneHot())
     comparison = cc.compare(network, [cc.CosetAlgorithm()], pairs=200)

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 import coset_circuits as cc
 from coset_circuits import CosetCircuitsError
+from coset_circuits.comparison.sources import Source
 from coset_circuits.networks import planted_coset
 
 S4 = cc.group("S4")
@@ -238,6 +239,15 @@ def test_runs_of_wu_et_al_that_are_refused(tmp_path, change, sentence):
     folder = wu_run(tmp_path, change(Wu("MLP3").state_dict()))
     with pytest.raises(CosetCircuitsError, match=sentence):
         cc.load(folder)
+
+
+def test_an_edited_activation_is_another_network(tmp_path):
+    """What a comparison of many networks has kept of one is not taken for the other."""
+    folder = wu_run(tmp_path, Wu("MLP3").state_dict(), activation="relu")
+    file = folder / "ckpts" / "final.pt"
+    before = Source(file, "run").content()
+    (folder / "params.json").write_text(json.dumps({"activation": "gelu"}))
+    assert Source(file, "run").content() != before
 
 
 def test_params_that_are_not_json(tmp_path):
