@@ -99,7 +99,7 @@ class Activation:
             return given
         if isinstance(given, str):
             return cls.named(given)
-        name = getattr(given, "__name__", type(given).__name__)
+        name = getattr(given, "__name__", type(given).__name__.lower())
         name = name if name.isidentifier() else "custom"
         function = _harmless(given)
         values = _values(function, name)

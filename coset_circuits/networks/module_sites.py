@@ -193,10 +193,13 @@ class _Calls(TorchFunctionMode):
         result = func(args[0].clone(), *args[1:], **kwargs)
         if not (_is_matrix(result) and result.shape == args[0].shape):
             return func(*args, **kwargs)
-        name = getattr(func, "__name__", "function")
+
+        def function(x: Tensor) -> Tensor:
+            return func(x, *args[1:], **kwargs)
+
         number = len(self.seen)
-        called = CallSite(name, number, lambda x: func(x, *args[1:], **kwargs))
-        self.seen.append(called)
+        function.__name__ = getattr(func, "__name__", "function").strip("_")
+        self.seen.append(CallSite(function.__name__, number, function))
         changed = self.change(number, args[0])
         return result if changed is args[0] else func(changed.clone(), *args[1:], **kwargs)
 

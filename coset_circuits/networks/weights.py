@@ -180,10 +180,9 @@ def warn_of_likely_mistake(
         sample: how many pairs are looked at, in a group that has more.
     """
     group = network.group
-    pairs = group.pairs()
-    if len(pairs) > sample:
-        pairs = pairs[torch.randperm(len(pairs), generator=torch.Generator().manual_seed(0))]
-    pairs = pairs[:sample].to(network.device)
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.randint(group.order, (sample, 2), generator=generator)
+    pairs = (drawn if group.order**2 > sample else group.pairs()).to(network.device)
 
     def right(model: GroupModel) -> tuple[float, float]:
         answers = model(pairs).argmax(1)

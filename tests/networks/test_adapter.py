@@ -222,9 +222,23 @@ def test_the_module_is_left_as_it_is():
 )
 def test_the_hidden_layer_can_be_named(options):
     network = cc.from_module(OneHot(), S4, **options)
-    place = options.get("hidden", "relu_()")
-    assert network.provenance["source"].split("hidden layer ")[1] in (place, "relu()")
+    place = options.get("hidden", "relu()")
+    assert network.provenance["source"].split("hidden layer ")[1] == place
     assert right_share(network) == 1
+
+
+@pytest.mark.parametrize("function", [torch.tanh, F.softplus, lambda x: F.leaky_relu(x, 0.3)])
+def test_a_function_that_has_no_name_of_ours_is_read_off_the_call(function):
+    model = nn.Sequential(nn.Linear(48, 32), nn.Linear(32, 24)).double()
+
+    class Called(nn.Sequential):
+        def forward(self, x):
+            return self[1](function(self[0](x)))
+
+    network = cc.from_module(Called(*model), S4)
+    expected = model[1](function(model[0](one_hot(S4.pairs()).flatten(1).double())))
+    torch.testing.assert_close(network(S4.pairs()), expected, rtol=1e-10, atol=1e-10)
+    assert network.cfg.act_fn in ("tanh", "softplus", "leaky_relu")
 
 
 def test_tied_weights_and_an_activation_of_several_calls():
