@@ -21,6 +21,7 @@ from coset_circuits.networks.module_sites import (
     ModuleSite,
     Runner,
     calls,
+    first_line,
     runners,
 )
 
@@ -115,19 +116,29 @@ def _chosen(ways: list[Runner], wanted: FiniteGroup | None) -> Runner:
     """The way to call a module; where several work, the one whose answers are a group's."""
     if len(ways) == 1:
         return ways[0]
+    tables = []
+    for runner in ways:
+        answers = torch.cat([logits.argmax(1) for _, logits in _rows(runner)])
+        tables.append(answers.view(runner.order, runner.order).cpu().numpy())
+    scores = [_rightness(table, wanted) for table in tables]
+    best = int(np.argmax(scores))
+    if scores[best] < 0.5 and len({table.tobytes() for table in tables}) > 1:
+        warnings.warn(
+            f"{type(ways[0].module).__name__} can be called as "
+            f"{' and as '.join(runner.called for runner in ways)}, with other answers and hardly "
+            f"right. Taken is {ways[best].called}; give inputs= for another.",
+            stacklevel=4,
+        )
+    return ways[best]
 
-    def score(runner: Runner) -> float:
-        answers = np.concatenate([logits.argmax(1).cpu().numpy() for _, logits in _rows(runner)])
-        answers = answers.reshape(runner.order, runner.order)
-        if wanted is not None:
-            return float((answers == wanted.array).mean())
-        try:
-            recognise(answers)
-        except CosetCircuitsError:
-            return 0
-        return 1
 
-    return max(ways, key=score)
+def _rightness(answers: np.ndarray, wanted: FiniteGroup | None) -> float:
+    """The share of pairs that are right; without a group, whether they are the table of one."""
+    try:
+        group = FiniteGroup.from_table(answers) if wanted is None else wanted
+    except CosetCircuitsError:
+        return 0
+    return float((answers == group.array).mean())
 
 
 def _rows(runner: Runner) -> Iterator[tuple[slice, Tensor]]:
@@ -225,7 +236,8 @@ class _Place:
                 logits = self.runner(pairs)
         except Exception as error:
             raise _MisfitError(
-                f"{self.kind} fails with other pre-activations at {self.name} ({error})."
+                f"{self.kind} fails with other pre-activations at {self.name} "
+                f"({first_line(error)})."
             ) from error
         if len(seen) != 1:
             raise _MisfitError(
@@ -262,12 +274,18 @@ class _Place:
         right, square = torch.zeros(()), torch.zeros(())
         for _, pairs in _pairs(self.runner):
             logits, pre = self.run(pairs)
+            if not (logits.isfinite().all() and pre.isfinite().all()):
+                raise CosetCircuitsError(
+                    f"{self.kind} has logits or pre-activations (at {self.name}) that are NaN or "
+                    "infinite; it cannot be analysed."
+                )
             logits, grid = logits.double(), pre.double().unflatten(0, (-1, self.runner.order))
             left.append(grid.mean(1))
             right = right.to(grid) + grid.sum(0)
             square = square.to(grid) + grid.square().sum()
             answers.append(logits.argmax(1))
-            moments += torch.tensor([logits.numel(), logits.sum(), logits.square().sum()])
+            sums = [logits.numel(), float(logits.sum()), float(logits.square().sum())]
+            moments += torch.tensor(sums, dtype=torch.float64)
         lefts, right = torch.cat(left), right / self.runner.order
         mean = lefts.mean(0)
         # The grand mean is a bias, which belongs to the left side.
@@ -302,7 +320,7 @@ class _Place:
 
     def _unembedding(self, activation: Activation, width: int) -> dict[str, Tensor]:
         """What the module makes of one neuron's activation, from pre-activations put in place."""
-        heights = torch.tensor([0.0, 1, -1, 2, -2, 0.5, -0.5], dtype=torch.float64)
+        heights = torch.tensor([0.0, 1, -1, 2, -2, 10, -10], dtype=torch.float64)
         values = activation.function(heights)
         best = int((values - values[0]).abs().argmax())
         rows = torch.eye(width + 1, width, dtype=torch.float64, device=self.runner.device)

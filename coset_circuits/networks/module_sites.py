@@ -114,7 +114,7 @@ def _copied(model: nn.Module) -> nn.Module:
         return copy.deepcopy(model).eval().requires_grad_(False)
     except Exception as error:
         raise CosetCircuitsError(
-            f"{type(model).__name__} cannot be copied ({_first_line(error)}), and the original is "
+            f"{type(model).__name__} cannot be copied ({first_line(error)}), and the original is "
             "left alone; take off what holds tensors with gradients, or load its state into a new "
             "module."
         ) from error
@@ -127,12 +127,12 @@ def _failure(runner: Runner) -> str:
     try:
         logits = runner(pairs.to(runner.device))
     except Exception as error:
-        return _first_line(error)
+        return first_line(error)
     shape = tuple(getattr(logits, "shape", ()))
     return "" if shape == (5, runner.order) else f"5 pairs give {shape or type(logits).__name__}"
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:160]
 
 

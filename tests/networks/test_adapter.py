@@ -260,6 +260,23 @@ def test_tied_weights_and_an_activation_of_several_calls():
     torch.testing.assert_close(again(pairs), expected, rtol=1e-10, atol=1e-10)
 
 
+def test_two_ways_to_call_a_module_that_is_not_right_are_named():
+    model = nn.Sequential(nn.Embedding(48, 4), nn.Flatten(), nn.Linear(8, 9), nn.ReLU())
+    model.append(nn.Linear(9, ORDER))
+    with pytest.warns(UserWarning, match=r"called as model\(pairs\) and as .*give inputs="):
+        cc.from_module(model, S4)
+    network = cc.from_module(model, S4, inputs=lambda pairs: pairs + torch.tensor([0, ORDER]))
+    expected = model.double()(S4.pairs() + torch.tensor([0, ORDER]))
+    torch.testing.assert_close(network(S4.pairs()), expected, rtol=1e-10, atol=1e-10)
+
+
+def test_a_module_with_weights_that_are_not_finite_is_refused():
+    model = OneHot()
+    filled(model.head.bias, torch.full((ORDER,), torch.nan))
+    with pytest.raises(CosetCircuitsError, match="NaN or infinite"):
+        cc.from_module(model, S4)
+
+
 def test_inputs_say_how_a_module_is_called():
     class Swapped(Tables):
         def forward(self, *, left, other):
