@@ -191,20 +191,18 @@ def _places(
 ) -> Iterator[tuple[str, ModuleSite | CallSite, tuple[Activation, ...]]]:
     """Where the hidden layer may be, with the activations that it may have."""
     given = None if activation is None else (Activation.of(activation),)
-    if hidden is not None:
-        names = [hidden]
-        function = _activation_of(runner.module.get_submodule(hidden))
-        if given or function:
-            yield hidden, ModuleSite(hidden, is_input=True), given or (function,)  # type: ignore
-    else:
-        names = [n for n, part in runner.module.named_modules() if n and not [*part.children()]]
-        for call in calls(runner):
-            function = _activation_of(call.function)
-            # A call that only scales is not an activation, though what follows it may be linear.
-            if given or (function and not function.is_linear):
-                yield f"{call.name}()", call, given or (function,)  # type: ignore
-    for name in names:
-        yield name, ModuleSite(name, is_input=False), given or _NAMED
+    named = [n for n, part in runner.module.named_modules() if n and not [*part.children()]]
+    named = named if hidden is None else [hidden]
+    inputs = [(n, ModuleSite(n, is_input=True), runner.module.get_submodule(n)) for n in named]
+    called = [(f"{c.name}()", c, c.function) for c in calls(runner)] if hidden is None else []
+    for name, site, applied in (*inputs, *called):
+        function = _activation_of(applied)
+        # What only scales is not an activation, though what follows it may be linear.
+        if function is not None and (hidden or not function.is_linear):
+            yield name, site, given or (function,)
+    if given:
+        yield from ((name, site, given) for name, site, _ in (*inputs, *called))
+    yield from ((name, ModuleSite(name, is_input=False), given or _NAMED) for name in named)
 
 
 def _activation_of(function: ActivationLike) -> Activation | None:

@@ -222,7 +222,7 @@ def test_the_module_is_left_as_it_is():
 )
 def test_the_hidden_layer_can_be_named(options):
     network = cc.from_module(OneHot(), S4, **options)
-    place = options.get("hidden", "relu()")
+    place = options.get("hidden", "act")
     assert network.provenance["source"].split("hidden layer ")[1] == place
     assert right_share(network) == 1
 
@@ -239,6 +239,27 @@ def test_a_function_that_has_no_name_of_ours_is_read_off_the_call(function):
     expected = model[1](function(model[0](one_hot(S4.pairs()).flatten(1).double())))
     torch.testing.assert_close(network(S4.pairs()), expected, rtol=1e-10, atol=1e-10)
     assert network.cfg.act_fn in ("tanh", "softplus", "leaky_relu")
+
+
+class Swish(nn.Module):
+    """Several calls, and a parameter."""
+
+    def __init__(self):
+        super().__init__()
+        self.slope = nn.Parameter(torch.tensor(1.7))
+
+    def forward(self, x):
+        return x * torch.sigmoid(self.slope * x)
+
+
+@pytest.mark.parametrize("activation", [nn.PReLU(init=0.4), Swish(), nn.ELU(), nn.Mish()])
+def test_an_activation_that_is_a_module_is_found(activation):
+    model = nn.Sequential(nn.Linear(48, 32), activation, nn.Linear(32, 24)).double()
+    network = cc.from_module(model, S4)
+    expected = model(one_hot(S4.pairs()).flatten(1).double())
+    torch.testing.assert_close(network(S4.pairs()), expected, rtol=1e-10, atol=1e-10)
+    assert network.provenance["source"].endswith("hidden layer 1")
+    assert network.cfg.act_fn == type(activation).__name__.lower()
 
 
 def test_tied_weights_and_an_activation_of_several_calls():
