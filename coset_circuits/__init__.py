@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from coset_circuits.networks import (
         GroupMLP,
         GroupTransformer,
+        from_module,
         load,
         shipped,
     )
@@ -76,7 +77,7 @@ _NAMES = {
         "gcr_evidence interchange measure neuron_sets path_patching scrub substitution"
     ),
     "groups": "FiniteGroup group",
-    "networks": "GroupMLP GroupTransformer load shipped",
+    "networks": "GroupMLP GroupTransformer from_module load shipped",
     "reproduction": "Reproduction reproduce",
     "thresholds": "Thresholds",
     "training": "train train_many training_checkpoints",
@@ -109,6 +110,7 @@ __all__ = [
     "activation_patching",
     "attribution_patching",
     "compare",
+    "from_module",
     "gcr_evidence",
     "group",
     "interchange",

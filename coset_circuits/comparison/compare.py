@@ -285,7 +285,11 @@ def compare(
             out=out,
             progress=progress,
         )
-    assert isinstance(network, (GroupModel, str, os.PathLike))
+    if not isinstance(network, (GroupModel, str, os.PathLike)):
+        raise CosetCircuitsError(
+            f"The network is a {type(network).__name__}; make one of it first: "
+            "cc.compare(cc.from_module(model))."
+        )
     loaded = network if isinstance(network, GroupModel) else load(network, order=order)
     comparison = one(loaded, progress)
     if out is not None:

@@ -14,7 +14,7 @@ import torch
 
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.networks import load, shipped
-from coset_circuits.networks.checkpoints import find, folder_files, suffixes
+from coset_circuits.networks.checkpoints import companions, find, folder_files, suffixes
 from coset_circuits.networks.model import GroupModel
 from coset_circuits.training.run_folder import is_state, is_step
 
@@ -57,8 +57,7 @@ class Source:
         if isinstance(self.given, GroupModel):
             return _digest(_parts(self.given))
         path = shipped().get(str(self.given)) or Path(self.given)
-        beside = path.with_name("cfg.json")
-        files = [path] if path.suffix == ".safetensors" else [path, beside]
+        files = [path, *companions(path)]
         try:
             return _digest(file.read_bytes() for file in files if file.is_file())
         except OSError as error:
@@ -82,7 +81,7 @@ class Source:
 
 def is_collection(given: object) -> bool:
     """Whether this stands for several networks: a list, or a folder that is not itself one."""
-    if isinstance(given, GroupModel):
+    if isinstance(given, torch.nn.Module):
         return False
     if isinstance(given, (str, os.PathLike)):
         path = Path(given)
@@ -102,7 +101,8 @@ def sources(given: Given | Iterable[Given]) -> list[Source]:
         CosetCircuitsError: nothing was given, something is no network or path, or a folder holds
             nothing that could be a network.
     """
-    items = [given] if isinstance(given, (GroupModel, str, os.PathLike)) else list(given)
+    is_one = isinstance(given, (torch.nn.Module, str, os.PathLike))
+    items = [given] if is_one else list(given)
     if not items:
         raise CosetCircuitsError("No network was given; give at least one, or a folder of them.")
     return [source for i, item in enumerate(items, 1) for source in _expanded(item, i)]
@@ -115,7 +115,7 @@ def _expanded(item: object, number: int) -> Iterator[Source]:
     if not isinstance(item, (str, os.PathLike)):
         raise CosetCircuitsError(
             f"Network {number} is {type(item).__name__}; give a GroupMLP, a shipped name, or the "
-            "path of a checkpoint or of a folder."
+            "path of a checkpoint or of a folder; cc.from_module makes a network of any module."
         )
     path = find(item)  # a missing one is reported now, not after hours
     if str(item) in shipped():

@@ -1,5 +1,6 @@
 """The network under study and where it comes from. Knows groups."""
 
+from coset_circuits.networks.adapter import from_module
 from coset_circuits.networks.checkpoints import load, save, shipped
 from coset_circuits.networks.hidden import HiddenMoments, hidden_moments
 from coset_circuits.networks.losses import cross_entropy
@@ -28,6 +29,7 @@ __all__ = [
     "SilentSiteError",
     "Site",
     "cross_entropy",
+    "from_module",
     "hidden_moments",
     "load",
     "planted_coset",

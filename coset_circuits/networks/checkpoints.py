@@ -13,8 +13,10 @@ from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.networks.chughtai import ChughtaiMLP, ChughtaiTransformer
 from coset_circuits.networks.file import CheckpointFile, Reader, one_line
 from coset_circuits.networks.model import GroupModel
+from coset_circuits.networks.named_weights import NamedWeights
 from coset_circuits.networks.own_format import OwnFormat, check_card, save
 from coset_circuits.networks.stander import StanderMLP
+from coset_circuits.networks.wu import WuMLP
 from coset_circuits.networks.zhong import ZhongTransformer
 
 __all__ = [
@@ -34,6 +36,8 @@ READERS: list[Reader] = [
     StanderMLP(),
     ZhongTransformer(),
     ChughtaiTransformer(),
+    WuMLP(),
+    NamedWeights(),
 ]
 """The formats that can be read; the first reader that knows a file reads it. A new format is one
 more reader here."""
@@ -47,6 +51,15 @@ def suffixes() -> tuple[str, ...]:
 def folder_files() -> tuple[str, ...]:
     """The files that a folder may stand for, the first that it has."""
     return tuple(dict.fromkeys(name for reader in READERS for name in reader.folder_files))
+
+
+def companions(path: Path) -> list[Path]:
+    """Where readers look for what a checkpoint does not say itself, such as its activation."""
+    named = path.with_name(f"{path.stem.replace('model', 'config', 1)}.json")
+    places = [path.with_name("cfg.json"), path.with_name("params.json")]
+    places.append(path.parent.parent / "params.json")
+    # A name without "model" gives the card of one of our files.
+    return places if named == path.with_suffix(".json") else [*places, named]
 
 
 def shipped() -> dict[str, Path]:
@@ -134,7 +147,8 @@ def _read(file: CheckpointFile, order: str | None) -> GroupModel:
     keys = ", ".join(map(one_line, list(content)[:6])) if isinstance(content, dict) else "no names"
     raise CosetCircuitsError(
         f"{file.path} is no checkpoint of a known format: it holds {keys}; expected "
-        f"are {' or '.join(reader.expects for reader in READERS[1:])}."
+        f"are {' or '.join(reader.expects for reader in READERS[1:])}. Others: "
+        "GroupMLP.from_weights, cc.from_module."
     )
 
 

@@ -19,7 +19,7 @@ from coset_circuits.networks.file import (
     network_from,
     why,
 )
-from coset_circuits.networks.model import GroupModel
+from coset_circuits.networks.model import Activation, GroupModel
 from coset_circuits.networks.transformer import BIASES, SHAPES, GroupTransformer
 
 _TENSORS = ("W_x", "W_y", "W", "W_U")
@@ -61,7 +61,9 @@ class ChughtaiMLP:
         return _released(
             path,
             len(content["W_x"]),
-            lambda group, about: network_from(group, weights, **about),
+            lambda group, about: network_from(
+                group, weights, act_fn=file.facts.get("act_fn", "relu"), **about
+            ),
             order,
         )
 
@@ -86,10 +88,13 @@ class ChughtaiTransformer:
             raise CosetCircuitsError(f"{path} is a transformer without {', '.join(lacking)}.")
         _check_copies(path, content)
         size = weights["W_unembed"].shape[1]
+        activation = Activation.named(file.facts.get("act_fn", "relu"))
         return _released(
             path,
             size,
-            lambda group, about: GroupTransformer(group, weights, tokens=(0, 0, size), **about),
+            lambda group, about: GroupTransformer(
+                group, weights, tokens=(0, 0, size), activation=activation, **about
+            ),
             order,
         )
 

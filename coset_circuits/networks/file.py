@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,17 +13,23 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.groups import FiniteGroup
 from coset_circuits.groups import group as named_group
 from coset_circuits.networks.element_orders import detect, group_names
-from coset_circuits.networks.mlp import GroupMLP, check_weights
+from coset_circuits.networks.mlp import GroupMLP
 from coset_circuits.networks.model import GroupModel
 
 _WRAPPERS = ("model", "state_dict", "model_state_dict")
 _PREFIXES = ("module.", "_orig_mod.")
+_FACTS = {"act_fn": "act_fn", "activation": "act_fn", "group": "group"}
+_SYNONYMS = {"linear": "identity"}
+_READ = "torch checkpoints of weights alone (model.state_dict()), safetensors and .npz"
+_LARGEST = 2**30
+"""How many bytes a compressed archive may unpack to."""
 
 
 class CheckpointFile:
@@ -31,21 +39,38 @@ class CheckpointFile:
         self.path = path
 
     @cached_property
+    def _read(self) -> tuple[Any, dict[str, str]]:
+        return _kind(self.path)(self.path)
+
+    @property
     def content(self) -> Any:
-        """What torch finds in it, with nothing but weights and plain values allowed.
+        """What is in it, with nothing but weights and plain values allowed.
 
         Raises:
-            CosetCircuitsError: it is damaged, or holds more than that.
+            CosetCircuitsError: it is of another kind, damaged, or holds more than that.
         """
-        try:
-            _check_parts(self.path)
-            return torch.load(self.path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            # An untrusted file can fail in any way inside torch's reader.
-            raise CosetCircuitsError(
-                f"{self.path} cannot be read as a checkpoint ({why(error)}); it is truncated, "
-                "damaged, or holds more than weights, which are the only thing that is read."
-            ) from error
+        return self._read[0]
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What the header of a safetensors file says beside its weights."""
+        return self._read[1]
+
+    @cached_property
+    def facts(self) -> dict[str, str]:
+        """The activation (``act_fn``) and the ``group``, where the file names them."""
+        config = self.content.get("config") if isinstance(self.content, Mapping) else None
+        parts = [self.metadata, self.content, config]
+        parts += [config.get("model")] if isinstance(config, Mapping) else []
+        found: dict[str, str] = {}
+        for part in (part for part in parts if isinstance(part, Mapping)):
+            for name, fact in _FACTS.items():
+                if isinstance(part.get(name), str):
+                    found.setdefault(fact, one_line(part[name]))
+        if "act_fn" in found:
+            name = found["act_fn"].lower()
+            found["act_fn"] = _SYNONYMS.get(name, name)
+        return found
 
     @cached_property
     def weights(self) -> dict[str, Any]:
@@ -61,7 +86,11 @@ class CheckpointFile:
             content = next((part for part in inside if isinstance(part, Mapping)), content)
         if not isinstance(content, Mapping):
             return {}
-        weights = {str(name): value for name, value in content.items()}
+        weights = {
+            str(name): value
+            for name, value in content.items()
+            if not (name in _FACTS and isinstance(value, str))
+        }
         while prefix := next(
             (p for p in _PREFIXES if weights and all(name.startswith(p) for name in weights)), ""
         ):
@@ -110,13 +139,13 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def network_from(group: FiniteGroup, weights: Mapping[str, Tensor], **about: Any) -> GroupMLP:
-    check_weights(group, weights)
-    return GroupMLP.from_weights(group, **weights, **about)  # type: ignore[arg-type]
+    return GroupMLP.made_of(group, weights, **about)
 
 
 def one_line(text: object) -> str:
     """Text from a file as one short line, without what could steer a terminal."""
-    return "".join(c if c.isprintable() else " " for c in str(text))[:200]
+    plain = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", str(text))
+    return "".join(c if c.isprintable() else " " for c in plain)[:200]
 
 
 def why(error: Exception) -> str:
@@ -124,14 +153,142 @@ def why(error: Exception) -> str:
     return reason if " " in reason else type(error).__name__
 
 
+_MAGIC = {
+    b"\x80": "a pickle, as torch saved before version 1.6; such a file can run code",
+    b"\x93NUMPY": "a single NumPy array (.npy)",
+    b"\x89HDF": "an HDF5 file",
+    b"\x1f\x8b": "compressed with gzip",
+    b"%PDF": "a PDF",
+    b"\x89PNG": "a picture",
+}
+
+
+def _kind(path: Path) -> Callable[[Path], tuple[Any, dict[str, str]]]:
+    """What reads the file, as its first bytes tell.
+
+    Raises:
+        CosetCircuitsError: it is of another kind.
+    """
+    with path.open("rb") as file:
+        head = file.read(1024)
+    # Safetensors open with the length of a header, in eight bytes, and the header with a brace.
+    length = int.from_bytes(head[:8], "little")
+    is_named = path.suffix == ".safetensors"
+    if head[8:9] == b"{" and (is_named or length < path.stat().st_size):
+        return _safetensors_content
+    names = _names_of_parts(path)
+    if names is not None:
+        return _kind_of_archive(path, names)
+    if head.startswith(b"PK"):
+        raise _of_another_kind(path, "an archive whose end is missing; copy it again")
+    kind = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
+    kind = kind or (None if head else "empty") or ("a text file" if _is_text(head) else None)
+    if kind is None and is_named:
+        return _safetensors_content
+    raise _of_another_kind(path, kind or "of an unknown kind, or damaged")
+
+
+def _names_of_parts(path: Path) -> list[str] | None:
+    """The parts of an archive; None for another file."""
+    try:
+        if not zipfile.is_zipfile(path):
+            return None
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except Exception as error:
+        # A damaged directory can fail in any way inside the reader.
+        raise CosetCircuitsError(
+            f"{path} cannot be read as a checkpoint: its list of parts is damaged ({why(error)})."
+        ) from error
+
+
+def _kind_of_archive(path: Path, names: list[str]) -> Callable[[Path], tuple[Any, dict[str, str]]]:
+    if any(name.endswith("constants.pkl") for name in names):
+        raise _of_another_kind(path, "a TorchScript module")
+    if any(name.endswith("data.pkl") or "/data/" in name for name in names):
+        return _torch_content
+    if names and all(name.endswith(".npy") for name in names):
+        return _numpy_content
+    holds = ", ".join(map(one_line, names[:3])) or "nothing"
+    raise _of_another_kind(path, f"a zip archive that holds {holds[:100]}")
+
+
+def _is_text(head: bytes) -> bool:
+    text = head.decode("utf-8", errors="replace")
+    return all(c.isprintable() or c.isspace() for c in text[:-1]) and "\ufffd" not in text[:-1]
+
+
+def _of_another_kind(path: Path, kind: str) -> CosetCircuitsError:
+    return CosetCircuitsError(
+        f"{path} cannot be read as a checkpoint: it is {kind}. What can be read are {_READ}."
+    )
+
+
+def _torch_content(path: Path) -> tuple[Any, dict[str, str]]:
+    try:
+        _check_parts(path)
+        # Given a path, torch would choose its reader by the name.
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(file, map_location="cpu", weights_only=True), {}
+    except Exception as error:
+        # An untrusted file can fail in any way inside torch's reader.
+        held = re.search(r"GLOBAL (\S+)", str(error))
+        if held is not None:
+            raise CosetCircuitsError(
+                f"{path} cannot be read as a checkpoint: besides weights it holds "
+                f"{one_line(held[1])}, and loading Python objects can run code. Save the weights "
+                "alone (torch.save(model.state_dict(), …)), or give the module to cc.from_module."
+            ) from error
+        raise CosetCircuitsError(
+            f"{path} cannot be read as a checkpoint ({why(error)}); it is truncated, damaged, or "
+            "holds more than weights, which are the only thing that is read."
+        ) from error
+
+
+def _safetensors_content(path: Path) -> tuple[Any, dict[str, str]]:
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118
+    except Exception as error:
+        # An untrusted file can fail in any way inside the reader.
+        raise CosetCircuitsError(
+            f"{path} cannot be read as safetensors ({why(error)}); it is damaged or of another "
+            "format."
+        ) from error
+
+
+def _numpy_content(path: Path) -> tuple[Any, dict[str, str]]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(part.file_size for part in archive.infolist())
+        if size > max(_LARGEST, path.stat().st_size):
+            raise ValueError(f"it would unpack to {size / 2**30:.1f} GiB")
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: _value(arrays[name]) for name in arrays.files}, {}
+    except Exception as error:
+        # An untrusted file can fail in any way inside NumPy's reader.
+        raise CosetCircuitsError(
+            f"{path} cannot be read as .npz ({why(error)}); it is damaged or holds more than "
+            "arrays of numbers."
+        ) from error
+
+
+def _value(array: np.ndarray) -> Tensor | str | np.ndarray:
+    if array.dtype.kind == "U" and array.ndim == 0:
+        return str(array)
+    if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
+        return array
+    return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C"))
+
+
 def _check_parts(path: Path) -> None:
     """Refuse an archive that would unpack to more than the file: torch stores, it never packs.
 
     Raises:
-        ValueError: it would, or the file is no archive, which torch has written since 1.6.
+        ValueError: it would.
     """
-    if not zipfile.is_zipfile(path):
-        raise ValueError("it is no archive, as torch writes since version 1.6")
     with zipfile.ZipFile(path) as archive:
         parts = archive.infolist()
     if any(part.compress_type != zipfile.ZIP_STORED for part in parts):

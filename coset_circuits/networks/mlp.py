@@ -5,18 +5,24 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
-from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.groups import FiniteGroup
-from coset_circuits.networks.model import Activation, GroupModel, SilentHookPoint
+from coset_circuits.networks.model import (
+    Activation,
+    ActivationLike,
+    GroupModel,
+    SilentHookPoint,
+)
+from coset_circuits.networks.weights import as_matrices, warn_of_likely_mistake
 
-_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+Array: TypeAlias = Tensor | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,7 @@ class GroupMLP(GroupModel):
         *,
         d_mlp: int = 128,
         d_embed: int = 256,
-        act_fn: str = "relu",
+        act_fn: ActivationLike = "relu",
         seed: int = 0,
     ) -> GroupMLP:
         """An untrained network: normal weights scaled by 1/√fan-in, no biases."""
@@ -97,7 +103,7 @@ class GroupMLP(GroupModel):
         return cls(
             group,
             weights,
-            activation=Activation.named(act_fn),
+            activation=Activation.of(act_fn),
             seed=seed,
             provenance={"source": f"untrained, seed {seed}"},
         )
@@ -107,57 +113,90 @@ class GroupMLP(GroupModel):
         cls,
         group: FiniteGroup,
         *,
-        W_U: Float[Tensor, "d_mlp order"],
-        left_table: Float[Tensor, "order d_mlp"] | None = None,
-        right_table: Float[Tensor, "order d_mlp"] | None = None,
-        W_E_left: Float[Tensor, "order d_left"] | None = None,
-        W_E_right: Float[Tensor, "order d_right"] | None = None,
-        W_in_left: Float[Tensor, "d_left d_mlp"] | None = None,
-        W_in_right: Float[Tensor, "d_right d_mlp"] | None = None,
-        W_in: Float[Tensor, "d_left+d_right d_mlp"] | None = None,
-        b_in: Float[Tensor, "d_mlp"] | None = None,
-        b_U: Float[Tensor, "order"] | None = None,
-        act_fn: str = "relu",
+        W_U: Float[Array, "d_mlp order"],
+        left_table: Float[Array, "order d_mlp"] | None = None,
+        right_table: Float[Array, "order d_mlp"] | None = None,
+        W_E: Float[Array, "order d_embed"] | None = None,
+        W_E_left: Float[Array, "order d_left"] | None = None,
+        W_E_right: Float[Array, "order d_right"] | None = None,
+        W_in_left: Float[Array, "d_left d_mlp"] | None = None,
+        W_in_right: Float[Array, "d_right d_mlp"] | None = None,
+        W_in: Float[Array, "d_in d_mlp"] | None = None,
+        b_in: Float[Array, "d_mlp"] | None = None,
+        b_U: Float[Array, "order"] | None = None,
+        act_fn: ActivationLike = "relu",
         label: str = "network",
         seed: int | None = None,
         provenance: Mapping[str, Any] | None = None,
         silent: Iterable[str] = (),
     ) -> GroupMLP:
-        """Wrap anyone's own weights.
+        """Wrap anyone's own weights, tensors or NumPy arrays.
 
         Give the two tables of pre-activations (``left_table``, ``right_table``), or embeddings
-        with their matrices: either one a side, or one ``W_in`` for the concatenated embeddings.
+        with their input matrices. Weights of different dtypes are cast to the widest, which
+        ``provenance["cast"]`` records.
+
+        Args:
+            W_U: hidden layer to logits; ``linear.weight.T`` of a ``torch.nn.Linear``.
+            left_table: the left input's pre-activations, for one-hot inputs or without embeddings.
+            right_table: those of the right input.
+            W_E: one embedding that both inputs share, instead of ``W_E_left`` and ``W_E_right``.
+            W_in: one input matrix for both embeddings, instead of ``W_in_left`` and
+                ``W_in_right``: with ``d_left + d_right`` rows where they are concatenated, with
+                ``d_left = d_right`` rows where they are summed.
+            act_fn: relu, gelu, silu, abs, square, identity, or any function or ``torch.nn`` module
+                that acts on each number alike.
+            silent: sites at which a surrogate says nothing.
 
         Raises:
-            CosetCircuitsError: a matrix is missing, has a shape that disagrees with the others,
-                or holds a value that is not finite.
+            CosetCircuitsError: a matrix is missing, given twice, has a shape that disagrees with
+                the others, or holds a value that is not finite.
+
+        Warns:
+            UserWarning: the network is hardly right, and would be with a square matrix transposed
+                or with the other order of multiplication.
         """
-        given: dict[str, Tensor | None] = {
-            "W_E_left": W_E_left if left_table is None else left_table,
-            "W_E_right": W_E_right if right_table is None else right_table,
+        weights = {
+            "left_table": left_table,
+            "right_table": right_table,
+            "W_E": W_E,
+            "W_E_left": W_E_left,
+            "W_E_right": W_E_right,
             "W_in_left": W_in_left,
             "W_in_right": W_in_right,
+            "W_in": W_in,
             "W_U": W_U,
             "b_in": b_in,
             "b_U": b_U,
         }
-        for side, table in (("left", left_table), ("right", right_table)):
-            if table is not None:
-                given[f"W_in_{side}"] = torch.eye(
-                    table.shape[-1], dtype=table.dtype, device=table.device
-                )
-        if W_in is not None and W_E_left is not None:
-            given["W_in_left"] = W_in[: W_E_left.shape[-1]]
-            given["W_in_right"] = W_in[W_E_left.shape[-1] :]
-        weights = {k: v.detach().clone() for k, v in given.items() if v is not None}
-        check_weights(group, weights)
+        given = {name: value for name, value in weights.items() if value is not None}
+        about = {"act_fn": act_fn, "label": label, "seed": seed, "provenance": provenance}
+        network = cls.made_of(group, given, silent=silent, **about)
+        warn_of_likely_mistake(network, given, lambda other: cls.made_of(group, other, **about))
+        return network
+
+    @classmethod
+    def made_of(
+        cls,
+        group: FiniteGroup,
+        given: Mapping[str, Any],
+        *,
+        act_fn: ActivationLike = "relu",
+        label: str = "network",
+        seed: int | None = None,
+        provenance: Mapping[str, Any] | None = None,
+        silent: Iterable[str] = (),
+    ) -> GroupMLP:
+        """As :meth:`from_weights`, without looking at whether the network is right."""
+        weights, cast = as_matrices(group, given)
+        provenance = dict(provenance or {"source": "weights given in Python"})
         return cls(
             group,
             weights,
-            activation=Activation.named(act_fn),
+            activation=Activation.of(act_fn),
             label=label,
             seed=seed,
-            provenance=provenance or {"source": "weights given in Python"},
+            provenance={**provenance, "cast": cast} if cast else provenance,
             silent=silent,
         )
 
@@ -204,13 +243,11 @@ class GroupMLP(GroupModel):
         source: str = "",
     ) -> GroupMLP:
         left, right, W_U = (x.to(self.device, self.dtype) for x in (left, right, W_U))
-        return GroupMLP.from_weights(
+        given = {"left_table": left, "right_table": right, "W_U": W_U}
+        return GroupMLP.made_of(
             self.group,
-            left_table=left,
-            right_table=right,
-            W_U=W_U,
-            b_U=self.b_U,
-            act_fn=self.activation.name,
+            given if self.b_U is None else {**given, "b_U": self.b_U},
+            act_fn=self.activation,
             label=label,
             provenance={"source": source},
             silent=silent,
@@ -219,7 +256,7 @@ class GroupMLP(GroupModel):
     def untrained(self, seed: int) -> GroupMLP:
         cfg = self.cfg
         return GroupMLP.initialised(
-            self.group, d_mlp=cfg.d_mlp, d_embed=cfg.d_embed, act_fn=cfg.act_fn, seed=seed
+            self.group, d_mlp=cfg.d_mlp, d_embed=cfg.d_embed, act_fn=self.activation, seed=seed
         )
 
     @property
@@ -301,55 +338,3 @@ class GroupMLP(GroupModel):
             for k, v in cells.items()
         )
         return f"<table><caption>GroupMLP</caption>{rows}</table>"
-
-
-def check_weights(group: FiniteGroup, weights: Mapping[str, Tensor]) -> None:
-    """Refuse weights that do not fit together.
-
-    Raises:
-        CosetCircuitsError: a matrix is missing, misshapen, not floating-point or not finite.
-    """
-    for name in ("W_E_left", "W_E_right", "W_in_left", "W_in_right", "W_U"):
-        if name not in weights:
-            raise CosetCircuitsError(
-                f"The weights lack {name}; give embeddings with their input matrices (or the two "
-                "pre-activation tables) and W_U."
-            )
-    for name, tensor in weights.items():
-        if tensor.dtype not in _DTYPES:
-            raise CosetCircuitsError(
-                f"{name} holds {tensor.dtype}; give floating-point weights of 16, 32 or 64 bits."
-            )
-        if tensor.ndim != (1 if name.startswith("b_") else 2):
-            raise CosetCircuitsError(
-                f"{name} has shape {tuple(tensor.shape)}; a matrix (or, for a bias, a vector) is "
-                "expected."
-            )
-        if not torch.isfinite(tensor).all():
-            bad = int((~torch.isfinite(tensor)).sum())
-            raise CosetCircuitsError(
-                f"{name} holds {bad} values that are not finite (NaN or infinity); the network "
-                "cannot be analysed."
-            )
-    d_mlp = weights["W_U"].shape[0]
-    expected = {
-        "W_E_left": (group.order, weights["W_in_left"].shape[0]),
-        "W_E_right": (group.order, weights["W_in_right"].shape[0]),
-        "W_in_left": (weights["W_E_left"].shape[1], d_mlp),
-        "W_in_right": (weights["W_E_right"].shape[1], d_mlp),
-        "W_U": (d_mlp, group.order),
-        "b_in": (d_mlp,),
-        "b_U": (group.order,),
-    }
-    for name, tensor in weights.items():
-        if name not in expected:
-            raise CosetCircuitsError(
-                f"{name} is no weight of this network; its weights are {', '.join(expected)}."
-            )
-        if tuple(tensor.shape) != expected[name]:
-            raise CosetCircuitsError(
-                f"{name} has shape {tuple(tensor.shape)} where the other weights and the group "
-                f"{group.name} of order {group.order} need {expected[name]}."
-            )
-    if d_mlp == 0:
-        raise CosetCircuitsError("The network has no neurons; W_U must have at least one row.")

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -65,6 +65,9 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+ActivationLike: TypeAlias = "str | Callable[[Tensor], Tensor] | Activation"
+
+
 @dataclass(frozen=True)
 class Activation:
     """An activation function and its name."""
@@ -77,9 +80,87 @@ class Activation:
         """One of relu, gelu, silu, abs, square, identity."""
         if name not in _ACTIVATIONS:
             raise CosetCircuitsError(
-                f"The activation {name!r} is not known; choose one of {', '.join(_ACTIVATIONS)}."
+                f"The activation {name!r} is not known; choose one of {', '.join(_ACTIVATIONS)}, "
+                "or give a function in Python."
             )
         return cls(name, _ACTIVATIONS[name])
+
+    @classmethod
+    def of(cls, given: ActivationLike) -> Activation:
+        """An activation from its name, any function of tensors, or a ``torch.nn`` module.
+
+        A function with the values of a named one is that one; a module is copied, in evaluation
+        mode.
+
+        Raises:
+            CosetCircuitsError: an unknown name, or not a function of each number by itself.
+        """
+        if isinstance(given, Activation):
+            return given
+        if isinstance(given, str):
+            return cls.named(given)
+        name = getattr(given, "__name__", type(given).__name__.lower())
+        name = name if name.isidentifier() else "custom"
+        function = _harmless(given)
+        values = _values(function, name)
+        for known, own in _ACTIVATIONS.items():
+            if torch.allclose(values, own(_GRID), rtol=1e-12, atol=1e-12):
+                return cls(known, own)
+        return cls(f"custom_{name}" if name in _ACTIVATIONS else name, function)
+
+    @property
+    def is_named(self) -> bool:
+        """Whether its name alone tells what it computes."""
+        return _ACTIVATIONS.get(self.name) is self.function
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether it adds up, as far as a grid of numbers tells."""
+        other = _GRID.flip(0) / 2
+        whole = self.function(_GRID + other)
+        return torch.allclose(whole, self.function(_GRID) + self.function(other))
+
+
+_FAR = torch.logspace(1, 4, 31, dtype=torch.float64)
+_GRID = torch.cat([-_FAR, torch.linspace(-6, 6, 241, dtype=torch.float64), _FAR])
+
+
+def _values(function: Callable[[Tensor], Tensor], name: str) -> Tensor:
+    """What a function makes of each number of a grid, whatever numbers stand beside it."""
+    try:
+        with torch.no_grad():
+            column, row = function(_GRID[:, None]), function(_GRID[None, 9:])
+        alike = column.shape == (len(_GRID), 1) and row.shape == (1, len(_GRID) - 9)
+        alike = alike and torch.allclose(column[9:, 0], row[0], rtol=1e-9, equal_nan=True)
+    except Exception as error:
+        # Anyone's function can fail in any way.
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
+        raise CosetCircuitsError(
+            f"The activation {name} cannot be applied to one number at a time ({reason}); give a "
+            "function of a tensor that acts on each of its numbers alike."
+        ) from error
+    if not alike:
+        raise CosetCircuitsError(
+            f"The activation {name} mixes numbers or changes the shape; give a function of a "
+            "tensor that acts on each of its numbers by itself."
+        )
+    return column[:, 0].double()
+
+
+def _harmless(given: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The same function, of any dtype, leaving what it is given as it is, and nobody else's."""
+    own, held = given, None
+    if isinstance(given, nn.Module):
+        own = copy.deepcopy(given).eval().requires_grad_(False)
+        held = next(own.parameters(), None)
+
+    # A function and not the module, which a copy of the network would copy and not recognise.
+    def applied(x: Tensor) -> Tensor:
+        # It may act in place.
+        x = x.clone()
+        return own(x) if held is None else own(x.to(held.device, held.dtype)).to(x.device, x.dtype)
+
+    return applied
 
 
 class SilentHookPoint(HookPoint):

@@ -8,7 +8,6 @@ import os
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
@@ -34,7 +33,7 @@ class OwnFormat:
     expects = "a .safetensors file saved by coset_circuits"
 
     def read(self, file: CheckpointFile, order: str | None) -> GroupModel | None:
-        return _read(file.path) if _is_safetensors(file.path) else None
+        return _read(file) if "coset_circuits" in file.metadata else None
 
 
 def save(network: GroupModel, path: str | os.PathLike[str], *, card: bool = True) -> Path:
@@ -50,6 +49,11 @@ def save(network: GroupModel, path: str | os.PathLike[str], *, card: bool = True
         raise CosetCircuitsError(
             f"{network.label} is a {type(network).__name__}, which our files cannot hold yet; keep "
             "the checkpoint that it was read from."
+        )
+    if not network.activation.is_named:
+        raise CosetCircuitsError(
+            f"{network.label} has the activation {network.activation.name}, a function in Python "
+            "that a file cannot hold; keep the code that makes the network."
         )
     if network.cancelled is not None:
         raise CosetCircuitsError(
@@ -94,15 +98,6 @@ def _without_identities(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return weights
 
 
-def _with_identities(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    for side in ("left", "right"):
-        table = weights.pop(f"{side}_table", None)
-        if table is not None:
-            weights[f"W_E_{side}"] = table
-            weights[f"W_in_{side}"] = torch.eye(table.shape[-1:].numel(), dtype=table.dtype)
-    return weights
-
-
 def described_hash(path: Path) -> str | None:
     """The hash on the card beside one of our files; None where there is no such card."""
     if not _is_safetensors(path):
@@ -130,17 +125,13 @@ def _is_safetensors(path: Path) -> bool:
     return path.suffix == ".safetensors"
 
 
-def _read(path: Path) -> GroupMLP:
+def _read(file: CheckpointFile) -> GroupMLP:
+    path, weights = file.path, dict(file.content)
     try:
-        with safe_open(path, "pt") as file:
-            description = json.loads((file.metadata() or {}).get("coset_circuits", "null"))
-            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            weights = _with_identities(weights)
-    except Exception as error:
-        # An untrusted file can fail in any way inside the reader.
+        description = json.loads(file.metadata["coset_circuits"])
+    except (ValueError, RecursionError) as error:
         raise CosetCircuitsError(
-            f"{path} cannot be read as safetensors ({why(error)}); it is damaged or of another "
-            "format."
+            f"{path} has a description that cannot be read ({why(error)}); it is damaged."
         ) from error
     if not isinstance(description, dict) or description.get("schema") != SCHEMA:
         raise CosetCircuitsError(

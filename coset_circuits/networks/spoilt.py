@@ -113,13 +113,11 @@ def _made(
     *,
     group: FiniteGroup | None = None,
 ) -> GroupMLP:
-    return GroupMLP.from_weights(
+    given = {"left_table": left, "right_table": right, "W_U": write}
+    return GroupMLP.made_of(
         like.group if group is None else group,
-        left_table=left.detach(),
-        right_table=right.detach(),
-        W_U=write.detach(),
-        b_U=like.b_U,
-        act_fn=like.activation.name,
+        given if like.b_U is None else {**given, "b_U": like.b_U},
+        act_fn=like.activation,
         label=label,
         seed=like.seed,
         provenance={"source": source},

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.networks.file import (
     CheckpointFile,
@@ -12,7 +9,6 @@ from coset_circuits.networks.file import (
     halves,
     in_our_order,
     network_from,
-    one_line,
 )
 from coset_circuits.networks.model import GroupModel
 
@@ -23,7 +19,7 @@ _BIASES = ("linear.bias", "unembed.bias")
 class StanderMLP:
     """torch Linear layers (transposed weights), with biases before the ReLU and on the logits."""
 
-    suffixes = (".pth",)
+    suffixes = (".pth", ".safetensors", ".npz")
     folder_files = ("full_run.pth",)
     expects = "model/lembed.weight, … (Stander et al.)"
 
@@ -52,7 +48,11 @@ class StanderMLP:
         folder = path.absolute().parent.name
         source = f"Stander et al. 2024, {folder}/{path.name}"
         label = folder or path.stem
-        about = {"label": label, "provenance": {"source": source}, "act_fn": _act_fn(file.content)}
+        about = {
+            "label": label,
+            "provenance": {"source": source},
+            "act_fn": file.facts.get("act_fn", "relu"),
+        }
         return in_our_order(
             path,
             len(weights["W_E_left"]),
@@ -60,12 +60,3 @@ class StanderMLP:
             None,
             order,
         )
-
-
-def _act_fn(content: Any) -> str:
-    """The activation that the run's configuration names; ReLU where it names none."""
-    config = content.get("config") if isinstance(content, Mapping) else None
-    for part in (config, config.get("model") if isinstance(config, Mapping) else None):
-        if isinstance(part, Mapping) and "act_fn" in part:
-            return one_line(part["act_fn"]).lower()
-    return "relu"

@@ -156,12 +156,14 @@ class RunFolder:
 
     def _save_checkpoint(self, run: Run) -> None:
         network = run.network
-        tables = GroupMLP.from_weights(
+        tables = GroupMLP.made_of(
             network.group,
-            left_table=network.left_table.detach(),
-            right_table=network.right_table.detach(),
-            W_U=network.W_U,
-            act_fn=network.activation.name,
+            {
+                "left_table": network.left_table,
+                "right_table": network.right_table,
+                "W_U": network.W_U,
+            },
+            act_fn=network.activation,
             label=f"{network.label}-step{run.step}",
             seed=run.seed,
             provenance={

@@ -420,8 +420,11 @@ def test_a_description_that_is_no_json_is_refused(tmp_path):
 
 def test_safetensors_of_others_are_refused(tmp_path):
     path = tmp_path / "model.safetensors"
-    save_file({"W_U": torch.zeros(4, 6)}, path)
-    with pytest.raises(CosetCircuitsError, match=r"no network of schema 1.*GroupMLP.from_weights"):
+    save_file({"W_U": torch.zeros(4, 6), "W_E": torch.zeros(6, 3)}, path)
+    with pytest.raises(CosetCircuitsError, match=r"model.safetensors.*The weights lack W_in_left"):
+        cc.load(path)
+    save_file({"weight": torch.zeros(4, 6)}, path)
+    with pytest.raises(CosetCircuitsError, match=r"holds weight; .*GroupMLP.from_weights"):
         cc.load(path)
 
 

@@ -1,0 +1,466 @@
+"""Anyone's module as a network: its hidden layer is found, measured, and checked on all pairs."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.groups import FiniteGroup, isomorphism, recognise
+from coset_circuits.groups import group as named_group
+from coset_circuits.networks.mlp import GroupMLP
+from coset_circuits.networks.model import Activation, ActivationLike
+from coset_circuits.networks.module_sites import (
+    Arguments,
+    CallSite,
+    ModuleSite,
+    Runner,
+    calls,
+    first_line,
+    runners,
+)
+
+_NAMED = tuple(map(Activation.named, ("relu", "gelu", "silu", "square", "abs", "identity")))
+_CHUNK = 20_000
+
+
+class _MisfitError(CosetCircuitsError):
+    """A module is not ``act(left[a] + right[b]) @ W_U + b_U`` at a place.
+
+    Attributes:
+        size: how far it is from that: whether the inputs interact before the activation, whether
+            what follows is not linear, and the difference of logits, in this order.
+    """
+
+    def __init__(
+        self, sentence: str, size: tuple[bool, bool, float] = (True, True, float("inf"))
+    ) -> None:
+        super().__init__(sentence)
+        self.size = size
+
+
+@torch.no_grad()
+def from_module(
+    model: nn.Module,
+    group: FiniteGroup | str | None = None,
+    *,
+    hidden: str | None = None,
+    unembed: str | None = None,
+    activation: ActivationLike | None = None,
+    inputs: Arguments | None = None,
+    label: str | None = None,
+) -> GroupMLP:
+    """A network from anyone's module that goes from a pair through one hidden layer to logits.
+
+    Embeddings may be one-hot, shared, concatenated or summed; biases, tied weights and any
+    activation are fine. A copy of the module runs on all pairs in evaluation mode; the module
+    itself is left as it is. The two tables are the main effects of the pre-activations, ``W_U`` and
+    ``b_U`` what the module makes of given pre-activations. The network is refused unless its logits
+    are the module's on all pairs, up to rounding. It is in float64 wherever the module runs in
+    float64, and ``provenance`` says how the module was called and where the hidden layer was found.
+
+    Args:
+        model: it is called with pairs, ``model(pairs)``, ``model(a, b)`` or one-hot vectors,
+            whichever works, and gives logits of shape (batch, order).
+        group: whose elements the module numbers, or its name. Without it the module's answers must
+            be a Cayley table, which is recognised.
+        hidden: name of the activation's submodule, or of the submodule whose output the
+            pre-activations are. Without it every place in the module is tried.
+        unembed: name of the submodule whose input the hidden activations are; a check.
+        activation: a name, function or module, where it is not a submodule. Without it the
+            functions that the module calls and those with a name are tried.
+        inputs: from pairs (batch, 2) to the module's argument, or to a tuple of its arguments.
+        label: what tables call the network; the class's name unless given.
+
+    Raises:
+        CosetCircuitsError: it cannot be called or copied, is not of this form (the sentence says
+            what differs and how much), or its answers are not those of a group.
+
+    Warns:
+        UserWarning: it is right in another numbering than the group's, which is then used, or
+            in the other order of multiplication.
+    """
+    wanted = named_group(group) if isinstance(group, str) else group
+    if not isinstance(model, nn.Module):
+        raise CosetCircuitsError(
+            f"The model is a {type(model).__name__}; give a torch.nn.Module, or weights to "
+            "GroupMLP.from_weights."
+        )
+    if not (wanted is None or isinstance(wanted, FiniteGroup)):
+        raise CosetCircuitsError(
+            f"The group is a {type(wanted).__name__}; give a name such as S4, or a group: "
+            "cc.FiniteGroup.from_table(table)."
+        )
+    with torch.random.fork_rng(devices=[]):
+        order = None if wanted is None else wanted.order
+        runner = _chosen(runners(model, order, inputs), wanted)
+        found = _found(runner, hidden, unembed, activation)
+    name = type(runner.module).__name__
+    source = f"{name} called as {runner.called}, hidden layer {found.place}"
+    network = GroupMLP.made_of(
+        wanted or _group_of(found.answers, name),
+        found.weights,
+        act_fn=found.activation,
+        label=label or name,
+        provenance={"source": source, "largest_difference": found.difference},
+    )
+    return _in_readable_order(network, found.answers, wanted)
+
+
+def _chosen(ways: list[Runner], wanted: FiniteGroup | None) -> Runner:
+    """The way to call a module; where several work, the one whose answers are a group's."""
+    if len(ways) == 1:
+        return ways[0]
+    tables = []
+    for runner in ways:
+        answers = torch.cat([logits.argmax(1) for _, logits in _rows(runner)])
+        tables.append(answers.view(runner.order, runner.order).cpu().numpy())
+    scores = [_rightness(table, wanted) for table in tables]
+    best = int(np.argmax(scores))
+    if scores[best] < 0.5 and len({table.tobytes() for table in tables}) > 1:
+        warnings.warn(
+            f"{type(ways[0].module).__name__} can be called as "
+            f"{' and as '.join(runner.called for runner in ways)}, with other answers and hardly "
+            f"right. Taken is {ways[best].called}; give inputs= for another.",
+            stacklevel=4,
+        )
+    return ways[best]
+
+
+def _rightness(answers: np.ndarray, wanted: FiniteGroup | None) -> float:
+    """The share of pairs that are right; without a group, whether they are the table of one."""
+    try:
+        group = FiniteGroup.from_table(answers) if wanted is None else wanted
+    except CosetCircuitsError:
+        return 0
+    return float((answers == group.array).mean())
+
+
+def _rows(runner: Runner) -> Iterator[tuple[slice, Tensor]]:
+    """The logits of all pairs, several left inputs at a time."""
+    for part, pairs in _pairs(runner):
+        yield part, runner(pairs)
+
+
+def _pairs(runner: Runner) -> Iterator[tuple[slice, Tensor]]:
+    step = max(1, _CHUNK // runner.order)
+    right = torch.arange(runner.order, device=runner.device)
+    for start in range(0, runner.order, step):
+        left = right[start : start + step]
+        yield slice(start, start + step), torch.cartesian_prod(left, right)
+
+
+@dataclass(frozen=True)
+class _Found:
+    place: str
+    activation: Activation
+    weights: dict[str, Tensor]
+    answers: np.ndarray
+    difference: float
+
+
+def _found(
+    runner: Runner, hidden: str | None, unembed: str | None, activation: ActivationLike | None
+) -> _Found:
+    """The first place in a module, of those to try, where it is of our form."""
+    for name in (hidden, unembed):
+        if name is not None and name not in dict(runner.module.named_modules()):
+            parts = ", ".join(n for n, _ in runner.module.named_modules() if n)
+            raise CosetCircuitsError(f"The module has no part {name!r}; its parts are {parts}.")
+    misfits: list[_MisfitError] = []
+    for place, site, choices in _places(runner, hidden, activation):
+        try:
+            return _Place(runner, place, site, unembed).fitted(choices)
+        except _MisfitError as misfit:
+            misfits.append(misfit)
+    if not misfits:
+        raise CosetCircuitsError(
+            f"In {type(runner.module).__name__} no hidden layer was found: nothing of shape "
+            "(batch, neurons) passes an activation; name the layer with hidden=."
+        )
+    raise min(misfits, key=lambda misfit: misfit.size)
+
+
+def _places(
+    runner: Runner, hidden: str | None, activation: ActivationLike | None
+) -> Iterator[tuple[str, ModuleSite | CallSite, tuple[Activation, ...]]]:
+    """Where the hidden layer may be, with the activations that it may have."""
+    given = None if activation is None else (Activation.of(activation),)
+    named = [n for n, part in runner.module.named_modules() if n and not [*part.children()]]
+    named = named if hidden is None else [hidden]
+    inputs = [(n, ModuleSite(n, is_input=True), runner.module.get_submodule(n)) for n in named]
+    called = [(f"{c.name}()", c, c.function) for c in calls(runner)] if hidden is None else []
+    for name, site, applied in (*inputs, *called):
+        function = _activation_of(applied)
+        # What only scales is not an activation, though what follows it may be linear.
+        if function is not None and (hidden or not function.is_linear):
+            yield name, site, given or (function,)
+    if given:
+        yield from ((name, site, given) for name, site, _ in (*inputs, *called))
+    yield from ((name, ModuleSite(name, is_input=False), given or _NAMED) for name in named)
+
+
+def _activation_of(function: ActivationLike) -> Activation | None:
+    try:
+        return Activation.of(function)
+    except CosetCircuitsError:
+        return None
+
+
+class _Place:
+    """A place in a module, taken for the pre-activations of its hidden layer."""
+
+    def __init__(
+        self, runner: Runner, name: str, site: ModuleSite | CallSite, unembed: str | None
+    ) -> None:
+        self.runner, self.name, self.site, self.unembed = runner, name, site, unembed
+        self.kind = type(runner.module).__name__
+
+    def run(self, pairs: Tensor, put: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Logits and pre-activations; ``put`` replaces the latter."""
+        seen: list[Tensor] = []
+
+        def change(pre: Tensor) -> Tensor:
+            seen.append(pre.clone() if isinstance(pre, Tensor) else pre)
+            return pre if put is None else put.clone()
+
+        try:
+            with self.site.hooked(self.runner.module, change):
+                logits = self.runner(pairs)
+        except Exception as error:
+            raise _MisfitError(
+                f"{self.kind} fails with other pre-activations at {self.name} "
+                f"({first_line(error)})."
+            ) from error
+        if len(seen) != 1:
+            raise _MisfitError(
+                f"{self.kind} uses {self.name} {len(seen)} times for each pair; a hidden layer is "
+                "used once."
+            )
+        pre = seen[0]
+        if not (isinstance(pre, Tensor) and pre.ndim == 2 and len(pre) == len(pairs)):
+            raise _MisfitError(
+                f"At {self.name}, {self.kind} has {tuple(getattr(pre, 'shape', ()))} for "
+                f"{len(pairs)} pairs; pre-activations have shape (batch, neurons)."
+            )
+        return logits, pre
+
+    def fitted(self, choices: tuple[Activation, ...]) -> _Found:
+        """The module's weights, with the first activation that reproduces its logits.
+
+        Raises:
+            _MisfitError: none does.
+        """
+        tables, answers, interaction, scale = self._tables()
+        misfits = []
+        for activation in self._agreeing(choices):
+            weights = {**tables, **self._unembedding(activation, tables["left_table"].shape[1])}
+            difference = self._difference(activation, weights, scale)
+            if difference <= self.runner.tolerance:
+                return _Found(self.name, activation, weights, answers, difference)
+            misfits.append(self._misfit(activation, weights, interaction, scale, difference))
+        raise min(misfits, key=lambda misfit: misfit.size)
+
+    def _tables(self) -> tuple[dict[str, Tensor], np.ndarray, float, float]:
+        """Main effects, answers, the interaction's share of variance and the logits' deviation."""
+        left, answers, moments = [], [], torch.zeros(3, dtype=torch.float64)
+        right, square = torch.zeros(()), torch.zeros(())
+        for _, pairs in _pairs(self.runner):
+            logits, pre = self.run(pairs)
+            if not (logits.isfinite().all() and pre.isfinite().all()):
+                raise CosetCircuitsError(
+                    f"{self.kind} has logits or pre-activations (at {self.name}) that are NaN or "
+                    "infinite; it cannot be analysed."
+                )
+            logits, grid = logits.double(), pre.double().unflatten(0, (-1, self.runner.order))
+            left.append(grid.mean(1))
+            right = right.to(grid) + grid.sum(0)
+            square = square.to(grid) + grid.square().sum()
+            answers.append(logits.argmax(1))
+            sums = [logits.numel(), float(logits.sum()), float(logits.square().sum())]
+            moments += torch.tensor(sums, dtype=torch.float64)
+        lefts, right = torch.cat(left), right / self.runner.order
+        mean = lefts.mean(0)
+        # The grand mean is a bias, which belongs to the left side.
+        right = right - mean
+        total = float(square / self.runner.order**2 - mean.square().sum())
+        main = float((lefts - mean).square().mean(0).sum() + right.square().mean(0).sum())
+        interaction = max(0.0, 1 - main / total) if total > 0 else 0.0
+        count, plain, squared = moments.tolist()
+        scale = max(squared / count - (plain / count) ** 2, 0) ** 0.5 or 1.0
+        table = torch.cat(answers).view(self.runner.order, -1).cpu().numpy()
+        return {"left_table": lefts, "right_table": right}, table, interaction, scale
+
+    def _agreeing(self, choices: tuple[Activation, ...]) -> tuple[Activation, ...]:
+        """The activations that make of the pre-activations what reaches the unembedding."""
+        if self.unembed is None:
+            return choices
+        _, pairs = next(_pairs(self.runner))
+        pre = self.run(pairs)[1]
+        before = _Place(self.runner, self.unembed, ModuleSite(self.unembed, is_input=True), None)
+        post = before.run(pairs)[1]
+        if post.shape == pre.shape:
+            sizes = [float((act.function(pre) - post).abs().max()) for act in choices]
+            limit = self.runner.tolerance * float(post.abs().max())
+            agreeing = [a for a, size in zip(choices, sizes, strict=True) if size <= limit]
+            if agreeing:
+                return tuple(agreeing)
+        raise _MisfitError(
+            f"What reaches {self.unembed} is not {' or '.join(a.name for a in choices)} of the "
+            f"pre-activations at {self.name} (shapes {tuple(post.shape)} and {tuple(pre.shape)}); "
+            "give activation=, the function between them."
+        )
+
+    def _unembedding(self, activation: Activation, width: int) -> dict[str, Tensor]:
+        """What the module makes of one neuron's activation, from pre-activations put in place."""
+        heights = torch.tensor([0.0, 1, -1, 2, -2, 10, -10], dtype=torch.float64)
+        values = activation.function(heights)
+        best = int((values - values[0]).abs().argmax())
+        rows = torch.eye(width + 1, width, dtype=torch.float64, device=self.runner.device)
+        dtype = next((p.dtype for p in self.runner.module.parameters()), torch.float64)
+        pairs = torch.zeros(width + 1, 2, dtype=torch.long, device=self.runner.device)
+        logits = self.run(pairs, (heights[best] * rows).to(dtype))[0].double()
+        write = (logits[:-1] - logits[-1]) / (values[best] - values[0])
+        bias = logits[-1] - values[0] * write.sum(0)
+        found = {"W_U": write}
+        if bias.abs().max() > 1e-12 * logits.abs().max():
+            found["b_U"] = bias
+        return found
+
+    def _predicted(self, activation: Activation, weights: dict[str, Tensor], pre: Tensor) -> Tensor:
+        return activation.function(pre) @ weights["W_U"] + weights.get("b_U", 0)
+
+    def _difference(
+        self, activation: Activation, weights: dict[str, Tensor], scale: float
+    ) -> float:
+        """The largest difference between any logit and the module's, in units of ``scale``."""
+        largest = 0.0
+        for part, logits in _rows(self.runner):
+            pre = (weights["left_table"][part, None] + weights["right_table"]).flatten(0, 1)
+            off = (self._predicted(activation, weights, pre) - logits).abs().max() / scale
+            largest = max(largest, float(off.nan_to_num(torch.inf)))
+            # It is refused already; the other pairs of a large group take long.
+            if largest > self.runner.tolerance:
+                break
+        return largest
+
+    def _misfit(
+        self,
+        activation: Activation,
+        weights: dict[str, Tensor],
+        interaction: float,
+        scale: float,
+        difference: float,
+    ) -> _MisfitError:
+        """By how much the module is not of our form, and why, as far as it can be measured."""
+        _, pairs = next(_pairs(self.runner))
+        logits, pre = self.run(pairs)
+        if not torch.allclose(self.runner(pairs), logits):
+            return _MisfitError(
+                f"{self.kind} gives other logits each time, even in evaluation mode; make it "
+                "deterministic.",
+                (False, False, 0),
+            )
+        reasons = []
+        if interaction > 1e-6:
+            reasons.append(
+                f"{interaction:.2%} of the variance of its pre-activations is an interaction of a "
+                "and b, where a sum of a left and a right table has none"
+            )
+        # Different for each neuron: what reaches the logits by gates may cancel over equal ones.
+        fixed = pre.abs().amax(0) * torch.linspace(0.1, 1, pre.shape[1]).to(pre)
+        around = self.run(pairs, fixed.expand_as(pre))[0].std(0).square().mean().sqrt() / scale
+        if around > self.runner.tolerance:
+            reasons.append(
+                "a and b reach its logits by a path around the hidden layer: with the "
+                f"pre-activations fixed they still move by {float(around):.2g} of their standard "
+                "deviation"
+            )
+        same = pairs * 0
+        off = self.run(same, pre)[0] - self._predicted(activation, weights, pre.double())
+        is_bent = bool(off.abs().max() / scale > self.runner.tolerance)
+        if is_bent:
+            reasons.append(f"what follows is not {activation.name} and then a linear map")
+        return _MisfitError(
+            f"{self.kind} is not {activation.name}(left[a] + right[b]) @ W_U + b_U with the "
+            f"pre-activations at {self.name}: logits differ by {difference:.2g} of their standard "
+            f"deviation. Why: {'; '.join(reasons) or 'not known'}. If another layer is the hidden "
+            "one, name it with hidden=, and the function after it with activation=.",
+            (interaction > 1e-6, is_bent, difference),
+        )
+
+
+def _group_of(answers: np.ndarray, name: str) -> FiniteGroup:
+    """The group whose Cayley table a module's answers are.
+
+    Raises:
+        CosetCircuitsError: they are not a Cayley table.
+    """
+    try:
+        return FiniteGroup.from_table(answers)
+    except CosetCircuitsError as error:
+        raise CosetCircuitsError(
+            f"{name} was given without its group, and its answers are not a group's Cayley table. "
+            f"{error} If it is not right on all pairs, give the group whose elements it numbers: "
+            'group="S4", or group=cc.FiniteGroup.from_table(table).'
+        ) from error
+
+
+def _in_readable_order(
+    network: GroupMLP, answers: np.ndarray, wanted: FiniteGroup | None
+) -> GroupMLP:
+    """The network in the order of the group that names its elements."""
+    if wanted is None:
+        known = recognise(answers)
+        return _renumbered(network, known.elements, known.group)
+    score = float((answers == wanted.array).mean())
+    target, elements = _with_names(wanted)
+    if score == 1:
+        return network if target is wanted else _renumbered(network, elements, target)
+    try:
+        images = isomorphism(FiniteGroup.from_table(answers), target)
+    except CosetCircuitsError:
+        images = None
+    if images is None:
+        opposite = float((answers == wanted.array.T).mean())
+        if score < 0.5 <= opposite and opposite > 2 * score:
+            warnings.warn(
+                f"{network.label} is right on {score:.1%} of the pairs as a·b and on "
+                f"{opposite:.1%} as b·a, the other order of multiplication; give "
+                "inputs=lambda pairs: (pairs[:, 1], pairs[:, 0]) or the group of table.T.",
+                stacklevel=4,
+            )
+        return network
+    warnings.warn(
+        f"{network.label} is right on {score:.1%} of the pairs in the numbering of {wanted.name} "
+        f"that was given. Its answers are the Cayley table of {target.name} in another numbering, "
+        'which is used instead; provenance["elements"] lists it.',
+        stacklevel=4,
+    )
+    return _renumbered(network, images, target)
+
+
+def _with_names(group: FiniteGroup) -> tuple[FiniteGroup, np.ndarray]:
+    """A group whose elements have names, where a table was given under the name of one."""
+    same = group, np.arange(group.order)
+    if group.labels != tuple(map(str, range(group.order))):
+        return same
+    try:
+        target = named_group(group.name)
+    except CosetCircuitsError:
+        return same
+    images = isomorphism(group, target) if target.order == group.order else None
+    return same if images is None or target == group else (target, images)
+
+
+def _renumbered(network: GroupMLP, elements: np.ndarray, group: FiniteGroup) -> GroupMLP:
+    """The network with its element i called ``elements[i]``."""
+    made = network.reordered(torch.from_numpy(np.argsort(elements)), group)
+    made.provenance["element_order"] = f"{group.name}, read off its answers"
+    made.provenance["elements"] = [group.labels[i] for i in elements]
+    return made

@@ -1,0 +1,216 @@
+"""Where a hidden layer may sit in anyone's module, and how to read and replace what passes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from coset_circuits.errors import CosetCircuitsError
+
+Change = Callable[[Tensor], Tensor]
+Arguments = Callable[[Tensor], Any]
+
+
+@dataclass(frozen=True)
+class Runner:
+    """A copy of a module in evaluation mode, and how it is called with pairs.
+
+    Attributes:
+        module: the copy; hooks on it reach nobody else.
+        arguments: from pairs (batch, 2) to the module's argument, a tuple of them, or a dictionary.
+        called: how it is called, in words.
+        order: how many logits it gives.
+        tolerance: how far two ways to compute the same may differ, relative to the size.
+    """
+
+    module: nn.Module
+    arguments: Arguments
+    called: str
+    order: int
+    tolerance: float
+
+    def __call__(self, pairs: Tensor) -> Tensor:
+        given = self.arguments(pairs)
+        dtype = next((p.dtype for p in self.module.parameters()), torch.float64)
+
+        def cast(value: Any) -> Any:
+            is_float = isinstance(value, Tensor) and value.is_floating_point()
+            return value.to(dtype) if is_float else value
+
+        if isinstance(given, dict):
+            return self.module(**{name: cast(value) for name, value in given.items()})
+        given = given if isinstance(given, tuple) else (given,)
+        return self.module(*map(cast, given))
+
+    @property
+    def device(self) -> torch.device:
+        return next((p.device for p in self.module.parameters()), torch.device("cpu"))
+
+
+def conventions(order: int) -> dict[str, Arguments]:
+    """The usual ways to hand pairs to a module, by their names."""
+
+    def one_hot(pairs: Tensor) -> Tensor:
+        return F.one_hot(pairs, order).double()
+
+    return {
+        "model(pairs)": lambda pairs: pairs,
+        "model(a, b)": lambda pairs: (pairs[:, 0], pairs[:, 1]),
+        "model(pairs.T)": lambda pairs: pairs.T,
+        "model((a, b))": lambda pairs: ((pairs[:, 0], pairs[:, 1]),),
+        "model(pairs), elements of b numbered after those of a": lambda pairs: (
+            pairs + torch.tensor([0, order], device=pairs.device)
+        ),
+        "model(one-hot a and b side by side)": lambda pairs: one_hot(pairs).flatten(1),
+        "model(one-hot a, one-hot b)": lambda pairs: one_hot(pairs).unbind(1),
+        "model(one-hot pairs)": one_hot,
+    }
+
+
+def runners(model: nn.Module, order: int | None, inputs: Arguments | None) -> list[Runner]:
+    """Every way to call a copy of the module that gives a logit for each element.
+
+    The copy is in float64; if nothing works so, in the module's own dtype.
+
+    Raises:
+        CosetCircuitsError: there is none, or the module cannot be copied.
+    """
+    failures: list[str] = []
+    for dtype, tolerance in ((torch.float64, 1e-9), (None, 1e-4)):
+        own = _copied(model)
+        own = own if dtype is None else own.to(dtype=dtype)
+        sizes = {n for p in own.parameters() for n in p.shape} if order is None else {order}
+        found = []
+        for size in sorted(sizes):
+            ways = conventions(size) if inputs is None else {"model(inputs(pairs))": inputs}
+            for called, arguments in ways.items():
+                runner = Runner(own, arguments, called, size, tolerance)
+                failure = _failure(runner)
+                found += [] if failure else [runner]
+                failures.append(f"{called}: {failure}")
+        if found:
+            return found
+    size = "order × order" if order is None else f"{order} elements"
+    raise CosetCircuitsError(
+        f"{type(model).__name__} gives no logits of shape (batch, order) for pairs of {size} "
+        f"({failures[0] if failures else 'it has no parameters'}). Tried were "
+        f"{'inputs' if inputs else ', '.join(conventions(1))}; give inputs=, a function from pairs "
+        "(batch, 2) to the module's argument, or to a tuple of its arguments."
+    )
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    # What torch.compile wraps does not call the hooks of its parts.
+    model = getattr(model, "_orig_mod", model)
+    try:
+        return copy.deepcopy(model).eval().requires_grad_(False)
+    except Exception as error:
+        raise CosetCircuitsError(
+            f"{type(model).__name__} cannot be copied ({first_line(error)}), and the original is "
+            "left alone; take off what holds tensors with gradients, or load its state into a new "
+            "module."
+        ) from error
+
+
+def _failure(runner: Runner) -> str:
+    """Why a way to call a module does not work; empty where it does."""
+    last = runner.order - 1
+    pairs = torch.tensor([[0, last], [last, 0], [last, last], [0, 0], [0, last]])
+    try:
+        logits = runner(pairs.to(runner.device))
+    except Exception as error:
+        return first_line(error)
+    shape = tuple(getattr(logits, "shape", ()))
+    return "" if shape == (5, runner.order) else f"5 pairs give {shape or type(logits).__name__}"
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]
+
+
+@dataclass(frozen=True)
+class ModuleSite:
+    """The input of one of a module's parts, or its output."""
+
+    name: str
+    is_input: bool
+
+    @contextmanager
+    def hooked(self, module: nn.Module, change: Change) -> Iterator[None]:
+        part = module.get_submodule(self.name)
+        if self.is_input:
+            handle = part.register_forward_pre_hook(
+                lambda _, given: (change(given[0]), *given[1:]) if given else None
+            )
+        else:
+            handle = part.register_forward_hook(lambda *passed: change(passed[-1]))
+        try:
+            yield
+        finally:
+            handle.remove()
+
+
+@dataclass(frozen=True)
+class CallSite:
+    """The input of the ``number``-th call, in a forward pass, of a function that keeps the shape.
+
+    Attributes:
+        function: what was called, with its other arguments.
+    """
+
+    name: str
+    number: int
+    function: Change
+
+    @contextmanager
+    def hooked(self, module: nn.Module, change: Change) -> Iterator[None]:
+        with _Calls(lambda number, value: change(value) if number == self.number else value):
+            yield
+
+
+class _Calls(TorchFunctionMode):
+    """Numbers the calls of functions that take one matrix and give one of the same shape."""
+
+    def __init__(self, change: Callable[[int, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.change = change
+        self.seen: list[CallSite] = []
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        others = [*args[1:], *kwargs.values()]
+        if not (args and _is_matrix(args[0])) or any(isinstance(o, Tensor) for o in others):
+            return func(*args, **kwargs)
+        # In place, a first call would change what the second is given.
+        result = func(args[0].clone(), *args[1:], **kwargs)
+        if not (_is_matrix(result) and result.shape == args[0].shape):
+            return func(*args, **kwargs)
+
+        def function(x: Tensor) -> Tensor:
+            return func(x, *args[1:], **kwargs)
+
+        number = len(self.seen)
+        function.__name__ = getattr(func, "__name__", "function").strip("_")
+        self.seen.append(CallSite(function.__name__, number, function))
+        changed = self.change(number, args[0])
+        return result if changed is args[0] else func(changed.clone(), *args[1:], **kwargs)
+
+
+def _is_matrix(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.ndim == 2 and value.is_floating_point()
+
+
+@torch.no_grad()
+def calls(runner: Runner) -> list[CallSite]:
+    """The calls of functions in a forward pass that may be an activation's."""
+    with _Calls(lambda number, value: value) as mode:
+        runner(torch.zeros(7, 2, dtype=torch.long, device=runner.device))
+    return mode.seen

@@ -1,0 +1,41 @@
+"""Files whose weights have the names of :meth:`GroupMLP.from_weights`."""
+
+from __future__ import annotations
+
+from coset_circuits.networks.file import (
+    CheckpointFile,
+    check_tensors,
+    in_our_order,
+    naming,
+    network_from,
+)
+from coset_circuits.networks.model import GroupModel
+from coset_circuits.networks.weights import NAMES
+
+
+class NamedWeights:
+    """W_U with embeddings and input matrices, or with tables; ``act_fn`` and ``group`` as texts."""
+
+    suffixes = (".safetensors", ".npz")
+    folder_files = ()
+    expects = "W_U, W_E_left, W_E_right, W_in, … (the names of GroupMLP.from_weights)"
+
+    def read(self, file: CheckpointFile, order: str | None) -> GroupModel | None:
+        weights, path = file.weights, file.path
+        if "W_U" not in weights or not weights.keys() & {"W_E", "W_E_left", "left_table"}:
+            return None
+        check_tensors(path, weights, {name: 1 if name.startswith("b_") else 2 for name in NAMES})
+        about = {
+            "label": path.stem,
+            "act_fn": file.facts.get("act_fn", "relu"),
+            "provenance": {"source": f"weights in {path.name}"},
+        }
+        names = [file.facts["group"]] if "group" in file.facts else None
+        with naming(path):
+            return in_our_order(
+                path,
+                weights["W_U"].shape[1],
+                lambda group: network_from(group, weights, **about),
+                names,
+                order,
+            )
