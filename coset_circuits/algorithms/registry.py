@@ -18,10 +18,10 @@ ALGORITHMS: dict[str, tuple[Algorithm, ...]] = {
         IrrepAlgorithm(),
         IrrepAlgorithm(even=True),
         IrrepAlgorithm(even=True, joint=True),
-        IrrepAlgorithm("bilinear"),
     ),
+    "bilinear": (IrrepAlgorithm("bilinear"),),
 }
-"""Every hypothesis by its key: the forms in which a comparison shows it, the plain one first.
+"""Every hypothesis by its key: the forms that a comparison chooses from, the plain one first.
 
 Defaults, the choices of the command and the answers of the benchmark are derived from this."""
 
