@@ -386,7 +386,8 @@ def _compare_one(
     progress: Progress | None,
 ) -> Comparison:
     weights = [_weight(experiment) for experiment in experiments]
-    steps = Steps(progress, _ON_REQUEST + 1 + sum(weights))
+    draws = int(thresholds.dither_draws)
+    steps = Steps(progress, draws + 1 + sum(weights))
     copy = measured(network)
     (decisive,) = (e for e in experiments if isinstance(e, Interventions))
     point = fidelity(
@@ -395,7 +396,7 @@ def _compare_one(
         pairs=sampled(copy.group.pairs(), pairs, seed),
         seed=seed,
         thresholds=thresholds,
-        progress=steps.part(_ON_REQUEST),
+        progress=steps.part(draws),
     )
     steps.part()("fitting hypotheses", 0, 1)
     bench = Bench.fitted(

@@ -90,12 +90,14 @@ def lengths(comparison: Comparison, ax: Axes) -> Axes:
     colours = _colours(comparison)
     raw = comparison.candidate(RAW).bits
     styles = {"hypothesis": "o-", "control": "x:", "null": "s--"}
-    ends, names = [], []
+    ends, names, drawn = [], [], []
     for line in t.front(comparison):
         deltas = list(line.at)
         ratios = [raw[delta] / max(line.at[delta], 1e-3) for delta in deltas]
         ax.plot(deltas, ratios, styles[line.kind], color=colours[line.name], ms=4, lw=1.3)
         ends.append((deltas[0], ratios[0]))
+        fine = np.geomspace(deltas[0], deltas[-1], 40)
+        drawn += zip(fine, np.interp(fine, deltas, ratios), strict=True)
         names.append(t.display_name(line))
     ax.axvline(comparison.fidelity.delta, color=INK, lw=0.8, ls=":")
     for which in "xy":
@@ -104,7 +106,7 @@ def lengths(comparison: Comparison, ax: Axes) -> Axes:
     ax.set_ylabel("raw weights' bits / its bits")
     guide(ax)
     ax.margins(x=0.25)
-    place(ax, *_merged(ends, names), obstacles=ends)
+    place(ax, *_merged(ends, names), obstacles=ends, lines=drawn)
     return ax
 
 
