@@ -48,7 +48,7 @@ class Thresholds:
     rival_ratio: float = 0.25
     """… where a rival makes at most this share of that error and does not itself miss the row."""
     spoken: float = 0.5
-    """A supported hypothesis is silent on fewer than this share of the interventions, …"""
+    """A hypothesis that explains is silent on fewer than this share of the interventions, …"""
     coverage: float = 0.5
     """… explains at least this share of the neurons that matter, …"""
     prediction_log_loss: float = 1.0
@@ -67,10 +67,20 @@ class Thresholds:
     """A scrub is vacuous when it leaves the input less than this share of its entropy. Cosets of
     two elements leave 0.15 on S5, 0.11 on S6; a few sign neurons among faithful irreps 0.02 to
     0.05."""
+    fidelity_log_loss: float = 0.1
+    """A network with quantised tables still behaves like itself while its log10 losses under the
+    interventions change, in the median, by at most this many decades."""
+    fidelity_cap: float = 0.3
+    """The coarsest quantisation that is tried, in standard deviations of each column: where the
+    network behaves like itself up to here, there is no grokked behaviour that could be lost."""
+    dither_draws: float = 3
+    """How many random dithers the fidelity point is measured with."""
+    least_pairs: float = 100
+    """A verdict needs this many pairs, or all that the group has."""
     relative_errors: tuple[float, ...] = (0.3, 0.1, 0.03)
-    """Precisions, in standard deviations, at which description lengths are given."""
-    headline_error: float = 0.1
-    """The one of them that verdicts and the front use."""
+    """Further precisions, in standard deviations, at which description lengths are given."""
+    coding_error: float = 0.05
+    """The precision at which a fit chooses structure by bits when it is given none."""
     significance: float = 0.05
     """Over networks, p-values up to this count after Holm's correction; intervals hold 1 − this."""
     equivalence_log_loss: float = 0.1
@@ -95,11 +105,15 @@ class Thresholds:
                 raise CosetCircuitsError(
                     f"The threshold {name} is {value!r}; give {what}, finite and not below 0."
                 )
-        errors = (*self.relative_errors, self.headline_error)
-        if not all(0 < error < 1 for error in errors) or self.headline_error not in errors[:-1]:
+        for name in ("relative_errors", "fidelity_cap", "coding_error"):
+            value = getattr(self, name)
+            if not all(0 < error < 1 for error in (value if type(value) is tuple else (value,))):
+                raise CosetCircuitsError(
+                    f"The threshold {name} is {value}; give numbers between 0 and 1."
+                )
+        if self.dither_draws < 1 or self.dither_draws != int(self.dither_draws):
             raise CosetCircuitsError(
-                f"The relative errors are {self.relative_errors}, the headline's is "
-                f"{self.headline_error}; give numbers between 0 and 1, the headline's among them."
+                f"The threshold dither_draws is {self.dither_draws}; give a whole number from 1 up."
             )
 
     def to_dict(self) -> dict[str, float | list[float]]:

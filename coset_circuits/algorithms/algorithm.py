@@ -124,8 +124,13 @@ class DescriptionLength:
     neurons: int
 
     @property
+    def bits(self) -> float:
+        """In all."""
+        return self.structure + self.levels + self.residual
+
+    @property
     def bits_per_neuron(self) -> float:
-        return (self.structure + self.levels + self.residual) / max(1, self.neurons)
+        return self.bits / max(1, self.neurons)
 
 
 @runtime_checkable
@@ -161,9 +166,12 @@ class Circuit(Protocol):
 class Algorithm(Protocol):
     """A hypothesis before it meets a network.
 
-    An algorithm may also have ``hypothesis`` (the key of the hypothesis that it is a form of; by
-    default its name), ``claims`` (the further claims of this form, such as ``even``) and
-    ``short_name`` (at most seven characters, for the columns of a table).
+    An algorithm may also have ``claims`` (the further claims of this form, such as ``even``),
+    ``noun`` (what a sentence calls the hypothesis, such as ``coset circuits``; by default its key)
+    and ``short_name`` (at most seven characters, for the columns of a table). A dataclass field
+    ``relative_error: float | None`` is the precision, in standard deviations, at which each
+    neuron's structure is chosen by bits: where it is None, a comparison fits at the network's
+    fidelity point, and anything else at ``Thresholds.coding_error``.
     """
 
     @property

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -106,7 +108,7 @@ class CodedNetwork:
         tables = Tables.of(network, frame)
         skip = negligible(tables, thresholds)
         coder = Coder(base, algorithm.relative_error or thresholds.coding_error)
-        codes = [coder.fit(tables, family, ~skip) for family in families]
+        codes = [_described(_Question(coder, tables, family, ~skip)) for family in families]
         return cls(network, tables, coder, codes, skip, thresholds)
 
     @property
@@ -185,3 +187,27 @@ class CodedNetwork:
             return result
 
         return project
+
+
+class _Question:
+    """What a description depends on; forms of a hypothesis and mixtures ask the same again."""
+
+    def __init__(
+        self, coder: Coder, tables: Tables, family: Family, kept: Bool[np.ndarray, "d_mlp"]
+    ) -> None:
+        self.coder, self.tables, self.family, self.kept = coder, tables, family, kept
+        digest = hashlib.sha256(kept.tobytes())
+        for table in (*tables, tables.frame, coder.group.table):
+            digest.update(table.contiguous().numpy().tobytes())
+        self.key = digest.digest(), coder.relative_error, family
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Question) and self.key == other.key
+
+
+@lru_cache(maxsize=8)
+def _described(question: _Question) -> Coded:
+    return question.coder.fit(question.tables, question.family, question.kept)

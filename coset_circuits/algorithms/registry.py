@@ -32,7 +32,7 @@ ALGORITHMS: dict[str, tuple[Algorithm, ...]] = {
     "mixed": _forms(MixedAlgorithm),
     "bilinear": (IrrepAlgorithm("bilinear"),),
 }
-"""Every hypothesis by its key: the forms in which a comparison shows it, the plain one first.
+"""Every hypothesis by its key: the forms that a comparison chooses from, the plain one first.
 
 Defaults, the choices of the command and the answers of the benchmark are derived from this."""
 

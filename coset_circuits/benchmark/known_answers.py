@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from coset_circuits.algorithms import ALGORITHMS, Algorithm, Tables
+from coset_circuits.algorithms import Tables
 from coset_circuits.algorithms.blocks import block_shares
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.experiments.controls import random_names
@@ -67,11 +67,6 @@ class Case:
     def expected(self) -> str:
         """The right answer."""
         return ALIKE if len(self.truth) > 1 else next(iter(self.truth), NOTHING)
-
-    @property
-    def algorithms(self) -> list[Algorithm]:
-        """What is run on it: every form of the hypotheses that it covers."""
-        return [form for key in self.covers for form in ALGORITHMS[key]]
 
 
 def known_cases(groups: Iterable[str]) -> list[Case]:

@@ -8,7 +8,6 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,7 +39,7 @@ GROUPS = ("D4", "S4")
 SAMPLE = 2_000
 """Pairs sampled of a group that has too many of them to use all for every seed."""
 TRADE_OFF = "trade-off"
-"""Rows separate the hypotheses that are left: one needs fewer bits, another predicts better."""
+"""Rows separate the hypotheses that are left, and which of them is shorter is open."""
 
 
 class Judgement(NamedTuple):
@@ -48,36 +47,21 @@ class Judgement(NamedTuple):
 
     Attributes:
         said: a hypothesis's key, :data:`ALIKE`, :data:`TRADE_OFF` or :data:`NOTHING`.
-        supported: the hypotheses with a supported form, by their keys.
-        left: those with a supported form that no other form dominates.
-        chosen: the shortest such form; None where there is none.
+        left: the hypotheses that explain the network.
+        chosen: the shortest of them; None where there is none.
     """
 
     said: str
-    supported: tuple[str, ...]
     left: tuple[str, ...]
     chosen: str | None
 
 
 def judged(comparison: Comparison) -> Judgement:
-    """A comparison's verdict in one word; prediction and description length count together."""
-    verdict, delta = comparison.verdict, comparison.thresholds.headline_error
-    hypothesis = {c.key: c.hypothesis for c in comparison.hypotheses}
-    bits = {c.key: c.bits[delta] for c in comparison.hypotheses}
-    errors = comparison.predicted
-    best = [key for key in verdict.supported if key not in verdict.dominated]
-    chosen = min(best, key=lambda key: (bits[key], errors[key].median_log_loss), default=None)
-    supported, left = (
-        tuple(dict.fromkeys(hypothesis[key] for key in keys)) for keys in (verdict.supported, best)
-    )
-    apart = {frozenset(pair) for pairs in comparison.separations.values() for pair in pairs}
-    alike = any(
-        hypothesis[one] != hypothesis[two] and frozenset((one, two)) not in apart
-        for one, two in combinations(best, 2)
-    )
-    several = ALIKE if alike else TRADE_OFF
+    """A comparison's verdict in one word."""
+    left = comparison.verdict.explained_by
+    several = ALIKE if len(comparison.verdict.equal) == len(left) else TRADE_OFF
     said = several if len(left) > 1 else next(iter(left), NOTHING)
-    return Judgement(said, supported, left, chosen)
+    return Judgement(said, left, next(iter(left), None))
 
 
 @dataclass(frozen=True)
@@ -86,10 +70,10 @@ class Answer:
 
     Attributes:
         expected: the right answer.
-        said: see :class:`Judgement`, as for ``supported``, ``left`` and ``chosen``.
+        said: see :class:`Judgement`, as for ``left`` and ``chosen``.
         truth: the hypotheses that are true of it.
-        error: the chosen form's median |Δlog10 loss| in decades; its ``logit_r2`` and its ``bits``
-            a neuron follow.
+        error: the chosen hypothesis's median |Δlog10 loss| in decades; its ``logit_r2`` and its
+            ``bits`` a neuron follow.
         dull_bits: bits a neuron of the null model without group theory.
     """
 
@@ -101,7 +85,6 @@ class Answer:
     expected: str
     said: str
     truth: tuple[str, ...]
-    supported: tuple[str, ...]
     left: tuple[str, ...]
     chosen: str | None
     error: float | None
@@ -155,7 +138,7 @@ class SelfTest(Presented):
         return frame
 
     def false_positives(self) -> pd.DataFrame:
-        """On how many nulls of each kind some hypothesis was supported."""
+        """On how many nulls of each kind some hypothesis was said to explain the network."""
         nulls = {kind: [a for a in self.answers if a.kind == kind] for kind in NULLS}
         nulls["all nulls"] = [a for a in self.answers if a.kind in NULLS]
         return pd.DataFrame(
@@ -286,9 +269,9 @@ def _kept(
 def _answer(case: Case, seed: int, thresholds: Thresholds) -> Answer:
     network = case.make(seed)
     pairs = SAMPLE if network.group.order >= LARGE else None
-    comparison = compare(network, case.algorithms, seed=seed, pairs=pairs, thresholds=thresholds)
+    comparison = compare(network, case.covers, seed=seed, pairs=pairs, thresholds=thresholds)
     judgement = judged(comparison)
-    delta, chosen = thresholds.headline_error, judgement.chosen
+    delta, chosen = comparison.fidelity.delta, judgement.chosen
     error = None if chosen is None else comparison.predicted[chosen]
     dull = next(c for c in comparison.candidates if c.kind == "null")
     return Answer(

@@ -128,9 +128,7 @@ def permuted_labels(group: FiniteGroup, seed: int, d_mlp: int) -> GroupMLP:
     return relabelled(network, torch.from_numpy(names), inputs=True, outputs=True)
 
 
-def _fitted(
-    group: FiniteGroup, neurons: Sequence[Neuron], generator: torch.Generator
-) -> GroupMLP:
+def _fitted(group: FiniteGroup, neurons: Sequence[Neuron], generator: torch.Generator) -> GroupMLP:
     bases = [
         _padded([getattr(neuron, side) for neuron in neurons])
         for side in ("left", "right", "unembed")

@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 import re
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from coset_circuits.errors import CosetCircuitsError
-
-if TYPE_CHECKING:
-    from coset_circuits.algorithms import Algorithm
 
 Json = Annotated[
     bool, typer.Option("--json", help="Print JSON to standard output and nothing else.")
@@ -32,8 +29,8 @@ def comma_separated(text: str) -> list[str]:
     return list(dict.fromkeys(name for part in text.split(",") if (name := part.strip())))
 
 
-def hypotheses(text: str) -> list[Algorithm]:
-    """Every form of the hypotheses that a list names."""
+def hypotheses(text: str) -> list[str]:
+    """The keys of the hypotheses that a list names."""
     from coset_circuits.algorithms import ALGORITHMS
 
     names = comma_separated(text)
@@ -43,7 +40,7 @@ def hypotheses(text: str) -> list[Algorithm]:
             f"No algorithm is called {', '.join(map(repr, unknown)) or repr(text)}; known are "
             f"{', '.join(ALGORITHMS)}."
         )
-    return [form for name in names for form in ALGORITHMS[name]]
+    return names
 
 
 def number_of_pairs(text: str) -> int | None:

@@ -26,6 +26,8 @@ from coset_circuits.findings.statistics import (
     compare_paired,
     estimates,
     share,
+    signed_rank_p,
+    too_few,
 )
 from coset_circuits.thresholds import Thresholds
 
@@ -33,11 +35,12 @@ Key = tuple[Any, ...]
 STATISTICS: tuple[Statistic, ...] = ("mean", "median")
 PREDICTION_ERROR = "prediction_error"
 BITS = "bits_per_neuron"
+COMPRESSION = "compression"
 _UNITS = {
-    "median_abs_delta_log10_loss": "decades",
-    "worst_abs_delta_log10_loss": "decades",
-    "mean_abs_delta_accuracy": "fraction",
-    "worst_abs_delta_accuracy": "fraction",
+    "median_log_loss": "decades",
+    "worst_log_loss": "decades",
+    "mean_accuracy": "fraction",
+    "worst_accuracy": "fraction",
     "same_answer": "fraction",
     "logit_r2": "fraction",
 }
@@ -65,7 +68,8 @@ class NetworkSummary:
         Only networks alike in these are taken together.
         """
         facts = self.summary.network
-        activation = f"{facts['act_fn']} ({facts['kind']})" if "kind" in facts else facts["act_fn"]
+        kind = "" if facts["kind"] == "mlp" else f" ({facts['kind']})"
+        activation = f"{facts['act_fn']}{kind}"
         return facts["group"], facts["order"], facts["d_mlp"], activation
 
     @property
@@ -96,10 +100,15 @@ class NetworkSummary:
         circuit = self.circuits.get(key)
         return None if circuit is None else circuit.error
 
-    def bits(self, key: str, relative_error: float) -> float | None:
-        """A candidate's bits per neuron."""
+    def bits(self, key: str) -> float | None:
+        """A candidate's bits per neuron at the fidelity point."""
         circuit = self.circuits.get(key)
-        return None if circuit is None else circuit.bits[relative_error]
+        return None if circuit is None else circuit.bits_at_fidelity.value
+
+    def compression(self, key: str) -> float | None:
+        """How many times shorter a candidate is than the raw weights."""
+        circuit = self.circuits.get(key)
+        return None if circuit is None else circuit.compression.value
 
     def control_of(self, key: str) -> str | None:
         """The relabelled control of a hypothesis."""
@@ -144,10 +153,157 @@ class Across:
 
 
 @dataclass(frozen=True)
+class Ratio:
+    """How many times as many bits one hypothesis needs as another, network by network.
+
+    Attributes:
+        figure: the geometric median over networks, with its bootstrap interval.
+        range: the least and the largest.
+        p: of the exact two-sided signed-rank test of the log ratios; None with too few networks.
+    """
+
+    one: str
+    two: str
+    figure: Estimate
+    range: tuple[float, float]
+    p: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it stands in findings.json."""
+        interval = self.figure.interval
+        return {
+            "hypotheses": [self.one, self.two],
+            "median": self.figure.value,
+            "interval": None if interval is None else list(interval),
+            "range": list(self.range),
+            "networks": self.figure.networks,
+            "p": self.p,
+        }
+
+
+@dataclass(frozen=True)
+class Count:
+    """The verdicts on several networks of one kind, counted.
+
+    Attributes:
+        shortest: how often each hypothesis alone is the shortest that explains the network.
+        open: on how many several explain it at lengths whose order is open.
+        nothing: on how many nothing explains it.
+        compression: raw weights over each hypothesis, median and interval.
+        ratios: of every two hypotheses, on the networks that have both.
+        nouns: what sentences call the hypotheses.
+    """
+
+    networks: int
+    shortest: Mapping[str, int]
+    open: int
+    nothing: int
+    compression: Mapping[str, Estimate]
+    ratios: tuple[Ratio, ...]
+    nouns: Mapping[str, str]
+
+    @property
+    def sentence(self) -> str:
+        """The count in words."""
+        counts = [f"{self.nouns[key]} in {n}" for key, n in self.shortest.items() if n]
+        said = [f"Shortest of {self.networks}: {', '.join([*counts, f'open in {self.open}'])}"]
+        said.append(f"nothing in {self.nothing}")
+        times = ", ".join(
+            f"{self.nouns[key]} {_interval_text(e, '.1f')}" for key, e in self.compression.items()
+        )
+        if times:
+            said.append(f"times shorter than the weights: {times}")
+        for ratio in self.ratios:
+            p = "" if ratio.p is None else f", exact signed-rank test p = {ratio.p:.2g}"
+            said.append(
+                f"{self.nouns[ratio.one]} to {self.nouns[ratio.two]}: paired ratio of bits "
+                f"{_interval_text(ratio.figure, '.2f')}{p}"
+            )
+        return f"{'; '.join(said)}."
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it stands in findings.json."""
+        return {
+            "sentence": self.sentence,
+            "networks": self.networks,
+            "shortest": dict(self.shortest),
+            "open": self.open,
+            "nothing": self.nothing,
+            "compression": {
+                key: {"median": e.value, "interval": e.interval and list(e.interval)}
+                for key, e in self.compression.items()
+            },
+            "paired_ratios": [ratio.to_dict() for ratio in self.ratios],
+        }
+
+
+def _interval_text(estimate: Estimate, form: str) -> str:
+    between = estimate.interval
+    if between is None:
+        return f"{estimate.value:{form}}"
+    return f"{estimate.value:{form}} [{between[0]:{form}}, {between[1]:{form}}]"
+
+
+def count_verdicts(networks: Sequence[NetworkSummary], thresholds: Thresholds, seed: int) -> Count:
+    """How often each hypothesis is the shortest that explains, and by how much."""
+    names = list(dict.fromkeys(n for network in networks for n in network.hypotheses))
+    explained = [network.verdict.explained_by for network in networks]
+    compression = {}
+    for name in names:
+        values = [v for n in networks if (v := n.compression(name)) is not None]
+        if values:
+            compression[name] = _median(values, thresholds, seed)
+    ratios = (
+        ratio
+        for one, two in combinations(names, 2)
+        if (ratio := _paired_ratio(networks, one, two, thresholds, seed)) is not None
+    )
+    nouns = {name: n.circuits[name].noun for n in networks for name in n.hypotheses}
+    return Count(
+        len(networks),
+        {name: sum(by == (name,) for by in explained) for name in names},
+        sum(len(by) > 1 for by in explained),
+        sum(not by for by in explained),
+        compression,
+        tuple(ratios),
+        nouns,
+    )
+
+
+def _median(values: Sequence[float], thresholds: Thresholds, seed: int) -> Estimate:
+    column = np.array(values, dtype=np.float64)[:, None]
+    return estimates(column, "median", thresholds=thresholds, seed=seed)[0]
+
+
+def _paired_ratio(
+    networks: Sequence[NetworkSummary], one: str, two: str, thresholds: Thresholds, seed: int
+) -> Ratio | None:
+    """Over logarithms, so that it does not matter which of the two stands first."""
+    logs = [
+        math.log(first / second)
+        for n in networks
+        if (first := n.bits(one)) and (second := n.bits(two))
+    ]
+    if not logs:
+        return None
+    middle = _median(logs, thresholds, seed)
+    interval = middle.interval
+    figure = Estimate(
+        math.exp(middle.value),
+        None if interval is None else (math.exp(interval[0]), math.exp(interval[1])),
+        middle.networks,
+    )
+    differences = np.array(logs, dtype=np.float64)
+    p = None if too_few(len(logs), thresholds) else signed_rank_p(differences)
+    return Ratio(one, two, figure, (math.exp(min(logs)), math.exp(max(logs))), p)
+
+
+@dataclass(frozen=True)
 class Stratum:
     """Networks of one group, width and activation, and what is found across them.
 
     Attributes:
+        count: its verdicts, counted.
         between: every two hypotheses compared, prediction error and bits: one family.
         controlled: every hypothesis against its relabelled control: another family.
     """
@@ -160,6 +316,7 @@ class Stratum:
     findings: tuple[Across, ...]
     between: tuple[Paired, ...]
     controlled: tuple[Paired, ...]
+    count: Count
 
     @property
     def title(self) -> str:
@@ -197,6 +354,7 @@ def strata(
             findings=tuple(_findings(members, thresholds, seed)),
             between=tuple(_between(members, thresholds, seed)),
             controlled=tuple(_controlled(members, thresholds, seed)),
+            count=count_verdicts(members, thresholds, seed),
         )
         for kind, members in kinds.items()
     )
@@ -208,7 +366,7 @@ def prediction_errors(
     """Median |Δlog10 loss| of two candidates over the rows on which both speak; None if none.
 
     A candidate that is silent on the hard rows is thus compared on the others only. Rows that
-    either's fit has used are left out.
+    either's fit has used are left out, and so are those that equal an earlier one.
     """
     if one not in network.circuits or two not in network.circuits:
         return None
@@ -216,6 +374,8 @@ def prediction_errors(
     errors = []
     for row in network.summary.findings:
         if row.subject is not None or row.quantity != "loss" or row.experiment in used:
+            continue
+        if "equals" in row.more:
             continue
         predicted = [network.rows.get((row.experiment, name, "loss")) for name in (one, two)]
         losses = [f.value for f in (row, *predicted) if f is not None and f.value is not None]
@@ -261,8 +421,7 @@ def _compared(
     questions = []
     for one, two in pairs:
         errors = [prediction_errors(n, one, two, thresholds) for n in networks]
-        delta = thresholds.headline_error
-        bits = [(n.bits(one, delta), n.bits(two, delta)) for n in networks]
+        bits = [(n.bits(one), n.bits(two)) for n in networks]
         for quantity, unit, margin, values in (
             (PREDICTION_ERROR, "decades", thresholds.equivalence_log_loss, errors),
             (BITS, "bits", thresholds.equivalence_bits, bits),
@@ -330,6 +489,10 @@ def _figures(network: NetworkSummary) -> Iterator[Finding]:
 
 def _circuit_figures(circuit: CircuitSummary) -> list[Finding]:
     """What is kept of a candidate besides its findings, as findings."""
+    at_fidelity = (
+        (BITS, circuit.bits_at_fidelity, "bits"),
+        (COMPRESSION, circuit.compression, "times"),
+    )
     figures = [
         Finding("prediction", circuit.key, quantity, circuit.prediction[quantity], unit)
         for quantity, unit in _UNITS.items()
@@ -337,6 +500,10 @@ def _circuit_figures(circuit: CircuitSummary) -> list[Finding]:
     figures += [
         Finding(f"description_length_{delta:g}", circuit.key, BITS, bits, "bits")
         for delta, bits in circuit.bits.items()
+    ]
+    figures += [
+        Finding("fidelity", circuit.key, quantity, figure.value, unit)
+        for quantity, figure, unit in at_fidelity
     ]
     return [*figures, Finding("roles", circuit.key, "coverage", circuit.coverage, "fraction")]
 
@@ -374,10 +541,10 @@ def _separated(networks: Sequence[NetworkSummary], key: Key) -> tuple[tuple[str,
 
 
 def _verdicts(networks: Sequence[NetworkSummary], thresholds: Thresholds) -> Iterator[Across]:
-    """In what share of the networks that it applies to a hypothesis is supported, or refuted."""
+    """In what share of the networks that it applies to a hypothesis explains, or is refuted."""
     for name in dict.fromkeys(n for network in networks for n in network.hypotheses):
         having = [network for network in networks if name in network.circuits]
-        for word in ("supported", "refuted"):
+        for word in ("explains", "refuted"):
             count = sum(network.verdict.on(name) == word for network in having)
             estimate = share(count, len(having), thresholds)
             yield Across("verdict", name, word, "fraction", {"share": estimate})

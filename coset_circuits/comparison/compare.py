@@ -11,11 +11,12 @@ from typing import Any
 from jaxtyping import Int
 from torch import Tensor
 
-from coset_circuits.algorithms import Algorithm, default_algorithms
+from coset_circuits.algorithms import ALGORITHMS, Algorithm
+from coset_circuits.comparison.fidelity import Fidelity, fidelity
 from coset_circuits.comparison.many import compare_many
 from coset_circuits.comparison.sources import Given, is_collection
 from coset_circuits.comparison.summary import CircuitSummary, Summary, versions
-from coset_circuits.comparison.verdict import Verdict, decide
+from coset_circuits.comparison.verdict import RAW, Evidence, Verdict, decide
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.experiments import (
     EXPERIMENTS,
@@ -29,9 +30,12 @@ from coset_circuits.experiments import (
     PredictionError,
     Predictions,
     Row,
+    measured,
 )
 from coset_circuits.experiments.claims import Attribution, ClaimErrors
 from coset_circuits.experiments.formation import Formation
+from coset_circuits.experiments.forms import FormError
+from coset_circuits.experiments.measure import sampled
 from coset_circuits.findings import Findings
 from coset_circuits.networks import GroupModel, load
 from coset_circuits.networks.checkpoints import weights_sha256
@@ -49,11 +53,13 @@ class Comparison(Presented):
 
     Attributes:
         bench: the network in float64, and everything that was fitted to it.
+        fidelity: how coarsely its tables can be told; lengths are compared there.
         results: what each experiment gave, by its id.
         notes: what could not be done.
     """
 
     bench: Bench
+    fidelity: Fidelity
     results: Mapping[str, Findings]
     verdict: Verdict
     notes: list[str]
@@ -128,11 +134,20 @@ class Comparison(Presented):
         return self.predictions.swapped_commuting
 
     @property
+    def forms(self) -> Sequence[FormError]:
+        """How far each form of a hypothesis is off, where claims were chosen."""
+        return self.bench.forms
+
+    @property
     def attributions(self) -> Sequence[Attribution]:
         """The errors of single claims."""
         result = self.results["claims"]
         assert isinstance(result, ClaimErrors)
         return result.attributions
+
+    def compression(self, candidate: Candidate) -> tuple[float, tuple[float, float]]:
+        """How many times shorter than the raw weights, and its interval."""
+        return self.fidelity.ratio(self.candidate(RAW).bits, candidate.bits)
 
     @property
     def formation(self) -> Formation | None:
@@ -180,18 +195,17 @@ class Comparison(Presented):
             CircuitSummary.of_candidate(
                 candidate,
                 self.predicted[candidate.key],
-                [
-                    row.intervention.id
-                    for row in self.rows
-                    if row.intervention.is_used_by(candidate.circuit)
-                ],
+                [row.intervention.id for row in self.rows if candidate.key in row.used_by],
+                self.fidelity,
+                self.candidate(RAW),
+                self.thresholds,
             )
             for candidate in self.candidates
         ]
         return Summary(
             network=facts,
+            fidelity=self.fidelity,
             circuits=tuple(circuits),
-            not_applicable=dict(self.not_applicable),
             verdict=self.verdict,
             thresholds=self.thresholds.to_dict(),
             findings=tuple(f for result in self.results.values() for f in result.findings()),
@@ -212,16 +226,16 @@ class Comparison(Presented):
         return self.summary().to_dict()
 
     def __repr__(self) -> str:
-        return f"Comparison({self.network.label}: {self.verdict.headline})"
+        return f"Comparison({self.verdict.sentence})"
 
     def _repr_html_(self) -> str:
-        items = "".join(f"<li>{html.escape(s)}</li>" for s in self.verdict.sentences)
-        return f"<p><b>{html.escape(repr(self))}</b></p><ul>{items}</ul>"
+        items = "".join(f"<li>{html.escape(s)}</li>" for s in self.verdict.details)
+        return f"<p><b>{html.escape(self.verdict.sentence)}</b></p><ul>{items}</ul>"
 
 
 def compare(
     network: Given | Iterable[Given],
-    algorithms: Sequence[Algorithm] | None = None,
+    algorithms: Sequence[str | Algorithm] | None = None,
     *,
     interventions: Iterable[Intervention] | None = None,
     experiments: Iterable[str | Experiment] = (),
@@ -238,8 +252,9 @@ def compare(
         network: the network under study, or its name or path: the result is a
             :class:`Comparison`. A list of them, or a folder of checkpoints: an :class:`Ensemble`.
             Networks are copied and measured in float64, one after the other.
-        algorithms: exactly the hypotheses to run; every form of every registered one by default
-            (:data:`ALGORITHMS`).
+        algorithms: exactly the hypotheses to run; every registered one by default. A key of
+            :data:`ALGORITHMS` such as ``"coset"`` stands for that form of the hypothesis which is
+            best on rows that are then used up; an algorithm for itself.
         experiments: what else is measured, by id or as objects, such as ``["scrub", "ablation"]``
             or ``[cc.Scrubbing(samples=5)]``: see :data:`EXPERIMENTS`. Those that decide, or that
             every comparison has, run in any case.
@@ -277,7 +292,7 @@ def compare(
         return compare_many(
             network,
             one,
-            depends_on=[*hypotheses, *chosen],
+            depends_on=[*map(_described, hypotheses), *chosen],
             options={"seed": seed, "pairs": pairs},
             thresholds=thresholds,
             seed=seed,
@@ -297,15 +312,26 @@ def compare(
     return comparison
 
 
-def _hypotheses(algorithms: Sequence[Algorithm] | None) -> list[Algorithm]:
+def _hypotheses(algorithms: Sequence[str | Algorithm] | None) -> list[str | Algorithm]:
     """The hypotheses that are compared; each once."""
-    chosen = default_algorithms() if algorithms is None else list(algorithms)
+    given = tuple(ALGORITHMS) if algorithms is None else algorithms
+    chosen: list[str | Algorithm] = [given] if isinstance(given, str) else [*given]
     if not chosen:
         raise CosetCircuitsError("No algorithm was given; give at least one, such as coset.")
     for i, algorithm in enumerate(chosen):
+        if isinstance(algorithm, str) and algorithm not in ALGORITHMS:
+            raise CosetCircuitsError(
+                f"No algorithm is called {algorithm!r}; known are {', '.join(ALGORITHMS)}."
+            )
         if algorithm in chosen[:i]:
-            raise CosetCircuitsError(f"The algorithm {algorithm.name} was given twice.")
+            name = algorithm if isinstance(algorithm, str) else algorithm.name
+            raise CosetCircuitsError(f"The algorithm {name} was given twice.")
     return chosen
+
+
+def _described(algorithm: str | Algorithm) -> Any:
+    """All that its findings depend on: of a key, the forms that it stands for."""
+    return (algorithm, ALGORITHMS[algorithm]) if isinstance(algorithm, str) else algorithm
 
 
 def _interventions(interventions: Iterable[Intervention] | None) -> Interventions:
@@ -356,7 +382,7 @@ def _experiments(
 
 def _compare_one(
     network: GroupModel,
-    algorithms: Sequence[Algorithm],
+    algorithms: Sequence[str | Algorithm],
     experiments: Sequence[Experiment],
     seed: int,
     pairs: int | None,
@@ -364,9 +390,28 @@ def _compare_one(
     progress: Progress | None,
 ) -> Comparison:
     weights = [_weight(experiment) for experiment in experiments]
-    steps = Steps(progress, 1 + sum(weights))
+    draws = int(thresholds.dither_draws)
+    steps = Steps(progress, draws + 1 + sum(weights))
+    copy = measured(network)
+    (decisive,) = (e for e in experiments if isinstance(e, Interventions))
+    point = fidelity(
+        copy,
+        decisive.interventions,
+        pairs=sampled(copy.group.pairs(), pairs, seed),
+        seed=seed,
+        thresholds=thresholds,
+        progress=steps.part(draws),
+    )
     steps.part()("fitting hypotheses", 0, 1)
-    bench = Bench.fitted(network, algorithms, pairs=pairs, seed=seed, thresholds=thresholds)
+    bench = Bench.fitted(
+        copy,
+        algorithms,
+        pairs=pairs,
+        seed=seed,
+        thresholds=thresholds,
+        relative_error=point.delta,
+        deltas=point.deltas,
+    )
     results: dict[str, Findings] = {}
     notes = []
     if bench.relabelled_group is None:
@@ -383,16 +428,23 @@ def _compare_one(
             continue
         if result is not None:
             results[experiment.id] = result
-    decisive = results[Interventions.id]
-    assert isinstance(decisive, Predictions)
+    predictions = results[Interventions.id]
+    assert isinstance(predictions, Predictions)
     verdict = decide(
-        decisive.rows,
-        bench.candidates,
-        decisive.predicted,
-        decisive.separations,
-        thresholds,
+        Evidence(
+            network.label,
+            predictions.rows,
+            bench.candidates,
+            predictions.predicted,
+            predictions.separations,
+            point,
+            bench.not_applicable,
+            predictions.pairs,
+            network.group.order**2,
+            thresholds,
+        )
     )
-    return Comparison(bench, results, verdict, notes)
+    return Comparison(bench, point, results, verdict, notes)
 
 
 def _weight(experiment: Experiment) -> int:

@@ -71,6 +71,12 @@ class Ensemble(Presented):
     def rule(self) -> str:
         return self.networks[0].verdict.rule
 
+    @property
+    def sentences(self) -> list[str]:
+        """The verdicts counted, one sentence for the networks of each kind."""
+        several = len(self.strata) > 1
+        return [(f"{s.title}. " if several else "") + s.count.sentence for s in self.strata]
+
     def __len__(self) -> int:
         return len(self.networks)
 
@@ -90,8 +96,7 @@ class Ensemble(Presented):
         raise CosetCircuitsError(f"No network here is called {name!r}; known are {names}.")
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row for each network and candidate: verdict, prediction error, bits."""
-        delta = self.thresholds.headline_error
+        """One row for each network and candidate: verdict, prediction error, bits at fidelity."""
         return pd.DataFrame(
             {
                 "network": network.name,
@@ -104,7 +109,8 @@ class Ensemble(Presented):
                 "verdict": network.verdict.on(name),
                 "coverage": circuit.coverage,
                 **circuit.prediction,
-                "bits_per_neuron": circuit.bits[delta],
+                "bits_per_neuron": circuit.bits_at_fidelity.value,
+                "compression": circuit.compression.value,
             }
             for network in self.networks
             for name, circuit in network.circuits.items()
@@ -164,13 +170,18 @@ class Ensemble(Presented):
                     "file": network.source,
                     "report": network.report,
                     "verdict": network.verdict.to_dict(),
-                    "not_applicable": dict(network.summary.not_applicable),
+                    "fidelity": network.summary.fidelity.to_dict(),
                     "notes": list(network.summary.notes),
                     "device": network.summary.device,
                     "dtype": network.summary.dtype,
                 }
                 for network in self.networks
             ],
+            "verdict": {
+                "sentence": " ".join(self.sentences),
+                "kinds": [{**s.kind, **s.count.to_dict()} for s in self.strata],
+                "rule": self.rule,
+            },
             "skipped": [{"file": name, "reason": why} for name, why in self.skipped.items()],
             "circuits": [
                 {"network": network.name, **circuit.to_dict()}
@@ -206,9 +217,10 @@ class Ensemble(Presented):
     def _repr_html_(self) -> str:
         hypotheses = self.to_dataframe().query("kind == 'hypothesis'")
         columns = ["network", "group", "accuracy", "algorithm", "verdict"]
-        columns += ["median_abs_delta_log10_loss", "bits_per_neuron"]
+        columns += ["median_log_loss", "bits_per_neuron", "compression"]
         shown = hypotheses[columns].to_html(index=False)
-        return f"<p><b>{html.escape(repr(self))}</b></p>{shown}"
+        said = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in self.sentences)
+        return f"<p><b>{html.escape(repr(self))}</b></p>{said}{shown}"
 
 
 def compare_many(

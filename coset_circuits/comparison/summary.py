@@ -9,20 +9,30 @@ from functools import cached_property
 from importlib import metadata
 from typing import Any
 
+from coset_circuits.comparison.fidelity import Fidelity
 from coset_circuits.comparison.verdict import Verdict
+from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.experiments import Candidate, PredictionError
 from coset_circuits.findings import Finding, without_nan
+from coset_circuits.thresholds import Thresholds
 
-SCHEMA = 1
-_PREDICTION = {
-    "rows": "rows",
-    "median_log_loss": "median_abs_delta_log10_loss",
-    "worst_log_loss": "worst_abs_delta_log10_loss",
-    "mean_accuracy": "mean_abs_delta_accuracy",
-    "worst_accuracy": "worst_abs_delta_accuracy",
-    "same_answer": "same_answer",
-    "logit_r2": "logit_r2",
-}
+SCHEMA = 2
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure with its interval; None where it is not finite."""
+
+    value: float | None
+    interval: tuple[float | None, float | None]
+
+    def to_dict(self) -> dict[str, Any]:
+        return without_nan({"value": self.value, "interval": list(self.interval)})
+
+    @classmethod
+    def from_dict(cls, entry: Mapping[str, Any]) -> Figure:
+        low, high = entry["interval"]
+        return cls(entry["value"], (low, high))
 
 
 @dataclass(frozen=True)
@@ -30,28 +40,40 @@ class CircuitSummary:
     """What is kept of a candidate.
 
     Attributes:
-        key, kind, of, hypothesis, claims: see :class:`Candidate`.
+        key, kind, of, noun, claims: see :class:`Candidate`.
         roles: each role with its neuron count and median FVUs.
-        bits: bits per neuron at each relative error δ.
+        bits: bits per neuron at each relative error δ of the thresholds.
+        bits_at_fidelity: bits per neuron at the fidelity point, over its dithers.
+        compression: the raw weights' bits over its own, at the δ where lengths are compared.
+        at: bits per neuron at each of these.
         used_rows: ids of the interventions that are no evidence for it.
-        prediction: figures that are not defined are None.
+        prediction: a :class:`PredictionError`; figures that are not defined are None.
     """
 
     key: str
     kind: str
     of: str | None
-    hypothesis: str
+    noun: str
     claims: tuple[str, ...]
     roles: Sequence[Mapping[str, Any]]
     coverage: float
     bits: Mapping[float, float]
+    bits_at_fidelity: Figure
+    compression: Figure
+    at: Mapping[float, float]
     silent: tuple[str, ...]
     used_rows: tuple[str, ...]
     prediction: Mapping[str, Any]
 
     @classmethod
     def of_candidate(
-        cls, candidate: Candidate, error: PredictionError, used_rows: Sequence[str]
+        cls,
+        candidate: Candidate,
+        error: PredictionError,
+        used_rows: Sequence[str],
+        fidelity: Fidelity,
+        raw: Candidate,
+        thresholds: Thresholds,
     ) -> CircuitSummary:
         """Without the circuit itself."""
         circuit = candidate.circuit
@@ -59,45 +81,53 @@ class CircuitSummary:
             key=candidate.key,
             kind=candidate.kind,
             of=candidate.of,
-            hypothesis=candidate.hypothesis,
+            noun=candidate.noun,
             claims=candidate.claims,
             roles=without_nan(circuit.roles.summary()),
             coverage=circuit.roles.coverage,
-            bits=dict(candidate.bits),
+            bits={delta: candidate.bits[delta] for delta in thresholds.relative_errors},
+            bits_at_fidelity=Figure(*fidelity.length(candidate.bits)),
+            compression=Figure(*fidelity.ratio(raw.bits, candidate.bits)),
+            at={delta: candidate.bits[delta] for delta in fidelity.deltas},
             silent=tuple(sorted(circuit.silent)),
             used_rows=tuple(sorted(used_rows)),
-            prediction=without_nan({_PREDICTION[k]: v for k, v in asdict(error).items()}),
+            prediction=without_nan(asdict(error)),
         )
 
     @property
     def error(self) -> float | None:
         """Median |Δlog10 loss|; None where it is silent throughout."""
-        return self.prediction["median_abs_delta_log10_loss"]
+        return self.prediction["median_log_loss"]
 
     def to_dict(self) -> dict[str, Any]:
         """As it stands in findings.json."""
         return {
             "algorithm": self.key,
             "kind": self.kind,
-            "control_of": self.of,
-            "hypothesis": self.hypothesis,
+            "of": self.of,
+            "noun": self.noun,
             "claims": list(self.claims),
             "roles": [dict(role) for role in self.roles],
             "coverage": self.coverage,
             "bits_per_neuron": {f"{delta:g}": bits for delta, bits in self.bits.items()},
+            "bits_at_fidelity": self.bits_at_fidelity.to_dict()
+            | {"at": [list(item) for item in self.at.items()]},
+            "compression": self.compression.to_dict(),
+            "prediction": dict(self.prediction),
             "silent": list(self.silent),
             "used_rows": list(self.used_rows),
-            "prediction": dict(self.prediction),
         }
 
     @classmethod
     def from_dict(cls, entry: Mapping[str, Any]) -> CircuitSummary:
         """The summary that :meth:`to_dict` wrote."""
-        same = ("kind", "hypothesis", "roles", "coverage", "prediction")
+        same = ("kind", "of", "noun", "roles", "coverage", "prediction")
         return cls(
             key=entry["algorithm"],
-            of=entry["control_of"],
             bits={float(delta): bits for delta, bits in entry["bits_per_neuron"].items()},
+            bits_at_fidelity=Figure.from_dict(entry["bits_at_fidelity"]),
+            compression=Figure.from_dict(entry["compression"]),
+            at=dict(map(tuple, entry["bits_at_fidelity"]["at"])),
             **{name: tuple(entry[name]) for name in ("claims", "silent", "used_rows")},
             **{name: entry[name] for name in same},
         )
@@ -108,15 +138,15 @@ class Summary:
     """All findings on one network.
 
     Attributes:
-        network: facts about it: its name, group, order, width, accuracy, loss, source, …
+        network: facts about it: its name, kind, group, order, width, accuracy, loss, source, …
         circuits: the hypotheses, their controls and the nulls.
         experiments: title and notes of every experiment that was run, by its id.
         formation: how the neurons' structure came about; None without checkpoints over training.
     """
 
     network: Mapping[str, Any]
+    fidelity: Fidelity
     circuits: tuple[CircuitSummary, ...]
-    not_applicable: Mapping[str, str]
     verdict: Verdict
     thresholds: Mapping[str, Any]
     findings: tuple[Finding, ...]
@@ -147,6 +177,7 @@ class Summary:
             {
                 "schema": SCHEMA,
                 **vars_without_cache(self),
+                "fidelity": self.fidelity.to_dict(),
                 "circuits": [circuit.to_dict() for circuit in self.circuits],
                 "verdict": self.verdict.to_dict(),
                 "findings": [finding.to_dict() for finding in self.findings],
@@ -156,8 +187,18 @@ class Summary:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Summary:
-        """The summary that :meth:`to_dict` wrote."""
+        """The summary that :meth:`to_dict` wrote.
+
+        Raises:
+            CosetCircuitsError: it is of another schema.
+        """
+        if (schema := content.get("schema")) != SCHEMA:
+            raise CosetCircuitsError(
+                f"These findings have schema {schema}, and schema {SCHEMA} is read here; run "
+                "coset-circuits compare again on the same network."
+            )
         made = {
+            "fidelity": Fidelity.from_dict(content["fidelity"]),
             "circuits": tuple(map(CircuitSummary.from_dict, content["circuits"])),
             "verdict": Verdict.from_dict(content["verdict"]),
             "findings": tuple(map(Finding.from_dict, content["findings"])),

@@ -1,146 +1,187 @@
-"""From predictions and description lengths to a verdict, by a rule that is printed with it."""
+"""One answer: which hypothesis explains a network, and by how much, by a rule that is printed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import pairwise
 from typing import Any
 
+from coset_circuits.comparison.fidelity import Fidelity
 from coset_circuits.experiments.candidates import NETWORK, Candidate
-from coset_circuits.experiments.predictions import (
-    PredictionError,
-    Row,
-    candidate_errors,
-    errors,
-)
+from coset_circuits.experiments.predictions import PredictionError, candidate_errors
+from coset_circuits.experiments.rows import Row, errors
 from coset_circuits.thresholds import Thresholds
+
+RAW = "raw weights"
+"""The null whose length over a candidate's is that candidate's compression."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Names of the compared hypotheses, sorted by the rule, and sentences the rows support.
+    """What explains a network; hypotheses stand under their candidates' keys.
 
-    ``dominated`` names for some of the supported ones a rival that needs no more bits and predicts
-    better on every row that separates the two. All stand under their candidates' keys.
+    Attributes:
+        sentence: the answer.
+        explained_by: the hypotheses that it names as explaining the network, the shortest first.
+        equal: those among them that nothing separates.
+        refuted: the hypotheses that a row refutes.
+        not_applicable: hypotheses that have nothing to use here, and why.
+        rule: how the answer was reached, with its thresholds.
+        fails: the hypotheses that apply and do not explain it, and why.
+        details: further sentences.
     """
 
-    supported: tuple[str, ...]
+    sentence: str
+    explained_by: tuple[str, ...]
+    equal: tuple[str, ...]
     refuted: tuple[str, ...]
-    not_supported: Mapping[str, str]
-    indistinguishable: tuple[str, ...]
+    not_applicable: Mapping[str, str]
     rule: str
-    sentences: tuple[str, ...]
-    dominated: Mapping[str, str] = field(default_factory=dict)
+    fails: Mapping[str, str] = field(default_factory=dict)
+    details: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As it stands in findings.json."""
-        return {
-            "supported": list(self.supported),
-            "refuted": list(self.refuted),
-            "not_supported": dict(self.not_supported),
-            "indistinguishable": list(self.indistinguishable),
-            "dominated": dict(self.dominated),
-            "rule": self.rule,
-            "sentences": list(self.sentences),
-        }
+        lists = ("explained_by", "equal", "refuted", "details")
+        maps = {"not_applicable": dict(self.not_applicable), "fails": dict(self.fails)}
+        return {**vars(self), **{name: list(getattr(self, name)) for name in lists}, **maps}
 
     @classmethod
     def from_dict(cls, entry: Mapping[str, Any]) -> Verdict:
         """The verdict that :meth:`to_dict` wrote."""
-        lists = ("supported", "refuted", "indistinguishable", "sentences")
+        lists = ("explained_by", "equal", "refuted", "details")
         return cls(**{**entry, **{name: tuple(entry[name]) for name in lists}})
 
     def on(self, key: str) -> str | None:
         """What it says of one candidate; None of controls and nulls, which are not judged."""
-        for word in ("supported", "refuted"):
-            if key in getattr(self, word):
-                return word
-        return "not supported" if key in self.not_supported else None
+        if key in self.explained_by:
+            return "explains"
+        if key in self.refuted:
+            return "refuted"
+        return "fails" if key in self.fails else None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a verdict is reached from.
+
+    Attributes:
+        name: what the sentence calls the network.
+        rows: what the interventions showed.
+        predicted: each candidate's prediction error.
+        separations: for each intervention the pairs of hypotheses that it separates.
+        pairs: how many pairs the rows are measured on, of all ``every``.
+    """
+
+    name: str
+    rows: Sequence[Row]
+    candidates: Sequence[Candidate]
+    predicted: Mapping[str, PredictionError]
+    separations: Mapping[str, tuple[tuple[str, str], ...]]
+    fidelity: Fidelity
+    not_applicable: Mapping[str, str]
+    pairs: int
+    every: int
+    thresholds: Thresholds
 
     @property
-    def headline(self) -> str:
-        """The verdict in one line."""
-        parts = []
-        best = [name for name in self.supported if name not in self.dominated]
-        if best:
-            parts.append(f"supported: {', '.join(best)}")
-        if self.indistinguishable:
-            parts.append(f"cannot be told apart: {', '.join(self.indistinguishable)}")
-        if self.dominated:
-            parts.append(f"supported, but dominated: {', '.join(self.dominated)}")
-        if self.refuted:
-            parts.append(f"refuted: {', '.join(self.refuted)}")
-        rest = [name for name in self.not_supported if name not in self.refuted]
-        if rest:
-            parts.append(f"not supported: {', '.join(rest)}")
-        return "; ".join(parts) or "no hypothesis applies"
+    def hypotheses(self) -> list[Candidate]:
+        return [c for c in self.candidates if c.kind == "hypothesis"]
 
+    @property
+    def nulls(self) -> list[Candidate]:
+        return [c for c in self.candidates if c.kind == "null"]
 
-def decide(
-    rows: Sequence[Row],
-    candidates: Sequence[Candidate],
-    predicted: Mapping[str, PredictionError],
-    separations: Mapping[str, tuple[tuple[str, str], ...]],
-    thresholds: Thresholds,
-) -> Verdict:
-    """The verdict on every compared hypothesis; see :func:`rule` for how."""
-    hypotheses = [c for c in candidates if c.kind == "hypothesis"]
-    refuting = {
-        c.name: _refuting_row(c, hypotheses, rows, separations, thresholds) for c in hypotheses
-    }
-    failing = {
-        c.name: [
-            *_silent_on(c.name, rows, thresholds),
-            *_failing(c, candidates, predicted, thresholds),
+    def controls(self, key: str) -> list[Candidate]:
+        """The relabelled controls of a hypothesis."""
+        return [c for c in self.candidates if c.of == key]
+
+    def bits(self, candidate: Candidate) -> float:
+        """Bits per neuron at the fidelity point."""
+        return candidate.bits[self.fidelity.delta]
+
+    def ratio(self, one: Candidate, two: Candidate) -> tuple[float, tuple[float, float]]:
+        """One's bits over two's; see :meth:`Fidelity.ratio`."""
+        return self.fidelity.ratio(one.bits, two.bits)
+
+    def compression(self, candidate: Candidate) -> float:
+        """How many times shorter than the raw weights."""
+        raw = next(c for c in self.nulls if c.key == RAW)
+        return self.ratio(raw, candidate)[0]
+
+    def apart(self, one: str, two: str) -> list[Row]:
+        """The rows that separate two hypotheses."""
+        return [
+            row
+            for row in self.rows
+            if _named_together(self.separations[row.intervention.id], one, two)
         ]
+
+
+def decide(found: Evidence) -> Verdict:
+    """The verdict; see :func:`rule` for how."""
+    limits, hypotheses = found.thresholds, found.hypotheses
+    refuting = {
+        c.key: _refuting_row(c, hypotheses, found.rows, found.separations, limits)
         for c in hypotheses
     }
-    refuted = tuple(name for name, row in refuting.items() if row)
-    supported = tuple(n for n, reasons in failing.items() if not reasons and n not in refuted)
-    apart = {pair for pairs in separations.values() for pair in pairs}
-    alike = [pair for pair in combinations(supported, 2) if pair not in apart]
-    indistinguishable = tuple(n for n in supported if any(n in pair for pair in alike))
-    not_supported = {n: "; ".join(r) for n, r in failing.items() if r and n not in refuted}
-    bits = {c.name: c.bits[thresholds.headline_error] for c in candidates}
-    dominated = dict(_dominated(supported, bits, rows, separations, thresholds))
-    sentences = [
-        *_support_sentences(supported, alike, predicted, bits),
-        *(_domination(one, dominated) for one in dict.fromkeys(dominated.values())),
-        *_between(_by_length(supported, predicted, bits), rows, separations, thresholds),
-        *(_refutation(n, by, rows) for n, by in refuting.items() if by),
-        *_unsupported(not_supported),
-    ]
+    failing = {c.key: list(_failing(c, found)) for c in hypotheses}
+    for key, by in refuting.items():
+        if by:
+            failing[key].insert(0, _refutation(by, key, found.rows))
+    by_length = sorted(hypotheses, key=found.bits)
+    eligible = [c for c in by_length if not failing[c.key]]
+    needed = int(min(limits.least_pairs, found.every))
+    explained = []
+    if eligible and found.pairs >= needed:
+        # A ratio of 1 at some δ leaves the order open.
+        explained = [c for c in eligible if found.ratio(eligible[0], c)[1][1] >= 1]
+    alike = [c for c in explained if not found.apart(explained[0].key, c.key)]
+    if found.pairs < needed:
+        sentence = (
+            f"Too few pairs were measured for a verdict on {found.name}: {found.pairs}, where "
+            f"{needed} are needed."
+        )
+    elif explained:
+        sentence = _explanation(explained, alike, found)
+    else:
+        sentence = _nothing(by_length, failing, found)
     return Verdict(
-        supported,
-        refuted,
-        not_supported,
-        indistinguishable,
-        rule(thresholds),
-        tuple(sentences),
-        dominated,
+        sentence[:1].upper() + sentence[1:],
+        tuple(c.key for c in explained),
+        tuple(c.key for c in alike) if len(alike) > 1 else (),
+        tuple(key for key, row in refuting.items() if row),
+        dict(found.not_applicable),
+        rule(limits),
+        {key: "; ".join(reasons) for key, reasons in failing.items() if reasons},
+        tuple(_details(by_length, failing, found)),
     )
 
 
 def rule(t: Thresholds) -> str:
     """The rule of the verdict, in words, with its thresholds."""
     return (
-        "A hypothesis is supported when its surrogate predicts the interventions (median |Δlog10 "
-        f"loss| ≤ {t.prediction_log_loss:g}, mean |Δaccuracy| ≤ {t.prediction_accuracy:g}, median "
-        f"R² of the logits ≥ {t.prediction_r2:g}), with at most {t.control_ratio:g} of the error "
-        "that the same hypothesis makes on a relabelled group (where none can be made, nothing is "
-        "supported), is silent on at most "
+        "Bits are compared at the fidelity point δ*, the coarsest error of the tables at which the "
+        f"network still behaves like itself (median |Δlog10 loss| ≤ {t.fidelity_log_loss:g} over "
+        f"the interventions, δ* ≤ {t.fidelity_cap:g}). A hypothesis can explain a network when its "
+        "surrogate alone predicts the interventions (median |Δlog10 loss| ≤ "
+        f"{t.prediction_log_loss:g}, mean |Δaccuracy| ≤ {t.prediction_accuracy:g}, median R² of "
+        f"the logits ≥ {t.prediction_r2:g}), with at most {t.control_ratio:g} of the error that "
+        "the same hypothesis makes on a relabelled group, is silent on at most "
         f"{t.spoken:.0%} of the interventions, covers at least {t.coverage:.0%} of the neurons "
-        "that matter, and is shorter than the dull null at δ = "
-        f"{t.headline_error:g}. It is refuted by a row that it misses by more than "
-        f"{t.refutation_log_loss:g} decades of loss or {t.refutation_accuracy:g} of accuracy "
-        f"where a rival, separated from it there, makes at most {t.rival_ratio:g} of that error "
-        "and does not itself miss the row so. "
-        "Rows that a fit has already used are no evidence for it. Supported hypotheses that no row "
-        "separates cannot be told apart; one is dominated by another that needs no more bits and "
-        "is nearer on every row that separates them. A row separates two whose predictions differ "
-        f"by more than {t.separation_log_loss:g} decades or {t.separation_accuracy:g} of accuracy "
-        "and by more than both their own errors together."
+        "that matter, is not refuted, and is shorter than every null and than itself on the "
+        "relabelled group. The shortest of these explains the network, and so do those whose "
+        "length relative to it is open. A difference in length is open unless it has one sign at "
+        "δ*/2, δ*, 2δ* and at the δ* of each dither. Of those that explain the network, those that "
+        "no row separates from the shortest are equal. A row separates two whose predictions "
+        f"differ by more than {t.separation_log_loss:g} decades or {t.separation_accuracy:g} of "
+        "accuracy and by more than both their own errors together. A row refutes a hypothesis that "
+        f"misses it by more than {t.refutation_log_loss:g} decades or {t.refutation_accuracy:g} of "
+        f"accuracy where a rival, separated from it there, makes at most {t.rival_ratio:g} of that "
+        "error and does not itself miss the row so. Rows that show the same count once; rows that "
+        "a fit, or the choice of claims, has used are no evidence. A verdict needs "
+        f"{t.least_pairs:g} pairs, or all that there are."
     )
 
 
@@ -175,134 +216,125 @@ def _named_together(pairs: Sequence[tuple[str, str]], one: str, two: str) -> boo
     return (one, two) in pairs or (two, one) in pairs
 
 
-def _silent_on(name: str, rows: Sequence[Row], thresholds: Thresholds) -> Iterator[str]:
-    silent = sum(row.outcomes[name] is None for row in rows)
-    if silent > thresholds.spoken * len(rows):
-        yield f"it is silent on {silent} of {len(rows)} interventions"
-
-
-def _failing(
-    candidate: Candidate,
-    candidates: Sequence[Candidate],
-    predicted: Mapping[str, PredictionError],
-    thresholds: Thresholds,
-) -> list[str]:
-    """Why a hypothesis is not supported, refutation apart; empty where it is."""
-    error = predicted[candidate.name]
-    reasons = []
-    if not error.median_log_loss <= thresholds.prediction_log_loss:
-        reasons.append(f"median |Δlog10 loss| is {error.median_log_loss:.2f}")
-    if not error.mean_accuracy <= thresholds.prediction_accuracy:
-        reasons.append(f"mean |Δaccuracy| is {error.mean_accuracy:.2f}")
-    if not error.logit_r2 >= thresholds.prediction_r2:
-        reasons.append(f"it accounts for {max(0.0, error.logit_r2):.0%} of the logits' variance")
-    if candidate.circuit.roles.coverage < thresholds.coverage:
-        reasons.append(f"it covers {candidate.circuit.roles.coverage:.0%} of the neurons")
-    controls = [c for c in candidates if c.kind == "control" and c.of == candidate.name]
+def _failing(candidate: Candidate, found: Evidence) -> Iterator[str]:
+    """Why a hypothesis cannot explain the network, refutation apart."""
+    t, error = found.thresholds, found.predicted[candidate.key]
+    shown = {row.shows for row in found.rows}
+    spoken = {row.shows for row in found.rows if row.outcomes[candidate.key] is not None}
+    if len(shown - spoken) > t.spoken * len(shown):
+        yield f"it is silent on {len(shown - spoken)} of {len(shown)} interventions"
+    if not error.median_log_loss <= t.prediction_log_loss:
+        yield f"its median |Δlog10 loss| is {error.median_log_loss:.2f}"
+    if not error.mean_accuracy <= t.prediction_accuracy:
+        yield f"its mean |Δaccuracy| is {error.mean_accuracy:.2f}"
+    if not error.logit_r2 >= t.prediction_r2:
+        yield f"it accounts for {max(0.0, error.logit_r2):.0%} of the logits' variance"
+    if candidate.circuit.roles.coverage < t.coverage:
+        yield f"it covers {candidate.circuit.roles.coverage:.0%} of the neurons"
+    controls = found.controls(candidate.key)
     if not controls:
-        reasons.append("the group has no relabelling to serve as its control")
-    for control in (predicted[c.name].median_log_loss for c in controls):
-        if error.median_log_loss > thresholds.control_ratio * control:
-            reasons.append(
-                f"its error is more than {thresholds.control_ratio:g} of the {control:.2f} that it "
-                "makes on a relabelled group"
+        yield "the group has no relabelling to serve as its control"
+    for control in (found.predicted[c.key].median_log_loss for c in controls):
+        if error.median_log_loss > t.control_ratio * control:
+            yield (
+                f"its error is more than {t.control_ratio:g} of the {control:.2f} that it makes on "
+                "a relabelled group"
             )
-    # The first null is the one that the rule names.
-    dull = next(c for c in candidates if c.kind == "null").bits[thresholds.headline_error]
-    mine = candidate.bits[thresholds.headline_error]
-    if mine >= dull:
-        reasons.append(
-            f"its {mine:.0f} bits per neuron are no fewer than the dull null's {dull:.0f}"
+    for other in (*found.nulls, *controls):
+        if found.ratio(candidate, other)[1][1] >= 1:
+            what = "itself on a relabelled group" if other.of else f"the null {other.key}"
+            yield f"it is not shorter than {what} ({_bits([candidate, other], found)})"
+
+
+def _bits(candidates: Sequence[Candidate], found: Evidence) -> str:
+    return f"{_listed([f'{found.bits(c):.0f}' for c in candidates])} bits per neuron"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return ", ".join(words[:-1]) + (" and " if len(words) > 1 else "") + words[-1]
+
+
+def _verb(nouns: Sequence[str], stem: str) -> str:
+    plural = len(nouns) > 1 or nouns[0].endswith("s")
+    return stem if plural else f"{stem}s"
+
+
+def _explanation(
+    explained: Sequence[Candidate], alike: Sequence[Candidate], found: Evidence
+) -> str:
+    nouns = [c.noun for c in explained]
+    short, error = explained[0], found.predicted[explained[0].key]
+    subject = f"{_listed(nouns)} {_verb(nouns, 'explain')} {found.name}"
+    if len(explained) == 1:
+        pronoun, verb = ("they", "describe") if nouns[0].endswith("s") else ("it", "describes")
+        return (
+            f"{subject}: {pronoun} {verb} it {found.compression(short):.1f} times shorter than its "
+            f"weights at equal fidelity ({_beside(short, found)}) and alone "
+            f"{_verb(nouns, 'predict')} {error.rows} interventions to "
+            f"{error.median_log_loss:.2f} decades."
         )
-    return reasons
-
-
-def _by_length(
-    names: Sequence[str], predicted: Mapping[str, PredictionError], bits: Mapping[str, float]
-) -> list[str]:
-    """The shortest first; of equals, the one that predicts better."""
-    return sorted(names, key=lambda n: (bits[n], predicted[n].median_log_loss))
-
-
-def _support_sentences(
-    supported: Sequence[str],
-    alike: Sequence[tuple[str, str]],
-    predicted: Mapping[str, PredictionError],
-    bits: Mapping[str, float],
-) -> Iterator[str]:
-    if supported:
-        listed = ", ".join(
-            f"{n} ({predicted[n].median_log_loss:.2f} decades off, {bits[n]:.0f} bits per neuron)"
-            for n in _by_length(supported, predicted, bits)
+    if len(alike) == len(explained):
+        return f"{subject} equally ({_bits(explained, found)}): no experiment here separates them."
+    parts = [f"{subject} at lengths whose order is open ({_bits(explained, found)})"]
+    if len(alike) > 1:
+        parts.append(f"no experiment here separates {_listed([c.noun for c in alike])}")
+    for other in (c for c in explained if c not in alike):
+        apart = found.apart(short.key, other.key)
+        nearer = sum(_nearer(row, short.key, other.key, found.thresholds) for row in apart)
+        rows = "1 experiment separates" if len(apart) == 1 else f"{len(apart)} experiments separate"
+        parts.append(
+            f"{rows} {other.noun} from {short.noun}, and {short.noun} "
+            f"{'are' if short.noun.endswith('s') else 'is'} nearer in {nearer}"
         )
-        yield (
-            "These predict the interventions and are shorter than the dull null "
-            f"({bits['dull null']:.0f} bits), the shortest first: {listed}."
-        )
-    if alike:
-        involved = list(dict.fromkeys(n for pair in alike for n in pair))
-        fewest = min(bits[n] for n in involved)
-        shortest = [n for n in involved if bits[n] == fewest]
-        yield (
-            "No row separates "
-            + ", or ".join(f"{a} from {b}" for a, b in alike)
-            + (f"; the shortest: {', '.join(shortest)}." if len(shortest) < len(involved) else ".")
-        )
+    return "; ".join(parts) + "."
 
 
-def _dominated(
-    supported: Sequence[str],
-    bits: Mapping[str, float],
-    rows: Sequence[Row],
-    separations: Mapping[str, tuple[tuple[str, str], ...]],
-    thresholds: Thresholds,
-) -> Iterator[tuple[str, str]]:
-    """Supported hypotheses, each with the shortest rival that dominates it."""
-    for name in supported:
-        for rival in sorted(supported, key=lambda n: bits[n]):
-            apart = [
-                r for r in rows if _named_together(separations[r.intervention.id], name, rival)
-            ]
-            nearer = all(_nearer(row, rival, name, thresholds) for row in apart)
-            if apart and nearer and bits[rival] <= bits[name]:
-                yield name, rival
-                break
+def _beside(short: Candidate, found: Evidence) -> str:
+    """The compressions that the shortest one's is read beside."""
+    others = sorted((c for c in found.hypotheses if c is not short), key=found.bits)
+    parts = [f"{c.noun} {found.compression(c):.1f}" for c in others]
+    null = max(found.compression(c) for c in found.nulls)
+    parts.append(f"no group theory {null:.1f}")
+    parts += [f"renamed group {found.compression(c):.1f}" for c in found.controls(short.key)]
+    return ", ".join(parts)
 
 
-def _domination(rival: str, dominated: Mapping[str, str]) -> str:
-    names = [name for name, by in dominated.items() if by == rival]
+def _nothing(
+    by_length: Sequence[Candidate], failing: Mapping[str, Sequence[str]], found: Evidence
+) -> str:
+    if not by_length:
+        return f"Nothing explains {found.name}: no hypothesis applies to it."
+    if all(any(found.ratio(c, n)[1][1] >= 1 for n in found.nulls) for c in by_length):
+        return f"Nothing explains {found.name}: no hypothesis describes it shorter than a null."
+    short = by_length[0]
     return (
-        f"{rival} dominates {', '.join(names)}: it is no longer, and nearer on every row that "
-        "separates them."
+        f"Nothing explains {found.name}: {short.noun}, the shortest, "
+        f"{_verb([short.noun], 'fail')} because "
+        f"{failing[short.key][0]}."
     )
 
 
-def _unsupported(not_supported: Mapping[str, str]) -> Iterator[str]:
-    """One sentence for all hypotheses that fail for the same reasons."""
-    for why in dict.fromkeys(not_supported.values()):
-        names = [name for name, reason in not_supported.items() if reason == why]
-        yield f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} not supported: {why}."
-
-
-def _between(
-    supported: Sequence[str],
-    rows: Sequence[Row],
-    separations: Mapping[str, tuple[tuple[str, str], ...]],
-    thresholds: Thresholds,
+def _details(
+    by_length: Sequence[Candidate], failing: Mapping[str, Sequence[str]], found: Evidence
 ) -> Iterator[str]:
-    """Which rows separate the shortest supported hypothesis from the others, and who is nearer."""
-    parts = []
-    short = next(iter(supported), "")
-    for other in supported[1:]:
-        apart = [
-            row for row in rows if _named_together(separations[row.intervention.id], short, other)
-        ]
-        if apart:
-            nearer = sum(_nearer(row, short, other, thresholds) for row in apart)
-            titles = ", ".join(row.intervention.title for row in apart)
-            parts.append(f"{other} by {titles} (it is nearer in {nearer} of {len(apart)})")
-    if parts:
-        yield f"{short} is separated from {'; from '.join(parts)}."
+    point = found.fidelity
+    low, high = point.interval
+    yield (
+        f"The fidelity point δ* is {point.delta:.3f} [{low:.3f}, {high:.3f}], "
+        + ("the coarsest that is tried, " if point.is_capped else "")
+        + f"measured with {len(point.draws)} dithers on {point.pairs:,} pairs and {point.rows} "
+        "interventions."
+    )
+    for one, two in pairwise(by_length):
+        ratio, (low, high) = found.ratio(two, one)
+        order = "open" if low <= 1 <= high else "settled"
+        yield (
+            f"{two.noun} to {one.noun}: {ratio:.2f} times as many bits [{low:.2f}, {high:.2f}], "
+            f"{order}."
+        )
+    for candidate in by_length:
+        if reasons := failing[candidate.key]:
+            yield f"{candidate.noun} cannot explain it: {'; '.join(reasons)}."
 
 
 def _nearer(row: Row, one: str, two: str, thresholds: Thresholds) -> bool:
@@ -317,12 +349,12 @@ def _nearer(row: Row, one: str, two: str, thresholds: Thresholds) -> bool:
     return mine < theirs
 
 
-def _refutation(name: str, by: tuple[str, str], rows: Sequence[Row]) -> str:
+def _refutation(by: tuple[str, str], key: str, rows: Sequence[Row]) -> str:
     row = next(row for row in rows if row.intervention.id == by[0])
-    observed, mine, rival = (row.outcomes[n] for n in (NETWORK, name, by[1]))
+    observed, mine, rival = (row.outcomes[n] for n in (NETWORK, key, by[1]))
     assert observed is not None and mine is not None and rival is not None
     return (
-        f"{name} is refuted by the row {row.intervention.title}: observed loss {observed.loss:.2g} "
-        f"(accuracy {observed.accuracy:.3f}), it predicts {mine.loss:.2g} "
-        f"({mine.accuracy:.3f}), {by[1]} {rival.loss:.2g} ({rival.accuracy:.3f})."
+        f"it is refuted by the row {row.intervention.title} (observed loss {observed.loss:.2g}, "
+        f"accuracy {observed.accuracy:.3f}; it predicts {mine.loss:.2g}, {mine.accuracy:.3f}; "
+        f"{by[1]} {rival.loss:.2g}, {rival.accuracy:.3f})"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -11,9 +11,18 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from coset_circuits.algorithms import Algorithm, Circuit, DoesNotApplyError, nulls
-from coset_circuits.experiments.candidates import NETWORK, Candidate, unused_key
+from coset_circuits.algorithms import (
+    ALGORITHMS,
+    Algorithm,
+    Circuit,
+    DoesNotApplyError,
+    Tables,
+    negligible,
+    nulls,
+)
+from coset_circuits.experiments.candidates import NETWORK, Candidate, Kind, unused_key
 from coset_circuits.experiments.controls import relabelled_group
+from coset_circuits.experiments.forms import SELECTION, FormError, choose_forms
 from coset_circuits.experiments.measure import sampled
 from coset_circuits.groups import FiniteGroup
 from coset_circuits.networks.model import GroupModel, Model
@@ -28,7 +37,9 @@ class Bench:
     Attributes:
         network: a copy in float64 without gradients and without the user's hooks.
         candidates: the hypotheses, then their relabelled controls, then the nulls.
-        not_applicable: display names of hypotheses that have nothing to use here, and why.
+        not_applicable: keys of hypotheses that have nothing to use here, and why.
+        forms: how far each form of a hypothesis is off, where there were several to choose from.
+        used: ids of the interventions that this choice has used: no evidence for anything.
         pairs: how many pairs were asked for; None leaves it to the experiment.
         seed: of noise, relabelling, samples, random sets and bootstrap.
         progress: of the experiment that is running; whoever runs it sets this before.
@@ -37,6 +48,8 @@ class Bench:
     network: GroupModel
     candidates: tuple[Candidate, ...] = ()
     not_applicable: Mapping[str, str] = field(default_factory=dict)
+    forms: Sequence[FormError] = ()
+    used: frozenset[str] = frozenset()
     pairs: int | None = None
     seed: int = 0
     thresholds: Thresholds = DEFAULT
@@ -46,37 +59,77 @@ class Bench:
     def fitted(
         cls,
         network: GroupModel,
-        algorithms: Sequence[Algorithm],
+        algorithms: Sequence[str | Algorithm],
         *,
         pairs: int | None = None,
         seed: int = 0,
         thresholds: Thresholds = DEFAULT,
+        relative_error: float | None = None,
+        deltas: Sequence[float] = (),
     ) -> Bench:
-        """Fit exactly these hypotheses, each also under a relabelled group, and the nulls."""
+        """Fit exactly these hypotheses, each also under a relabelled group, and the nulls.
+
+        Args:
+            algorithms: a key of the registry stands for the best form of that hypothesis, see
+                :mod:`coset_circuits.experiments.forms`.
+            relative_error: the precision at which algorithms that can choose structure by bits do.
+            deltas: relative errors at which description lengths are taken, besides those of the
+                thresholds.
+        """
         bench = cls(measured(network), pairs=pairs, seed=seed, thresholds=thresholds)
+        tables = Tables.of(bench.network)
+        neurons = max(1, int((~negligible(tables, thresholds)).sum()))
+        deltas = (*thresholds.relative_errors, *deltas)
+
+        def candidate(circuit: Circuit, kind: Kind, key: str, of: str | None = None) -> Candidate:
+            return Candidate.of_circuit(circuit, kind, key, deltas, neurons, of)
+
         references = [
-            Candidate.of_circuit(null.fit(bench.network), "null", thresholds, null.name)
+            candidate(at(null, relative_error).fit(bench.network), "null", null.name)
             for null in nulls(thresholds)
         ]
         taken = {NETWORK, *(c.key for c in references)}
-        hypotheses, controls, not_applicable = [], [], {}
-        for algorithm in algorithms:
-            try:
-                circuit = algorithm.fit(bench.network)
-            except DoesNotApplyError as error:
-                not_applicable[algorithm.name] = str(error)
-                continue
-            key = unused_key(algorithm.name, taken)
-            hypotheses.append(Candidate.of_circuit(circuit, "hypothesis", thresholds, key))
+        hypotheses, controls = [], []
+        for wanted, circuit in bench._chosen(algorithms, relative_error):
+            key = unused_key(wanted, taken)
+            hypotheses.append(candidate(circuit, "hypothesis", key))
             taken.add(key)
             control = bench.relabelled(circuit)
             if not isinstance(control, str):
                 name = unused_key(f"{key}, relabelled", taken)
-                controls.append(Candidate.of_circuit(control, "control", thresholds, name, of=key))
+                controls.append(candidate(control, "control", name, key))
                 taken.add(name)
         bench.candidates = (*hypotheses, *controls, *references)
-        bench.not_applicable = not_applicable
         return bench
+
+    def _chosen(
+        self, algorithms: Sequence[str | Algorithm], relative_error: float | None
+    ) -> list[tuple[str, Circuit]]:
+        """The circuit of every hypothesis that applies: of a registered one, its best form."""
+        fitted: list[tuple[str, list[Circuit]]] = []
+        not_applicable = {}
+        for given in algorithms:
+            key, forms = (
+                (given, ALGORITHMS[given]) if isinstance(given, str) else (given.name, (given,))
+            )
+            circuits = []
+            for form in forms:
+                try:
+                    circuits.append(at(form, relative_error).fit(self.network))
+                except DoesNotApplyError as error:
+                    not_applicable.setdefault(key, str(error))
+            if circuits:
+                not_applicable.pop(key, None)
+                fitted.append((key, circuits))
+        self.not_applicable = not_applicable
+        several = {key: circuits for key, circuits in fitted if len(circuits) > 1}
+        chosen: dict[str, Circuit] = {}
+        if several:
+            chosen, self.forms = choose_forms(
+                self.network, several, self.sample, self.seed, self.thresholds
+            )
+            self.used = frozenset(SELECTION)
+        return [(key, chosen.get(key, cs[0]) if len(cs) > 1 else cs[0]) for key, cs in fitted]
 
     @classmethod
     def around(
@@ -155,6 +208,15 @@ class Bench:
             return circuit.algorithm.fit(circuit.network, self.relabelled_group)
         except DoesNotApplyError as error:
             return str(error)
+
+
+def at(algorithm: Algorithm, relative_error: float | None) -> Algorithm:
+    """The algorithm, choosing structure at this precision where it can and was given none."""
+    open_to = is_dataclass(algorithm) and getattr(algorithm, "relative_error", 0.0) is None
+    if relative_error is None or not open_to:
+        return algorithm
+    given: Any = algorithm
+    return replace(given, relative_error=relative_error)
 
 
 def measured(model: Model) -> Model:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from coset_circuits.algorithms import Circuit
-from coset_circuits.thresholds import Thresholds
 
 NETWORK = "network"
 """The key under which a row holds what the network itself answers; no candidate has it."""
@@ -20,10 +19,12 @@ class Candidate:
     """One fitted explanation in a comparison.
 
     Attributes:
-        key: what everything keeps and calls it by: the name of its algorithm where that is free,
-            numbered where it is not. No other candidate has it, nor has the network.
+        key: what everything keeps and calls it by: the key of its hypothesis in the registry, or
+            the name of its algorithm, numbered where that is taken. No other candidate has it, nor
+            has the network.
         kind: a compared ``hypothesis``, a relabelled-group ``control`` of one, or a ``null``.
-        bits: bits per neuron at each relative error δ.
+        bits: bits per neuron at each relative error δ; all candidates of a bench divide by the same
+            number of neurons.
         of: for a control, the key of the hypothesis it controls.
     """
 
@@ -39,9 +40,9 @@ class Candidate:
         return self.key
 
     @property
-    def hypothesis(self) -> str:
-        """The registered hypothesis that this is a form of; else the name of its algorithm."""
-        return getattr(self.circuit.algorithm, "hypothesis", self.circuit.name)
+    def noun(self) -> str:
+        """What sentences call it, such as ``coset circuits``."""
+        return getattr(self.circuit.algorithm, "noun", self.key)
 
     @property
     def claims(self) -> tuple[str, ...]:
@@ -50,13 +51,16 @@ class Candidate:
 
     @classmethod
     def of_circuit(
-        cls, circuit: Circuit, kind: Kind, thresholds: Thresholds, key: str, of: str | None = None
+        cls,
+        circuit: Circuit,
+        kind: Kind,
+        key: str,
+        deltas: Collection[float],
+        neurons: int,
+        of: str | None = None,
     ) -> Candidate:
-        """A candidate with its description lengths."""
-        bits = {
-            delta: circuit.description_length(delta).bits_per_neuron
-            for delta in thresholds.relative_errors
-        }
+        """A candidate with its description lengths at these relative errors."""
+        bits = {delta: circuit.description_length(delta).bits / neurons for delta in deltas}
         return cls(key, kind, circuit, bits, of)
 
 

@@ -10,9 +10,10 @@ import torch
 
 from coset_circuits.experiments.bench import Bench
 from coset_circuits.experiments.candidates import NETWORK
+from coset_circuits.experiments.forms import SELECTION, FormError
 from coset_circuits.experiments.interventions import INTERVENTIONS
 from coset_circuits.experiments.measure import DistinctModels
-from coset_circuits.experiments.predictions import Row, errors
+from coset_circuits.experiments.rows import Row, errors
 from coset_circuits.findings import Finding, Findings
 from coset_circuits.networks.model import GroupModel
 
@@ -34,10 +35,15 @@ class Attribution:
 
 @dataclass(frozen=True, repr=False)
 class ClaimErrors(Findings):
-    """The errors of single claims, in decades."""
+    """The errors of single claims, in decades, and those of the forms that claims were chosen from.
+
+    Attributes:
+        forms: empty where no hypothesis had several.
+    """
 
     network: str
     attributions: Sequence[Attribution]
+    forms: Sequence[FormError] = ()
 
     @property
     def title(self) -> str:
@@ -54,10 +60,21 @@ class ClaimErrors(Findings):
             yield Finding(
                 f"claim_{item.claim}",
                 item.algorithm,
-                "median_abs_delta_log10_loss",
+                "median_log_loss",
                 item.median_log_loss,
                 "decades",
                 source=f"computed: one claim alone, rows {', '.join(ROWS)}",
+            )
+        for form in self.forms:
+            yield Finding(
+                "forms",
+                form.hypothesis,
+                "median_log_loss",
+                form.median_log_loss,
+                "decades",
+                at={"form": form.form},
+                source=f"computed: rows {', '.join(SELECTION)}, used up by the choice",
+                more={"chosen": form.chosen},
             )
 
 
@@ -92,4 +109,4 @@ class Claims:
             ]
             median = float(torch.tensor(deltas).median())
             attributions.append(Attribution(key, claim, median))
-        return ClaimErrors(bench.network.label, attributions)
+        return ClaimErrors(bench.network.label, attributions, bench.forms)

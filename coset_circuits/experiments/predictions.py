@@ -18,17 +18,10 @@ from coset_circuits.experiments.candidates import NETWORK, Candidate
 from coset_circuits.experiments.controls import commuting_fraction
 from coset_circuits.experiments.interventions import INTERVENTIONS, Intervention
 from coset_circuits.experiments.measure import DistinctModels, Outcome, measure
+from coset_circuits.experiments.rows import Row, errors, evidence, measured_rows, used_up
 from coset_circuits.findings import Finding, Findings
-from coset_circuits.findings.intervals import normal_interval
+from coset_circuits.findings.intervals import normal_interval, wilson_interval
 from coset_circuits.thresholds import Thresholds
-
-
-@dataclass(frozen=True)
-class Row:
-    """One intervention, and what network and surrogates answer under it, by key (None: silent)."""
-
-    intervention: Intervention
-    outcomes: Mapping[str, Outcome | None]
 
 
 @dataclass(frozen=True)
@@ -111,6 +104,8 @@ class Predictions(Findings):
             more = {"median": outcome.median_loss}
         elif subject is not None:
             more = {"same_answer": outcome.same_answer, "logit_r2": outcome.logit_r2}
+        if row.equals is not None:
+            more = {**more, "equals": row.equals}
         pairs = self.separations[row.intervention.id]
         return Finding(
             row.intervention.id,
@@ -148,7 +143,9 @@ class Predictions(Findings):
         """None where every pair was measured, which leaves nothing to chance."""
         if outcome is None or not self.is_sampled:
             return None
-        return normal_interval(outcome.correct if quantity == "accuracy" else outcome.losses)
+        if quantity == "accuracy":
+            return wilson_interval(outcome.accuracy, len(outcome.correct))
+        return normal_interval(outcome.losses)
 
 
 _UNITS = {"accuracy": "fraction", "loss": "nats"}
@@ -178,11 +175,17 @@ class Interventions:
         bench.progress("all pairs", 0, count)
         base = measure(INTERVENTIONS["base"], {NETWORK: network}, every)[NETWORK]
         assert base is not None
-        rows, models = [], DistinctModels(bench.models)
-        for number, intervention in enumerate(self.interventions, 1):
-            bench.progress(intervention.title, number, count)
-            outcomes = models.measure(intervention, bench.sample, bench.seed)
-            rows.append(Row(intervention, outcomes))
+        rows: list[Row] = []
+        for row in measured_rows(
+            self.interventions,
+            DistinctModels(bench.models),
+            bench.sample,
+            network.group,
+            bench.seed,
+        ):
+            rows.append(row)
+            bench.progress(row.intervention.title, len(rows), count)
+        rows = used_up(rows, bench.candidates, bench.used)
         predicted = {c.key: prediction_error(rows, c, bench.thresholds) for c in bench.candidates}
         return Predictions(
             network=network.label,
@@ -197,29 +200,11 @@ class Interventions:
         )
 
 
-def log_loss(outcome: Outcome, thresholds: Thresholds) -> float:
-    """log10 of the mean loss in nats, floored."""
-    return math.log10(max(outcome.loss, thresholds.loss_floor))
-
-
-def errors(
-    row: Row, name: str, thresholds: Thresholds, reference: str = NETWORK
-) -> tuple[float, float] | None:
-    """|Δ log10 loss| and |Δ accuracy| between two models in a row; None where one is silent."""
-    mine, other = row.outcomes.get(name), row.outcomes[reference]
-    if mine is None or other is None:
-        return None
-    return (
-        abs(log_loss(mine, thresholds) - log_loss(other, thresholds)),
-        abs(mine.accuracy - other.accuracy),
-    )
-
-
 def candidate_errors(
     row: Row, candidate: Candidate, thresholds: Thresholds
 ) -> tuple[float, float] | None:
-    """A candidate's errors in a row; None where it is silent or its fit has used the row."""
-    if row.intervention.is_used_by(candidate.circuit):
+    """A candidate's errors in a row; None where it is silent or has used what the row shows."""
+    if candidate.key in row.used_by:
         return None
     return errors(row, candidate.key, thresholds)
 
@@ -227,9 +212,12 @@ def candidate_errors(
 def prediction_error(
     rows: Sequence[Row], candidate: Candidate, thresholds: Thresholds
 ) -> PredictionError:
-    """One surrogate's errors over all rows that can speak about it."""
-    pairs = [(row, candidate_errors(row, candidate, thresholds)) for row in rows]
-    kept = [(row.outcomes[candidate.key], e) for row, e in pairs if e is not None]
+    """One surrogate's errors over all rows that are evidence for it, equal ones counted once."""
+    kept = [
+        (row.outcomes[candidate.key], e)
+        for row in evidence(rows, candidate.key)
+        if (e := errors(row, candidate.key, thresholds)) is not None
+    ]
     nan = float("nan")
     if not kept:
         return PredictionError(0, nan, nan, nan, nan, nan, nan)
@@ -257,19 +245,15 @@ def separated(
 
     Two surrogates are separated when they disagree by more than the threshold and by more than
     both their own prediction errors together (median of log10 loss, mean of accuracy). A row that
-    the fit of one has used separates it from nothing.
+    one of them has used separates it from nothing, and equal rows count once.
     """
-    result = {}
-    hypotheses = [c for c in candidates if c.kind == "hypothesis"]
-    for row in rows:
-        scored = [c.key for c in hypotheses if not row.intervention.is_used_by(c.circuit)]
-        pairs = [
-            (one, two)
-            for one, two in combinations(scored, 2)
-            if _differ(row, (one, two), predicted, thresholds)
-        ]
-        result[row.intervention.id] = tuple(pairs)
-    return result
+    result: dict[str, list[tuple[str, str]]] = {row.intervention.id: [] for row in rows}
+    hypotheses = [c.key for c in candidates if c.kind == "hypothesis"]
+    for pair in combinations(hypotheses, 2):
+        for row in evidence(rows, *pair):
+            if _differ(row, pair, predicted, thresholds):
+                result[row.intervention.id].append(pair)
+    return {id: tuple(pairs) for id, pairs in result.items()}
 
 
 def _differ(

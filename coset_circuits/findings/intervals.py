@@ -6,6 +6,7 @@ Intervals over networks are in :mod:`coset_circuits.findings.statistics`.
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 import torch
@@ -16,8 +17,28 @@ DRAWS = 1_000
 CONFIDENCE = 0.95
 
 
-def normal_interval(values: Float[Tensor, "sample"]) -> tuple[float, float]:
-    """95% interval of the mean of independent values, such as those of sampled pairs."""
+def wilson_interval(
+    share: float, count: int, confidence: float = CONFIDENCE
+) -> tuple[float, float]:
+    """Wilson's score interval of a share among so many: never without width, as the normal one is.
+
+    Newcombe 1998; a share of 0 or 1 is one of its bounds.
+    """
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    weight = z * z / count
+    middle = (share + weight / 2) / (1 + weight)
+    half = z / (1 + weight) * math.sqrt(share * (1 - share) / count + weight / (4 * count))
+    # None and all are its bounds, which rounding would miss.
+    return (middle - half if share > 0 else 0.0), (middle + half if share < 1 else 1.0)
+
+
+def normal_interval(values: Float[Tensor, "sample"]) -> tuple[float, float] | None:
+    """95% interval of the mean of independent values, such as those of sampled pairs.
+
+    None of a single value, which does not tell how far they scatter.
+    """
+    if len(values) < 2:
+        return None
     half = 1.96 * float(values.std()) / math.sqrt(len(values))
     mean = float(values.mean())
     return mean - half, mean + half

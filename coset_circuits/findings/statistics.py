@@ -147,14 +147,8 @@ def share(count: int, networks: int, thresholds: Thresholds = DEFAULT) -> Estima
     """A share of networks with its Wilson score interval."""
     if networks < 1 or not 0 <= count <= networks:
         raise CosetCircuitsError(f"{count} of {networks} networks is no share.")
-    z = NormalDist().inv_cdf(1 - thresholds.significance / 2)
-    p, weight = count / networks, z * z / networks
-    middle = (p + weight / 2) / (1 + weight)
-    half = z / (1 + weight) * math.sqrt(p * (1 - p) / networks + weight / (4 * networks))
-    # None and all lie on its bounds, which rounding would miss.
-    low = middle - half if count else 0.0
-    high = middle + half if count < networks else 1.0
-    return Estimate(p, (low, high), networks)
+    p = count / networks
+    return Estimate(p, wilson_interval(p, networks, 1 - thresholds.significance), networks)
 
 
 def signed_rank_p(

@@ -279,7 +279,7 @@ class GroupMLP(GroupModel):
         )
 
     def facts(self) -> dict[str, Any]:
-        return {"d_mlp": self.d_mlp, "d_embed": self.cfg.d_embed, "act_fn": self.activation.name}
+        return {**super().facts(), "kind": "mlp", "d_embed": self.cfg.d_embed}
 
     @property
     def width_text(self) -> str:

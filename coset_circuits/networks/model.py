@@ -449,7 +449,12 @@ class GroupModel(HookedRootModule):
 
     def facts(self) -> dict[str, Any]:
         """The ``network`` entry of findings.json, as far as the architecture decides it."""
-        return {"d_mlp": self.d_mlp, "act_fn": self.activation.name}
+        return {
+            "kind": "module",
+            "d_mlp": self.d_mlp,
+            "act_fn": self.activation.name,
+            "additive_share": self.additive_share,
+        }
 
     @property
     def width_text(self) -> str:

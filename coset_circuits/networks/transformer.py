@@ -357,7 +357,6 @@ class GroupTransformer(GroupModel):
             "kind": "transformer",
             "d_model": cfg.d_model,
             "n_heads": cfg.n_heads,
-            "additive_share": self.additive_share,
         }
 
     @property

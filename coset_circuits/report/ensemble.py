@@ -31,8 +31,8 @@ from coset_circuits.report.terminal import (
 
 MARKERS = {"control": "x", "null": "s"}
 KINDS = {"control": "on a relabelled group", "null": "null: no group theory"}
-MARKED = {s.SUPPORTED: "supported", s.REFUTED: "refuted"}
-STYLES = {"supported": "bold green", "refuted": "bold red", "open": "bold yellow"}
+MARKED = {s.EXPLAINS: "explains", s.REFUTED: "refuted"}
+STYLES = {"explains": "bold green", "open": "bold yellow"}
 
 
 def save(ensemble: Ensemble, folder: str | os.PathLike[str]) -> Path:
@@ -93,8 +93,8 @@ def _print_stratum(
 ) -> None:
     count = len(stratum.networks)
     print_heading(console, f"ACROSS {count} NETWORK{'S' * (count > 1)} OF {t.clean(stratum.title)}")
-    for kind, text in s.verdicts(stratum):
-        console.print(Text(text, style=STYLES[kind]))
+    kind, text = s.verdict(stratum)
+    console.print(Text(text, style=STYLES[kind], overflow="fold"))
     for sheet in _printed(stratum, short):
         print_sheet(console, sheet)
     console.print()
@@ -129,10 +129,9 @@ def _verdicts(ensemble: Ensemble) -> str:
     parts = []
     for stratum in ensemble.strata:
         title = h.escaped(f"{len(stratum.networks)} of {stratum.title}")
-        items = "".join(
-            f'<li class="{kind}">{h.escaped(text)}</li>' for kind, text in s.verdicts(stratum)
-        )
-        parts.append(f'<h3>{title}</h3>\n<ul class="verdict">{items}</ul>')
+        kind, text = s.verdict(stratum)
+        item = f'<li class="{kind}">{h.escaped(text)}</li>'
+        parts.append(f'<h3>{title}</h3>\n<ul class="verdict">{item}</ul>')
     return f'<section aria-label="Verdict">\n{"".join(parts)}\n</section>'
 
 
@@ -157,7 +156,8 @@ def _across(stratum: Stratum, ensemble: Ensemble, number: int) -> str:
             *s.paired(stratum, s.in_full),
         ]
         found = [
-            _front_figure(stratum, ensemble, number),
+            _ratio_figure(stratum, number),
+            _front_figure(stratum, number),
             *(as_html(sheet, marks=MARKED) for sheet in sheets),
         ]
     method = map(h.paragraph, s.method(stratum, ensemble))
@@ -189,10 +189,46 @@ def _circumstances(ensemble: Ensemble) -> str:
     )
 
 
-def _front_figure(stratum: Stratum, ensemble: Ensemble, number: int) -> str:
+def _ratio_figure(stratum: Stratum, number: int) -> str:
+    ratios = stratum.count.ratios
+    if not ratios:
+        return ""
+    with look():
+        figure = Figure(figsize=(7.5, 1.6 + 0.5 * len(ratios)), layout="constrained")
+        paired_bits(stratum, figure.subplots())
+    title = "Bits of two hypotheses on the same networks"
+    picture = inline(svg(figure, f"ratios-{number}"), h.escaped(stratum.count.sentence))
+    caption = (
+        "One mark a network: how many times as many bits the first needs as the second, at that "
+        "network's fidelity point. Line and large mark: median over networks with its interval."
+    )
+    return f"<figure>\n{h.scroll(title, picture)}\n<figcaption>{caption}</figcaption>\n</figure>"
+
+
+def paired_bits(stratum: Stratum, ax: Axes) -> Axes:
+    """The ratio of bits of every two hypotheses, one marker a network."""
+    ratios = stratum.count.ratios
+    for place, ratio in enumerate(ratios):
+        pairs = [(n.bits(ratio.one), n.bits(ratio.two)) for n in stratum.networks]
+        values = [one / two for one, two in pairs if one and two]
+        ax.plot(values, [place] * len(values), "|", color=colour(place), ms=12, alpha=0.7)
+        low, high = ratio.figure.interval or (ratio.figure.value, ratio.figure.value)
+        ax.plot([low, high], [place, place], color=INK, lw=1.5)
+        ax.plot(ratio.figure.value, place, "o", color=INK, ms=5)
+    ax.axvline(1, color=INK, lw=0.8, ls=":")
+    log_scale(ax, "x", plain_number, (1.0, 2.0, 5.0))
+    ax.set_yticks(range(len(ratios)), [t.clean(f"{r.one} / {r.two}") for r in ratios])
+    ax.set_ylim(len(ratios) - 0.4, -0.6)
+    ax.set_xlabel("ratio of bits at equal fidelity")
+    ax.set_ylabel("hypotheses")
+    guide(ax)
+    return ax
+
+
+def _front_figure(stratum: Stratum, number: int) -> str:
     with look():
         figure = Figure(figsize=(7.5, 5.0), layout="constrained")
-        front(stratum, figure.subplots(), ensemble.thresholds.headline_error)
+        front(stratum, figure.subplots())
     title = "The front over networks: prediction error against description length"
     told = "One mark a network and candidate; the figures are in the tables."
     picture = inline(svg(figure, f"front-{number}"), h.escaped(f"{title}. {told}"))
@@ -203,14 +239,14 @@ def _front_figure(stratum: Stratum, ensemble: Ensemble, number: int) -> str:
     return f"<figure>\n{h.scroll(title, picture)}\n<figcaption>{caption}</figcaption>\n</figure>"
 
 
-def front(stratum: Stratum, ax: Axes, relative_error: float) -> Axes:
+def front(stratum: Stratum, ax: Axes) -> Axes:
     """Prediction error against description length, one marker a network and candidate."""
     shades = {name: colour(i) for i, name in enumerate(stratum.hypotheses)}
     # Where the colours begin anew, the marks differ.
     marks = {n: marker(2 * (i // len(COLOURS))) for i, n in enumerate(stratum.hypotheses)}
     for network in stratum.networks:
         for name, circuit in network.circuits.items():
-            error, bits = network.error(name), network.bits(name, relative_error)
+            error, bits = network.error(name), network.bits(name)
             if error is not None and bits is not None:
                 shade = shades.get(circuit.of or name, INK)
                 mark = marks.get(name, MARKERS.get(circuit.kind, "o"))
@@ -220,7 +256,7 @@ def front(stratum: Stratum, ax: Axes, relative_error: float) -> Axes:
     ax.set_yticks(ticks := [0, 0.01, 0.1, 1, 10], [f"{tick:g}" for tick in ticks])
     ax.set_ylim(bottom=-0.0015)
     guide(ax)
-    ax.set_xlabel(f"description length (bits per neuron at δ = {relative_error:g})")
+    ax.set_xlabel("bits per neuron at equal fidelity")
     ax.set_ylabel("median |Δlog10 loss| (decades)")
     handles = [
         Line2D([], [], ls="", marker=marks[name], color=shade, label=t.clean(name))

@@ -17,6 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from coset_circuits.comparison import Comparison
+from coset_circuits.comparison.verdict import RAW
 from coset_circuits.report import tables as t
 from coset_circuits.report.axes import guide, legend_above, log_scale, plain_number, power_of_ten
 from coset_circuits.report.labels import place
@@ -56,23 +57,22 @@ Draw = Callable[[Comparison, Axes], Axes]
 
 
 def front(comparison: Comparison, ax: Axes) -> Axes:
-    """Prediction error against description length, one marker a candidate."""
-    delta = comparison.thresholds.headline_error
+    """Prediction error against bits at equal fidelity, one marker a candidate."""
     lines = [x for x in t.front(comparison) if not math.isnan(x.error.median_log_loss)]
     colours = _colours(comparison)
     whiskers: list[tuple[float, float]] = []
-    points = [(max(x.bits[delta], 1e-3), x.error.median_log_loss) for x in lines]
+    points = [(max(x.bits, 1e-3), x.error.median_log_loss) for x in lines]
     for line, (x, y) in zip(lines, points, strict=True):
         shade = colours[line.name]
-        bits = [max(b, 1e-3) for b in line.bits.values()]
-        ax.plot([min(bits), max(bits)], [y, y], color=shade, lw=1, alpha=FAINT, zorder=1)
-        whiskers += [(b, y) for b in np.geomspace(min(bits), max(bits), 25)]
+        low, high = (max(b, 1e-3) for b in line.interval)
+        ax.plot([low, high], [y, y], color=shade, lw=2, alpha=FAINT, zorder=1)
+        whiskers += [(b, y) for b in np.geomspace(low, high, 5)]
         ax.plot(x, y, KINDS[line.kind], color=shade, ms=8, zorder=3)
     log_scale(ax, "x", plain_number, (1.0, 2.0, 5.0))
     _error_scale(ax, [y for _, y in points])
     ax.margins(x=0.08)
-    ax.set_xlabel(f"description length (bits per neuron at δ = {delta:g})")
-    ax.set_ylabel("median |Δlog10 loss| (decades)")
+    ax.set_xlabel(f"bits per neuron at equal fidelity, {t.fidelity_text(comparison)}")
+    ax.set_ylabel("median |Δlog10 loss| of the surrogate (decades)")
     guide(ax)
     kinds = [kind for kind in KINDS if any(x.kind == kind for x in lines)]
     handles = [
@@ -82,6 +82,31 @@ def front(comparison: Comparison, ax: Axes) -> Axes:
         legend_above(ax, 3, handles=handles)
     labels = _merged(points, [t.display_name(x) for x in lines])
     place(ax, *labels, obstacles=points, lines=whiskers)
+    return ax
+
+
+def lengths(comparison: Comparison, ax: Axes) -> Axes:
+    """R(δ): how many times shorter than the raw weights each candidate is, at every δ."""
+    colours = _colours(comparison)
+    raw = comparison.candidate(RAW).bits
+    styles = {"hypothesis": "o-", "control": "x:", "null": "s--"}
+    ends, names, drawn = [], [], []
+    for line in t.front(comparison):
+        deltas = list(line.at)
+        ratios = [raw[delta] / max(line.at[delta], 1e-3) for delta in deltas]
+        ax.plot(deltas, ratios, styles[line.kind], color=colours[line.name], ms=4, lw=1.3)
+        ends.append((deltas[0], ratios[0]))
+        fine = np.geomspace(deltas[0], deltas[-1], 40)
+        drawn += zip(fine, np.interp(fine, deltas, ratios), strict=True)
+        names.append(t.display_name(line))
+    ax.axvline(comparison.fidelity.delta, color=INK, lw=0.8, ls=":")
+    for which in "xy":
+        log_scale(ax, which, plain_number, (1.0, 2.0, 5.0))
+    ax.set_xlabel("relative error δ of the tables (dotted: the fidelity point)")
+    ax.set_ylabel("raw weights' bits / its bits")
+    guide(ax)
+    ax.margins(x=0.25)
+    place(ax, *_merged(ends, names), obstacles=ends, lines=drawn)
     return ax
 
 
@@ -261,10 +286,7 @@ def errors_by_intervention(comparison: Comparison, ax: Axes) -> Axes:
     _cells(
         ax,
         found,
-        [
-            [row.intervention.is_used_by(c.circuit) for row in comparison.rows]
-            for c in comparison.candidates
-        ],
+        [[c.key in row.used_by for row in comparison.rows] for c in comparison.candidates],
     )
     ax.set_xlim(0, max(1, len(found)))
     ax.set_ylim(len(ids), 0)
@@ -322,13 +344,18 @@ class Plate:
 
 
 def _front_alternative(comparison: Comparison) -> str:
-    delta = comparison.thresholds.headline_error
     told = "; ".join(
-        f"{line.name}: {t.whole(line.bits[delta])} bits, {t.decades(line.error.median_log_loss)} "
-        "decades"
+        f"{line.name}: {t.whole(line.bits)} bits, {t.decades(line.error.median_log_loss)} decades"
         for line in t.front(comparison)
     )
     return f"Bits per neuron and median loss error of each candidate. {told}."
+
+
+def _lengths_alternative(comparison: Comparison) -> str:
+    said = "; ".join(
+        f"{line.name}: {line.compression:.1f} times shorter" for line in t.front(comparison)
+    )
+    return f"The raw weights' bits over each candidate's, by relative error. At δ*: {said}."
 
 
 def _loss_alternative(comparison: Comparison) -> str:
@@ -405,9 +432,15 @@ def _errors_size(comparison: Comparison) -> tuple[float, float]:
 PLATES: dict[str, Plate] = {
     "front": Plate(
         front,
-        "Prediction error against description length",
+        "Prediction error against bits at equal fidelity",
         _front_alternative,
         lambda comparison: (7.2, 5.2),
+    ),
+    "lengths": Plate(
+        lengths,
+        "Description length over the error of the tables",
+        _lengths_alternative,
+        lambda comparison: (7.2, 4.6),
     ),
     "roles": Plate(roles, "What the neurons do", _roles_alternative, _roles_size),
     "lattice": Plate(

@@ -54,7 +54,7 @@ def page(comparison: Comparison, drawn: Mapping[str, str]) -> str:
         _subgroups(comparison, drawn),
         _training(comparison, drawn),
         _observed_and_predicted(comparison, drawn),
-        _front(comparison),
+        _front(comparison, drawn),
         _on_request(comparison),
         _not_applicable(comparison),
         _circumstances(comparison),
@@ -86,17 +86,15 @@ def _figure(comparison: Comparison, drawn: Mapping[str, str], name: str, caption
 
 
 def _verdict(comparison: Comparison, drawn: Mapping[str, str]) -> str:
-    parts = t.verdict_parts(comparison)
-    items = [f'<li class="{kind}">{escaped(text)}</li>' for kind, text in parts]
-    sentences = "\n".join(paragraph(s) for s in comparison.verdict.sentences)
-    deltas = comparison.thresholds.relative_errors
+    kind, text = t.verdict_line(comparison)
+    sentences = "\n".join(paragraph(s) for s in t.details(comparison))
     caption = (
-        f"{t.FRONT_NOTE} Colours: a hypothesis and its relabelled control share one. Thin lines: "
-        f"description length from δ = {max(deltas):g} to {min(deltas):g}. The vertical axis is "
-        "linear below the dotted line."
+        f"{t.FRONT_NOTE} Colours: a hypothesis and its relabelled control share one. Thick lines: "
+        "bits over the dithers. The vertical axis is linear below the dotted line."
     )
     return (
-        f'<section aria-label="Verdict">\n<ul class="verdict">{"".join(items)}</ul>\n'
+        '<section aria-label="Verdict">\n'
+        f'<ul class="verdict"><li class="{kind}">{escaped(text)}</li></ul>\n'
         f'<div class="beside">\n<div>{sentences}</div>\n'
         f"{_figure(comparison, drawn, 'front', caption)}\n</div>\n</section>"
     )
@@ -306,10 +304,17 @@ def _observed_and_predicted(comparison: Comparison, drawn: Mapping[str, str]) ->
     )
 
 
-def _front(comparison: Comparison) -> str:
+def _front(comparison: Comparison, drawn: Mapping[str, str]) -> str:
+    caption = (
+        "Each point is the raw weights' description length over a candidate's, both with what they "
+        "leave coded to the same δ."
+    )
+    curve = _figure(comparison, drawn, "lengths", caption)
     return section(
         "The front: prediction error against description length",
         _predictions(comparison),
+        f"<details><summary>The curve over δ</summary>\n{curve}\n</details>",
+        _forms(comparison),
         _claims(comparison),
         name="front",
     )
@@ -327,21 +332,48 @@ def _predictions(comparison: Comparison) -> str:
         "rows",
     )
     bits = [column(f"bits at δ = {delta:g}") for delta in deltas]
-    head = [column("candidate", name=True), *bits, *map(column, titles)]
+    own = map(column, ("bits at δ*", "times shorter"))
+    head = [column("candidate", name=True), *own, *map(column, titles), *bits]
     rows = [
         row(
             f"{broken(line.name)}<small>{line.kind}</small>",
-            [*(cell(t.whole(line.bits[delta])) for delta in deltas), *_error_cells(line)],
+            [
+                cell(f"{t.whole(line.bits)} {_range(line.interval, '.0f')}"),
+                cell(f"{line.compression:.1f} {_range(line.compression_interval, '.1f')}"),
+                *_error_cells(line),
+                *(cell(t.whole(line.at[delta])) for delta in deltas),
+            ],
             line.kind,
         )
         for line in t.front(comparison)
     ]
     caption = (
-        "Bits per neuron that give both tables and the unembedding to a relative error δ; errors "
-        "in decades of loss and shares of pairs, over the rows on which a candidate is not silent; "
-        "same answer and logit R² compare input by input (medians over rows)."
+        "Bits per neuron that give both tables and the unembedding to a relative error δ; in "
+        "brackets the least and most, of bits over the dithers, of times shorter than the raw "
+        "weights from δ*/2 to 2δ*; errors in decades of loss and shares of pairs, over the rows "
+        "that are evidence for a candidate; same answer and logit R² compare input by input "
+        "(medians over rows)."
     )
     return table("Prediction summary", escape(caption), head, rows)
+
+
+def _range(interval: tuple[float, float], form: str) -> str:
+    return f"[{interval[0]:{form}}, {interval[1]:{form}}]"
+
+
+def _forms(comparison: Comparison) -> str:
+    found = t.forms(comparison)
+    if not found:
+        return ""
+    head = [column("hypothesis", name=True), *map(column, ("form", "error", ""))]
+    rows = [row(broken(name), [cell(broken(f)), cell(e), cell(c)]) for name, f, e, c in found]
+    caption = (
+        "Median |Δlog10 loss| in decades of each form on the rows "
+        f"{', '.join(sorted(comparison.bench.used))}, on which claims are chosen and which are "
+        "then no evidence."
+    )
+    inner = table("Forms of each hypothesis", escape(caption), head, rows)
+    return f"<details><summary>How claims were chosen</summary>\n{inner}\n</details>"
 
 
 def _error_cells(line: t.FrontLine) -> list[str]:

@@ -25,14 +25,14 @@ MAX_ROLES = 12
 
 
 def print_comparison(comparison: Comparison, console: Console | None = None) -> None:
-    """Print a comparison: network, verdict, roles, interventions, front, rule."""
+    """Print a comparison: network, verdict, front, roles, interventions, rule."""
     console = console or Console(highlight=False)
     lines = t.interventions(comparison)
     console.print(fact_table(t.network_facts(comparison)))
     _verdict(console, comparison)
+    _front(console, comparison)
     _roles(console, comparison)
     _interventions(console, comparison, lines)
-    _front(console, comparison)
     _on_request(console, comparison)
     _closing(console, comparison)
 
@@ -44,9 +44,9 @@ def plain_text(comparison: Comparison, width: int = 80) -> str:
 
 def _verdict(console: Console, comparison: Comparison) -> None:
     print_heading(console, "VERDICT")
-    styles = {"supported": "bold green", "refuted": "bold red", "open": "bold yellow"}
-    for kind, text in t.verdict_parts(comparison):
-        console.print(Text(text, style=styles[kind]))
+    kind, text = t.verdict_line(comparison)
+    style = {"explains": "bold green", "open": "bold yellow"}[kind]
+    console.print(Text(text, style=style, overflow="fold"))
 
 
 def _roles(console: Console, comparison: Comparison) -> None:
@@ -120,39 +120,33 @@ def _readings(lines: Sequence[t.InterventionLine], quantity: str, short: dict[st
 
 
 def _front(console: Console, comparison: Comparison) -> None:
-    deltas = comparison.thresholds.relative_errors
-    headline = comparison.thresholds.headline_error
-    print_heading(console, "THE FRONT: PREDICTION ERROR AGAINST DESCRIPTION LENGTH")
-    table = plain_table(
-        ["candidate"],
-        [*(f"δ={d:g}".replace("0.", ".") for d in deltas), "loss", "worst", "acc.", "same", "R²"],
-    )
+    print_heading(console, f"BITS AT EQUAL FIDELITY ({t.fidelity_text(comparison)})")
+    table = plain_table(["candidate"], ["bits", "[low, high]", "times shorter", "loss", "R²"])
     for line in t.front(comparison):
-        error = line.error
         name = t.clean(line.name).replace(", relabelled", " (relab.)")
+        low, high = (f"{bound:.1f}" for bound in line.compression_interval)
         table.add_row(
             Text(name, style="bold" if line.kind == "hypothesis" else ""),
-            *(t.whole(line.bits[d]) for d in deltas),
-            t.decades(error.median_log_loss),
-            t.decades(error.worst_log_loss),
-            t.decades(error.mean_accuracy),
-            t.decades(error.same_answer),
-            t.decades(error.logit_r2),
+            t.whole(line.bits),
+            f"[{t.whole(line.interval[0])}, {t.whole(line.interval[1])}]",
+            f"{line.compression:.1f} [{low}, {high}]",
+            t.decades(line.error.median_log_loss),
+            t.decades(line.error.logit_r2),
         )
     console.print(table)
     print_note(
         console,
-        f"δ: bits per neuron at that relative error (sorted by {headline:g}); loss, worst: median "
-        "and worst |Δlog10 loss| in decades; acc.: mean |Δaccuracy|; same, R²: same answer and "
-        "logit R² per input, medians over rows.",
+        "bits: per neuron at δ*, over the dithers; times shorter: raw weights over it, from δ*/2 "
+        "to 2δ*; loss: median |Δlog10 loss| of the surrogate alone, in decades; R²: of its logits, "
+        "median over rows.",
     )
     print_note(console, t.FRONT_NOTE)
 
 
 def _closing(console: Console, comparison: Comparison) -> None:
-    print_heading(console, "WHAT THE ROWS SUPPORT")
-    for sentence in comparison.verdict.sentences:
-        console.print(Text(t.clean(sentence), overflow="fold"))
+    print_heading(console, "WHY")
+    for sentence in t.details(comparison):
+        console.print(Text(sentence, overflow="fold"))
     for names, why in t.not_applicable(comparison):
         console.print(Text(f"Not applicable, {names}: {why}", overflow="fold"))
     console.print()

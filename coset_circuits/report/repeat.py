@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import coset_circuits.algorithms
-from coset_circuits.algorithms import Algorithm, default_algorithms
+from coset_circuits.algorithms import ALGORITHMS, Algorithm
 from coset_circuits.comparison import Comparison
 from coset_circuits.experiments import INTERVENTIONS, Candidate, Intervention, Row
 from coset_circuits.networks import shipped
@@ -52,14 +52,14 @@ def _network(comparison: Comparison) -> str:
 
 
 def _best(comparison: Comparison, row: Row) -> list[Candidate]:
-    """Hypotheses that can be written down and speak of the row: supported ones first, by length."""
-    delta, supported = comparison.thresholds.headline_error, comparison.verdict.supported
+    """Hypotheses that can be written down and speak of the row: what explains first, by length."""
+    delta, explained_by = comparison.fidelity.delta, comparison.verdict.explained_by
     able = [
         c
         for c in comparison.hypotheses
         if _is_ours(c.circuit.algorithm) and row.outcomes[c.name] is not None
     ]
-    return sorted(able, key=lambda c: (c.name not in supported, c.bits[delta]))
+    return sorted(able, key=lambda c: (c.name not in explained_by, c.bits[delta]))
 
 
 def _algorithms(comparison: Comparison) -> list[str] | None:
@@ -67,12 +67,19 @@ def _algorithms(comparison: Comparison) -> list[str] | None:
 
     An algorithm from elsewhere stands there by its name, for its user to fill in.
     """
-    algorithms = [c.circuit.algorithm for c in comparison.hypotheses]
-    names = {*(c.name for c in comparison.hypotheses), *comparison.not_applicable}
-    if None in algorithms or names == {a.name for a in default_algorithms()}:
+    given = [*((c.key, c.circuit.algorithm) for c in comparison.hypotheses)]
+    given += [(key, None) for key in comparison.not_applicable]
+    if {key for key, _ in given} == set(ALGORITHMS):
         return None
-    chosen = [a for a in algorithms if a is not None]
-    return [_call(a) if _is_ours(a) else f"{type(a).__name__}(...)" for a in chosen] or None
+    return [
+        f'"{key}"'
+        if key in ALGORITHMS
+        else _call(algorithm)
+        if _is_ours(algorithm)
+        else f"{type(algorithm).__name__}(...)"
+        for key, algorithm in given
+        if key in ALGORITHMS or algorithm is not None
+    ] or None
 
 
 def _interventions(comparison: Comparison) -> list[str] | None:
@@ -97,12 +104,13 @@ def _is_ours(algorithm: Algorithm | None) -> bool:
     return getattr(coset_circuits.algorithms, name, None) is type(algorithm)
 
 
-def _call(algorithm: Algorithm) -> str:
+def _call(algorithm: Algorithm | None) -> str:
     """The call that makes an algorithm, with the arguments that are not the default."""
     assert dataclasses.is_dataclass(algorithm)
     given = [
         f"{field.name}={getattr(algorithm, field.name)!r}"
         for field in dataclasses.fields(algorithm)
-        if field.name != "thresholds" and getattr(algorithm, field.name) != field.default
+        if field.name not in ("thresholds", "relative_error")
+        and getattr(algorithm, field.name) != field.default
     ]
     return f"cc.{type(algorithm).__name__}({', '.join(given)})"

@@ -65,8 +65,8 @@ def _tables(result: SelfTest) -> Iterator[tuple[str, Sequence[str], list[list[st
         ],
     )
     yield (
-        "Nulls on which a hypothesis was supported",
-        ("null", "supported", "95%"),
+        "Nulls that a hypothesis was said to explain",
+        ("null", "explained", "95%"),
         [
             [row["null"], f"{row['false positives']} of {row['networks']}", _interval(row)]
             for row in result.false_positives().to_dict("records")
@@ -87,7 +87,7 @@ def _tables(result: SelfTest) -> Iterator[tuple[str, Sequence[str], list[list[st
         ],
     )
     yield (
-        "How well the shortest undominated hypothesis does (medians)",
+        "How well the shortest hypothesis that explains does (medians)",
         ("case", "decades off", "R² of logits", "bits a neuron", "dull null"),
         [
             [

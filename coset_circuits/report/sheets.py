@@ -22,14 +22,13 @@ Label = Callable[[str], str]
 """How a candidate is written: short on a terminal, in full on a page."""
 
 MISSING_SUBJECT = "network"
-SUPPORTED, REFUTED, NEITHER = "+", "×", "·"
+EXPLAINS, REFUTED, NEITHER = "+", "×", "·"
 
 
 def per_network(ensemble: Ensemble, label: Label) -> Iterator[Sheet]:
     """What was found on each network by itself."""
     yield _networks(ensemble, label)
     names = all_hypotheses(ensemble)
-    delta = ensemble.thresholds.headline_error
     yield _by_hypothesis(
         ensemble,
         label,
@@ -48,9 +47,16 @@ def per_network(ensemble: Ensemble, label: Label) -> Iterator[Sheet]:
     yield _by_hypothesis(
         ensemble,
         label,
-        f"Bits per neuron at δ = {delta:g}",
-        "Description length; after / that on a relabelled group.",
-        lambda network, name: t.whole(network.bits(name, delta)),
+        "Bits per neuron at equal fidelity",
+        "At each network's own fidelity point; after / that on a relabelled group.",
+        lambda network, name: t.whole(network.bits(name)),
+    )
+    yield _by_hypothesis(
+        ensemble,
+        label,
+        "Times shorter than the weights",
+        "Raw weights' bits over its own; after / that on a relabelled group.",
+        lambda network, name: t.decades(network.compression(name)),
     )
 
 
@@ -120,22 +126,10 @@ def claims(ensemble: Ensemble) -> list[str]:
     return [note for end, note in CLAIM_NOTES.items() if any(f"+{end}" in name for name in names)]
 
 
-def verdicts(stratum: Stratum) -> list[tuple[str, str]]:
-    """What was supported and refuted, in how many networks: (kind, words)."""
-    found = []
-    for word, kind in (("supported", "supported"), ("refuted", "refuted")):
-        counts: dict[str, list[str]] = {}
-        for name in stratum.hypotheses:
-            having = [n for n in stratum.networks if name in n.circuits]
-            count = sum(n.verdict.on(name) == word for n in having)
-            if count:
-                counts.setdefault(f"{count} of {len(having)}", []).append(name)
-        if counts:
-            said = "; ".join(f"{', '.join(names)} in {many}" for many, names in counts.items())
-            found.append((kind, f"{word.capitalize()}: {said}"))
-    if not any(kind == "supported" for kind, _ in found):
-        found.insert(0, ("open", "No hypothesis is supported in any network"))
-    return [(kind, t.clean(text)) for kind, text in found]
+def verdict(stratum: Stratum) -> tuple[str, str]:
+    """Whether anything explains one of the networks, and the verdicts counted."""
+    kind = "open" if stratum.count.nothing == stratum.count.networks else "explains"
+    return kind, t.clean(stratum.count.sentence)
 
 
 def method(stratum: Stratum, ensemble: Ensemble) -> list[str]:
@@ -180,7 +174,7 @@ def _networks(ensemble: Ensemble, label: Label) -> Sheet:
             links.append((name, f"{network.report}/report.html"))
     return Sheet(
         "Networks and verdicts",
-        f"Over all pairs; loss: mean, nats. {SUPPORTED} supported, {REFUTED} refuted, {NEITHER} "
+        f"Over all pairs; loss: mean, nats. {EXPLAINS} explains it, {REFUTED} refuted, {NEITHER} "
         f"neither, {t.MISSING} does not apply.",
         ("network", "group"),
         ("width", "accuracy", "loss", *map(label, names)),
@@ -193,7 +187,7 @@ def _mark(network: NetworkSummary, name: str) -> str:
     if name not in network.circuits:
         return t.MISSING
     verdict = network.verdict.on(name)
-    return {"supported": SUPPORTED, "refuted": REFUTED}.get(str(verdict), NEITHER)
+    return {"explains": EXPLAINS, "refuted": REFUTED}.get(str(verdict), NEITHER)
 
 
 def _by_hypothesis(
@@ -226,17 +220,16 @@ def _of_kind(network: NetworkSummary, kind: str) -> list[str]:
 
 def _worst_accuracy(network: NetworkSummary, name: str) -> str:
     circuit = network.circuits.get(name)
-    value = None if circuit is None else circuit.prediction["worst_abs_delta_accuracy"]
+    value = None if circuit is None else circuit.prediction["worst_accuracy"]
     return t.decades(value)
 
 
 def _candidates(stratum: Stratum, label: Label) -> Sheet:
     candidates = dict.fromkeys(name for network in stratum.networks for name in network.circuits)
-    delta = next(iter(stratum.networks)).summary.thresholds["headline_error"]
     rows = []
     for name in candidates:
-        error = stratum.finding("prediction", name, "median_abs_delta_log10_loss")
-        bits = stratum.finding(f"description_length_{delta:g}", name, BITS)
+        error = stratum.finding("prediction", name, "median_log_loss")
+        bits = stratum.finding("fidelity", name, BITS)
         rows.append(
             (
                 label(name),
@@ -246,7 +239,7 @@ def _candidates(stratum: Stratum, label: Label) -> Sheet:
         )
     return Sheet(
         "Prediction error and description length",
-        f"Median |Δlog10 loss| in decades and bits per neuron at δ = {delta:g}: their median and "
+        "Median |Δlog10 loss| in decades and bits per neuron at equal fidelity: their median and "
         "mean over networks.",
         ("candidate",),
         ("error", "[low, high]", "mean", "bits", "[low, high]", "mean"),

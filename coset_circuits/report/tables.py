@@ -12,19 +12,20 @@ from coset_circuits.algorithms import CLAIM_NOTES
 from coset_circuits.comparison import Comparison
 from coset_circuits.comparison.summary import versions
 from coset_circuits.experiments import NETWORK, Candidate, Outcome, PredictionError, Row
-from coset_circuits.experiments.predictions import errors
+from coset_circuits.experiments.rows import errors
 from coset_circuits.networks.checkpoints import weights_sha256
 from coset_circuits.thresholds import Thresholds
 
 SILENT = "silent"
 MISSING = "–"
-SHORT = {"irrep-projected": "proj", "irrep-bilinear": "bilin"}
+SHORT = {"irrep-projected": "proj", "irrep-bilinear": "bilin", "bilinear": "bilin"}
 
 FRONT_NOTE = (
-    "An explanation should predict well and be short: low and to the left. The dull null (k-means "
-    "levels, no group theory) and the raw weights need no explanation to predict, and are long for "
-    "it; a relabelled control is the same hypothesis fitted after the group's elements were "
-    "renamed at random, an easy null."
+    "An explanation should predict well and be short: low and to the left. Bits are taken at the "
+    "fidelity point δ*, where every candidate with its residual rebuilds the same network; the "
+    "prediction error is that of the surrogate alone. The nulls know no group theory; a relabelled "
+    "control is the same hypothesis fitted after the group's elements were renamed at random, an "
+    "easy null."
 )
 
 
@@ -88,7 +89,7 @@ class RoleFamily:
     """Hypotheses that share one fit, and what the neurons do under it.
 
     Attributes:
-        stands: is one of them supported? Where none is, their roles explain nothing.
+        stands: can one of them explain the network? Where none can, its roles explain nothing.
     """
 
     names: tuple[str, ...]
@@ -98,16 +99,26 @@ class RoleFamily:
 
     @property
     def title(self) -> str:
-        return clean(", ".join(self.names)) + ("" if self.stands else " (not supported)")
+        return clean(", ".join(self.names)) + ("" if self.stands else " (cannot explain it)")
 
 
 @dataclass(frozen=True)
 class FrontLine:
-    """One candidate's description length beside its prediction error."""
+    """One candidate's description length beside its prediction error.
+
+    Attributes:
+        bits: bits per neuron at the fidelity point, over the dithers.
+        compression: the raw weights' bits over its own.
+        at: bits per neuron at every relative error that was asked for.
+    """
 
     name: str
     kind: str
-    bits: dict[float, float]
+    bits: float
+    interval: tuple[float, float]
+    compression: float
+    compression_interval: tuple[float, float]
+    at: dict[float, float]
     error: PredictionError
 
 
@@ -137,16 +148,23 @@ def pairs_text(comparison: Comparison) -> str:
     return f"all {every:,}"
 
 
-def verdict_parts(comparison: Comparison) -> list[tuple[str, str]]:
-    """The headline in parts: (``supported``, ``refuted`` or ``open``; the words)."""
-    parts = []
-    if comparison.hypotheses and not comparison.verdict.supported:
-        parts.append(("open", "No hypothesis is supported"))
-    for part in clean(comparison.verdict.headline).split("; "):
-        word = part.partition(":")[0]
-        kind = word if word in ("supported", "refuted") else "open"
-        parts.append((kind, part[:1].upper() + part[1:]))
-    return parts
+def verdict_line(comparison: Comparison) -> tuple[str, str]:
+    """Whether anything explains the network (``explains`` or ``open``), and the sentence."""
+    kind = "explains" if comparison.verdict.explained_by else "open"
+    return kind, clean(comparison.verdict.sentence)
+
+
+def details(comparison: Comparison) -> list[str]:
+    """What stands behind the verdict's sentence, one thought each."""
+    return [clean(sentence) for sentence in comparison.verdict.details]
+
+
+def forms(comparison: Comparison) -> list[tuple[str, str, str, str]]:
+    """Hypothesis, form, its error on the selection rows, and which was chosen."""
+    return [
+        (clean(f.hypothesis), clean(f.form), decades(f.median_log_loss), "chosen" * f.chosen)
+        for f in comparison.forms
+    ]
 
 
 def not_applicable(comparison: Comparison) -> list[tuple[str, str]]:
@@ -168,13 +186,13 @@ def role_families(comparison: Comparison) -> list[RoleFamily]:
             same.append(candidate.name)
         else:
             found.append(([candidate.name], summary, roles.coverage))
-    supported = comparison.verdict.supported
+    fails = comparison.verdict.fails
     return [
         RoleFamily(
             tuple(names),
             coverage,
             tuple(RoleLine(**line) for line in summary),
-            any(name in supported for name in names),
+            not all(name in fails for name in names),
         )
         for names, summary, coverage in found
     ]
@@ -199,9 +217,7 @@ def _line(comparison: Comparison, row: Row, numbers: dict[str, int]) -> Interven
         predictions={n: reading(row.outcomes[n]) for n in names},
         relabelled={n: reading(row.outcomes[controls[n]]) for n in names if n in controls},
         control=_control(comparison, row.intervention.control, numbers),
-        used=frozenset(
-            c.name for c in comparison.hypotheses if row.intervention.is_used_by(c.circuit)
-        ),
+        used=frozenset(c.name for c in comparison.hypotheses if c.key in row.used_by),
         separates=comparison.separations[id],
         caution=_caution(comparison, row),
     )
@@ -230,13 +246,25 @@ def _caution(comparison: Comparison, row: Row) -> str | None:
 
 
 def front(comparison: Comparison) -> list[FrontLine]:
-    """All candidates, the shortest at the headline δ first."""
-    delta = comparison.thresholds.headline_error
+    """All candidates, the shortest at the fidelity point first."""
     lines = [
-        FrontLine(c.name, c.kind, dict(c.bits), comparison.predicted[c.name])
+        FrontLine(
+            c.name,
+            c.kind,
+            *comparison.fidelity.length(c.bits),
+            *comparison.compression(c),
+            dict(sorted(c.bits.items())),
+            comparison.predicted[c.name],
+        )
         for c in comparison.candidates
     ]
-    return sorted(lines, key=lambda line: (line.bits[delta], line.name))
+    return sorted(lines, key=lambda line: (line.bits, line.name))
+
+
+def fidelity_text(comparison: Comparison) -> str:
+    """The fidelity point with its interval."""
+    low, high = comparison.fidelity.interval
+    return f"δ* = {comparison.fidelity.delta:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def log_loss_errors(comparison: Comparison) -> dict[str, list[float | None]]:
@@ -284,6 +312,17 @@ def footnotes(comparison: Comparison) -> list[str]:
     """What must be read with the interventions table, and the comparison's own notes."""
     claims = {claim for candidate in comparison.hypotheses for claim in candidate.claims}
     notes = [note for claim, note in CLAIM_NOTES.items() if claim in claims]
+    if comparison.bench.used:
+        notes.append(
+            "Claims were chosen on the rows "
+            f"{', '.join(sorted(comparison.bench.used))}: no evidence for any hypothesis."
+        )
+    for row in comparison.rows:
+        if row.equals is not None:
+            notes.append(
+                f"{clean(row.intervention.id)} shows the same as {clean(row.equals)} of every "
+                "model, so the two count once."
+            )
     users: dict[frozenset[str], list[str]] = defaultdict(list)
     for candidate in comparison.hypotheses:
         used = [row.intervention for row in comparison.rows]

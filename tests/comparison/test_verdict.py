@@ -9,12 +9,29 @@ import torch
 
 from coset_circuits import INTERVENTIONS, Thresholds
 from coset_circuits.algorithms import SEEN_LOGITS, DullNull, RawWeights, Roles
-from coset_circuits.comparison.verdict import decide, rule
+from coset_circuits.comparison.fidelity import Fidelity
+from coset_circuits.comparison.verdict import Evidence, Verdict, decide, rule
 from coset_circuits.experiments import Candidate, Outcome, Row
-from coset_circuits.experiments.predictions import errors, log_loss, prediction_error, separated
+from coset_circuits.experiments.predictions import prediction_error, separated
+from coset_circuits.experiments.rows import errors, log_loss, used_up
 
 T = Thresholds()
 IDS = ("base", "abs", "scale_left_2")
+POINT = Fidelity(0.05, (0.05, 0.05), (0.05,), (), 0.1, 0.3, 1000, 3)
+DELTAS = (*T.relative_errors, *POINT.deltas)
+
+
+def evidence(rows, candidates, *, pairs=1000, every=1000):
+    predicted = {c.name: prediction_error(rows, c, T) for c in candidates}
+    separations = separated(rows, candidates, predicted, T)
+    return Evidence("it", rows, candidates, predicted, separations, POINT, {}, pairs, every, T)
+
+
+def lengths(bits):
+    """The same at every δ, or half of it at the finest and twice at the coarsest."""
+    if not isinstance(bits, tuple):
+        return dict.fromkeys(DELTAS, bits)
+    return dict.fromkeys(DELTAS, bits[0]) | {POINT.delta / 2: bits[1], POINT.delta * 2: bits[2]}
 
 
 def outcome(loss, accuracy=1.0, logit_r2=1.0):
@@ -42,27 +59,30 @@ def candidate(raw):
             roles=Roles.of(roles, torch.zeros(len(roles), 3, dtype=torch.float64)),
             seen=frozenset({SEEN_LOGITS} if used else ()),
         )
-        return Candidate(name, kind, circuit, dict.fromkeys(T.relative_errors, bits), of)
+        return Candidate(name, kind, circuit, lengths(bits), of)
 
     return make
 
 
 @pytest.fixture
-def judge(null, candidate):
+def judge(null, raw, candidate):
     """The verdict on candidates whose losses over the rows are given; accuracies are 1.
 
-    A hypothesis that is given no relabelled control gets one that predicts nothing.
+    A hypothesis that is given no relabelled control gets one that predicts nothing and is long.
     """
 
-    def run(observed, predictions, candidates, *, controlled=True):
+    def run(observed, predictions, candidates, *, controlled=True, **more):
         controlled_already = {c.of for c in candidates}
         for name in [c.name for c in candidates if c.kind == "hypothesis"]:
             if controlled and name not in controlled_already:
-                candidates = [*candidates, candidate(f"{name} elsewhere", "control", of=name)]
+                candidates = [*candidates, candidate(f"{name} elsewhere", "control", 1100.0, name)]
                 predictions = {**predictions, f"{name} elsewhere": (1.0, 1.0, 1.0)}
-        dull = Candidate("dull null", "null", null, dict.fromkeys(T.relative_errors, 1000.0))
-        candidates = [*candidates, dull]
-        predictions = {**predictions, "dull null": observed}
+        nulls = [
+            Candidate("dull null", "null", null, lengths(1000.0)),
+            Candidate("raw weights", "null", raw, lengths(1200.0)),
+        ]
+        candidates = [*candidates, *nulls]
+        predictions = {**predictions, "dull null": observed, "raw weights": observed}
         rows = [
             Row(
                 INTERVENTIONS[id],
@@ -76,9 +96,8 @@ def judge(null, candidate):
             )
             for i, id in enumerate(IDS)
         ]
-        predicted = {c.name: prediction_error(rows, c, T) for c in candidates}
-        separations = separated(rows, candidates, predicted, T)
-        return decide(rows, candidates, predicted, separations, T), predicted, separations
+        found = evidence(used_up(rows, candidates, frozenset()), candidates, **more)
+        return decide(found), found.predicted, found.separations
 
     return run
 
@@ -122,14 +141,14 @@ def test_agreement_is_the_median_over_rows_where_it_is_defined(candidate):
     assert math.isnan(prediction_error(rows[1:2], candidate("a"), T).logit_r2)
 
 
-def test_silence_on_most_rows_denies_support(candidate, judge):
+def test_what_is_silent_on_most_rows_cannot_explain(candidate, judge):
     assert T.spoken == 0.5
-    for losses, supported in (((1e-6, None, None), ()), ((1e-6, None, 1e-5), ("a",))):
+    for losses, explained_by in (((1e-6, None, None), ()), ((1e-6, None, 1e-5), ("a",))):
         verdict, _, _ = judge(GOOD, {"a": losses}, [candidate("a")])
-        assert verdict.supported == supported
+        assert verdict.explained_by == explained_by
     # Two of three rows.
     verdict, _, _ = judge(GOOD, {"a": (1e-6, None, None)}, [candidate("a")])
-    assert verdict.not_supported["a"] == "it is silent on 2 of 3 interventions"
+    assert verdict.fails["a"] == "it is silent on 2 of 3 interventions"
 
 
 def test_rows_that_a_fit_has_used_are_no_evidence(candidate, judge):
@@ -142,20 +161,21 @@ def test_rows_that_a_fit_has_used_are_no_evidence(candidate, judge):
     assert separations["base"] == ()
 
 
-def test_a_candidate_without_rows_is_not_supported(candidate, judge):
+def test_a_candidate_without_rows_cannot_explain(candidate, judge):
     verdict, predicted, _ = judge(GOOD, {"a": (None, None, None)}, [candidate("a")])
     assert predicted["a"].rows == 0 and math.isnan(predicted["a"].median_log_loss)
-    assert verdict.supported == () and "a" in verdict.not_supported
+    assert verdict.explained_by == () and "a" in verdict.fails
 
 
-def test_what_predicts_covers_and_is_short_is_supported(candidate, judge):
-    verdict, _, _ = judge(
-        GOOD,
-        {"a": GOOD, "a, relabelled": (1.0, 1.0, 1.0)},
-        [candidate("a"), candidate("a, relabelled", "control", of="a")],
+def test_what_predicts_covers_and_is_short_explains(candidate, judge):
+    verdict, _, _ = judge(GOOD, {"a": GOOD}, [candidate("a")])
+    assert verdict.explained_by == ("a",) and verdict.equal == () and verdict.fails == {}
+    # 1200 / 100 bits, beside 1200 / 1000 and 1200 / 1100.
+    assert verdict.sentence == (
+        "A explains it: it describes it 12.0 times shorter than its weights at equal fidelity "
+        "(no group theory 1.2, renamed group 1.1) and alone predicts 3 interventions to 0.00 "
+        "decades."
     )
-    assert verdict.supported == ("a",)
-    assert verdict.headline == "supported: a"
 
 
 @pytest.mark.parametrize(
@@ -164,30 +184,44 @@ def test_what_predicts_covers_and_is_short_is_supported(candidate, judge):
         ((1e-3, 1e-9, 1e-2), {}, 1.0, r"median \|Δlog10 loss\| is 3.00"),
         (tuple((x, 0.8) for x in GOOD), {}, 1.0, r"mean \|Δaccuracy\| is 0.20"),
         (GOOD, {"roles": ("C2", "unexplained", "unexplained", "negligible")}, 1.0, "covers 33%"),
-        (GOOD, {"bits": 1000.0}, 1.0, "1000 bits per neuron are no fewer than the dull null's"),
+        (GOOD, {"bits": 1050.0}, 1.0, "not shorter than the null dull null .1050 and 1000 bits"),
+        (GOOD, {"bits": (900.0, 900.0, 1050.0)}, 1.0, "not shorter than the null dull null"),
         ((1e-5, 1e-12, 1e-4), {}, 1e-5, "its error is more than 0.5 of the 1.00"),
     ],
 )
-def test_each_clause_alone_denies_support(candidate, judge, losses, changes, control, reason):
+def test_each_clause_alone_denies_an_explanation(
+    candidate, judge, losses, changes, control, reason
+):
     relabelled = tuple(control for _ in IDS) if control == 1.0 else (1e-5, 1e-12, 1e-4)
     verdict, _, _ = judge(
         GOOD,
         {"a": losses, "a, relabelled": relabelled},
-        [candidate("a", **changes), candidate("a, relabelled", "control", of="a")],
+        [candidate("a", **changes), candidate("a, relabelled", "control", 1100.0, of="a")],
     )
-    assert verdict.supported == () and verdict.refuted == ()
-    assert set(verdict.not_supported) == {"a"}
-    text = verdict.not_supported["a"]
+    assert verdict.explained_by == () and verdict.refuted == ()
+    assert set(verdict.fails) == {"a"}
+    text = verdict.fails["a"]
     assert len(text.split("; ")) == 1
     assert re.search(reason, text)
-    assert any(text in sentence for sentence in verdict.sentences)
+    assert "Nothing explains it" in verdict.sentence
+    assert any(text in sentence for sentence in verdict.details)
 
 
-def test_what_predicts_losses_but_not_the_logits_is_not_supported(candidate, null):
+def test_what_is_as_long_as_its_relabelled_control_cannot_explain(candidate, judge):
+    control = candidate("c", "control", 100.0, of="a")
+    verdict, _, _ = judge(GOOD, {"a": GOOD, "c": (1.0, 1.0, 1.0)}, [candidate("a"), control])
+    assert verdict.fails["a"].startswith("it is not shorter than itself on a relabelled group")
+
+
+def test_what_predicts_losses_but_not_the_logits_cannot_explain(candidate, null, raw):
     """Logits of the right size have the right loss; whether they are the network's is R²."""
-    control = candidate("a elsewhere", "control", of="a")
-    dull = Candidate("dull null", "null", null, dict.fromkeys(T.relative_errors, 1000.0))
-    for r2, supported in ((0.81, ("a",)), (0.79, ()), (math.nan, ())):
+    candidates = [
+        candidate("a"),
+        candidate("a elsewhere", "control", 1100.0, of="a"),
+        Candidate("dull null", "null", null, lengths(1000.0)),
+        Candidate("raw weights", "null", raw, lengths(1200.0)),
+    ]
+    for r2, explained_by in ((0.81, ("a",)), (0.79, ()), (math.nan, ())):
         rows = [
             Row(
                 INTERVENTIONS[id],
@@ -196,50 +230,74 @@ def test_what_predicts_losses_but_not_the_logits_is_not_supported(candidate, nul
                     "a": outcome(loss, logit_r2=r2),
                     "a elsewhere": outcome(1.0, logit_r2=0.0),
                     "dull null": outcome(loss),
+                    "raw weights": outcome(loss),
                 },
             )
             for id, loss in zip(IDS, GOOD, strict=True)
         ]
-        candidates = [candidate("a"), control, dull]
-        predicted = {c.name: prediction_error(rows, c, T) for c in candidates}
-        separations = separated(rows, candidates, predicted, T)
-        verdict = decide(rows, candidates, predicted, separations, T)
-        assert verdict.supported == supported
-        assert supported or "of the logits' variance" in verdict.not_supported["a"]
+        verdict = decide(evidence(rows, candidates))
+        assert verdict.explained_by == explained_by
+        assert explained_by or "of the logits' variance" in verdict.fails["a"]
 
 
-def test_the_longer_and_farther_off_is_dominated(candidate, judge):
+def test_the_shorter_of_two_explains(candidate, judge):
+    """Whichever predicts better: fidelity is the same for both."""
     near, far = GOOD, (1e-6, 1e-12, 1e-4)
-    for bits, dominated in ((200.0, {"b": "a"}), (50.0, {})):
-        verdict, _, separations = judge(
-            GOOD, {"a": near, "b": far}, [candidate("a"), candidate("b", bits=bits)]
+    for losses in (near, far):
+        verdict, _, _ = judge(
+            GOOD, {"a": losses, "b": near}, [candidate("b", bits=200.0), candidate("a")]
         )
-        assert separations["scale_left_2"] == (("a", "b"),)
-        assert verdict.supported == ("a", "b") and verdict.dominated == dominated
-        assert ("supported, but dominated: b" in verdict.headline) == bool(dominated)
-        assert any("a dominates b" in s for s in verdict.sentences) == bool(dominated)
-    # What no row separates dominates nothing.
-    verdict, _, _ = judge(
-        GOOD, {"a": GOOD, "b": GOOD}, [candidate("a"), candidate("b", bits=200.0)]
+        assert verdict.explained_by == ("a",) and verdict.fails == {}
+        assert "b 6.0" in verdict.sentence
+        assert "2.00 times as many bits [2.00, 2.00], settled" in " ".join(verdict.details)
+
+
+def test_a_length_that_crosses_is_open(candidate, judge):
+    """b is longer at δ* and at 2δ*, and shorter at δ*/2."""
+    crossing = candidate("b", bits=(110.0, 90.0, 130.0))
+    verdict, _, _ = judge(GOOD, {"a": GOOD, "b": GOOD}, [candidate("a"), crossing])
+    assert verdict.explained_by == verdict.equal == ("a", "b")
+    assert verdict.sentence == (
+        "A and b explain it equally (100 and 110 bits per neuron): no experiment here separates "
+        "them."
     )
-    assert verdict.dominated == {}
+    verdict, _, separations = judge(
+        GOOD, {"a": GOOD, "b": (1e-6, 1e-12, 1e-4)}, [candidate("a"), crossing]
+    )
+    assert separations["scale_left_2"] == (("a", "b"),)
+    assert verdict.explained_by == ("a", "b") and verdict.equal == ()
+    assert "1 experiment separates b from a, and a is nearer in 1" in verdict.sentence
 
 
-def test_without_a_relabelled_control_nothing_is_supported(candidate, judge):
+def test_a_longer_one_that_nothing_separates_is_not_equal(candidate, judge):
+    verdict, _, _ = judge(
+        GOOD, {"a": GOOD, "b": GOOD}, [candidate("a", bits=200.0), candidate("b")]
+    )
+    assert verdict.explained_by == ("b",) and verdict.equal == ()
+
+
+def test_too_few_pairs_explain_nothing(candidate, judge):
+    assert T.least_pairs == 100
+    for pairs, every, enough in ((99, 1000, False), (100, 1000, True), (9, 9, True)):
+        verdict, _, _ = judge(GOOD, {"a": GOOD}, [candidate("a")], pairs=pairs, every=every)
+        assert (verdict.explained_by == ("a",)) == enough
+        assert verdict.sentence.startswith("Too few pairs") != enough
+
+
+def test_without_a_relabelled_control_nothing_explains(candidate, judge):
     verdict, _, _ = judge(GOOD, {"a": GOOD}, [candidate("a")], controlled=False)
-    assert verdict.supported == ()
-    assert "no relabelling" in verdict.not_supported["a"]
-    assert judge(GOOD, {"a": GOOD}, [candidate("a")])[0].supported == ("a",)
+    assert verdict.explained_by == ()
+    assert "no relabelling" in verdict.fails["a"]
 
 
 def test_a_row_that_a_rival_predicts_refutes(candidate, judge):
     missed = (1e-6, 1e-12, 1e-1)
     verdict, _, separations = judge(
-        GOOD, {"a": missed, "b": GOOD}, [candidate("a"), candidate("b")]
+        GOOD, {"a": missed, "b": GOOD}, [candidate("a"), candidate("b", bits=200.0)]
     )
     assert separations["scale_left_2"] == (("a", "b"),)
-    assert verdict.refuted == ("a",) and verdict.supported == ("b",)
-    assert "left × 2" in " ".join(verdict.sentences)
+    assert verdict.refuted == ("a",) and verdict.explained_by == ("b",)
+    assert "left × 2" in verdict.fails["a"]
 
 
 def test_a_row_that_nobody_predicts_refutes_nobody(candidate, judge):
@@ -252,13 +310,32 @@ def test_a_row_that_nobody_predicts_refutes_nobody(candidate, judge):
     assert verdict.refuted == ()
 
 
-def test_two_that_no_row_separates_cannot_be_told_apart(candidate, judge):
-    verdict, _, separations = judge(
-        GOOD, {"a": GOOD, "b": GOOD}, [candidate("a", bits=200.0), candidate("b")]
-    )
-    assert all(pairs == () for pairs in separations.values())
-    assert verdict.indistinguishable == ("a", "b")
-    assert any("No row separates a from b; the shortest: b." in s for s in verdict.sentences)
+def test_equal_rows_count_once_and_use_up_each_other(candidate, null, raw):
+    """A miss of six decades on one row, shown three times, is one row in the median."""
+    candidates = [candidate("a"), candidate("b", used=True)]
+    good = {key: outcome(1e-6) for key in ("network", "a", "b")}
+    missed = {"network": outcome(1e-12), "a": outcome(1e-6), "b": outcome(1e-6)}
+    rows = [
+        Row(INTERVENTIONS["base"], missed),
+        Row(INTERVENTIONS["swap_inputs"], missed, equals="base"),
+        Row(INTERVENTIONS["double"], missed, equals="base"),
+        Row(INTERVENTIONS["scale_left_2"], good),
+        Row(INTERVENTIONS["square"], good),
+    ]
+    rows = used_up(rows, candidates, frozenset())
+    a, b = (prediction_error(rows, c, T) for c in candidates)
+    assert (a.rows, a.median_log_loss, a.worst_log_loss) == (3, 0, pytest.approx(6))
+    # Its fit has seen the base row, and so whatever equals it.
+    assert (b.rows, b.worst_log_loss) == (2, 0)
+    rows = used_up(rows, candidates, frozenset({"double"}))
+    assert prediction_error(rows, candidates[0], T).rows == 2
+
+
+def test_the_verdict_can_be_read_again(candidate, judge):
+    verdict, _, _ = judge(GOOD, {"a": GOOD}, [candidate("a")])
+    entry = verdict.to_dict()
+    assert {"sentence", "explained_by", "equal", "refuted", "not_applicable", "rule"} <= set(entry)
+    assert Verdict.from_dict(entry) == verdict
 
 
 @pytest.mark.parametrize(
@@ -285,14 +362,13 @@ def test_a_separation_is_larger_than_the_threshold_and_both_errors(
         assert all(set(pair) == {"a", "b"} for pairs in separations.values() for pair in pairs)
 
 
-def test_controls_and_nulls_are_neither_supported_nor_separated(candidate, judge):
+def test_controls_and_nulls_are_not_judged(candidate, judge):
     verdict, _, separations = judge(
         GOOD,
         {"a": GOOD, "a, relabelled": (1.0, 1.0, 1.0)},
-        [candidate("a"), candidate("a, relabelled", "control", of="a")],
+        [candidate("a"), candidate("a, relabelled", "control", 1100.0, of="a")],
     )
-    named = {*verdict.supported, *verdict.refuted, *verdict.not_supported}
-    assert named == {"a"}
+    assert {*verdict.explained_by, *verdict.refuted, *verdict.fails} == {"a"}
     assert all(pairs == () for pairs in separations.values())
 
 

@@ -1,0 +1,272 @@
+"""The fidelity point: how coarsely a network's tables can be told and still behave like it.
+
+At this precision a hypothesis whose residual is coded as well rebuilds the same network as its raw
+weights do, so that their lengths are comparable.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from statistics import median
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from coset_circuits.algorithms import Tables
+from coset_circuits.algorithms.table_circuit import EMBEDDINGS
+from coset_circuits.experiments import INTERVENTIONS, NETWORK, Intervention
+from coset_circuits.experiments.measure import DistinctModels, Outcome, sampled
+from coset_circuits.experiments.rows import Row, errors, evidence, measured_rows
+from coset_circuits.networks.model import GroupModel
+from coset_circuits.progress import Progress, silent
+from coset_circuits.thresholds import DEFAULT, Thresholds
+
+PAIRS = 4_000
+"""More pairs than this are sampled."""
+FINEST = 1e-3
+"""The finest quantisation that is tried, in standard deviations of each column."""
+STEP = 3.0
+"""The curve is taken at the cap and in steps of this ratio below it, …"""
+RATIO = 1.05
+"""… and refined where it crosses the threshold, until the point is known to this ratio."""
+AROUND = 1.2
+"""Further draws are first looked for within this ratio of the first one's point."""
+_QUANTISED = "quantised"
+
+
+@dataclass(frozen=True)
+class FidelityPoint:
+    """How a network behaves that is quantised to a relative error.
+
+    Attributes:
+        delta: the relative error, in standard deviations of each column of the tables.
+        median_log_loss: median |Δlog10 loss| in decades over the interventions.
+        accuracy: without an intervention, over the pairs that were used.
+    """
+
+    delta: float
+    median_log_loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """The largest quantisation at which a network still behaves like itself.
+
+    Attributes:
+        delta: the median over draws of the dither.
+        interval: the least and the largest of the draws.
+        draws: each draw's own point.
+        curve: every point that was evaluated, over all draws, by δ.
+        threshold: how far, in decades, a network that behaves like itself may be off.
+        cap: the coarsest δ that was tried; a δ that is equal to it may be larger.
+        pairs: how many pairs were used.
+        rows: how many interventions that show different things.
+    """
+
+    delta: float
+    interval: tuple[float, float]
+    draws: tuple[float, ...]
+    curve: tuple[FidelityPoint, ...]
+    threshold: float
+    cap: float
+    pairs: int
+    rows: int
+
+    @property
+    def is_capped(self) -> bool:
+        """Whether nothing was lost up to the coarsest δ."""
+        return self.delta >= self.cap
+
+    @property
+    def deltas(self) -> tuple[float, ...]:
+        """Where lengths are compared: the point, half and twice of it, and that of each draw."""
+        around = (self.delta, self.delta / 2, min(2 * self.delta, 0.99), *self.draws)
+        return tuple(dict.fromkeys(around))
+
+    def length(self, bits: Mapping[float, float]) -> tuple[float, tuple[float, float]]:
+        """Bits at δ*, and the least and most over the draws."""
+        found = [bits[delta] for delta in self.draws]
+        return bits[self.delta], (min(found), max(found))
+
+    def ratio(
+        self, one: Mapping[float, float], two: Mapping[float, float]
+    ) -> tuple[float, tuple[float, float]]:
+        """One's bits over two's at δ*, and the least and largest over :attr:`deltas`."""
+        ratios = {delta: _ratio(one[delta], two[delta]) for delta in self.deltas}
+        return ratios[self.delta], (min(ratios.values()), max(ratios.values()))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it stands in findings.json."""
+        content = asdict(self)
+        content["curve"] = list(content["curve"])
+        return content | {"interval": list(self.interval), "draws": list(self.draws)}
+
+    @classmethod
+    def from_dict(cls, entry: Mapping[str, Any]) -> Fidelity:
+        """What :meth:`to_dict` wrote."""
+        read = {
+            "interval": tuple(entry["interval"]),
+            "draws": tuple(entry["draws"]),
+            "curve": tuple(FidelityPoint(**point) for point in entry["curve"]),
+        }
+        return cls(**{**entry, **read})
+
+
+def _ratio(one: float, two: float) -> float:
+    return one / two if two else math.inf if one else 1.0
+
+
+def quantised(tables: Tables, delta: float, draw: int) -> Tables:
+    """The tables to a relative error δ: uniform steps with subtractive dither.
+
+    The error of every entry is uniform and independent of the table (Schuchman 1964), with δ times
+    the column's standard deviation. Constant columns stay exact. One draw has the same dither, in
+    units of a step, at every δ.
+    """
+    generator = torch.Generator().manual_seed(draw)
+
+    def one(table: Float[Tensor, "order d_mlp"]) -> Float[Tensor, "order d_mlp"]:
+        deviation = table.std(0, correction=0)
+        # The deviation of a column that is constant but for rounding is rounding too.
+        varies = deviation > 1e-12 * table.abs().amax(0)
+        step = torch.where(varies, delta * deviation * math.sqrt(12), torch.ones_like(deviation))
+        noise = torch.rand(table.shape, generator=generator, dtype=table.dtype) - 0.5
+        return torch.where(varies, step * ((table / step + noise).round() - noise), table)
+
+    left, right, unembed = (one(table) for table in tables)
+    return Tables(left, right, unembed, tables.frame)
+
+
+def fidelity(
+    network: GroupModel,
+    interventions: Sequence[Intervention] = tuple(INTERVENTIONS.values()),
+    *,
+    pairs: Int[Tensor, "pairs 2"] | None = None,
+    seed: int = 0,
+    thresholds: Thresholds = DEFAULT,
+    progress: Progress = silent,
+) -> Fidelity:
+    """Find a network's fidelity point.
+
+    What is quantised is the network with additive pre-activations, and it is compared with the
+    same before quantisation: of an MLP that is the network itself.
+
+    Args:
+        network: in float64.
+        pairs: a sample of these is used where they are many; all of the group by default.
+    """
+    pairs = network.group.pairs() if pairs is None else pairs
+    bench = _Quantiser(network, interventions, sampled(pairs, PAIRS, seed), seed, thresholds)
+    count = int(thresholds.dither_draws)
+    draws: list[float] = []
+    for number in range(count):
+        progress(f"fidelity, draw {number + 1} of {count}", number, count)
+        behaves = partial(bench.behaves, seed * count + number)
+        draws.append(_crossing(behaves, thresholds.fidelity_cap, draws[0] if draws else None))
+    return Fidelity(
+        median(draws) if count % 2 else sorted(draws)[count // 2],
+        (min(draws), max(draws)),
+        tuple(draws),
+        tuple(sorted(bench.points, key=lambda point: point.delta)),
+        thresholds.fidelity_log_loss,
+        thresholds.fidelity_cap,
+        len(bench.pairs),
+        len(bench.rows),
+    )
+
+
+def _crossing(behaves: Callable[[float], bool], cap: float, near: float | None) -> float:
+    """The δ at which a network first stops to behave like itself, at most the cap."""
+    if near is not None:
+        low, high = near / AROUND, min(near * AROUND, cap)
+        if behaves(low) and not (above := behaves(high)):
+            return _bisected(behaves, low, high)
+        if behaves(low) and above and high == cap:
+            return cap
+    steps = range(math.ceil(math.log(cap / FINEST, STEP)), -1, -1)
+    grid = [max(FINEST, cap / STEP**k) for k in steps]
+    low = grid[0]
+    for delta in grid:
+        if not behaves(delta):
+            return low if delta == low else _bisected(behaves, low, delta)
+        low = delta
+    return cap
+
+
+def _bisected(behaves: Callable[[float], bool], low: float, high: float) -> float:
+    while high / low > RATIO:
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if behaves(middle) else (low, middle)
+    return low
+
+
+class _Quantiser:
+    """Quantised versions of one network, and what was seen of them."""
+
+    def __init__(
+        self,
+        network: GroupModel,
+        interventions: Sequence[Intervention],
+        pairs: Int[Tensor, "pairs 2"],
+        seed: int,
+        thresholds: Thresholds,
+    ) -> None:
+        self.network, self.pairs, self.seed, self.thresholds = network, pairs, seed, thresholds
+        self.tables = Tables.of(network)
+        self.points: list[FidelityPoint] = []
+        self._known: dict[tuple[int, float], float] = {}
+        # Rows are equal when the network and a quantised one say so.
+        models = {NETWORK: self._model(self.tables), _QUANTISED: self._model(self._at(0.1, 0))}
+        found = measured_rows(interventions, DistinctModels(models), pairs, network.group, seed)
+        self.rows = list(evidence(list(found), NETWORK))
+
+    def behaves(self, draw: int, delta: float) -> bool:
+        """Whether the network, so quantised, behaves like itself."""
+        key = draw, delta
+        if key not in self._known:
+            self._known[key] = self._evaluated(draw, delta)
+        return self._known[key] <= self.thresholds.fidelity_log_loss
+
+    def _evaluated(self, draw: int, delta: float) -> float:
+        models = DistinctModels({_QUANTISED: self._model(self._at(delta, draw))})
+
+        def outcome(intervention: Intervention) -> Outcome | None:
+            return models.measure(intervention, self.pairs, self.seed)[_QUANTISED]
+
+        found: dict[str, Outcome | None] = {}
+        off = []
+        for row in self.rows:
+            found[row.intervention.id] = outcome(row.intervention)
+            both = Row(
+                row.intervention,
+                {
+                    NETWORK: row.outcomes[NETWORK],
+                    _QUANTISED: found[row.intervention.id],
+                },
+            )
+            off += [e[0] for e in [errors(both, _QUANTISED, self.thresholds)] if e is not None]
+        base = found.get("base") or outcome(INTERVENTIONS["base"])
+        assert base is not None
+        # Nothing speaks: nothing is lost.
+        self.points.append(FidelityPoint(delta, median(off) if off else 0.0, base.accuracy))
+        return self.points[-1].median_log_loss
+
+    def _at(self, delta: float, draw: int) -> Tables:
+        return quantised(self.tables, delta, draw)
+
+    def _model(self, tables: Tables) -> GroupModel:
+        model = self.network.with_tables(
+            tables.left,
+            tables.right,
+            tables.unembed.T,
+            label=f"{self.network.label}, quantised",
+            silent=EMBEDDINGS,
+        )
+        model.reference_scale = self.network.pre_scale.detach()
+        return model

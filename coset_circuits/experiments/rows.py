@@ -1,0 +1,129 @@
+"""What an intervention showed, and which of that is evidence: equal rows count once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from coset_circuits.experiments.candidates import NETWORK, Candidate
+from coset_circuits.experiments.interventions import Intervention
+from coset_circuits.experiments.measure import DistinctModels, Outcome
+from coset_circuits.groups import FiniteGroup
+from coset_circuits.thresholds import Thresholds
+
+_PROBED = 12
+"""Where pairs are sampled, rows are compared on the pairs of so many elements and their inverses:
+a swap of the inputs is a permutation of these, and of no random sample."""
+_ROUNDING = 1e-6
+"""Losses are equal when they differ by at most this share. Other noise changes them far more."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One intervention, and what network and surrogates answer under it, by key (None: silent).
+
+    Attributes:
+        equals: the id of the first intervention that shows the same of every model.
+        used_by: the keys of those for whom it is no evidence, because their fit or the choice of
+            their claims has already seen it.
+    """
+
+    intervention: Intervention
+    outcomes: Mapping[str, Outcome | None]
+    equals: str | None = None
+    used_by: frozenset[str] = frozenset()
+
+    @property
+    def shows(self) -> str:
+        """What equal rows have in common: the id of the first of them."""
+        return self.equals or self.intervention.id
+
+
+def measured_rows(
+    interventions: Sequence[Intervention],
+    models: DistinctModels,
+    pairs: Int[Tensor, "pairs 2"],
+    group: FiniteGroup,
+    seed: int,
+) -> Iterator[Row]:
+    """Every intervention on all models, each row with the earlier row that it equals."""
+    probe = pairs if len(pairs) == group.order**2 else _probe(group)
+    seen: dict[str, dict[str, Tensor | None]] = {}
+    for intervention in interventions:
+        outcomes = models.measure(intervention, pairs, seed)
+        probed = outcomes if probe is pairs else models.measure(intervention, probe, seed)
+        losses = {
+            # Sorted, because a symmetry may exchange pairs.
+            key: None if o is None else o.losses.sort().values
+            for key, o in probed.items()
+        }
+        equals = next((id for id, other in seen.items() if _alike(losses, other)), None)
+        if equals is None:
+            seen[intervention.id] = losses
+        yield Row(intervention, outcomes, equals)
+
+
+def _probe(group: FiniteGroup) -> Int[Tensor, "pairs 2"]:
+    some = torch.arange(0, group.order, max(1, group.order // _PROBED))
+    some = torch.cat([some, group.inverses[some]]).unique()
+    return torch.cartesian_prod(some, some)
+
+
+def _alike(one: Mapping[str, Tensor | None], two: Mapping[str, Tensor | None]) -> bool:
+    """Whether the losses of the network, and of whatever speaks in both rows, are equal."""
+    if one[NETWORK] is None or two[NETWORK] is None:
+        return False
+    pairs = [(mine, two[key]) for key, mine in one.items()]
+    return all(
+        mine is None or other is None or torch.allclose(mine, other, rtol=_ROUNDING, atol=1e-15)
+        for mine, other in pairs
+    )
+
+
+def used_up(
+    rows: Sequence[Row], candidates: Sequence[Candidate], used: frozenset[str]
+) -> list[Row]:
+    """The rows with those for whom they are no evidence; what one shows, its equals show too.
+
+    Args:
+        used: ids of interventions that the choice of claims has used, for everyone.
+    """
+    by: dict[str, set[str]] = {}
+    for row in rows:
+        for candidate in candidates:
+            if row.intervention.id in used or row.intervention.is_used_by(candidate.circuit):
+                by.setdefault(row.shows, set()).add(candidate.key)
+    return [replace(row, used_by=frozenset(by.get(row.shows, ()))) for row in rows]
+
+
+def evidence(rows: Sequence[Row], *keys: str) -> Iterator[Row]:
+    """The rows in which all of these speak and none has used what they show, equal ones once."""
+    counted = set()
+    for row in rows:
+        speaks = all(row.outcomes.get(key) is not None for key in keys)
+        if speaks and row.used_by.isdisjoint(keys) and row.shows not in counted:
+            counted.add(row.shows)
+            yield row
+
+
+def log_loss(outcome: Outcome, thresholds: Thresholds) -> float:
+    """log10 of the mean loss in nats, floored."""
+    return math.log10(max(outcome.loss, thresholds.loss_floor))
+
+
+def errors(
+    row: Row, name: str, thresholds: Thresholds, reference: str = NETWORK
+) -> tuple[float, float] | None:
+    """|Δ log10 loss| and |Δ accuracy| between two models in a row; None where one is silent."""
+    mine, other = row.outcomes.get(name), row.outcomes[reference]
+    if mine is None or other is None:
+        return None
+    return (
+        abs(log_loss(mine, thresholds) - log_loss(other, thresholds)),
+        abs(mine.accuracy - other.accuracy),
+    )
