@@ -25,9 +25,6 @@ class Thresholds:
     rcond: float = 1e-2
     """Singular values below this share of the largest count as nothing, in decoding ρ(a) and in the
     span in which the linear half cancels."""
-    coding_error: float = 0.05
-    """The relative error δ at which a neuron's structure is chosen by bits, where the network's own
-    fidelity point was not measured."""
     joint_noise: float = 0.3
     """The unembedding's levels are fitted together as if each pre-activation had noise of this many
     of its standard deviations. From 0.03 to 1 the prediction error on grokked S5 networks changes
@@ -75,6 +72,9 @@ class Thresholds:
     network behaves like itself up to here, there is no grokked behaviour that could be lost."""
     dither_draws: float = 3
     """How many random dithers the fidelity point is measured with."""
+    as_short: float = 1.05
+    """A hypothesis is longer than another where it needs more than this many times its bits. How
+    choices are named moves lengths by some bits a neuron, which is up to 5% of them."""
     least_pairs: float = 100
     """A verdict needs this many pairs, or all that the group has."""
     relative_errors: tuple[float, ...] = (0.3, 0.1, 0.03)

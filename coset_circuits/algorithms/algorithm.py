@@ -167,8 +167,9 @@ class Algorithm(Protocol):
     """A hypothesis before it meets a network.
 
     An algorithm may also have ``claims`` (the further claims of this form, such as ``even``),
-    ``noun`` (what a sentence calls the hypothesis, such as ``coset circuits``; by default its key)
-    and ``short_name`` (at most seven characters, for the columns of a table). A dataclass field
+    ``noun`` (what a sentence calls the hypothesis, such as ``coset circuits``; by default its key),
+    ``contains`` (the keys of hypotheses that are special cases of this one) and
+    ``short_name`` (at most seven characters, for the columns of a table). A dataclass field
     ``relative_error: float | None`` is the precision, in standard deviations, at which each
     neuron's structure is chosen by bits: where it is None, a comparison fits at the network's
     fidelity point, and anything else at ``Thresholds.coding_error``.

@@ -57,7 +57,8 @@ class CosetIrrepAlgorithm(_Shortest):
     """
 
     hypothesis: ClassVar[str] = "coset-irrep"
-    noun: ClassVar[str] = "the family between cosets and irreps"
+    noun: ClassVar[str] = "functions between cosets and irreps"
+    contains: ClassVar[tuple[str, ...]] = ("coset", "irrep", "rho-set")
     short_name: ClassVar[str] = "between"
     family: ClassVar[Family] = BETWEEN
 
@@ -87,6 +88,7 @@ class RhoSetAlgorithm(CosetIrrepAlgorithm):
 
     hypothesis: ClassVar[str] = "rho-set"
     noun: ClassVar[str] = "ρ-sets"
+    contains: ClassVar[tuple[str, ...]] = ()
     short_name: ClassVar[str] = "rho-set"
     family: ClassVar[Family] = RHO_SETS
 
@@ -96,7 +98,8 @@ class MixedAlgorithm(_Shortest):
     """Each neuron has the hypothesis that describes it shortest, and the choice is paid for."""
 
     hypothesis: ClassVar[str] = "mixed"
-    noun: ClassVar[str] = "a mixture of cosets, irreps and ρ-sets"
+    noun: ClassVar[str] = "mixtures of cosets, irreps and ρ-sets"
+    contains: ClassVar[tuple[str, ...]] = ("coset", "irrep", "rho-set")
     parts: ClassVar[tuple[tuple[str, Family], ...]] = (
         ("coset", COSETS),
         ("irrep", IRREPS),

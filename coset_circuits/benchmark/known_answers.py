@@ -22,11 +22,13 @@ from coset_circuits.networks import GroupMLP, planted_coset, planted_gcr
 from coset_circuits.networks.spoilt import joined, noisy, relabelled
 from coset_circuits.training import train
 
-COSET, IRREP = "coset", "irrep"
-NOTHING, ALIKE = "nothing", "cannot be told apart"
+COSET, IRREP, RHO_SET, MIXED = "coset", "irrep", "rho-set", "mixed"
+BETWEEN = "coset-irrep"
+NOTHING = "nothing"
 
 PLANTED = ("coset circuit", "GCR", "cosets and GCR")
-NULLS = ("memorised", "untrained", "permuted labels", "permuted outputs")
+TRAINED = ("trained on cosets", "trained on irreps", "trained on ρ-sets", "trained on both")
+NULLS = ("memorised", "untrained", "permuted labels", "permuted outputs", "trained, permuted")
 NOISE = (0.02, 0.05, 0.1, 0.2, 0.5)
 """Standard deviations of the noise, relative to those of each neuron's tables and unembedding."""
 
@@ -47,26 +49,29 @@ class Case:
     """One kind of network; every seed gives another one.
 
     Attributes:
-        kind: one of :data:`PLANTED` or :data:`NULLS`.
-        truth: those among ``covers`` that are true of it.
+        kind: one of :data:`PLANTED`, :data:`TRAINED` or :data:`NULLS`.
+        put: the hypothesis that was put there, by its key in the registry, or :data:`NOTHING`.
+        also: hypotheses that are true of it as well, and may be named beside that one.
         make: from a seed to the network.
         noise: the size of the noise, for a planted network that got some.
-        covers: the hypotheses that are known to be true or false of it, by their keys in the
-            registry. Only these are run.
+        covers: the hypotheses that are run on it, by their keys in the registry.
     """
 
     name: str
     kind: str
     group: str
-    truth: frozenset[str]
+    put: str
+    also: frozenset[str]
     make: Callable[[int], GroupMLP]
     noise: float | None = None
-    covers: tuple[str, ...] = (COSET, IRREP)
+    covers: tuple[str, ...] = (COSET, IRREP, RHO_SET, BETWEEN, MIXED)
 
-    @property
-    def expected(self) -> str:
-        """The right answer."""
-        return ALIKE if len(self.truth) > 1 else next(iter(self.truth), NOTHING)
+    def is_right(self, explained_by: Iterable[str]) -> bool:
+        """Whether a verdict names what was put there, and nothing that is not true."""
+        named = set(explained_by)
+        if self.put == NOTHING:
+            return not named
+        return self.put in named and named <= {self.put, *self.also}
 
 
 def known_cases(groups: Iterable[str]) -> list[Case]:
@@ -117,31 +122,37 @@ def _cases(group: FiniteGroup) -> Iterator[Case]:
     half = next((c for c in group.subgroup_classes if c.index == 2), None)
     if half is not None and both_true:
         yield _coset_case(both_true[0], half, note=" (sign neurons)")
-    square = _case(group, "GCR, x²", PLANTED[1], {IRREP}, partial(_gcr_circuit, group, "square"))
-    relu = _case(group, "GCR, ReLU", PLANTED[1], {IRREP}, partial(_gcr_circuit, group, "relu"))
+    square = _case(group, "GCR, x²", PLANTED[1], IRREP, partial(_gcr_circuit, group, "square"))
+    relu = _case(group, "GCR, ReLU", PLANTED[1], IRREP, partial(_gcr_circuit, group, "relu"))
     yield from (square, relu)
-    # Neurons of both kinds: no hypothesis is true of all of them, unless irreps hold the cosets.
-    for some, truth in ((only_coset[:1], ()), (both_true[:1], {IRREP})):
+    # Neurons of both kinds; irreps are true of all of them where they hold the cosets.
+    for some, also in ((only_coset[:1], ()), (both_true[:1], (IRREP,))):
         for subgroups in some:
             what = f"cosets of {subgroups.name} and GCR"
-            yield _case(group, what, PLANTED[2], truth, partial(_mixture, subgroups))
+            make = partial(_mixture, subgroups)
+            yield _case(group, what, PLANTED[2], MIXED, make, (BETWEEN, *also))
     to_disturb = dict.fromkeys([classes[-1], *only_coset[-1:]])
     yield from _with_noise([*map(_coset_case, to_disturb), relu])
     yield from _nulls(group, classes[-1])
 
 
 def _case(
-    group: FiniteGroup, what: str, kind: str, truth: Iterable[str], make: Callable[[int], GroupMLP]
+    group: FiniteGroup,
+    what: str,
+    kind: str,
+    put: str,
+    make: Callable[[int], GroupMLP],
+    also: Iterable[str] = (),
 ) -> Case:
-    return Case(f"{group.name}: {what}", kind, group.name, frozenset(truth), make)
+    return Case(f"{group.name}: {what}", kind, group.name, put, frozenset(also), make)
 
 
 def _coset_case(*classes: SubgroupClass, note: str = "") -> Case:
     """Cosets of some classes, the first of which decides whether irreps are true of it as well."""
     group = classes[0].representative.group
-    truth = {COSET, IRREP} if irreps_suffice(classes[0]) else {COSET}
+    also = (IRREP, RHO_SET) if irreps_suffice(classes[0]) else ()
     what = f"cosets of {' and '.join(c.name for c in classes)}{note}"
-    return _case(group, what, PLANTED[0], truth, partial(_coset_circuit, classes))
+    return _case(group, what, PLANTED[0], COSET, partial(_coset_circuit, classes), also)
 
 
 def _nulls(group: FiniteGroup, subgroups: SubgroupClass) -> Iterator[Case]:
@@ -153,11 +164,11 @@ def _nulls(group: FiniteGroup, subgroups: SubgroupClass) -> Iterator[Case]:
     def untrained(seed: int) -> GroupMLP:
         return GroupMLP.initialised(group, d_mlp=width, d_embed=width, seed=seed)
 
-    yield _case(group, "memorised", "memorised", (), memorised)
-    yield _case(group, "untrained", "untrained", (), untrained)
+    yield _case(group, "memorised", "memorised", NOTHING, memorised)
+    yield _case(group, "untrained", "untrained", NOTHING, untrained)
     for kind, inputs in (("permuted labels", True), ("permuted outputs", False)):
         what = f"cosets of {subgroups.name}, {kind}"
-        yield _case(group, what, kind, (), partial(_permuted, subgroups, inputs))
+        yield _case(group, what, kind, NOTHING, partial(_permuted, subgroups, inputs))
 
 
 def _with_noise(cases: Iterable[Case]) -> Iterator[Case]:
@@ -214,7 +225,7 @@ def _gcr_circuit(group: FiniteGroup, act_fn: Literal["square", "relu"], seed: in
     for names in choices:
         for k in range(_BASES):
             network = planted_gcr(group, names, seed=1000 * seed + k, scale=scale, act_fn=act_fn)
-            if _is_away_from_cosets(network):
+            if is_away_from_cosets(network):
                 return network
     raise CosetCircuitsError(
         f"Every basis of the irreps of {group.name} that was tried is near its cosets, so that "
@@ -242,7 +253,7 @@ def _permuted(subgroups: SubgroupClass, inputs: bool, seed: int) -> GroupMLP:
 
 
 @torch.no_grad()
-def _is_away_from_cosets(network: GroupMLP) -> bool:
+def is_away_from_cosets(network: GroupMLP) -> bool:
     """Whether most neurons vary much within the cosets of every subgroup.
 
     The left table within right cosets or the right table within left cosets of a conjugate.

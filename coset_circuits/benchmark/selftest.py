@@ -9,22 +9,23 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
 from coset_circuits.algorithms import ALGORITHMS
 from coset_circuits.benchmark.known_answers import (
-    ALIKE,
     LARGE,
     NOISE,
     NOTHING,
     NULLS,
     PLANTED,
+    TRAINED,
     Case,
     known_cases,
 )
-from coset_circuits.comparison import Comparison, compare
+from coset_circuits.benchmark.trained_cases import trained_cases
+from coset_circuits.comparison import compare
 from coset_circuits.comparison.summary import versions
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.findings.statistics import share
@@ -34,34 +35,10 @@ from coset_circuits.presentation import Presented
 from coset_circuits.progress import Progress, silent
 from coset_circuits.thresholds import DEFAULT, Thresholds
 
-SCHEMA = 1
+SCHEMA = 2
 GROUPS = ("D4", "S4")
 SAMPLE = 2_000
 """Pairs sampled of a group that has too many of them to use all for every seed."""
-TRADE_OFF = "trade-off"
-"""Rows separate the hypotheses that are left, and which of them is shorter is open."""
-
-
-class Judgement(NamedTuple):
-    """What a comparison says of its network.
-
-    Attributes:
-        said: a hypothesis's key, :data:`ALIKE`, :data:`TRADE_OFF` or :data:`NOTHING`.
-        left: the hypotheses that explain the network.
-        chosen: the shortest of them; None where there is none.
-    """
-
-    said: str
-    left: tuple[str, ...]
-    chosen: str | None
-
-
-def judged(comparison: Comparison) -> Judgement:
-    """A comparison's verdict in one word."""
-    left = comparison.verdict.explained_by
-    several = ALIKE if len(comparison.verdict.equal) == len(left) else TRADE_OFF
-    said = several if len(left) > 1 else next(iter(left), NOTHING)
-    return Judgement(said, left, next(iter(left), None))
 
 
 @dataclass(frozen=True)
@@ -69,12 +46,13 @@ class Answer:
     """What was said of one network, and what is right.
 
     Attributes:
-        expected: the right answer.
-        said: see :class:`Judgement`, as for ``left`` and ``chosen``.
-        truth: the hypotheses that are true of it.
-        error: the chosen hypothesis's median |Δlog10 loss| in decades; its ``logit_r2`` and its
-            ``bits`` a neuron follow.
-        dull_bits: bits a neuron of the null model without group theory.
+        put: the hypothesis that was put there, or :data:`NOTHING`.
+        also: hypotheses that are true of it as well.
+        explained_by: the hypotheses that the verdict names, the shortest first.
+        is_right: see :meth:`Case.is_right`.
+        error: the shortest one's median |Δlog10 loss| in decades; its ``logit_r2`` and its ``bits``
+            a neuron at the fidelity point follow.
+        null_bits: bits a neuron of the shortest null model without group theory.
     """
 
     case: str
@@ -82,23 +60,22 @@ class Answer:
     group: str
     noise: float | None
     seed: int
-    expected: str
-    said: str
-    truth: tuple[str, ...]
-    left: tuple[str, ...]
-    chosen: str | None
+    put: str
+    also: tuple[str, ...]
+    explained_by: tuple[str, ...]
+    is_right: bool
     error: float | None
     logit_r2: float | None
     bits: float | None
-    dull_bits: float
+    null_bits: float
     accuracy: float
     neurons: int
     pairs: int
 
     @property
-    def is_right(self) -> bool:
-        """Whether exactly the true hypotheses are left."""
-        return set(self.left) == set(self.truth)
+    def said(self) -> str:
+        """The hypotheses that were named, in the registry's order, or :data:`NOTHING`."""
+        return ", ".join(key for key in ALGORITHMS if key in self.explained_by) or NOTHING
 
     @property
     def clean_case(self) -> str:
@@ -126,15 +103,16 @@ class SelfTest(Presented):
         return pd.DataFrame([asdict(answer) for answer in self.answers])
 
     def confusion(self) -> pd.DataFrame:
-        """How often each answer was given on networks without noise, by kind and right answer."""
-        kinds = PLANTED + NULLS
-        counts = Counter((a.kind, a.expected, a.said) for a in self._clean)
-        rows = dict.fromkeys((a.kind, a.expected) for a in self._clean)
+        """How often each answer was given on networks without noise, by what was put there."""
+        kinds = (*PLANTED, *TRAINED, *NULLS)
+        counts = Counter((a.kind, a.put, a.said) for a in self._clean)
+        rows = dict.fromkeys((a.kind, a.put) for a in self._clean)
         order = sorted(rows, key=lambda row: kinds.index(row[0]))
-        possible = [*self.hypotheses, ALIKE, TRADE_OFF, NOTHING]
-        frame = pd.DataFrame([[counts[*row, said] for said in possible] for row in order])
-        frame.columns = possible
-        frame.index = pd.MultiIndex.from_tuples(order, names=["kind", "right answer"])
+        alone = [*self.hypotheses, NOTHING]
+        said = [*alone, *sorted({a.said for a in self._clean} - set(alone))]
+        frame = pd.DataFrame([[counts[*row, word] for word in said] for row in order])
+        frame.columns = said
+        frame.index = pd.MultiIndex.from_tuples(order, names=["kind", "put there"])
         return frame
 
     def false_positives(self) -> pd.DataFrame:
@@ -142,13 +120,13 @@ class SelfTest(Presented):
         nulls = {kind: [a for a in self.answers if a.kind == kind] for kind in NULLS}
         nulls["all nulls"] = [a for a in self.answers if a.kind in NULLS]
         return pd.DataFrame(
-            {"null": kind, **self._share("false positives", [a.said != NOTHING for a in answers])}
+            {"null": kind, **self._share("false positives", [bool(a.explained_by) for a in answers])}
             for kind, answers in nulls.items()
             if answers
         )
 
     def power(self) -> pd.DataFrame:
-        """How many networks of each noisy case were left with exactly their true hypotheses.
+        """How many networks of each noisy case were judged right.
 
         ``right`` is the mean accuracy of these networks; a noise of 0 is the case without noise.
         """
@@ -164,17 +142,18 @@ class SelfTest(Presented):
 
     def errors(self) -> list[Answer]:
         """The networks without noise that got a wrong answer."""
-        return [answer for answer in self._clean if answer.said != answer.expected]
+        return [answer for answer in self._clean if not answer.is_right]
 
     def failures(self) -> list[Answer]:
         """Errors that miss an aim: on nulls and on circuits of one algorithm, not on mixtures."""
-        return [answer for answer in self.errors() if answer.kind != PLANTED[-1]]
+        mixtures = (PLANTED[-1], TRAINED[-1])
+        return [answer for answer in self.errors() if answer.kind not in mixtures]
 
     def how_well(self) -> pd.DataFrame:
-        """Medians of the chosen form's figures, by case, where one was chosen."""
+        """Medians of the shortest hypothesis's figures, by case, where one was named."""
         frame = self.to_dataframe()
-        frame = frame[frame["noise"].isna() & frame["chosen"].notna()]
-        columns = ["error", "logit_r2", "bits", "dull_bits"]
+        frame = frame[frame["noise"].isna() & frame["bits"].notna()]
+        columns = ["error", "logit_r2", "bits", "null_bits"]
         return frame.groupby("case", sort=False)[columns].median().reset_index()
 
     def to_dict(self) -> dict[str, Any]:
@@ -209,18 +188,21 @@ def selftest(
     groups: Iterable[str] = GROUPS,
     *,
     seeds: int = 2,
+    trained: bool = False,
     out: str | os.PathLike[str] | None = None,
     thresholds: Thresholds = DEFAULT,
     progress: Progress | None = None,
 ) -> SelfTest:
     """Judge networks whose algorithm is known, and count the answers.
 
-    On each network exactly those hypotheses are run of which the case knows whether they are true.
+    On each network exactly those hypotheses are run that the case covers.
 
     Args:
         groups: names of the groups; those of order 60 and more get fewer neurons and are measured
             on a sample of pairs.
         seeds: how many networks of each case.
+        trained: judge networks that were trained on tables of a known kind, see
+            :mod:`coset_circuits.benchmark.trained`, instead of planted ones.
         out: a folder that keeps every answer, so that a stopped call continues when it is made
             again. Answers of other versions of the code are not used, and stay.
         thresholds: see :class:`Thresholds`.
@@ -232,7 +214,7 @@ def selftest(
     if seeds < 1:
         raise CosetCircuitsError(f"{seeds} seeds were asked for; give a number from 1 up.")
     names = tuple(dict.fromkeys(groups))
-    cases = known_cases(names)
+    cases = trained_cases(names) if trained else known_cases(names)
     if out is not None:
         check_writable(Path(out))
     answers = []
@@ -270,23 +252,22 @@ def _answer(case: Case, seed: int, thresholds: Thresholds) -> Answer:
     network = case.make(seed)
     pairs = SAMPLE if network.group.order >= LARGE else None
     comparison = compare(network, case.covers, seed=seed, pairs=pairs, thresholds=thresholds)
-    judgement = judged(comparison)
-    delta, chosen = comparison.fidelity.delta, judgement.chosen
-    error = None if chosen is None else comparison.predicted[chosen]
-    dull = next(c for c in comparison.candidates if c.kind == "null")
+    delta, explained_by = comparison.fidelity.delta, comparison.verdict.explained_by
+    error = comparison.predicted[explained_by[0]] if explained_by else None
     return Answer(
         case=case.name,
         kind=case.kind,
         group=case.group,
         noise=case.noise,
         seed=seed,
-        expected=case.expected,
-        truth=tuple(sorted(case.truth)),
-        **judgement._asdict(),
+        put=case.put,
+        also=tuple(sorted(case.also)),
+        explained_by=explained_by,
+        is_right=case.is_right(explained_by),
         error=None if error is None else error.median_log_loss,
         logit_r2=None if error is None else error.logit_r2,
-        bits=None if chosen is None else comparison.candidate(chosen).bits[delta],
-        dull_bits=dull.bits[delta],
+        bits=comparison.candidate(explained_by[0]).bits[delta] if explained_by else None,
+        null_bits=min(c.bits[delta] for c in comparison.candidates if c.kind == "null"),
         accuracy=comparison.base.accuracy,
         neurons=network.d_mlp,
         pairs=len(comparison.pairs),

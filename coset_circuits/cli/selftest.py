@@ -14,6 +14,10 @@ from coset_circuits.cli.running import conclude, interruptible, progress_bar, re
 def selftest(
     seeds: Annotated[int, typer.Option(help="Networks of each case.")] = 2,
     groups: Annotated[str, typer.Option(help="Groups, separated by commas.")] = "D4,S4",
+    trained: Annotated[
+        bool,
+        typer.Option("--trained", help="Networks trained on tables of a known kind, not planted."),
+    ] = False,
     out: Annotated[
         Path, typer.Option(help="Folder that keeps every answer, so that a rerun continues.")
     ] = Path("coset-circuits-report/selftest"),
@@ -25,7 +29,9 @@ def selftest(
     from coset_circuits.report.selftest import print_selftest
 
     with interruptible(rerun_to_continue(out)), progress_bar(hidden=quiet or as_json) as progress:
-        result = run(comma_separated(groups), seeds=seeds, out=out, progress=progress)
+        result = run(
+            comma_separated(groups), seeds=seeds, trained=trained, out=out, progress=progress
+        )
     folder = result.save(out)
     conclude(
         result.to_dict,

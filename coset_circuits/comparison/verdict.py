@@ -105,6 +105,10 @@ class Evidence:
         """One's bits over two's; see :meth:`Fidelity.ratio`."""
         return self.fidelity.ratio(one.bits, two.bits)
 
+    def is_longer(self, one: Candidate, two: Candidate) -> bool:
+        """Whether it is longer at every δ, by more than the conventions of a code decide."""
+        return self.ratio(one, two)[1][0] > self.thresholds.as_short
+
     def compression(self, candidate: Candidate) -> float:
         """How many times shorter than the raw weights."""
         raw = next(c for c in self.nulls if c.key == RAW)
@@ -133,10 +137,7 @@ def decide(found: Evidence) -> Verdict:
     by_length = sorted(hypotheses, key=found.bits)
     eligible = [c for c in by_length if not failing[c.key]]
     needed = int(min(limits.least_pairs, found.every))
-    explained = []
-    if eligible and found.pairs >= needed:
-        # A ratio of 1 at some δ leaves the order open.
-        explained = [c for c in eligible if found.ratio(eligible[0], c)[1][1] >= 1]
+    explained = _shortest(eligible, found) if found.pairs >= needed else []
     alike = [c for c in explained if not found.apart(explained[0].key, c.key)]
     if found.pairs < needed:
         sentence = (
@@ -159,6 +160,19 @@ def decide(found: Evidence) -> Verdict:
     )
 
 
+def _shortest(eligible: Sequence[Candidate], found: Evidence) -> list[Candidate]:
+    """The shortest hypothesis and those as short; a wider one only where its parts are longer."""
+    as_short = [c for c in eligible if not found.is_longer(c, eligible[0])]
+    parts = [c for c in as_short if not any(other.key in c.contains for other in as_short)]
+    return [
+        c
+        for c in eligible
+        if parts
+        and not found.is_longer(c, parts[0])
+        and not any(part.key in c.contains for part in parts)
+    ]
+
+
 def rule(t: Thresholds) -> str:
     """The rule of the verdict, in words, with its thresholds."""
     return (
@@ -172,8 +186,10 @@ def rule(t: Thresholds) -> str:
         f"{t.spoken:.0%} of the interventions, covers at least {t.coverage:.0%} of the neurons "
         "that matter, is not refuted, and is shorter than every null and than itself on the "
         "relabelled group. The shortest of these explains the network, and so do those whose "
-        "length relative to it is open. A difference in length is open unless it has one sign at "
-        "δ*/2, δ*, 2δ* and at the δ* of each dither. Of those that explain the network, those that "
+        "length relative to it is open. A difference in length is open unless the longer one needs "
+        f"more than {t.as_short:g} times the bits at δ*/2, δ*, 2δ* and at the δ* of each dither; "
+        "smaller differences depend on how choices are coded. A hypothesis that contains others "
+        "explains a network only where it is shorter than these. Of those that explain the network, those that "
         "no row separates from the shortest are equal. A row separates two whose predictions "
         f"differ by more than {t.separation_log_loss:g} decades or {t.separation_accuracy:g} of "
         "accuracy and by more than both their own errors together. A row refutes a hypothesis that "
@@ -327,7 +343,7 @@ def _details(
     )
     for one, two in pairwise(by_length):
         ratio, (low, high) = found.ratio(two, one)
-        order = "open" if low <= 1 <= high else "settled"
+        order = "settled" if found.is_longer(two, one) else "open"
         yield (
             f"{two.noun} to {one.noun}: {ratio:.2f} times as many bits [{low:.2f}, {high:.2f}], "
             f"{order}."

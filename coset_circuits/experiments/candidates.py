@@ -45,6 +45,11 @@ class Candidate:
         return getattr(self.circuit.algorithm, "noun", self.key)
 
     @property
+    def contains(self) -> tuple[str, ...]:
+        """The keys of hypotheses that this one is a generalisation of."""
+        return tuple(getattr(self.circuit.algorithm, "contains", ()))
+
+    @property
     def claims(self) -> tuple[str, ...]:
         """The further claims of this form, such as ``even``."""
         return tuple(getattr(self.circuit.algorithm, "claims", ()))

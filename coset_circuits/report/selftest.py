@@ -11,12 +11,10 @@ from rich.console import Console
 from rich.text import Text
 
 from coset_circuits.benchmark import SelfTest
-from coset_circuits.benchmark.known_answers import ALIKE
 from coset_circuits.report.folder import write
 from coset_circuits.report.terminal import plain_table, plainly, print_heading
 
 SHOWN = 10
-SHORT = {ALIKE: "not told apart"}
 
 
 def print_selftest(result: SelfTest, console: Console | None = None) -> None:
@@ -35,7 +33,7 @@ def print_selftest(result: SelfTest, console: Console | None = None) -> None:
     console.print(Text(f"{len(wrong)} networks without noise were misjudged", style="bold"))
     for answer in wrong[:SHOWN]:
         console.print(
-            f"  {answer.case}, seed {answer.seed}: said {answer.said}, right is {answer.expected}"
+            f"  {answer.case}, seed {answer.seed}: said {answer.said}, right is {answer.put}"
         )
     if len(wrong) > SHOWN:
         console.print(f"  … and {len(wrong) - SHOWN} more, in selftest.json")
@@ -58,10 +56,10 @@ def _tables(result: SelfTest) -> Iterator[tuple[str, Sequence[str], list[list[st
     frame = frame.loc[:, frame.any()]
     yield (
         f"Answers on {sum(frame.sum())} networks without noise, by what was put there",
-        ("put there: right answer", *(SHORT.get(name, name) for name in map(str, frame.columns))),
+        ("what was put there", *map(str, frame.columns)),
         [
-            [f"{kind}: {SHORT.get(right, right)}", *(str(count) if count else "·" for count in row)]
-            for (kind, right), row in zip(frame.index, frame.to_numpy(), strict=True)
+            [f"{kind}: {put}", *(str(count) if count else "·" for count in row)]
+            for (kind, put), row in zip(frame.index, frame.to_numpy(), strict=True)
         ],
     )
     yield (
@@ -73,7 +71,7 @@ def _tables(result: SelfTest) -> Iterator[tuple[str, Sequence[str], list[list[st
         ],
     )
     yield (
-        "Power: exactly the true hypotheses are left (noise in s.d. of each table)",
+        "Power: networks that are judged right (noise in s.d. of each table)",
         ("case", "noise", "accuracy", "right", "95%"),
         [
             [
@@ -88,14 +86,14 @@ def _tables(result: SelfTest) -> Iterator[tuple[str, Sequence[str], list[list[st
     )
     yield (
         "How well the shortest hypothesis that explains does (medians)",
-        ("case", "decades off", "R² of logits", "bits a neuron", "dull null"),
+        ("case", "decades off", "R² of logits", "bits a neuron", "best null"),
         [
             [
                 row["case"],
                 f"{row['error']:.3f}",
                 f"{row['logit_r2']:.3f}",
                 f"{row['bits']:.0f}",
-                f"{row['dull_bits']:.0f}",
+                f"{row['null_bits']:.0f}",
             ]
             for row in result.how_well().to_dict("records")
         ],

@@ -1,0 +1,126 @@
+"""The benchmark's trained networks, and what should be said of each kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+
+from coset_circuits.benchmark.known_answers import (
+    BETWEEN,
+    COSET,
+    IRREP,
+    MIXED,
+    NOTHING,
+    NULLS,
+    RHO_SET,
+    TRAINED,
+    Case,
+    is_away_from_cosets,
+    irreps_suffice,
+    usable_classes,
+)
+from coset_circuits.benchmark.trained import (
+    Kind,
+    coset_neuron,
+    irrep_neuron,
+    permuted_labels,
+    rho_neuron,
+    trained,
+)
+from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.groups import FiniteGroup, RealBlock, SubgroupClass
+from coset_circuits.groups import group as named_group
+from coset_circuits.networks import GroupMLP
+
+_GENERAL_POSITION = 20
+"""Networks of irreps that are trained before it is said that all lie near cosets."""
+
+
+def trained_cases(groups: Iterable[str]) -> list[Case]:
+    """All cases of some groups.
+
+    Raises:
+        CosetCircuitsError: no group, a name that is not understood, or a group without a usable
+            class of subgroups or a faithful irrep.
+    """
+    names = list(dict.fromkeys(groups))
+    if not names:
+        raise CosetCircuitsError("No group was given; give such as S4 or A5.")
+    return [case for name in names for case in _cases(named_group(name))]
+
+
+def _cases(group: FiniteGroup) -> Iterator[Case]:
+    classes = usable_classes(group)
+    faithful = [block for block in group.real_blocks if _is_faithful(block)]
+    only_coset = [c for c in classes if not irreps_suffice(c)]
+    if not classes or not faithful or not only_coset:
+        raise CosetCircuitsError(
+            f"{group.name} has no class of subgroups, or no faithful irrep, on which networks "
+            "of one kind can be trained; choose another group, such as S4 or A5."
+        )
+    width = 64 if group.order < 60 else 128
+    largest = max(only_coset, key=lambda c: c.order)
+
+    def case(
+        kind: str, what: str, put: str, kinds: list[Kind], also: tuple[str, ...] = ()
+    ) -> Case:
+        make = partial(_trained, group, kinds, width)
+        return Case(f"{group.name}: {what}", kind, group.name, put, frozenset(also), make)
+
+    on_cosets = coset_neuron(only_coset)
+    yield case(TRAINED[0], f"trained, cosets of {largest.name}", COSET, [coset_neuron([largest])])
+    yield case(TRAINED[0], "trained, cosets of several classes", COSET, [on_cosets])
+    in_irreps = irrep_neuron(faithful)
+    general = partial(_in_general_position, group, [in_irreps], width)
+    name = f"{group.name}: trained, irreps in general position"
+    yield Case(name, TRAINED[1], group.name, IRREP, frozenset(), general)
+    block, found = _rho_set(group, faithful)
+    rho = rho_neuron(block, found.representative)
+    what = f"trained, ρ-set of {block.name} on {found.name}"
+    yield case(TRAINED[2], what, RHO_SET, [rho], (COSET, IRREP))
+    yield case(TRAINED[3], "trained, cosets and irreps", MIXED, [on_cosets, in_irreps], (BETWEEN,))
+    permuted = partial(permuted_labels, group, d_mlp=width)
+    name = f"{group.name}: trained freely, labels permuted"
+    yield Case(name, NULLS[-1], group.name, NOTHING, frozenset(), permuted)
+
+
+def _trained(group: FiniteGroup, kinds: list[Kind], width: int, seed: int) -> GroupMLP:
+    return trained(group, kinds, seed=seed, d_mlp=width)
+
+
+def _in_general_position(
+    group: FiniteGroup, kinds: list[Kind], width: int, seed: int
+) -> GroupMLP:
+    """Irreps that are not within 2% of the variance of any cosets; others are drawn until so."""
+    for k in range(_GENERAL_POSITION):
+        network = trained(group, kinds, seed=seed + 10_000 * k, d_mlp=width)
+        if is_away_from_cosets(network):
+            return network
+    raise CosetCircuitsError(
+        f"All {_GENERAL_POSITION} networks of irreps of {group.name} that were trained lie near "
+        "its cosets; choose another group, such as S4 or A5."
+    )
+
+
+def _is_faithful(block: RealBlock) -> bool:
+    return int((block.character > block.character.max() - 1e-9).sum()) == 1
+
+
+def _rho_set(
+    group: FiniteGroup, blocks: list[RealBlock]
+) -> tuple[RealBlock, SubgroupClass]:
+    """The irrep and the largest subgroup that fixes a line in it, with the smallest set B."""
+    found = [
+        (block, classes)
+        for block in blocks
+        if block.type == "real"
+        for classes in group.subgroup_classes
+        if 1 < classes.order < group.order
+        and abs(float(block.matrices[classes.representative.array].mean(0).trace()) - 1) < 1e-6
+    ]
+    if not found:
+        raise CosetCircuitsError(
+            f"No subgroup of {group.name} fixes a line in a faithful irrep, so it has no ρ-set; "
+            "choose another group, such as S4 or A5."
+        )
+    return min(found, key=lambda pair: (pair[1].index, -pair[0].dimension))
