@@ -62,7 +62,7 @@ def test_compare_writes_a_report_and_prints_the_evidence(tmp_path):
     findings = json.loads((tmp_path / "report" / "findings.json").read_text())
     assert findings["network"]["accuracy"] == 1.0
     assert findings["network"]["pairs"] == 576
-    assert "irrep-bilinear" in findings["verdict"]["refuted"]
+    assert "bilinear" in findings["verdict"]["refuted"]
     assert (tmp_path / "report" / "report.html").exists()
     assert list((tmp_path / "report" / "figures").glob("*.svg"))
 
@@ -71,12 +71,8 @@ def test_compare_writes_a_report_and_prints_the_evidence(tmp_path):
 def test_json_is_the_only_output(tmp_path):
     done = run("compare", "s4", "--json", "--algorithms", "coset", cwd=tmp_path)
     findings = json.loads(done.stdout)
-    assert findings["schema"] == 1
-    assert {c["algorithm"] for c in findings["circuits"] if c["kind"] == "hypothesis"} == {
-        "coset",
-        "coset+even",
-        "coset+even+joint",
-    }
+    assert findings["schema"] == 2
+    assert {c["algorithm"] for c in findings["circuits"] if c["kind"] == "hypothesis"} == {"coset"}
     assert list(tmp_path.iterdir()) == []
 
 

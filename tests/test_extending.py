@@ -31,20 +31,19 @@ def registered(monkeypatch):
 
 def test_a_new_hypothesis_and_experiment_are_compared(registered, network):
     default = cc.compare(network)
-    assert "identity-reader" in [c.key for c in default.hypotheses]
+    assert "toy" in [c.key for c in default.hypotheses]
     chosen = cc.compare(
         network, [cc.CosetAlgorithm(), IdentityAlgorithm()], experiments=["logit_size"]
     )
     assert [c.key for c in chosen.hypotheses] == ["coset", "identity-reader"]
     # Two levels are not what a coset circuit reads: the rule says so of the toy, too.
-    assert chosen.verdict.supported == ("coset",)
+    assert chosen.verdict.explained_by == ("coset",)
     findings = [f for f in chosen.to_dict()["findings"] if f["experiment"] == "logit_size"]
     assert [f["subject"] for f in findings] == ["coset", "identity-reader"]
     coset = findings[0]
     assert coset["value"] == pytest.approx(coset["control"]["value"], rel=1e-9)
     circuits = {c["algorithm"]: c for c in chosen.to_dict()["circuits"]}
-    assert circuits["identity-reader"]["hypothesis"] == "toy"
-    assert circuits["identity-reader, relabelled"]["control_of"] == "identity-reader"
+    assert circuits["identity-reader, relabelled"]["of"] == "identity-reader"
 
 
 def test_they_are_in_the_report(registered, network, tmp_path):
@@ -105,7 +104,7 @@ def test_the_command_knows_them(network, tmp_path):
     done = command("compare", path, *options)
     assert done.returncode == 0, done.stderr
     content = json.loads(done.stdout)
-    assert "identity-reader" in [c["algorithm"] for c in content["circuits"]]
+    assert "toy" in [c["algorithm"] for c in content["circuits"]]
     assert "logit_size" in {f["experiment"] for f in content["findings"]}
     refused = command("compare", path, "--experiments", "nosuch")
     assert refused.returncode == 2
@@ -138,7 +137,7 @@ def test_a_new_architecture_is_loaded_compared_and_scrubbed(registered, skip_fil
     assert comparison.notes == [] and list(comparison.on_request) == asked
     # The skip path is the network's own in every surrogate, so that cosets explain it all.
     assert comparison.predicted["coset"].worst_log_loss < 1e-6
-    assert comparison.verdict.supported == ("coset",)
+    assert comparison.verdict.explained_by == ("coset",)
     findings = comparison.to_dict()["findings"]
     patched = [f["at"] for f in findings if f["experiment"] == "activation_patching"]
     assert {at["site"] for at in patched} >= {"hook_skip", "hook_post"}
@@ -149,7 +148,7 @@ def test_a_new_architecture_is_loaded_compared_and_scrubbed(registered, skip_fil
 def test_a_folder_of_a_new_architecture_is_an_ensemble(registered, skip_files):
     ensemble = cc.compare(skip_files, [cc.CosetAlgorithm()])
     assert [n.name for n in ensemble] == ["seed0", "seed1"]
-    assert [n.verdict.supported for n in ensemble] == [("coset",)] * 2
+    assert [n.verdict.explained_by for n in ensemble] == [("coset",)] * 2
 
 
 def test_the_command_reads_a_new_architecture(skip_files, tmp_path):

@@ -205,9 +205,12 @@ class Count:
     @property
     def sentence(self) -> str:
         """The count in words."""
-        counts = [f"{self.nouns[key]} in {n}" for key, n in self.shortest.items() if n]
-        said = [f"Shortest of {self.networks}: {', '.join([*counts, f'open in {self.open}'])}"]
-        said.append(f"nothing in {self.nothing}")
+        counts = [(self.nouns[key], n) for key, n in self.shortest.items() if n]
+        counts += [("open", self.open)] * bool(self.open)
+        counts += [("nothing", self.nothing)] * bool(self.nothing)
+        (first, most), *rest = counts
+        listed = [f"{first} in {most} of {self.networks}", *(f"{w} in {n}" for w, n in rest)]
+        said = [f"Shortest: {', '.join(listed)}"]
         times = ", ".join(
             f"{self.nouns[key]} {_interval_text(e, '.1f')}" for key, e in self.compression.items()
         )

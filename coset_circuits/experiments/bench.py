@@ -38,6 +38,7 @@ class Bench:
         network: a copy in float64 without gradients and without the user's hooks.
         candidates: the hypotheses, then their relabelled controls, then the nulls.
         not_applicable: keys of hypotheses that have nothing to use here, and why.
+        asked: the hypotheses that were asked for, as they were given.
         forms: how far each form of a hypothesis is off, where there were several to choose from.
         used: ids of the interventions that this choice has used: no evidence for anything.
         pairs: how many pairs were asked for; None leaves it to the experiment.
@@ -48,6 +49,7 @@ class Bench:
     network: GroupModel
     candidates: tuple[Candidate, ...] = ()
     not_applicable: Mapping[str, str] = field(default_factory=dict)
+    asked: Sequence[str | Algorithm] = ()
     forms: Sequence[FormError] = ()
     used: frozenset[str] = frozenset()
     pairs: int | None = None
@@ -77,6 +79,7 @@ class Bench:
                 thresholds.
         """
         bench = cls(measured(network), pairs=pairs, seed=seed, thresholds=thresholds)
+        bench.asked = tuple(algorithms)
         tables = Tables.of(bench.network)
         neurons = max(1, int((~negligible(tables, thresholds)).sum()))
         deltas = (*thresholds.relative_errors, *deltas)

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.findings.intervals import wilson_interval
 from coset_circuits.thresholds import DEFAULT, Thresholds
 
 Statistic = Literal["mean", "median"]

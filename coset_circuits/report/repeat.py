@@ -67,19 +67,17 @@ def _algorithms(comparison: Comparison) -> list[str] | None:
 
     An algorithm from elsewhere stands there by its name, for its user to fill in.
     """
-    given = [*((c.key, c.circuit.algorithm) for c in comparison.hypotheses)]
-    given += [(key, None) for key in comparison.not_applicable]
-    if {key for key, _ in given} == set(ALGORITHMS):
+    asked = comparison.bench.asked
+    if list(asked) == list(ALGORITHMS):
         return None
     return [
-        f'"{key}"'
-        if key in ALGORITHMS
-        else _call(algorithm)
-        if _is_ours(algorithm)
-        else f"{type(algorithm).__name__}(...)"
-        for key, algorithm in given
-        if key in ALGORITHMS or algorithm is not None
-    ] or None
+        repr(a).replace("'", '"')
+        if isinstance(a, str)
+        else _call(a)
+        if _is_ours(a)
+        else f"{type(a).__name__}(...)"
+        for a in asked
+    ]
 
 
 def _interventions(comparison: Comparison) -> list[str] | None:
@@ -104,13 +102,12 @@ def _is_ours(algorithm: Algorithm | None) -> bool:
     return getattr(coset_circuits.algorithms, name, None) is type(algorithm)
 
 
-def _call(algorithm: Algorithm | None) -> str:
+def _call(algorithm: Algorithm) -> str:
     """The call that makes an algorithm, with the arguments that are not the default."""
     assert dataclasses.is_dataclass(algorithm)
     given = [
         f"{field.name}={getattr(algorithm, field.name)!r}"
         for field in dataclasses.fields(algorithm)
-        if field.name not in ("thresholds", "relative_error")
-        and getattr(algorithm, field.name) != field.default
+        if field.name != "thresholds" and getattr(algorithm, field.name) != field.default
     ]
     return f"cc.{type(algorithm).__name__}({', '.join(given)})"

@@ -40,8 +40,7 @@ def circuit(algorithm, network):
 def test_forms_have_names_of_their_own_and_lead_with_the_plain_one():
     names = [form.name for forms in cc.ALGORITHMS.values() for form in forms]
     assert len(set(names)) == len(names)
-    for key, forms in cc.ALGORITHMS.items():
-        assert {form.hypothesis for form in forms} == {key}
+    for forms in cc.ALGORITHMS.values():
         assert forms[0].claims == ()
         assert all(form.name.endswith("".join(f"+{c}" for c in form.claims)) for form in forms)
 

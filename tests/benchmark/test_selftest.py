@@ -32,7 +32,7 @@ CLEAN = [case.name for case in CASES.values() if case.noise is None]
 @pytest.mark.parametrize("name", [name for name in CLEAN if "of C2 " not in name])
 def test_the_right_thing_is_said_of(name):
     case = CASES[name]
-    judgement = judged(compare(case.make(3), case.algorithms, seed=3))
+    judgement = judged(compare(case.make(3), case.covers, seed=3))
     assert judgement.said == case.expected and set(judgement.left) == case.truth
 
 

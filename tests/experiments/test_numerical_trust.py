@@ -33,10 +33,9 @@ def found(network):
 
 
 def judgement(comparison):
-    """Who is dominated is left out: it asks for every row, and other noise is another row."""
     verdict = comparison.verdict
     word = judged(comparison)[0]
-    return verdict.supported, verdict.refuted, set(verdict.not_supported), word
+    return verdict.explained_by, verdict.refuted, set(verdict.fails), word
 
 
 def figures(comparison, without=()):

@@ -71,12 +71,12 @@ def test_the_memorised_network_knows_its_training_pairs_only():
 
 
 @pytest.mark.slow
-def test_cosets_and_irreps_explain_s5_and_the_bilinear_reading_is_refuted():
-    comparison = cc.compare(cc.load("s5"))
-    assert {"coset+even", "irrep-projected"} <= set(comparison.verdict.supported)
-    assert "irrep-bilinear" in comparison.verdict.refuted
-    bits = {c.name: c.bits[0.1] for c in comparison.candidates}
-    assert bits["coset+even"] < 0.7 * bits["irrep-projected"] < 0.3 * bits["dull null"]
+def test_cosets_and_full_irreps_predict_s5_and_the_bilinear_reading_is_refuted():
+    comparison = cc.compare(cc.load("s5"), ["coset", "irrep", "bilinear"])
+    assert comparison.verdict.explained_by
+    assert "bilinear" in comparison.verdict.refuted
+    bits = {c.name: c.bits[comparison.fidelity.delta] for c in comparison.candidates}
+    assert max(bits["coset"], bits["irrep"]) < 0.5 * bits["dull null"]
     for control in (c for c in comparison.candidates if c.kind == "control"):
         assert control.circuit.roles.coverage == 0
         assert bits[control.name] > bits["raw weights"]
@@ -85,4 +85,4 @@ def test_cosets_and_irreps_explain_s5_and_the_bilinear_reading_is_refuted():
 @pytest.mark.slow
 def test_nothing_explains_the_memorised_network():
     comparison = cc.compare(cc.load("s5_memorised"))
-    assert comparison.verdict.supported == ()
+    assert comparison.verdict.explained_by == ()
