@@ -17,11 +17,8 @@ from coset_circuits.thresholds import Thresholds
 
 
 def _forms(kind: Callable[..., Algorithm]) -> tuple[Algorithm, ...]:
-    """Every hypothesis about tables is offered the same claim.
-
-    ``joint`` is left out: levels fitted to the logits leave more of the unembedding to describe.
-    """
-    return kind(), kind(even=True)
+    """Every hypothesis about tables is offered the same claims."""
+    return kind(), kind(even=True), kind(even=True, joint=True)
 
 
 ALGORITHMS: dict[str, tuple[Algorithm, ...]] = {

@@ -120,7 +120,10 @@ class SelfTest(Presented):
         nulls = {kind: [a for a in self.answers if a.kind == kind] for kind in NULLS}
         nulls["all nulls"] = [a for a in self.answers if a.kind in NULLS]
         return pd.DataFrame(
-            {"null": kind, **self._share("false positives", [bool(a.explained_by) for a in answers])}
+            {
+                "null": kind,
+                **self._share("false positives", [bool(a.explained_by) for a in answers]),
+            }
             for kind, answers in nulls.items()
             if answers
         )

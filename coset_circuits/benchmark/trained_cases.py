@@ -15,8 +15,8 @@ from coset_circuits.benchmark.known_answers import (
     RHO_SET,
     TRAINED,
     Case,
-    is_away_from_cosets,
     irreps_suffice,
+    is_away_from_cosets,
     usable_classes,
 )
 from coset_circuits.benchmark.trained import (
@@ -61,9 +61,7 @@ def _cases(group: FiniteGroup) -> Iterator[Case]:
     width = 64 if group.order < 60 else 128
     largest = max(only_coset, key=lambda c: c.order)
 
-    def case(
-        kind: str, what: str, put: str, kinds: list[Kind], also: tuple[str, ...] = ()
-    ) -> Case:
+    def case(kind: str, what: str, put: str, kinds: list[Kind], also: tuple[str, ...] = ()) -> Case:
         make = partial(_trained, group, kinds, width)
         return Case(f"{group.name}: {what}", kind, group.name, put, frozenset(also), make)
 
@@ -88,9 +86,7 @@ def _trained(group: FiniteGroup, kinds: list[Kind], width: int, seed: int) -> Gr
     return trained(group, kinds, seed=seed, d_mlp=width)
 
 
-def _in_general_position(
-    group: FiniteGroup, kinds: list[Kind], width: int, seed: int
-) -> GroupMLP:
+def _in_general_position(group: FiniteGroup, kinds: list[Kind], width: int, seed: int) -> GroupMLP:
     """Irreps that are not within 2% of the variance of any cosets; others are drawn until so."""
     for k in range(_GENERAL_POSITION):
         network = trained(group, kinds, seed=seed + 10_000 * k, d_mlp=width)
@@ -106,9 +102,7 @@ def _is_faithful(block: RealBlock) -> bool:
     return int((block.character > block.character.max() - 1e-9).sum()) == 1
 
 
-def _rho_set(
-    group: FiniteGroup, blocks: list[RealBlock]
-) -> tuple[RealBlock, SubgroupClass]:
+def _rho_set(group: FiniteGroup, blocks: list[RealBlock]) -> tuple[RealBlock, SubgroupClass]:
     """The irrep and the largest subgroup that fixes a line in it, with the smallest set B."""
     found = [
         (block, classes)

@@ -9,6 +9,7 @@ from typing import Any
 
 from coset_circuits.comparison.fidelity import Fidelity
 from coset_circuits.experiments.candidates import NETWORK, Candidate
+from coset_circuits.experiments.forms import SELECTION
 from coset_circuits.experiments.predictions import PredictionError, candidate_errors
 from coset_circuits.experiments.rows import Row, errors
 from coset_circuits.thresholds import Thresholds
@@ -189,14 +190,16 @@ def rule(t: Thresholds) -> str:
         "length relative to it is open. A difference in length is open unless the longer one needs "
         f"more than {t.as_short:g} times the bits at δ*/2, δ*, 2δ* and at the δ* of each dither; "
         "smaller differences depend on how choices are coded. A hypothesis that contains others "
-        "explains a network only where it is shorter than these. Of those that explain the network, those that "
-        "no row separates from the shortest are equal. A row separates two whose predictions "
+        "explains a network only where it is shorter than these. Of those that explain the "
+        "network, those that no row separates from the shortest are equal. A row separates two whose predictions "
         f"differ by more than {t.separation_log_loss:g} decades or {t.separation_accuracy:g} of "
         "accuracy and by more than both their own errors together. A row refutes a hypothesis that "
         f"misses it by more than {t.refutation_log_loss:g} decades or {t.refutation_accuracy:g} of "
         f"accuracy where a rival, separated from it there, makes at most {t.rival_ratio:g} of that "
-        "error and does not itself miss the row so. Rows that show the same count once; rows that "
-        "a fit, or the choice of claims, has used are no evidence. A verdict needs "
+        "error and does not itself miss the row so. Of the forms of a "
+        f"hypothesis (its claims) the shortest that predicts the rows {', '.join(SELECTION)} so "
+        "well is compared, of equally short ones the nearest. Rows that show the same count once; "
+        "rows that a fit, or the choice of claims, has used are no evidence. A verdict needs "
         f"{t.least_pairs:g} pairs, or all that there are."
     )
 

@@ -22,7 +22,7 @@ from coset_circuits.algorithms import (
 )
 from coset_circuits.experiments.candidates import NETWORK, Candidate, Kind, unused_key
 from coset_circuits.experiments.controls import relabelled_group
-from coset_circuits.experiments.forms import SELECTION, FormError, choose_forms
+from coset_circuits.experiments.forms import SELECTION, FormError, Forms
 from coset_circuits.experiments.measure import sampled
 from coset_circuits.groups import FiniteGroup
 from coset_circuits.networks.model import GroupModel, Model
@@ -109,30 +109,28 @@ class Bench:
         self, algorithms: Sequence[str | Algorithm], relative_error: float | None
     ) -> list[tuple[str, Circuit]]:
         """The circuit of every hypothesis that applies: of a registered one, its best form."""
-        fitted: list[tuple[str, list[Circuit]]] = []
         not_applicable = {}
+        found, reported = [], []
+        delta = relative_error or self.thresholds.coding_error
+        chooser = Forms(self.network, self.sample, self.seed, self.thresholds, delta)
         for given in algorithms:
             key, forms = (
                 (given, ALGORITHMS[given]) if isinstance(given, str) else (given.name, (given,))
             )
-            circuits = []
-            for form in forms:
-                try:
-                    circuits.append(at(form, relative_error).fit(self.network))
-                except DoesNotApplyError as error:
-                    not_applicable.setdefault(key, str(error))
-            if circuits:
-                not_applicable.pop(key, None)
-                fitted.append((key, circuits))
-        self.not_applicable = not_applicable
-        several = {key: circuits for key, circuits in fitted if len(circuits) > 1}
-        chosen: dict[str, Circuit] = {}
-        if several:
-            chosen, self.forms = choose_forms(
-                self.network, several, self.sample, self.seed, self.thresholds
-            )
-            self.used = frozenset(SELECTION)
-        return [(key, chosen.get(key, cs[0]) if len(cs) > 1 else cs[0]) for key, cs in fitted]
+            try:
+                if len(forms) == 1:
+                    circuit = at(forms[0], relative_error).fit(self.network)
+                else:
+                    circuit, errors = chooser.choose(
+                        key, forms, lambda form: at(form, relative_error).fit(self.network)
+                    )
+                    reported += errors
+                found.append((key, circuit))
+            except DoesNotApplyError as error:
+                not_applicable[key] = str(error)
+        self.not_applicable, self.forms = not_applicable, reported
+        self.used = frozenset(SELECTION if reported else ())
+        return found
 
     @classmethod
     def around(

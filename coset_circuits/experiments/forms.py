@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Int
 from torch import Tensor
 
-from coset_circuits.algorithms import Circuit
+from coset_circuits.algorithms import Algorithm, Circuit
 from coset_circuits.experiments.candidates import NETWORK
 from coset_circuits.experiments.interventions import INTERVENTIONS
 from coset_circuits.experiments.measure import DistinctModels
@@ -23,6 +23,11 @@ its other activation, and noise, and were fixed before any result under this rul
 hypothesis is judged by them afterwards, nor by rows that show the same."""
 
 
+LAST = "joint"
+"""A form with this claim is fitted only where no other passes: its levels are fitted to the logits,
+which takes the longest and leaves more to be described."""
+
+
 @dataclass(frozen=True)
 class FormError:
     """How far one form of a hypothesis is off on the selection rows.
@@ -30,39 +35,79 @@ class FormError:
     Attributes:
         hypothesis: the key of the candidate that it could have become.
         median_log_loss: median |Δlog10 loss| in decades.
+        passes: whether it is near enough to explain a network, see the verdict's rule.
+        bits: bits per neuron at the precision at which forms are compared.
     """
 
     hypothesis: str
     form: str
     median_log_loss: float
+    passes: bool
+    bits: float
     chosen: bool
 
 
-def choose_forms(
-    network: GroupModel,
-    forms: Mapping[str, Sequence[Circuit]],
-    pairs: Int[Tensor, "pairs 2"],
-    seed: int,
-    thresholds: Thresholds,
-) -> tuple[dict[str, Circuit], list[FormError]]:
-    """The form of each hypothesis with the smallest median error; of equals, the plainer one."""
-    fitted = [(key, circuit) for key, circuits in forms.items() for circuit in circuits]
-    # Numbered, since a name may be any text.
-    numbered = {str(i): circuit.surrogate() for i, (_, circuit) in enumerate(fitted)}
-    models = DistinctModels({NETWORK: network, **numbered})
-    rows = [
-        Row(INTERVENTIONS[id], models.measure(INTERVENTIONS[id], pairs, seed)) for id in SELECTION
-    ]
-    medians = [_median(rows, name, thresholds) for name in numbered]
-    chosen, reported = {}, []
-    for key in forms:
-        mine = [i for i, (other, _) in enumerate(fitted) if other == key]
-        best = min(mine, key=lambda i: (round(medians[i], 9), i))
-        chosen[key] = fitted[best][1]
-        reported += [FormError(key, fitted[i][1].name, medians[i], i == best) for i in mine]
-    return chosen, reported
+@dataclass
+class Forms:
+    """Chooses the form of each hypothesis: the shortest that passes on the selection rows.
+
+    Of equally short ones the nearest is chosen, and the nearest of all where none passes.
+    """
+
+    network: GroupModel
+    pairs: Int[Tensor, "pairs 2"]
+    seed: int
+    thresholds: Thresholds
+    relative_error: float
+
+    def choose(
+        self, key: str, forms: Sequence[Algorithm], fit: Callable[[Algorithm], Circuit]
+    ) -> tuple[Circuit, list[FormError]]:
+        """The chosen form of one hypothesis, and how far each form that was fitted is off.
+
+        Raises:
+            DoesNotApplyError: the hypothesis has nothing to use here.
+        """
+        later = [form for form in forms if LAST in getattr(form, "claims", ())]
+        circuits = [fit(form) for form in forms if form not in later]
+        measured = self._measured(key, circuits)
+        if later and not any(error.passes for error in measured):
+            more = [fit(form) for form in later]
+            circuits, measured = circuits + more, measured + self._measured(key, more)
+        best = min(range(len(circuits)), key=lambda i: _rank(measured[i], i))
+        measured[best] = replace(measured[best], chosen=True)
+        return circuits[best], measured
+
+    def _measured(self, key: str, circuits: Sequence[Circuit]) -> list[FormError]:
+        # Numbered, since a name may be any text.
+        models = {str(i): circuit.surrogate() for i, circuit in enumerate(circuits)}
+        distinct = DistinctModels({NETWORK: self.network, **models})
+        rows = [
+            Row(INTERVENTIONS[id], distinct.measure(INTERVENTIONS[id], self.pairs, self.seed))
+            for id in SELECTION
+        ]
+        found = []
+        for name, circuit in zip(models, circuits, strict=True):
+            error, passes = self._error(rows, name)
+            bits = circuit.description_length(self.relative_error).bits_per_neuron
+            found.append(FormError(key, circuit.name, error, passes, bits, chosen=False))
+        return found
+
+    def _error(self, rows: Sequence[Row], name: str) -> tuple[float, bool]:
+        t = self.thresholds
+        spoken = [(row, e) for row in rows if (e := errors(row, name, t)) is not None]
+        if not spoken:
+            return float("inf"), False
+        losses, accuracies = np.array([e for _, e in spoken]).T
+        outcomes = [row.outcomes[name] for row, _ in spoken]
+        shares = [o.logit_r2 for o in outcomes if o is not None and o.logit_r2 == o.logit_r2]
+        near = np.median(losses) <= t.prediction_log_loss
+        near &= accuracies.mean() <= t.prediction_accuracy
+        near &= bool(shares) and np.median(shares) >= t.prediction_r2
+        return float(np.median(losses)), bool(near)
 
 
-def _median(rows: Sequence[Row], name: str, thresholds: Thresholds) -> float:
-    found = [e[0] for row in rows if (e := errors(row, name, thresholds)) is not None]
-    return float(np.median(found)) if found else float("inf")
+def _rank(error: FormError, place: int) -> tuple[float, ...]:
+    """What is chosen first; of equals, the plainer one."""
+    nearness = round(error.median_log_loss, 9)
+    return (not error.passes, round(error.bits, 6) if error.passes else 0, nearness, place)

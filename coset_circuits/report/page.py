@@ -365,10 +365,13 @@ def _forms(comparison: Comparison) -> str:
     found = t.forms(comparison)
     if not found:
         return ""
-    head = [column("hypothesis", name=True), *map(column, ("form", "error", ""))]
-    rows = [row(broken(name), [cell(broken(f)), cell(e), cell(c)]) for name, f, e, c in found]
+    head = [column("hypothesis", name=True), *map(column, ("form", "bits", "error", ""))]
+    rows = [
+        row(broken(name), [cell(broken(f)), cell(b), cell(e), cell(c)])
+        for name, f, b, e, c in found
+    ]
     caption = (
-        "Median |Δlog10 loss| in decades of each form on the rows "
+        "Bits per neuron of each form, and its median |Δlog10 loss| in decades on the rows "
         f"{', '.join(sorted(comparison.bench.used))}, on which claims are chosen and which are "
         "then no evidence."
     )

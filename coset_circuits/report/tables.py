@@ -159,10 +159,16 @@ def details(comparison: Comparison) -> list[str]:
     return [clean(sentence) for sentence in comparison.verdict.details]
 
 
-def forms(comparison: Comparison) -> list[tuple[str, str, str, str]]:
-    """Hypothesis, form, its error on the selection rows, and which was chosen."""
+def forms(comparison: Comparison) -> list[tuple[str, str, str, str, str]]:
+    """Hypothesis, form, its bits, its error on the selection rows, and which was chosen."""
     return [
-        (clean(f.hypothesis), clean(f.form), decades(f.median_log_loss), "chosen" * f.chosen)
+        (
+            clean(f.hypothesis),
+            clean(f.form),
+            whole(f.bits),
+            decades(f.median_log_loss),
+            "chosen" * f.chosen,
+        )
         for f in comparison.forms
     ]
 
