@@ -202,14 +202,13 @@ def in_our_order(
         raise CosetCircuitsError(
             f"{path} has {size} elements; groups of order 1 to 5040 can be read."
         )
-    names = names or group_names(size)
     # Checked under a group of the right size first: any order of the elements has that shape.
-    group = named_group(names[0])
+    group = named_group((names or group_names(size))[0])
     with naming(path):
         theirs = build(group)
-    known = detect(_answers(theirs), names, order)
+        known = detect(_answers(theirs), names, order)
     network = theirs.reordered(torch.from_numpy(np.argsort(known.elements)), known.group)
-    network.provenance["element_order"] = f"{known.group.name}, {known.name}"
+    network.provenance["element_order"] = str(known)
     return network
 
 
