@@ -15,7 +15,7 @@ from coset_circuits.networks.file import CheckpointFile, Reader, one_line
 from coset_circuits.networks.model import GroupModel
 from coset_circuits.networks.own_format import OwnFormat, check_card, save
 from coset_circuits.networks.stander import StanderMLP
-from coset_circuits.networks.zhong import ZhongTransformer
+from coset_circuits.networks.zhong import ZhongLinear, ZhongTransformer
 
 __all__ = [
     "READERS",
@@ -33,6 +33,7 @@ READERS: list[Reader] = [
     ChughtaiMLP(),
     StanderMLP(),
     ZhongTransformer(),
+    ZhongLinear(),
     ChughtaiTransformer(),
 ]
 """The formats that can be read; the first reader that knows a file reads it. A new format is one
