@@ -14,7 +14,7 @@ from coset_circuits.networks.chughtai import ChughtaiMLP, ChughtaiTransformer
 from coset_circuits.networks.file import CheckpointFile, Reader, one_line
 from coset_circuits.networks.model import GroupModel
 from coset_circuits.networks.own_format import OwnFormat, check_card, save
-from coset_circuits.networks.stander import StanderMLP
+from coset_circuits.networks.stander import StanderMLP, StanderTransformer
 from coset_circuits.networks.zhong import ZhongLinear, ZhongTransformer
 
 __all__ = [
@@ -32,6 +32,7 @@ READERS: list[Reader] = [
     OwnFormat(),
     ChughtaiMLP(),
     StanderMLP(),
+    StanderTransformer(),
     ZhongTransformer(),
     ZhongLinear(),
     ChughtaiTransformer(),

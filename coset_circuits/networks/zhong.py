@@ -1,7 +1,7 @@
 """The networks that Zhong et al. (arXiv 2306.17844) released: Clocks and Pizzas.
 
-Most are one-layer transformers. Their linear networks A, D and X have one hidden layer; B and C have
-two and are refused.
+Most are one-layer transformers. Their linear networks A, D and X have one hidden layer; B and C
+have two and are refused.
 """
 
 from __future__ import annotations
