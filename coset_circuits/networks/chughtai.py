@@ -72,8 +72,8 @@ class ChughtaiTransformer:
         size, vocabulary = weights["W_unembed"].shape[1], len(weights["W_E"])
         if vocabulary > size + 1:
             raise CosetCircuitsError(
-                f"{path} has {vocabulary} tokens for {size} elements and =; which token is = cannot "
-                "be known. Build the network with GroupTransformer, whose argument tokens says it."
+                f"{path} has {vocabulary} tokens for {size} elements and =; which token is = "
+                "cannot be known. Build the network with GroupTransformer and its argument tokens."
             )
         return _released(
             path,

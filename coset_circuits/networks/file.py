@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from coset_circuits.errors import CosetCircuitsError
@@ -206,14 +207,14 @@ def in_our_order(
     group = named_group((names or group_names(size))[0])
     with naming(path):
         theirs = build(group)
-        known = detect(_answers(theirs), names, order)
+        known = detect(answers_of(theirs), names, order)
     network = theirs.reordered(torch.from_numpy(np.argsort(known.elements)), known.group)
     network.provenance["element_order"] = str(known)
     return network
 
 
 @torch.no_grad()
-def _answers(network: GroupModel, chunk: int = 20_000) -> np.ndarray:
+def answers_of(network: GroupModel, chunk: int = 20_000) -> Int[np.ndarray, "order order"]:
     """The element that the network answers for every pair, in its own numbering."""
     n = network.group.order
     answers = [network(part).argmax(1) for part in network.group.pairs().split(chunk)]

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import isclose
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.groups import FiniteGroup, cyclic
+from coset_circuits.groups.families import LARGEST_ORDER
+from coset_circuits.networks.element_orders import detect
 from coset_circuits.networks.file import (
     CheckpointFile,
+    answers_of,
     check_tensors,
     halves,
     in_our_order,
@@ -17,6 +24,7 @@ from coset_circuits.networks.file import (
     one_line,
 )
 from coset_circuits.networks.lens_names import is_transformer, transformer_weights
+from coset_circuits.networks.mlp import GroupMLP
 from coset_circuits.networks.model import Activation, GroupModel
 from coset_circuits.networks.transformer import GroupTransformer
 
@@ -41,7 +49,7 @@ _AS_OURS: dict[str, tuple[Any, ...]] = {
     "post_embedding_ln": (False,),
     "tie_word_embeddings": (False,),
 }
-"""TransformerLens's settings that change the function, with the values that GroupTransformer has."""
+"""TransformerLens's settings that change the function, and their values in GroupTransformer."""
 _OF_NO_EFFECT = (
     *("d_model", "model_dim", "d_head", "n_heads", "d_mlp", "n_ctx", "d_vocab", "d_vocab_out"),
     *("act_fn", "attn_scale", "model_name", "device", "n_devices", "dtype", "seed", "eps"),
@@ -82,16 +90,48 @@ class StanderMLP:
         if "unembed.bias" in model:
             weights["b_U"] = model["unembed.bias"]
         folder = path.absolute().parent.name
-        source = f"Stander et al. 2024, {folder}/{path.name}"
-        label = folder or path.stem
-        about = {"label": label, "provenance": {"source": source}, "act_fn": _act_fn(file.content)}
-        return in_our_order(
-            path,
-            len(weights["W_E_left"]),
-            lambda group: network_from(group, weights, **about),
-            None,
-            order,
-        )
+        about: dict[str, Any] = {
+            "label": folder or path.stem,
+            "provenance": {"source": f"Stander et al. 2024, {folder}/{path.name}"},
+            "act_fn": _act_fn(file.content),
+        }
+
+        def build(group: FiniteGroup) -> GroupMLP:
+            return network_from(group, _cut(weights, group.order), **about)
+
+        size = _elements(len(weights["W_E_left"]), build)
+        if size < len(weights["W_E_left"]):
+            about["provenance"]["vocabulary"] = len(weights["W_E_left"])
+        return in_our_order(path, size, build, None, order)
+
+
+def _cut(weights: Mapping[str, Tensor], order: int) -> dict[str, Tensor]:
+    """The embeddings and outputs of the first tokens alone."""
+    rows = {name: weights[name][:order] for name in ("W_E_left", "W_E_right")}
+    outputs = {name: weights[name][..., :order] for name in ("W_U", "b_U") if name in weights}
+    return {**weights, **rows, **outputs}
+
+
+def _elements(vocabulary: int, build: Callable[[FiniteGroup], GroupMLP]) -> int:
+    """How many of the tokens are elements.
+
+    Some of their configurations have a vocabulary of 576 for a group of order 120 or 216. The
+    other tokens were never seen and are never answered.
+    """
+    if not 1 <= vocabulary <= LARGEST_ORDER:
+        return vocabulary
+    whole = build(cyclic(vocabulary))
+    generator = torch.Generator().manual_seed(0)
+    pairs = torch.randint(vocabulary, (20 * vocabulary, 2), generator=generator)
+    with torch.no_grad():
+        size = 1 + int(whole(pairs).argmax(1).max())
+    if size == vocabulary:
+        return vocabulary
+    try:
+        detect(answers_of(build(cyclic(size))))
+    except CosetCircuitsError:
+        return vocabulary
+    return size
 
 
 class StanderTransformer:

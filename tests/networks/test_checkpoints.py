@@ -177,6 +177,27 @@ def test_a_run_of_stander_et_al_is_read_in_our_order(tmp_path, coset_network, na
     torch.testing.assert_close(loaded(pairs), coset_network(pairs) + bias, rtol=1e-12, atol=1e-12)
 
 
+def test_tokens_that_are_no_elements_are_left_out(tmp_path):
+    """As in their ``d60_mlp_0.toml``: reflections in turn, and more tokens than elements."""
+    network = planted_coset(cc.group("D5"), "C2")
+    elements = torch.arange(10).reshape(2, 5).T.flatten()
+    never = torch.randn(7, network.W_E_left.shape[1], dtype=torch.float64) / 100
+    model = {
+        "lembed.weight": torch.cat([network.W_E_left[elements], never]),
+        "rembed.weight": torch.cat([network.W_E_right[elements], never]),
+        "linear.weight": torch.cat([network.W_in_left, network.W_in_right]).T,
+        "unembed.weight": torch.cat([network.W_U.T[elements], torch.zeros(7, network.d_mlp)]),
+        "unembed.bias": torch.cat([torch.zeros(10), torch.full((7,), -1e4)]).double(),
+    }
+    model = {name: value.detach().contiguous() for name, value in model.items()}
+    torch.save({"model": model, "config": {"vocab_size": 17}}, tmp_path / "full_run.pth")
+    loaded = cc.load(tmp_path)
+    assert loaded.provenance["element_order"] == "D5, interleaved"
+    assert loaded.provenance["vocabulary"] == 17
+    pairs = network.group.pairs()
+    torch.testing.assert_close(loaded(pairs), network(pairs), rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("config", [{"act_fn": "gelu"}, {"model": {"act_fn": "GELU"}}])
 def test_the_activation_of_a_run_is_used(tmp_path, coset_network, config):
     elements = ours_of(coset_network.group, parity_then_lexicographic(4))
