@@ -43,14 +43,16 @@ def repaired(answers: Int[np.ndarray, "order order"]) -> Int[np.ndarray, "order 
     """
     table = answers
     rng = np.random.default_rng(0)
-    for _ in range(_STEPS if voters(len(answers)) else 0):
-        before, table = table, _voted(table, rng)
+    for _ in range(_STEPS):
+        try:
+            return check_table(table)
+        except CosetCircuitsError:
+            before = table
+        if voters(len(answers)):
+            table = _voted(before, rng)
         if (table == before).all():
-            break
-    try:
-        return check_table(table)
-    except CosetCircuitsError:
-        return None
+            return None
+    return None
 
 
 def _voted(

@@ -113,8 +113,8 @@ def detect(
     if _is_clear(answers, known):
         return known[1]
     raise CosetCircuitsError(
-        f"No multiplication explains its answers: the best of the known element orders of "
-        f"{', '.join(families)} and other groups of order {len(answers)} is {known[1]}, right on "
+        f"No multiplication explains its answers: of the known element orders of "
+        f"{', '.join(families)} and other groups of that order the best is {known[1]}, right on "
         f"{known[0]:.1%} of all pairs (chance is {1 / len(answers):.1%}; below "
         f"{least_share(len(answers)):.0%} a better one could have been missed). {_advice(groups)}"
     )
@@ -171,10 +171,12 @@ def _is_clear(answers: Int[np.ndarray, "order order"], scored: _Scored) -> bool:
 
 
 def _advice(groups: list[FiniteGroup]) -> str:
-    names = dict.fromkeys(order.name for group in groups for order in candidates(group))
+    names = [order.name for group in groups for order in candidates(group)]
+    plain = dict.fromkeys(name for name in names if not name.endswith("-opposite"))
+    both_ways = ", each also as NAME-opposite" if len(plain) < len(set(names)) else ""
     return (
-        f"Give the group and the order by hand with --order, one of {', '.join(names)}, such as "
-        f'--order "{groups[-1].name}, {next(candidates(groups[-1])).name}".'
+        f"Give the group and the order by hand with --order, one of {', '.join(plain)}{both_ways}, "
+        f'such as --order "{groups[-1].name}, {names[-1]}".'
     )
 
 

@@ -299,7 +299,7 @@ def test_a_network_of_chughtai_et_al_is_read_in_our_order(
 
 def test_a_network_that_is_never_right_needs_its_order_by_hand(tmp_path, untrained):
     folder = gcr_folder(tmp_path / "run", gcr_content(untrained), "SymmetricGroup", 4)
-    with pytest.raises(CosetCircuitsError, match=r"chance is 4.2%.*--order, one of.*sympy-oppos"):
+    with pytest.raises(CosetCircuitsError, match=r"chance is 4.2%.*--order, one of.*sympy.*also as NAME-oppos"):
         cc.load(folder)
     loaded = cc.load(folder, order="sympy-opposite")
     assert loaded.provenance["element_order"] == "S4, sympy-opposite"
