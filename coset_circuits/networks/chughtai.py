@@ -11,7 +11,6 @@ import torch
 
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.groups import FiniteGroup
-from coset_circuits.networks.element_orders import READ_OFF
 from coset_circuits.networks.file import (
     CheckpointFile,
     check_tensors,
@@ -117,10 +116,10 @@ def _released(
     network = in_our_order(path, size, lambda group: build(group, about), names, order)
     if recipe := _recipe(cfg):
         network.provenance["recipe"] = recipe
-    listed = network.provenance["element_order"].rpartition(", ")[2]
-    if network.seed is not None and "frac_train" in cfg and listed != READ_OFF:
+    if network.seed is not None and "frac_train" in cfg:
+        named = network.provenance["element_order"].rpartition(", ")[2]
         network.provenance["shuffle"] = {
-            "order": listed,
+            "order": network.provenance.get("elements", named),
             "fraction": cfg["frac_train"],
             "seed": network.seed,
         }

@@ -17,7 +17,7 @@ from torch import Tensor
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.groups import FiniteGroup
 from coset_circuits.groups import group as named_group
-from coset_circuits.networks.element_orders import detect, group_names
+from coset_circuits.networks.element_orders import READ_OFF, detect, group_names
 from coset_circuits.networks.mlp import GroupMLP, check_weights
 from coset_circuits.networks.model import GroupModel
 
@@ -210,6 +210,8 @@ def in_our_order(
         known = detect(answers_of(theirs), names, order)
     network = theirs.reordered(torch.from_numpy(np.argsort(known.elements)), known.group)
     network.provenance["element_order"] = str(known)
+    if known.name == READ_OFF:
+        network.provenance["elements"] = known.elements.tolist()
     return network
 
 
