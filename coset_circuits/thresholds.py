@@ -38,6 +38,9 @@ class Thresholds:
     group_agreement: float = 7 / 9
     """The share of equal entries that Cayley tables of different groups cannot exceed (Ivanyos, Le
     Gall and Yoshida 2012)."""
+    rival_share: float = 8 / 9
+    """An element order is refused where another group explains more than this share of what it
+    explains: halfway between 1 and 7/9, the most that is expected where mistakes are random."""
     separation_accuracy: float = 0.01
     """Two predictions differ when their accuracies differ by more than this, …"""
     separation_log_loss: float = 0.5

@@ -15,7 +15,14 @@ import numpy as np
 from jaxtyping import Int
 
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.groups import FiniteGroup, groups_of_order, recognise, repaired, voters
+from coset_circuits.groups import (
+    FiniteGroup,
+    groups_of_order,
+    isomorphism,
+    recognise,
+    repaired,
+    voters,
+)
 from coset_circuits.groups import group as named_group
 from coset_circuits.networks.listings import listings
 from coset_circuits.thresholds import DEFAULT
@@ -23,6 +30,7 @@ from coset_circuits.thresholds import DEFAULT
 READ_OFF = "read off its answers"
 # Of larger orders there are hundreds of products, which take gigabytes to build.
 _LARGEST_TRIED = 1024
+_FEW_GROUPS = 128
 
 
 @dataclass(frozen=True)
@@ -75,8 +83,8 @@ def detect(
     """The group and the element order that explain a network's answers.
 
     Known orders come first; the answers' own repaired table is taken where it explains more of
-    them. What explains less than :func:`least_share` is refused: a better explanation could have
-    been missed.
+    them. What explains less than :func:`least_share` is refused, since a better explanation could
+    have been missed, and so is what another group explains nearly as well.
 
     Args:
         answers: ``answers[i, j]`` is the network's best guess for the pair (i, j), all in the
@@ -94,30 +102,26 @@ def detect(
         return _asked(answers, names or families, wanted)
     groups = [named_group(name) for name in families]
     groups = [group for group in groups if group.order == len(answers)]
-    known = _best(answers, groups)
-    if known[0] == 1:
-        return known[1]
-    own = _own(answers, families[0])
-    if own is None:
-        known = max(known, _rivals(answers), key=lambda scored: scored[0])
-    elif own[0] > known[0]:
-        # Where the vote may go wrong, two explanations that are both possible decide nothing.
-        if own[0] >= least_share(len(answers), of_its_own=True) or not _is_clear(answers, known):
-            known = own
-        else:
-            raise CosetCircuitsError(
-                f"Two multiplications explain its answers: {known[1]} ({known[0]:.1%} of all "
-                f"pairs), and one of {own[1].group.name} that they suggest themselves "
-                f"({own[0]:.1%}). {_advice(groups)}"
-            )
-    if _is_clear(answers, known):
-        return known[1]
-    raise CosetCircuitsError(
-        f"No multiplication explains its answers: of the known element orders of "
-        f"{', '.join(families)} and other groups of that order the best is {known[1]}, right on "
-        f"{known[0]:.1%} of all pairs (chance is {1 / len(answers):.1%}; below "
-        f"{least_share(len(answers)):.0%} a better one could have been missed). {_advice(groups)}"
-    )
+    least = least_share(len(answers))
+    best, clear = (0.0, next(candidates(groups[0]))), []
+    for scored in _explanations(answers, groups):
+        best = max(best, scored, key=lambda scored: scored[0])
+        clear += [scored] if scored[0] >= least else []
+    share, order = best
+    if not clear:
+        raise CosetCircuitsError(
+            f"No multiplication explains its answers: of the known element orders of "
+            f"{', '.join(families)} and other groups of that order the best is {order}, right on "
+            f"{share:.1%} of all pairs (chance is {1 / len(answers):.1%}; below {least:.0%} a "
+            f"better one could have been missed). {_advice(groups)}"
+        )
+    rival = next((scored for scored in clear if _contests(scored, best)), None)
+    if rival is not None:
+        raise CosetCircuitsError(
+            f"Two multiplications explain its answers: {order} ({share:.1%} of all pairs) and "
+            f"{rival[1]} ({rival[0]:.1%}). {_advice(groups)}"
+        )
+    return order
 
 
 def least_share(order: int, *, of_its_own: bool = False) -> float:
@@ -139,18 +143,39 @@ def least_share(order: int, *, of_its_own: bool = False) -> float:
 _Scored = tuple[float, ElementOrder]
 
 
-def _best(answers: Int[np.ndarray, "order order"], groups: list[FiniteGroup]) -> _Scored:
-    """The first that explains most."""
-    found = ((o.accuracy(answers), o) for group in groups for o in candidates(group))
-    return max(found, key=lambda scored: scored[0])
+def _explanations(
+    answers: Int[np.ndarray, "order order"], groups: list[FiniteGroup]
+) -> Iterator[_Scored]:
+    """The best known order of each group, and what the answers say themselves.
+
+    All other groups too, where they are few or the answers say nothing.
+    """
+    families = [_best(answers, group) for group in groups]
+    yield from families
+    if any(share == 1 for share, _ in families):
+        return
+    own = _own(answers, groups[0].name)
+    if own is not None:
+        yield own
+    if len(answers) <= (_LARGEST_TRIED if own is None else _FEW_GROUPS):
+        yield from (_best(answers, group) for group in groups_of_order(len(answers)))
 
 
-def _rivals(answers: Int[np.ndarray, "order order"]) -> _Scored:
-    """The best order of any group that can be built."""
-    order = len(answers)
-    if order > _LARGEST_TRIED:
-        return _best(answers, [named_group(f"C{order}")])
-    return max((_best(answers, [g]) for g in groups_of_order(order)), key=lambda scored: scored[0])
+def _contests(other: _Scored, best: _Scored) -> bool:
+    """Whether the answers leave open which of two explanations is right."""
+    if np.array_equal(other[1].table, best[1].table):
+        return False
+    # Where the vote may go wrong, a known order that is possible too is not outvoted.
+    is_weak = best[0] < least_share(len(best[1].table), of_its_own=True)
+    if best[1].name == READ_OFF and is_weak:
+        return True
+    is_near = other[0] > DEFAULT.rival_share * best[0]
+    return is_near and isomorphism(other[1].group, best[1].group) is None
+
+
+def _best(answers: Int[np.ndarray, "order order"], group: FiniteGroup) -> _Scored:
+    """The first of a group's orders that explains most."""
+    return max(((o.accuracy(answers), o) for o in candidates(group)), key=lambda scored: scored[0])
 
 
 def _own(answers: Int[np.ndarray, "order order"], name: str) -> _Scored | None:
@@ -164,10 +189,6 @@ def _own(answers: Int[np.ndarray, "order order"], name: str) -> _Scored | None:
             return order.accuracy(answers), order
     own = ElementOrder(READ_OFF, known.group, known.elements)
     return own.accuracy(answers), own
-
-
-def _is_clear(answers: Int[np.ndarray, "order order"], scored: _Scored) -> bool:
-    return scored[0] >= least_share(len(answers))
 
 
 def _advice(groups: list[FiniteGroup]) -> str:
@@ -197,7 +218,7 @@ def _asked(answers: Int[np.ndarray, "order order"], names: list[str], wanted: st
             f"are {', '.join(dict.fromkeys(order.name for order in every))}."
         )
     best = max(((order.accuracy(answers), order) for order in asked), key=lambda scored: scored[0])
-    if len(asked) > 1 and not _is_clear(answers, best):
+    if len(asked) > 1 and best[0] < least_share(len(answers)):
         raise CosetCircuitsError(
             f"The order {name!r} is known of {', '.join(o.group.name for o in asked)}, and the "
             f'answers do not tell which; give the group too, such as "{asked[0]}".'

@@ -169,6 +169,18 @@ def test_a_network_that_learnt_nine_pairs_in_ten_is_of_its_own_group(name):
     assert (known.table == network.group.relabelled(forward).array).all()
 
 
+def test_answers_half_way_between_two_groups_are_refused():
+    """D4 and Q8 differ in the 16 products of two reflections; of these half follow either."""
+    dihedral, quaternion = cc.group("D4").array, cc.group("Q8").array
+    differ = np.argwhere(dihedral != quaternion)
+    assert len(differ) == 16
+    answers = dihedral.copy()
+    for a, b in differ[::2]:
+        answers[a, b] = quaternion[a, b]
+    with pytest.raises(CosetCircuitsError, match=r"Two multiplications.*\(87.5% .*\(87.5%"):
+        detect(answers)
+
+
 def test_another_structure_than_a_group_is_refused():
     every = np.arange(59)
     with pytest.raises(CosetCircuitsError, match="No multiplication explains its answers"):
