@@ -108,12 +108,14 @@ def detect(
         best = max(best, scored, key=lambda scored: scored[0])
         clear += [scored] if scored[0] >= least else []
     share, order = best
-    if not clear:
+    needed = least_share(len(answers), of_its_own=order.name == READ_OFF)
+    if share < needed:
         raise CosetCircuitsError(
             f"No multiplication explains its answers: of the known element orders of "
-            f"{', '.join(families)} and other groups of that order the best is {order}, right on "
-            f"{share:.1%} of all pairs (chance is {1 / len(answers):.1%}; below {least:.0%} a "
-            f"better one could have been missed). {_advice(groups)}"
+            f"{', '.join(families)} and other groups of that order, and the table that the answers "
+            f"suggest, the best is {order}, right on {share:.1%} of all pairs (chance is "
+            f"{1 / len(answers):.1%}; below {needed:.0%} a better one could have been missed). "
+            f"{_advice(groups)}"
         )
     rival = next((scored for scored in clear if _contests(scored, best)), None)
     if rival is not None:
@@ -133,7 +135,7 @@ def least_share(order: int, *, of_its_own: bool = False) -> float:
     Gall and Yoshida 2012), and thus explain 7/9 of p.
 
     Args:
-        of_its_own: p itself, which the repaired table needs against a rival.
+        of_its_own: p itself, from which on the repaired table can be relied on.
     """
     number = voters(order)
     share = min(1.0, (DEFAULT.repair_votes / (4 * number)) ** (1 / 3)) if number else 1.0
@@ -155,20 +157,17 @@ def _explanations(
     if any(share == 1 for share, _ in families):
         return
     own = _own(answers, groups[0].name)
-    if own is not None:
-        yield own
     if len(answers) <= (_LARGEST_TRIED if own is None else _FEW_GROUPS):
         yield from (_best(answers, group) for group in groups_of_order(len(answers)))
+    # Last: of two that explain as much, the first is taken, and that is the one with a name.
+    if own is not None:
+        yield own
 
 
 def _contests(other: _Scored, best: _Scored) -> bool:
     """Whether the answers leave open which of two explanations is right."""
     if np.array_equal(other[1].table, best[1].table):
         return False
-    # Where the vote may go wrong, a known order that is possible too is not outvoted.
-    is_weak = best[0] < least_share(len(best[1].table), of_its_own=True)
-    if best[1].name == READ_OFF and is_weak:
-        return True
     is_near = other[0] > DEFAULT.rival_share * best[0]
     return is_near and isomorphism(other[1].group, best[1].group) is None
 
