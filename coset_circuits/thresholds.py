@@ -30,8 +30,17 @@ class Thresholds:
     of its standard deviations. From 0.03 to 1 the prediction error on grokked S5 networks changes
     by less than what separates the hypotheses."""
     order_accuracy: float = 0.15
-    """A foreign checkpoint's element order is known when the network is right this often under it.
-    Wrong orders reach 0.09 on a grokked A5 network; a memorised one scores its training share."""
+    """No element order of a foreign checkpoint that explains less of its answers is accepted. Wrong
+    orders reach 0.09 on a grokked A5 network; a memorised one scores its training share."""
+    repair_votes: float = 16.0
+    """A Cayley table with mistakes is found again where associativity gives an entry so many right
+    votes: of random mistakes in tables of order 6 to 120, in 99.8% or more."""
+    group_agreement: float = 7 / 9
+    """The share of equal entries that Cayley tables of different groups cannot exceed (Ivanyos, Le
+    Gall and Yoshida 2012)."""
+    rival_share: float = 8 / 9
+    """An element order is refused where another group explains more than this share of what it
+    explains: halfway between 1 and 7/9, the most that is expected where mistakes are random."""
     separation_accuracy: float = 0.01
     """Two predictions differ when their accuracies differ by more than this, …"""
     separation_log_loss: float = 0.5

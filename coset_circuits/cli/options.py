@@ -17,7 +17,10 @@ Json = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only where the results are.")]
 Order = Annotated[
     str | None,
-    typer.Option(help="Element order of a foreign checkpoint, where it cannot be measured."),
+    typer.Option(
+        help='Element order of a foreign checkpoint, where its answers do not tell: "NAME" or '
+        '"GROUP, NAME".'
+    ),
 ]
 GroupName = Annotated[
     str, typer.Argument(help="Such as S5, D59, Q8, PSL(2,7), S3xS3.", metavar="GROUP")

@@ -35,7 +35,13 @@ from coset_circuits.groups.fourier import (
 from coset_circuits.groups.group import FiniteGroup, build_with
 from coset_circuits.groups.irreps import Irrep, RealBlock, real_blocks
 from coset_circuits.groups.lattice import SubgroupLattice
-from coset_circuits.groups.recognition import Recognised, isomorphism, recognise
+from coset_circuits.groups.recognition import (
+    Recognised,
+    groups_of_order,
+    isomorphism,
+    recognise,
+)
+from coset_circuits.groups.repair import repaired, voters
 from coset_circuits.groups.subgroups import (
     Subgroup,
     SubgroupClass,
@@ -69,6 +75,7 @@ __all__ = [
     "fourier_basis",
     "from_generators",
     "group",
+    "groups_of_order",
     "inverse",
     "isomorphism",
     "multiplicity",
@@ -78,10 +85,12 @@ __all__ = [
     "psl2",
     "quaternion",
     "recognise",
+    "repaired",
     "restriction",
     "semidirect_product",
     "spectrum",
     "symmetric",
     "transform",
     "translate",
+    "voters",
 ]

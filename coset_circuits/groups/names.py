@@ -254,6 +254,12 @@ def catalogue(order: int) -> Iterator[tuple[str, Fingerprint]]:
             yield _product_name(*factors), _product_of(factors, _TRIVIAL)
 
 
+def single_names(order: int) -> Iterator[str]:
+    """Every abelian type of an order, and every non-abelian atom."""
+    yield from (name for name, _ in _abelian_types(order))
+    yield from (name for name, size in _atoms(order).items() if size == order)
+
+
 def product_names(order: int) -> Iterator[str]:
     """Every product of non-abelian atoms and an abelian group that has an order."""
     for factors, rest in _atom_products(order, tuple(_atoms(order).items())):

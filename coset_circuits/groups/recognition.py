@@ -17,7 +17,12 @@ from jaxtyping import Int
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.groups.families import direct_product, group
 from coset_circuits.groups.group import FiniteGroup
-from coset_circuits.groups.names import atom_group, isomorphism_type, product_names
+from coset_circuits.groups.names import (
+    atom_group,
+    isomorphism_type,
+    product_names,
+    single_names,
+)
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,14 @@ def _models(name: str | None, kind: str, order: int) -> Iterator[FiniteGroup | N
         # The catalogue does not name products of these orders, since it only looks at numbers that
         # other groups may share; an isomorphism that is written down leaves no doubt.
         yield from map(group_of_type, product_names(order))
+
+
+def groups_of_order(order: int) -> Iterator[FiniteGroup]:
+    """Every group of an order that the library can name and build, families before products."""
+    for kind in dict.fromkeys([*single_names(order), *product_names(order)]):
+        built = group_of_type(kind)
+        if built is not None:
+            yield built
 
 
 def group_of_type(kind: str) -> FiniteGroup | None:

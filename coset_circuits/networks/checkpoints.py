@@ -15,9 +15,9 @@ from coset_circuits.networks.file import CheckpointFile, Reader, one_line
 from coset_circuits.networks.model import GroupModel
 from coset_circuits.networks.named_weights import NamedWeights
 from coset_circuits.networks.own_format import OwnFormat, check_card, save
-from coset_circuits.networks.stander import StanderMLP
+from coset_circuits.networks.stander import StanderMLP, StanderTransformer
 from coset_circuits.networks.wu import WuMLP
-from coset_circuits.networks.zhong import ZhongTransformer
+from coset_circuits.networks.zhong import ZhongLinear, ZhongTransformer
 
 __all__ = [
     "READERS",
@@ -34,7 +34,9 @@ READERS: list[Reader] = [
     OwnFormat(),
     ChughtaiMLP(),
     StanderMLP(),
+    StanderTransformer(),
     ZhongTransformer(),
+    ZhongLinear(),
     ChughtaiTransformer(),
     WuMLP(),
     NamedWeights(),
@@ -78,13 +80,14 @@ def load(
     """A network from a shipped name, a file of ours, or a checkpoint that a reader knows.
 
     A folder stands for the checkpoint inside it. Foreign files are read without running code
-    (``weights_only``), and their element order is found by measuring the network's accuracy.
+    (``weights_only``), and their group and element order follow from the network's answers.
 
     Args:
         name_or_path: such as ``"s5"``, ``"runs/S5-seed7"``, ``"S5_MLP_seed2/model.pt"``.
         device: where to put it; the CPU unless given.
         dtype: float32 as stored, unless given.
-        order: the element order of a foreign checkpoint, where it cannot be measured.
+        order: the element order of a foreign checkpoint, where its answers do not tell: its name,
+            or group and name such as ``"D30, interleaved"``.
 
     Raises:
         CosetCircuitsError: no such network, or a file that is damaged, foreign or inconsistent.

@@ -19,25 +19,14 @@ from coset_circuits.networks.file import (
     network_from,
     why,
 )
+from coset_circuits.networks.lens_names import is_transformer, transformer_weights
 from coset_circuits.networks.model import Activation, GroupModel
-from coset_circuits.networks.transformer import BIASES, SHAPES, GroupTransformer
+from coset_circuits.networks.transformer import GroupTransformer
 
 _TENSORS = ("W_x", "W_y", "W", "W_U")
 _GROUPS = {"SymmetricGroup": "S", "AlternatingGroup": "A", "CyclicGroup": "C", "DihedralGroup": "D"}
-_TRANSFORMER = {
-    "embed.W_E": "W_E",
-    "pos_embed.W_pos": "W_pos",
-    **{f"blocks.0.attn.{name}": name for name in ("W_Q", "W_K", "W_V", "W_O")},
-    **{f"blocks.0.attn.{name}": name for name in ("b_Q", "b_K", "b_V", "b_O")},
-    **{f"blocks.0.mlp.{name}": name for name in ("W_in", "b_in", "W_out", "b_out")},
-    "unembed.W_U": "W_unembed",
-    "unembed.b_U": "b_unembed",
-}
-_DIMENSIONS = {
-    theirs: len({**SHAPES, **BIASES}[ours].split()) for theirs, ours in _TRANSFORMER.items()
-}
-_COPIES = {"x_embed": 2, "y_embed": 2, "blocks.0.attn.mask": 2, "blocks.0.attn.IGNORE": 0}
-"""What their transformers' files hold besides weights: the embedding again, and constants."""
+_COPIES = {"x_embed": 2, "y_embed": 2}
+"""What their transformers' files hold besides weights: the embedding again."""
 
 
 class ChughtaiMLP:
@@ -77,18 +66,17 @@ class ChughtaiTransformer:
 
     def read(self, file: CheckpointFile, order: str | None) -> GroupModel | None:
         content, path = file.weights, file.path
-        if "blocks.0.attn.W_Q" not in content:
+        if not is_transformer(content):
             return None
-        check_tensors(path, content, {**_DIMENSIONS, **_COPIES})
-        weights = {
-            ours: content[theirs] for theirs, ours in _TRANSFORMER.items() if theirs in content
-        }
-        lacking = [name for name in ("unembed.W_U", "embed.W_E") if name not in content]
-        if lacking:
-            raise CosetCircuitsError(f"{path} is a transformer without {', '.join(lacking)}.")
+        weights = transformer_weights(path, content, _COPIES)
         _check_copies(path, content)
-        size = weights["W_unembed"].shape[1]
         activation = Activation.named(file.facts.get("act_fn", "relu"))
+        size, vocabulary = weights["W_unembed"].shape[1], len(weights["W_E"])
+        if vocabulary > size + 1:
+            raise CosetCircuitsError(
+                f"{path} has {vocabulary} tokens for {size} elements and =; which token is = "
+                "cannot be known. Build the network with GroupTransformer and its argument tokens."
+            )
         return _released(
             path,
             size,
@@ -107,12 +95,6 @@ def _check_copies(path: Path, content: Mapping[str, Any]) -> None:
                 f"{path} holds {name} that differs from embed.W_E, which alone is used; it cannot "
                 "be read."
             )
-    mask = content.get("blocks.0.attn.mask")
-    if mask is not None and not mask[-1:].all():
-        raise CosetCircuitsError(
-            f"{path} has an attention mask that hides a token from the last position; only "
-            "transformers that attend to all tokens there are read."
-        )
 
 
 def _released(
@@ -140,8 +122,9 @@ def _released(
     if recipe := _recipe(cfg):
         network.provenance["recipe"] = recipe
     if network.seed is not None and "frac_train" in cfg:
+        named = network.provenance["element_order"].rpartition(", ")[2]
         network.provenance["shuffle"] = {
-            "order": network.provenance["element_order"].partition(", ")[2],
+            "order": network.provenance.get("elements", named),
             "fraction": cfg["frac_train"],
             "seed": network.seed,
         }

@@ -1,21 +1,36 @@
 """In what order other people's code lists a group's elements, and which way it multiplies.
 
-A foreign checkpoint does not say. But a network that has learnt anything betrays it: under the
-right order its answers are right far more often than chance, even if it only memorised.
+A foreign checkpoint does not say. But its answers are a Cayley table with mistakes. They are
+compared with the tables of known orders and with the table that they themselves are repaired to,
+and an explanation is accepted only where a better one would have been noticed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from jaxtyping import Int
 
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.groups import FiniteGroup, recognise
+from coset_circuits.groups import (
+    FiniteGroup,
+    groups_of_order,
+    isomorphism,
+    recognise,
+    repaired,
+    voters,
+)
 from coset_circuits.groups import group as named_group
-from coset_circuits.groups.permutations import parity
+from coset_circuits.networks.listings import listings
 from coset_circuits.thresholds import DEFAULT
+
+READ_OFF = "read off its answers"
+# Of larger orders there are hundreds of products, which take gigabytes to build.
+_LARGEST_TRIED = 1024
+_FEW_GROUPS = 128
 
 
 @dataclass(frozen=True)
@@ -24,16 +39,23 @@ class ElementOrder:
 
     name: str
     group: FiniteGroup
-    elements: np.ndarray
+    elements: Int[np.ndarray, "order"]
 
-    def accuracy(self, answers: np.ndarray) -> float:
+    @cached_property
+    def table(self) -> Int[np.ndarray, "order order"]:
+        """The Cayley table in their numbering."""
+        return np.argsort(self.elements)[self.group.array[np.ix_(self.elements, self.elements)]]
+
+    def accuracy(self, answers: Int[np.ndarray, "order order"]) -> float:
         """Share of pairs that ``answers[i, j]``, in their numbering, gets right."""
-        products = self.group.array[np.ix_(self.elements, self.elements)]
-        return float((self.elements[answers] == products).mean())
+        return float((answers == self.table).mean())
+
+    def __str__(self) -> str:
+        return f"{self.group.name}, {self.name}"
 
 
 def group_names(order: int) -> list[str]:
-    """The named groups of an order: those a checkpoint without a description may be about."""
+    """The families' groups of an order."""
     names = [f"C{order}"]
     if order % 2 == 0 and order > 2:
         names.append(f"D{order // 2}")
@@ -46,87 +68,158 @@ def group_names(order: int) -> list[str]:
 
 def candidates(group: FiniteGroup) -> Iterator[ElementOrder]:
     """Every known way to list a group's elements and to multiply them."""
-    if group.permutations is None:
-        yield ElementOrder("native", group, np.arange(group.order))
-        return
-    index = {tuple(p): i for i, p in enumerate(group.permutations.tolist())}
-    for name, listing in _LISTINGS.items():
-        elements = np.array([index[p] for p in listing(group)])
+    for name, elements in listings(group).items():
         yield ElementOrder(name, group, elements)
-        # Where they apply the left permutation first, inversion turns their product into ours.
-        yield ElementOrder(f"{name}-opposite", group, group.inverse_array[elements])
+        if not group.is_abelian:
+            # Where they multiply the other way round, inversion turns their product into ours.
+            yield ElementOrder(f"{name}-opposite", group, group.inverse_array[elements])
 
 
-def _lexicographic(group: FiniteGroup) -> list[tuple[int, ...]]:
-    return sorted(map(tuple, group.permutations.tolist()))  # type: ignore[union-attr]
+def detect(
+    answers: Int[np.ndarray, "order order"],
+    names: list[str] | None = None,
+    wanted: str | None = None,
+) -> ElementOrder:
+    """The group and the element order that explain a network's answers.
 
-
-def _parity(group: FiniteGroup) -> list[tuple[int, ...]]:
-    return sorted(_lexicographic(group), key=lambda p: (parity(p), p))
-
-
-def _sympy(group: FiniteGroup) -> list[tuple[int, ...]]:
-    """SymPy's ``generate()``, from the generators that Chughtai et al. gave it."""
-    from sympy.combinatorics import Permutation, PermutationGroup
-    from sympy.combinatorics.named_groups import AlternatingGroup, SymmetricGroup
-
-    degree = group.permutations.shape[1]  # type: ignore[union-attr]
-    if group.name == "A5":
-        listed = PermutationGroup(Permutation(0, 1, 2, 3, 4), Permutation(1, 2)(3, 4))
-    else:
-        listed = (SymmetricGroup if group.name.startswith("S") else AlternatingGroup)(degree)
-    return [tuple(p) for p in listed.generate(af=True)]  # type: ignore[arg-type]
-
-
-_LISTINGS: dict[str, Callable[[FiniteGroup], list[tuple[int, ...]]]] = {
-    "sympy": _sympy,
-    "parity": _parity,
-    "lexicographic": _lexicographic,
-}
-
-
-def detect(answers: np.ndarray, names: list[str], wanted: str | None = None) -> ElementOrder:
-    """The element order under which a network's answers are right most often.
-
-    Answers that are the Cayley table of a group say all by themselves: under an order that explains
-    only some of them the network would be misread, so the table is recognised instead.
+    Known orders come first; the answers' own repaired table is taken where it explains more of
+    them. What explains less than :func:`least_share` is refused, since a better explanation could
+    have been missed, and so is what another group explains nearly as well.
 
     Args:
         answers: ``answers[i, j]`` is the network's best guess for the pair (i, j), all in the
             checkpoint's own numbering.
-        names: the groups to consider.
-        wanted: the order's name, where the user says it; its group is still found by accuracy.
+        names: the groups that it may be, where the file says.
+        wanted: the order's name, or group and order such as ``"D30, interleaved"``, where the user
+            says it.
 
     Raises:
-        CosetCircuitsError: none fits better than chance, or ``wanted`` is not known.
+        CosetCircuitsError: nothing explains the answers clearly, or ``wanted`` is not known.
     """
-    found = [order for name in names for order in candidates(named_group(name))]
-    known = sorted({order.name for order in found})
+    listed: list[str] = [*(names or []), *group_names(len(answers))]
+    families = list(dict.fromkeys(listed))
     if wanted is not None:
-        found = [order for order in found if order.name == wanted]
-        if not found:
-            raise CosetCircuitsError(
-                f"No element order of {' or '.join(names)} is called {wanted!r}; known are "
-                f"{', '.join(known)}."
-            )
-    scores = [order.accuracy(answers) for order in found]
-    best = int(np.argmax(scores))
-    if wanted is None and scores[best] < 1 and (own := _own_group(answers, names)) is not None:
-        return own
-    chance = 1 / len(answers)
-    if wanted is None and scores[best] < max(DEFAULT.order_accuracy, 2 * chance):
+        return _asked(answers, names or families, wanted)
+    groups = [named_group(name) for name in families]
+    groups = [group for group in groups if group.order == len(answers)]
+    least = least_share(len(answers))
+    best, clear = (0.0, next(candidates(groups[0]))), []
+    for scored in _explanations(answers, groups):
+        best = max(best, scored, key=lambda scored: scored[0])
+        clear += [scored] if scored[0] >= least else []
+    share, order = best
+    needed = least_share(len(answers), of_its_own=order.name == READ_OFF)
+    if share < needed:
         raise CosetCircuitsError(
-            f"Under none of the known element orders of {' or '.join(names)} is the network right "
-            f"on more than {max(scores):.1%} of all pairs (chance is {chance:.1%}); give the "
-            f"order by hand with --order, one of {', '.join(known)}."
+            f"No multiplication explains its answers: of the known element orders of "
+            f"{', '.join(families)} and other groups of that order, and the table that the answers "
+            f"suggest, the best is {order}, right on {share:.1%} of all pairs (chance is "
+            f"{1 / len(answers):.1%}; below {needed:.0%} a better one could have been missed). "
+            f"{_advice(groups)}"
         )
-    return found[best]
+    rival = next((scored for scored in clear if _contests(scored, best)), None)
+    if rival is not None:
+        raise CosetCircuitsError(
+            f"Two multiplications explain its answers: {order} ({share:.1%} of all pairs) and "
+            f"{rival[1]} ({rival[0]:.1%}). {_advice(groups)}"
+        )
+    return order
 
 
-def _own_group(answers: np.ndarray, names: list[str]) -> ElementOrder | None:
-    """What a table of answers that is a Cayley table says; None where it is none."""
-    try:
-        known = recognise(answers, names[0])
-    except CosetCircuitsError:
+def least_share(order: int, *, of_its_own: bool = False) -> float:
+    """The share of the answers that a known order has to explain.
+
+    At a share p = ∛(votes / 4m), with m :func:`voters`, any Cayley table is found again from its
+    answers, whatever its numbering, so a table that was not found explains less. Where the answers
+    follow another group's table, a wrong group can share 7/9 of its entries at most (Ivanyos, Le
+    Gall and Yoshida 2012), and thus explain 7/9 of p.
+
+    Args:
+        of_its_own: p itself, from which on the repaired table can be relied on.
+    """
+    number = voters(order)
+    share = min(1.0, (DEFAULT.repair_votes / (4 * number)) ** (1 / 3)) if number else 1.0
+    return share if of_its_own else max(DEFAULT.order_accuracy, DEFAULT.group_agreement * share)
+
+
+_Scored = tuple[float, ElementOrder]
+
+
+def _explanations(
+    answers: Int[np.ndarray, "order order"], groups: list[FiniteGroup]
+) -> Iterator[_Scored]:
+    """The best known order of each group, and what the answers say themselves.
+
+    All other groups too, where they are few or the answers say nothing.
+    """
+    families = [_best(answers, group) for group in groups]
+    yield from families
+    if any(share == 1 for share, _ in families):
+        return
+    own = _own(answers, groups[0].name)
+    if len(answers) <= (_LARGEST_TRIED if own is None else _FEW_GROUPS):
+        yield from (_best(answers, group) for group in groups_of_order(len(answers)))
+    # Last: of two that explain as much, the first is taken, and that is the one with a name.
+    if own is not None:
+        yield own
+
+
+def _contests(other: _Scored, best: _Scored) -> bool:
+    """Whether the answers leave open which of two explanations is right."""
+    if np.array_equal(other[1].table, best[1].table):
+        return False
+    is_near = other[0] > DEFAULT.rival_share * best[0]
+    return is_near and isomorphism(other[1].group, best[1].group) is None
+
+
+def _best(answers: Int[np.ndarray, "order order"], group: FiniteGroup) -> _Scored:
+    """The first of a group's orders that explains most."""
+    return max(((o.accuracy(answers), o) for o in candidates(group)), key=lambda scored: scored[0])
+
+
+def _own(answers: Int[np.ndarray, "order order"], name: str) -> _Scored | None:
+    """The table that the answers are repaired to, with its numbering's name where it has one."""
+    table = repaired(answers)
+    if table is None:
         return None
-    return ElementOrder("read off its answers", known.group, known.elements)
+    known = recognise(table, name)
+    for order in candidates(known.group):
+        if (order.table == table).all():
+            return order.accuracy(answers), order
+    own = ElementOrder(READ_OFF, known.group, known.elements)
+    return own.accuracy(answers), own
+
+
+def _advice(groups: list[FiniteGroup]) -> str:
+    names = [order.name for group in groups for order in candidates(group)]
+    plain = dict.fromkeys(name for name in names if not name.endswith("-opposite"))
+    both_ways = ", each also as NAME-opposite" if len(plain) < len(set(names)) else ""
+    return (
+        f"Give the group and the order by hand with --order, one of {', '.join(plain)}{both_ways}, "
+        f'such as --order "{groups[-1].name}, {names[-1]}".'
+    )
+
+
+def _asked(answers: Int[np.ndarray, "order order"], names: list[str], wanted: str) -> ElementOrder:
+    """The order that a user names; its group by the answers where only the order is named."""
+    group, _, name = wanted.rpartition(", ")
+    groups = [named_group(n) for n in ([group] if group else names)]
+    if any(g.order != len(answers) for g in groups):
+        raise CosetCircuitsError(
+            f"{', '.join(g.name for g in groups)} has not {len(answers)} elements, as the network "
+            "has; give another group or leave it out."
+        )
+    every = [order for g in groups for order in candidates(g)]
+    asked = [order for order in every if order.name == name]
+    if not asked:
+        raise CosetCircuitsError(
+            f"No element order of {' or '.join(g.name for g in groups)} is called {name!r}; known "
+            f"are {', '.join(dict.fromkeys(order.name for order in every))}."
+        )
+    best = max(((order.accuracy(answers), order) for order in asked), key=lambda scored: scored[0])
+    if len(asked) > 1 and best[0] < least_share(len(answers)):
+        raise CosetCircuitsError(
+            f"The order {name!r} is known of {', '.join(o.group.name for o in asked)}, and the "
+            f'answers do not tell which; give the group too, such as "{asked[0]}".'
+        )
+    return best[1]

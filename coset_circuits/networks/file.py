@@ -13,13 +13,14 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from jaxtyping import Int
 from safetensors import safe_open
 from torch import Tensor
 
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.groups import FiniteGroup
 from coset_circuits.groups import group as named_group
-from coset_circuits.networks.element_orders import detect, group_names
+from coset_circuits.networks.element_orders import READ_OFF, detect, group_names
 from coset_circuits.networks.mlp import GroupMLP
 from coset_circuits.networks.model import GroupModel
 
@@ -359,19 +360,20 @@ def in_our_order(
         raise CosetCircuitsError(
             f"{path} has {size} elements; groups of order 1 to 5040 can be read."
         )
-    names = names or group_names(size)
     # Checked under a group of the right size first: any order of the elements has that shape.
-    group = named_group(names[0])
+    group = named_group((names or group_names(size))[0])
     with naming(path):
         theirs = build(group)
-    known = detect(_answers(theirs), names, order)
+        known = detect(answers_of(theirs), names, order)
     network = theirs.reordered(torch.from_numpy(np.argsort(known.elements)), known.group)
-    network.provenance["element_order"] = f"{known.group.name}, {known.name}"
+    network.provenance["element_order"] = str(known)
+    if known.name == READ_OFF:
+        network.provenance["elements"] = known.elements.tolist()
     return network
 
 
 @torch.no_grad()
-def _answers(network: GroupModel, chunk: int = 20_000) -> np.ndarray:
+def answers_of(network: GroupModel, chunk: int = 20_000) -> Int[np.ndarray, "order order"]:
     """The element that the network answers for every pair, in its own numbering."""
     n = network.group.order
     answers = [network(part).argmax(1) for part in network.group.pairs().split(chunk)]

@@ -1,19 +1,63 @@
-"""The one-hidden-layer networks of Stander et al. (ICML 2024), as their code saves them."""
+"""The MLPs and one-layer transformers of Stander et al. (ICML 2024), as their code saves them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from math import isclose
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
 from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.groups import FiniteGroup, cyclic
+from coset_circuits.groups.families import LARGEST_ORDER
+from coset_circuits.networks.element_orders import detect
 from coset_circuits.networks.file import (
     CheckpointFile,
+    answers_of,
     check_tensors,
     halves,
     in_our_order,
     network_from,
+    one_line,
 )
-from coset_circuits.networks.model import GroupModel
+from coset_circuits.networks.lens_names import is_transformer, transformer_weights
+from coset_circuits.networks.mlp import GroupMLP
+from coset_circuits.networks.model import Activation, GroupModel
+from coset_circuits.networks.transformer import GroupTransformer
 
 _MATRICES = ("lembed.weight", "rembed.weight", "linear.weight", "unembed.weight")
 _BIASES = ("linear.bias", "unembed.bias")
+_AS_OURS: dict[str, tuple[Any, ...]] = {
+    "n_layers": (1,),
+    "attn_only": (False,),
+    "use_ln": (False,),
+    "normalization_type": (None,),
+    "positional_embedding_type": ("standard",),
+    # At the last position both see every token.
+    "attention_dir": ("causal", "bidirectional"),
+    "use_attn_scale": (True,),
+    "parallel_attn_mlp": (False,),
+    "gated_mlp": (False,),
+    "use_local_attn": (False,),
+    "n_key_value_heads": (None,),
+    "num_experts": (None,),
+    "output_logits_soft_cap": (-1.0, 0.0),
+    "attn_scores_soft_cap": (-1.0, 0.0),
+    "post_embedding_ln": (False,),
+    "tie_word_embeddings": (False,),
+}
+"""TransformerLens's settings that change the function, and their values in GroupTransformer."""
+_OF_NO_EFFECT = (
+    *("d_model", "model_dim", "d_head", "n_heads", "d_mlp", "n_ctx", "d_vocab", "d_vocab_out"),
+    *("act_fn", "attn_scale", "model_name", "device", "n_devices", "dtype", "seed", "eps"),
+    *("init_mode", "init_weights", "initializer_range", "n_params", "default_prepend_bos"),
+    *("use_attn_result", "use_attn_in", "use_split_qkv_input", "use_hook_mlp_in", "final_rms"),
+    *("scale_attn_by_inverse_layer_idx", "window_size", "attn_types"),
+)
+"""Those that the weights show, that :class:`StanderTransformer` reads, or that change nothing."""
 
 
 class StanderMLP:
@@ -46,17 +90,109 @@ class StanderMLP:
         if "unembed.bias" in model:
             weights["b_U"] = model["unembed.bias"]
         folder = path.absolute().parent.name
-        source = f"Stander et al. 2024, {folder}/{path.name}"
-        label = folder or path.stem
-        about = {
-            "label": label,
-            "provenance": {"source": source},
+        about: dict[str, Any] = {
+            "label": folder or path.stem,
+            "provenance": {"source": f"Stander et al. 2024, {folder}/{path.name}"},
             "act_fn": file.facts.get("act_fn", "relu"),
         }
+
+        def build(group: FiniteGroup) -> GroupMLP:
+            return network_from(group, _cut(weights, group.order), **about)
+
+        size = _elements(len(weights["W_E_left"]), build)
+        if size < len(weights["W_E_left"]):
+            about["provenance"]["vocabulary"] = len(weights["W_E_left"])
+        return in_our_order(path, size, build, None, order)
+
+
+def _cut(weights: Mapping[str, Tensor], order: int) -> dict[str, Tensor]:
+    """The embeddings and outputs of the first tokens alone."""
+    rows = {name: weights[name][:order] for name in ("W_E_left", "W_E_right")}
+    outputs = {name: weights[name][..., :order] for name in ("W_U", "b_U") if name in weights}
+    return {**weights, **rows, **outputs}
+
+
+def _elements(vocabulary: int, build: Callable[[FiniteGroup], GroupMLP]) -> int:
+    """How many of the tokens are elements.
+
+    Some of their configurations have a vocabulary of 576 for a group of order 120 or 216. The
+    other tokens were never seen and are never answered.
+    """
+    if not 1 <= vocabulary <= LARGEST_ORDER:
+        return vocabulary
+    whole = build(cyclic(vocabulary))
+    generator = torch.Generator().manual_seed(0)
+    pairs = torch.randint(vocabulary, (20 * vocabulary, 2), generator=generator)
+    with torch.no_grad():
+        size = 1 + int(whole(pairs).argmax(1).max())
+    if size == vocabulary:
+        return vocabulary
+    try:
+        detect(answers_of(build(cyclic(size))))
+    except CosetCircuitsError:
+        return vocabulary
+    return size
+
+
+class StanderTransformer:
+    """A HookedTransformer on the tokens a, b and =, with its configuration in the file.
+
+    Token ``order + 1`` is =, the last of the vocabulary; token ``order`` is never used.
+    """
+
+    suffixes = (".pth",)
+    folder_files = ("full_run.pth",)
+    expects = "model/blocks.0.attn.W_Q, … with config (a one-layer transformer of Stander et al.)"
+
+    def read(self, file: CheckpointFile, order: str | None) -> GroupModel | None:
+        model, path = file.weights, file.path
+        content = file.content if is_transformer(model) else None
+        config = content.get("config") if isinstance(content, Mapping) else None
+        if not isinstance(config, Mapping):
+            return None
+        _check_settings(path, config)
+        weights = transformer_weights(path, model)
+        _check_scale(path, config, weights["W_Q"].shape[-1] if "W_Q" in weights else 1)
+        size, vocabulary = weights["W_unembed"].shape[1], len(weights["W_E"])
+        if vocabulary not in (size + 1, size + 2):
+            raise CosetCircuitsError(
+                f"{path} has {vocabulary} tokens and {size} outputs; expected are as many outputs "
+                "as elements, and one or two tokens more, of which the last is =."
+            )
+        folder = path.absolute().parent.name
+        about: dict[str, Any] = {
+            "tokens": (0, 0, vocabulary - 1),
+            "activation": Activation.named(one_line(config.get("act_fn")).lower()),
+            "label": folder or path.stem,
+            "provenance": {"source": f"Stander et al. 2024, {folder}/{path.name}"},
+        }
         return in_our_order(
-            path,
-            len(weights["W_E_left"]),
-            lambda group: network_from(group, weights, **about),
-            None,
-            order,
+            path, size, lambda group: GroupTransformer(group, weights, **about), None, order
+        )
+
+
+def _check_settings(path: Path, config: Mapping[Any, Any]) -> None:
+    """Refuse a transformer that computes something else than ours with the same weights."""
+    for name, value in config.items():
+        # A file may hold anything here, also what cannot be compared.
+        is_plain = value is None or isinstance(value, (int, float, str))
+        if name in _AS_OURS and not (is_plain and value in _AS_OURS[name]):
+            raise CosetCircuitsError(
+                f"{path} has {name} = {one_line(value)}; only one-layer transformers with an MLP, "
+                f"without layer norm and with ordinary attention are read, where it is "
+                f"{' or '.join(map(str, _AS_OURS[name]))}."
+            )
+        if name not in _AS_OURS and name not in _OF_NO_EFFECT:
+            raise CosetCircuitsError(
+                f"{path} has the setting {one_line(name)} = {one_line(value)}, which may change "
+                "what the network computes; build the network with GroupTransformer."
+            )
+
+
+def _check_scale(path: Path, config: Mapping[Any, Any], d_head: int) -> None:
+    scale = config.get("attn_scale", -1.0)
+    if not isinstance(scale, (int, float)) or (scale > 0 and not isclose(scale, d_head**0.5)):
+        raise CosetCircuitsError(
+            f"{path} has attn_scale = {one_line(scale)}; only attention scores divided by "
+            f"√{d_head}, the width of a head, are read."
         )

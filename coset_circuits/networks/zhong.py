@@ -1,4 +1,8 @@
-"""The one-layer transformers that Zhong et al. (arXiv 2306.17844) released: Clocks and Pizzas."""
+"""The networks that Zhong et al. (arXiv 2306.17844) released: Clocks and Pizzas.
+
+Most are one-layer transformers. Their linear networks A, D and X have one hidden layer; B and C
+have two and are refused.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,14 @@ from einops import rearrange
 from torch import Tensor
 
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.networks.file import CheckpointFile, check_tensors, in_our_order, why
+from coset_circuits.networks.file import (
+    CheckpointFile,
+    check_tensors,
+    halves,
+    in_our_order,
+    network_from,
+    why,
+)
 from coset_circuits.networks.model import Activation, GroupModel
 from coset_circuits.networks.transformer import GroupTransformer
 
@@ -67,6 +78,58 @@ class ZhongTransformer:
             size,
             lambda group: GroupTransformer(group, given, **about),
             [f"C{size}"],
+            order,
+        )
+
+
+class ZhongLinear:
+    """Addition modulo C by torch layers: embeddings, l1, ReLU, unembed.
+
+    One embedding for both inputs, concatenated (their model D) or added (A), or two that are added
+    (X). Which it is follows from the weights.
+    """
+
+    suffixes = (".pt",)
+    folder_files = ()
+    expects = "embed.weight, l1.weight, unembed.weight (a linear network of Zhong et al.)"
+
+    def read(self, file: CheckpointFile, order: str | None) -> GroupModel | None:
+        weights, path = file.weights, file.path
+        left = "embed1.weight" if "embed1.weight" in weights else "embed.weight"
+        right = left.replace("1", "2")
+        if not weights.keys() >= {left, right, "l1.weight", "unembed.weight"}:
+            return None
+        if "l2.weight" in weights:
+            raise CosetCircuitsError(
+                f"{path} is a linear network of Zhong et al. with two hidden layers (their model B "
+                "or C). Only networks with one are read: the second layer's pre-activations are "
+                "not a sum of one number of a and one of b."
+            )
+        matrices = dict.fromkeys([left, right, "l1.weight", "unembed.weight"], 2)
+        check_tensors(path, weights, {**matrices, "l1.bias": 1})
+        embedding, matrix = weights[left], weights["l1.weight"].T
+        is_added = left != right or matrix.shape[0] == embedding.shape[1]
+        given = {
+            "W_E_left": embedding,
+            "W_E_right": weights[right],
+            "W_U": weights["unembed.weight"].T,
+            **(
+                {"W_in_left": matrix, "W_in_right": matrix}
+                if is_added
+                else halves(embedding, matrix)
+            ),
+        }
+        if "l1.bias" in weights:
+            given["b_in"] = weights["l1.bias"]
+        about = {
+            "label": path.stem,
+            "provenance": {"source": f"Zhong et al. 2023, {path.name}"},
+        }
+        return in_our_order(
+            path,
+            len(embedding),
+            lambda group: network_from(group, given, **about),
+            [f"C{len(embedding)}"],
             order,
         )
 

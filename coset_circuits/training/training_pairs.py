@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -27,10 +28,13 @@ def training_pairs(network: GroupModel) -> Int[Tensor, "train 2"] | None:
 
 
 def _shuffled(
-    network: GroupModel, order: str, fraction: float, seed: int
+    network: GroupModel, order: str | list[int], fraction: float, seed: int
 ) -> Int[Tensor, "train 2"]:
     group = network.group
-    elements = next(found.elements for found in candidates(group) if found.name == order)
+    if isinstance(order, str):
+        elements = next(known.elements for known in candidates(group) if known.name == order)
+    else:
+        elements = np.array(order)
     theirs = group.pairs()
     # Their seed 0 means that nothing is shuffled.
     if seed:

@@ -16,6 +16,7 @@ from sympy.combinatorics.named_groups import SymmetricGroup
 import coset_circuits as cc
 from coset_circuits import CosetCircuitsError, GroupMLP
 from coset_circuits.networks import planted_coset
+from coset_circuits.training.training_pairs import training_pairs
 
 
 def accuracy(network):
@@ -177,6 +178,27 @@ def test_a_run_of_stander_et_al_is_read_in_our_order(tmp_path, coset_network, na
     torch.testing.assert_close(loaded(pairs), coset_network(pairs) + bias, rtol=1e-12, atol=1e-12)
 
 
+def test_tokens_that_are_no_elements_are_left_out(tmp_path):
+    """As in their ``d60_mlp_0.toml``: reflections in turn, and more tokens than elements."""
+    network = planted_coset(cc.group("D5"), "C2")
+    elements = torch.arange(10).reshape(2, 5).T.flatten()
+    never = torch.randn(7, network.W_E_left.shape[1], dtype=torch.float64) / 100
+    model = {
+        "lembed.weight": torch.cat([network.W_E_left[elements], never]),
+        "rembed.weight": torch.cat([network.W_E_right[elements], never]),
+        "linear.weight": torch.cat([network.W_in_left, network.W_in_right]).T,
+        "unembed.weight": torch.cat([network.W_U.T[elements], torch.zeros(7, network.d_mlp)]),
+        "unembed.bias": torch.cat([torch.zeros(10), torch.full((7,), -1e4)]).double(),
+    }
+    model = {name: value.detach().contiguous() for name, value in model.items()}
+    torch.save({"model": model, "config": {"vocab_size": 17}}, tmp_path / "full_run.pth")
+    loaded = cc.load(tmp_path)
+    assert loaded.provenance["element_order"] == "D5, interleaved"
+    assert loaded.provenance["vocabulary"] == 17
+    pairs = network.group.pairs()
+    torch.testing.assert_close(loaded(pairs), network(pairs), rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("config", [{"act_fn": "gelu"}, {"model": {"act_fn": "GELU"}}])
 def test_the_activation_of_a_run_is_used(tmp_path, coset_network, config):
     elements = ours_of(coset_network.group, parity_then_lexicographic(4))
@@ -276,16 +298,34 @@ def test_a_network_of_chughtai_et_al_is_read_in_our_order(
     torch.testing.assert_close(loaded(pairs), network(pairs), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("described", ["D5", "C10"])
+def test_an_order_without_a_name_is_read_off_the_answers(tmp_path, described):
+    """Also where the description names another group. The training pairs follow the numbering."""
+    network = planted_coset(cc.group("D5"), "C2")
+    elements = torch.tensor([3, 9, 0, 7, 1, 2, 8, 4, 6, 5])
+    family = {"D": "DihedralGroup", "C": "CyclicGroup"}[described[0]]
+    content = gcr_content(network, elements)
+    loaded = cc.load(gcr_folder(tmp_path / "run", content, family, int(described[1:])))
+    assert loaded.provenance["element_order"] == "D5, read off its answers"
+    assert accuracy(loaded) == 1
+    trained = torch.cartesian_prod(torch.arange(10), torch.arange(10))
+    trained = trained[torch.randperm(100, generator=torch.Generator().manual_seed(7))[:40]]
+    theirs = network.W_E_left[elements][trained[:, 0]]
+    torch.testing.assert_close(loaded.W_E_left[training_pairs(loaded)[:, 0]], theirs)
+
+
 def test_a_network_that_is_never_right_needs_its_order_by_hand(tmp_path, untrained):
     folder = gcr_folder(tmp_path / "run", gcr_content(untrained), "SymmetricGroup", 4)
-    with pytest.raises(CosetCircuitsError, match=r"chance is 4.2%.*--order, one of.*sympy-oppos"):
+    with pytest.raises(
+        CosetCircuitsError, match=r"chance is 4.2%.*--order, one of.*sympy.*also as NAME-oppos"
+    ):
         cc.load(folder)
     loaded = cc.load(folder, order="sympy-opposite")
     assert loaded.provenance["element_order"] == "S4, sympy-opposite"
     elements = ours_of(untrained.group, sympy_s4())
     assert torch.equal(loaded.W_E_left[elements], untrained.W_E_left)
     assert torch.equal(loaded.W_U[:, elements], untrained.W_U)
-    with pytest.raises(CosetCircuitsError, match="'alphabetic'; known are lexicographic"):
+    with pytest.raises(CosetCircuitsError, match=r"'alphabetic'; known are sympy, .*lexicographic"):
         cc.load(folder, order="alphabetic")
 
 

@@ -232,6 +232,93 @@ def test_a_transformer_goes_through_a_comparison(tmp_path):
     assert facts["additive_share"] == pytest.approx(1)
 
 
+def run_of_stander(folder, *, config=None, model=None, order=6, act_fn="relu"):
+    """A run of sn-grok: HookedTransformer's names, and the settings it was made with.
+
+    Their = is token order + 1; token ``order`` is never used.
+    """
+    weights = random_weights(order + 1)
+    names = {"W_E": "embed.W_E", "W_pos": "pos_embed.W_pos", "W_unembed": "unembed.W_U"}
+    names |= {"b_unembed": "unembed.b_U"}
+    names |= {k: f"blocks.0.mlp.{k}" for k in ("W_in", "b_in", "W_out", "b_out")}
+    weights["W_unembed"] = weights["W_unembed"][:, :order].clone()
+    weights["b_unembed"] = weights["b_unembed"][:order].clone()
+    content = {names.get(k, f"blocks.0.attn.{k}"): v for k, v in weights.items()}
+    content |= {
+        "blocks.0.attn.mask": torch.tril(torch.ones(3, 3)).bool(),
+        "blocks.0.attn.IGNORE": torch.tensor(-math.inf),
+    }
+    settings = {"d_model": 7, "d_head": 5, "n_heads": 2, "d_mlp": 11, "n_ctx": 3, "n_layers": 1}
+    settings |= {"d_vocab": order + 2, "d_vocab_out": order, "act_fn": act_fn}
+    settings |= {"normalization_type": None, **(config or {})}
+    run = {"model": content | (model or {}), "config": settings, "checkpoints": []}
+    run["model"] = {k: v for k, v in run["model"].items() if v is not None}
+    torch.save(run, folder / "full_run.pth")
+    return weights
+
+
+@pytest.mark.parametrize("bare", [False, True])
+def test_a_transformer_of_stander_et_al_is_read(tmp_path, bare):
+    """Also one without biases: a HookedTransformer has them, a file need not."""
+    biases = [f"blocks.0.attn.b_{k}" for k in "QKVO"] if bare else []
+    weights = run_of_stander(tmp_path, model=dict.fromkeys(biases))
+    if bare:
+        weights |= {k: torch.zeros_like(weights[k]) for k in ("b_Q", "b_K", "b_V", "b_O")}
+    network = cc.load(tmp_path, order="D3, native")
+    pairs = network.group.pairs()
+    _, expected = plain(weights, torch.cat([pairs, torch.full((36, 1), 7)], 1))
+    torch.testing.assert_close(network(pairs), expected, rtol=1e-11, atol=1e-11)
+    assert network.cfg.d_vocab == 8
+
+
+def test_the_activation_of_a_transformer_of_stander_et_al_is_used(tmp_path):
+    run_of_stander(tmp_path, act_fn="gelu")
+    network = cc.load(tmp_path, order="D3, native")
+    _, cache = network.run_with_cache(network.group.pairs())
+    expected = torch.nn.functional.gelu(cache["hook_pre"])
+    torch.testing.assert_close(cache["hook_post"], expected)
+
+
+@pytest.mark.parametrize(
+    ("config", "model", "sentence"),
+    [
+        ({"normalization_type": "LNPre"}, {}, "normalization_type = LNPre; only one-layer"),
+        ({"attn_only": True}, {}, "attn_only = True; only one-layer transformers with an MLP"),
+        ({"n_layers": 2}, {}, "n_layers = 2"),
+        ({"n_layers": torch.ones(2)}, {}, "n_layers = tensor"),
+        ({"act_fn": "gelu_new"}, {}, "activation 'gelu_new' is not known"),
+        ({"attn_scale": 1.0}, {}, "attn_scale = 1.0; only attention scores divided by √5"),
+        ({"positional_embedding_type": "rotary"}, {}, "positional_embedding_type = rotary"),
+        ({"rotary_dim": 4}, {}, "the setting rotary_dim = 4, which may change"),
+        ({}, {"blocks.0.ln1.w": torch.ones(7)}, "also holds blocks.0.ln1.w"),
+        ({}, {"embed.W_E": torch.zeros(9, 7)}, "has 9 tokens and 6 outputs"),
+        ({}, {"blocks.0.mlp.W_in": None}, "lack W_in"),
+        ({}, {"blocks.0.attn.W_O": None}, "lack W_O"),
+    ],
+)
+def test_what_changes_a_transformer_of_stander_et_al_is_refused(tmp_path, config, model, sentence):
+    run_of_stander(tmp_path, config=config, model=model)
+    with pytest.raises(CosetCircuitsError, match=sentence):
+        cc.load(tmp_path, order="D3, native")
+
+
+def test_a_trained_transformer_of_stander_et_al_tells_its_group(tmp_path):
+    """Addition modulo 5 with an unused token before =, in an order that nobody knows."""
+    content = adds_modulo_5([3, 0, 4, 2, 1])
+    content = {k: v for k, v in content.items() if not k.endswith("_embed") or "." in k}
+    W_E = content["embed.W_E"]
+    content["embed.W_E"] = torch.cat([W_E[:5], torch.full((1, 6), 9.0), W_E[5:]])
+    run = {"model": content, "config": {"act_fn": "relu", "n_layers": 1, "d_vocab": 7}}
+    torch.save(run, tmp_path / "full_run.pth")
+    network = cc.load(tmp_path)
+    assert network.group.name == "C5"
+    assert figures(network)[0] == 1
+    # Without the settings nobody says which of the two tokens is =.
+    torch.save(content, tmp_path / "model.pt")
+    with pytest.raises(CosetCircuitsError, match="has 7 tokens for 5 elements and ="):
+        cc.load(tmp_path / "model.pt")
+
+
 def file_of_zhong(folder, weights, **changes):
     """Their names and shapes: every matrix but two is transposed."""
     content = {
