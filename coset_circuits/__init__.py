@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         ablation,
         activation_patching,
         attribution_patching,
+        clock_pizza,
         gcr_evidence,
         interchange,
         measure,
@@ -73,7 +74,8 @@ _NAMES = {
     "errors": "CosetCircuitsError",
     "experiments": (
         "EXPERIMENTS INTERVENTIONS Intervention ablation activation_patching attribution_patching "
-        "gcr_evidence interchange measure neuron_sets path_patching scrub substitution"
+        "clock_pizza gcr_evidence interchange measure neuron_sets path_patching scrub "
+        "substitution"
     ),
     "groups": "FiniteGroup group",
     "networks": "GroupMLP GroupTransformer load shipped",
@@ -108,6 +110,7 @@ __all__ = [
     "ablation",
     "activation_patching",
     "attribution_patching",
+    "clock_pizza",
     "compare",
     "gcr_evidence",
     "group",

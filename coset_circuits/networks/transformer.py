@@ -186,6 +186,10 @@ class GroupTransformer(GroupModel):
         return self._main_effects()[1] if self.given_right is None else self.given_right
 
     @property
+    def has_one_embedding_space(self) -> bool:
+        return True
+
+    @property
     def additive_share(self) -> float:
         return self._main_effects()[2] if self.given_left is None else 1.0
 
