@@ -112,7 +112,7 @@ class ClockPizza(Findings):
         options: dict[str, Any] = {"source": _SOURCE}
         options["interval"] = {"gradient_symmetricity": ("low", "high")}
         found = [*from_table(own, "clock_pizza", at=[], units=_UNITS, control=control, **options)]
-        found += from_table(self.rows[1:], "clock_pizza", at=["of"], units=_UNITS, **options)
+        found += from_table(self.rows.iloc[1:], "clock_pizza", at=["of"], units=_UNITS, **options)
         quantity = "distance_irrelevance"
         wrong = own.assign(
             **{quantity: own["largest_wrong"], control[quantity]: untrained["largest_wrong"]},
@@ -215,7 +215,7 @@ class ClockPizzaExperiment:
             "low": mean - error,
             "high": mean + error,
             "circularity": circularity(model),
-            "attention_dependence": float(heads["deviation"].max()),
+            "attention_dependence": max(heads["deviation"].tolist(), default=math.nan),
         }, heads
 
 
