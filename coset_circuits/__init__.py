@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         ablation,
         activation_patching,
         attribution_patching,
+        clock_pizza,
         gcr_evidence,
         interchange,
         measure,
@@ -74,7 +75,8 @@ _NAMES = {
     "errors": "CosetCircuitsError",
     "experiments": (
         "EXPERIMENTS INTERVENTIONS Intervention ablation activation_patching attribution_patching "
-        "gcr_evidence interchange measure neuron_sets path_patching scrub substitution"
+        "clock_pizza gcr_evidence interchange measure neuron_sets path_patching scrub "
+        "substitution"
     ),
     "groups": "FiniteGroup group",
     "networks": "GroupMLP GroupTransformer from_module load shipped",
@@ -109,6 +111,7 @@ __all__ = [
     "ablation",
     "activation_patching",
     "attribution_patching",
+    "clock_pizza",
     "compare",
     "from_module",
     "gcr_evidence",

@@ -9,6 +9,7 @@ from coset_circuits.experiments.ablation import (
 )
 from coset_circuits.experiments.bench import Bench, measured
 from coset_circuits.experiments.candidates import NETWORK, Candidate
+from coset_circuits.experiments.clock_pizza import ClockPizza, clock_pizza
 from coset_circuits.experiments.controls import commuting_fraction, relabelled_group
 from coset_circuits.experiments.experiment import Experiment, OfEachHypothesis
 from coset_circuits.experiments.gcr import GCREvidence, gcr_evidence
@@ -48,6 +49,7 @@ __all__ = [
     "Ablation",
     "Bench",
     "Candidate",
+    "ClockPizza",
     "Experiment",
     "GCREvidence",
     "Interchange",
@@ -67,6 +69,7 @@ __all__ = [
     "activation_patching",
     "attribution_patching",
     "cells",
+    "clock_pizza",
     "commuting_fraction",
     "completeness",
     "donors",

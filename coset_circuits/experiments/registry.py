@@ -9,6 +9,7 @@ from coset_circuits.experiments.ablation import (
     Minimality,
 )
 from coset_circuits.experiments.claims import Claims
+from coset_circuits.experiments.clock_pizza import ClockPizzaExperiment
 from coset_circuits.experiments.experiment import Experiment
 from coset_circuits.experiments.formation import FormationExperiment
 from coset_circuits.experiments.gcr import GCRExperiment
@@ -38,6 +39,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         Completeness(),
         Minimality(controls=3),
         GCRExperiment(),
+        ClockPizzaExperiment(),
     )
 }
 """Every experiment by its id. Those that are ``by_default`` run in every comparison."""

@@ -229,6 +229,10 @@ class GroupMLP(GroupModel):
         return self.W_E_left, self.W_E_right
 
     @property
+    def has_one_embedding_space(self) -> bool:
+        return torch.equal(self.W_in_left, self.W_in_right)
+
+    @property
     def is_additive(self) -> bool:
         return self.cancelled is None
 

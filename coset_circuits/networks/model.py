@@ -396,6 +396,11 @@ class GroupModel(HookedRootModule):
         return None
 
     @property
+    def has_one_embedding_space(self) -> bool:
+        """Whether both inputs are embedded as vectors of one space, read by the same matrices."""
+        return False
+
+    @property
     def d_mlp(self) -> int:
         """How many neurons there are."""
         return self.left_table.shape[1]

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from einops import einsum, rearrange
 from jaxtyping import Float, Int
@@ -20,7 +21,14 @@ from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.groups import FiniteGroup
+from coset_circuits.groups import FiniteGroup, recognise
+from coset_circuits.groups import group as named_group
+from coset_circuits.networks.bridge import (
+    bridge_weights,
+    check_bridge,
+    last_logits,
+    make_bridge,
+)
 from coset_circuits.networks.model import STANDARD_SITES, Activation, GroupModel, Site
 
 PATTERN = "blocks.0.attn.hook_pattern"
@@ -149,6 +157,88 @@ class GroupTransformer(GroupModel):
         self._effects: tuple[Any, Tensor, Tensor, float] | None = None
         self.setup()
 
+    @classmethod
+    def from_bridge(
+        cls,
+        bridge: Any,
+        group: FiniteGroup | None = None,
+        *,
+        tokens: tuple[int, int, int | None] | None = None,
+        label: str = "transformer",
+    ) -> GroupTransformer:
+        """The one-layer transformer that a TransformerLens ``TransformerBridge`` holds.
+
+        Only the logits of the group's elements count, at the last position.
+
+        Args:
+            group: the group that it multiplies in, whose elements its tokens number; None to read
+                it off the answers, if these are a Cayley table.
+            tokens: see :class:`GroupTransformer`; by default [a, b, =], with = after the elements.
+
+        Raises:
+            CosetCircuitsError: the bridge has more than one layer, layer norm, rotary positions,
+                a gated MLP or soft caps; its logits are not those of the transformer read from it;
+                or no group was given and the answers are no group's.
+        """
+        check_bridge(bridge)
+        order = len(bridge.W_E) - 1 if group is None else group.order
+        tokens = tokens or (0, 0, order)
+        weights = bridge_weights(bridge, order, 2 if tokens[2] is None else 3)
+        network = cls(
+            group or named_group(f"C{order}"),
+            weights,
+            tokens=tokens,
+            activation=Activation.named(bridge.cfg.act_fn),
+            label=label,
+            provenance={"source": "a TransformerBridge"},
+        )
+        network.check_same_logits(bridge)
+        if group is not None:
+            return network
+        pairs = network.group.pairs()
+        with torch.no_grad():
+            answers = torch.cat([network(part).argmax(1) for part in pairs.split(20_000)])
+        known = recognise(answers.reshape(order, order).cpu().numpy())
+        elements = torch.from_numpy(np.argsort(known.elements))
+        return network.reordered(elements, known.group)
+
+    def bridge(self) -> Any:
+        """A TransformerLens ``TransformerBridge`` with this network's weights, hooks and names.
+
+        It takes tokens, such as :meth:`token_rows` of pairs.
+
+        Raises:
+            CosetCircuitsError: attention is mixed with a constant, the network is a surrogate, or
+                TransformerLens lacks its activation; or the bridge's logits are not the network's.
+        """
+        if self.attention != 1 or self.given_left is not None:
+            what = "tables of its own" if self.attention == 1 else "attention mixed with a constant"
+            raise CosetCircuitsError(f"{self.label} has {what}, which a TransformerBridge has not.")
+        weights = {name: p.detach() for name, p in self.named_parameters()}
+        bridge = make_bridge(weights, self.activation.name, self.dtype, self.device)
+        self.check_same_logits(bridge)
+        return bridge
+
+    def token_rows(self, pairs: Int[Tensor, "batch 2"]) -> Int[Tensor, "batch positions"]:
+        """The tokens that stand for pairs of elements: [a, b, =] or [a, b]."""
+        left, right, last = self.tokens
+        rows = pairs + torch.tensor([left, right])
+        return rows if last is None else torch.cat([rows, torch.full((len(rows), 1), last)], 1)
+
+    def check_same_logits(self, bridge: Any, chunk: int = 20_000) -> None:
+        """Refuse a bridge whose logits of the elements differ from this network's on any pair."""
+        tolerance = 1e-9 if self.dtype == torch.float64 else 1e-4
+        for pairs in self.group.pairs().split(chunk):
+            theirs = last_logits(bridge, self.token_rows(pairs))[:, : self.group.order]
+            with torch.no_grad():
+                difference = float((self(pairs) - theirs).abs().max())
+            if not difference <= tolerance * max(1.0, float(theirs.abs().max())):
+                raise CosetCircuitsError(
+                    f"The TransformerBridge and the GroupTransformer with its weights differ by "
+                    f"{difference:.3g} in their logits; the bridge computes something else, so it "
+                    "is not used."
+                )
+
     @property
     def cfg(self) -> GroupTransformerConfig:
         heads, d_model, d_head = self.W_Q.shape
@@ -184,6 +274,10 @@ class GroupTransformer(GroupModel):
     @property
     def right_table(self) -> Float[Tensor, "order d_mlp"]:
         return self._main_effects()[1] if self.given_right is None else self.given_right
+
+    @property
+    def has_one_embedding_space(self) -> bool:
+        return True
 
     @property
     def additive_share(self) -> float:

@@ -1,0 +1,140 @@
+"""GroupTransformers and TransformerLens's TransformerBridge: each made from the other."""
+
+import pytest
+import torch
+from released import PEERS, needs_peers
+from transformer_lens.config import TransformerBridgeConfig
+from transformer_lens.model_bridge import TransformerBridge
+
+import coset_circuits as cc
+from coset_circuits.networks.model import Activation
+from coset_circuits.networks.transformer import PATTERN, GroupTransformer
+
+CONFIG = {
+    "n_layers": 1,
+    "n_heads": 2,
+    "d_model": 8,
+    "d_head": 4,
+    "d_mlp": 12,
+    "n_ctx": 3,
+    "d_vocab": 7,
+    "d_vocab_out": 6,
+    "act_fn": "relu",
+    "normalization_type": None,
+    "seed": 1,
+}
+
+
+def native(**changes):
+    """A bridge of TransformerLens's own making, none of whose parameters is zero."""
+    config = TransformerBridgeConfig(**{**CONFIG, **changes})
+    bridge = TransformerBridge.boot_native(config, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in bridge.parameters():
+            noise = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+            parameter.copy_(noise / 3)
+    return bridge
+
+
+def tokens_of(pairs, last):
+    return torch.cat([pairs, torch.full((len(pairs), 1), last)], 1)
+
+
+@pytest.mark.parametrize("act_fn", ["relu", "gelu", "silu"])
+def test_a_bridge_is_read_with_its_function(act_fn):
+    bridge, group = native(act_fn=act_fn), cc.group("S3")
+    network = GroupTransformer.from_bridge(bridge, group)
+    expected = bridge(tokens_of(group.pairs(), 6))[:, -1]
+    torch.testing.assert_close(network(group.pairs()), expected, rtol=1e-12, atol=1e-12)
+    assert network.b_in is not None and network.b_in.abs().max() > 0.01
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.float64, 0)])
+def test_there_and_back(dtype, tolerance):
+    group = cc.group("S3")
+    network = GroupTransformer.from_bridge(native(), group).to(dtype)
+    again = GroupTransformer.from_bridge(network.bridge(), group)
+    assert again.dtype == dtype
+    difference = (again(group.pairs()) - network(group.pairs())).abs().max()
+    assert difference <= tolerance
+
+
+def test_its_own_hooks_and_names_are_intact():
+    """A hook on the bridge's own site does there what it does here."""
+    group = cc.group("S3")
+    network = GroupTransformer.from_bridge(native(), group)
+    bridge, pairs = network.bridge(), group.pairs()
+    tokens = network.token_rows(pairs)
+    assert torch.equal(tokens, tokens_of(pairs, 6))
+    _, theirs = bridge.run_with_cache(tokens)
+    _, ours = network.run_with_cache(pairs)
+    for site, own in {PATTERN: PATTERN, "blocks.0.mlp.hook_post": "hook_post"}.items():
+        value = theirs[site][:, :, -1] if site == PATTERN else theirs[site][:, -1]
+        torch.testing.assert_close(value, ours[own], rtol=1e-12, atol=1e-12)
+
+    def halve(value, hook):
+        return value / 2
+
+    changed = bridge.run_with_hooks(tokens, fwd_hooks=[(PATTERN, halve)])[:, -1]
+    expected = network.run_with_hooks(pairs, fwd_hooks=[(PATTERN, halve)])
+    torch.testing.assert_close(changed, expected, rtol=1e-12, atol=1e-12)
+    assert not torch.allclose(changed, network(pairs))
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"n_layers": 2}, "n_layers"),
+        ({"normalization_type": "LN"}, "normalization_type"),
+        ({"positional_embedding_type": "rotary"}, "rotary"),
+        ({"gated_mlp": True}, "gated_mlp"),
+        ({"attn_only": True}, "attn_only"),
+        ({"output_logits_soft_cap": 5.0}, "output_logits_soft_cap"),
+        ({"attn_scores_soft_cap": 5.0}, "attn_scores_soft_cap"),
+        ({"act_fn": "solu"}, "act_fn"),
+    ],
+)
+def test_what_is_no_such_transformer_is_refused_by_name(changes, word):
+    with pytest.raises(cc.CosetCircuitsError, match=word):
+        GroupTransformer.from_bridge(native(**changes), cc.group("S3"))
+
+
+def test_a_bridge_that_computes_something_else_is_refused():
+    bridge = native()
+    bridge.add_hook("blocks.0.mlp.hook_post", lambda value, hook: value * 1.01)
+    with pytest.raises(cc.CosetCircuitsError, match=r"differ by .* in their logits"):
+        GroupTransformer.from_bridge(bridge, cc.group("S3"))
+
+
+def test_what_can_be_no_bridge_says_so():
+    network = GroupTransformer.from_bridge(native(), cc.group("S3"))
+    weights = {name: p.detach() for name, p in network.named_parameters()}
+    mixed = GroupTransformer(network.group, weights, tokens=(0, 0, 6), attention=0.5)
+    with pytest.raises(cc.CosetCircuitsError, match="attention mixed with a constant"):
+        mixed.bridge()
+    tables = network.left_table, network.right_table, network.W_U
+    with pytest.raises(cc.CosetCircuitsError, match="tables of its own"):
+        network.with_tables(*tables, label="surrogate").bridge()
+    biased = GroupTransformer(
+        network.group, {**weights, "b_unembed": torch.ones(6).double()}, tokens=(0, 0, 6)
+    )
+    with pytest.raises(cc.CosetCircuitsError, match="no bias at the unembedding"):
+        biased.bridge()
+    network.activation = Activation.named("square")
+    with pytest.raises(cc.CosetCircuitsError, match="no activation 'square'"):
+        network.bridge()
+    with pytest.raises(cc.CosetCircuitsError, match="A Linear was given"):
+        GroupTransformer.from_bridge(torch.nn.Linear(2, 2))
+
+
+@needs_peers
+@pytest.mark.parametrize("name", ["S5_T_seed1", "C113_T_seed1"])
+def test_a_released_transformer_tells_its_group_through_a_bridge(name):
+    network = cc.load(PEERS / name).double()
+    again = GroupTransformer.from_bridge(network.bridge())
+    assert again.group.order == network.group.order
+    pairs = again.group.pairs()
+    with torch.no_grad():
+        assert (again(pairs).argmax(1) == again.group.products(pairs)).all()
+    assert again.group.name == network.group.name
