@@ -97,8 +97,9 @@ class Answer:
 
     @property
     def is_right(self) -> bool:
-        """Whether exactly the true hypotheses are left."""
-        return set(self.left) == set(self.truth)
+        """Whether what is said to explain the network is true of it: of several the shortest."""
+        left, truth = set(self.left), set(self.truth)
+        return left <= truth and bool(left) == bool(truth)
 
     @property
     def clean_case(self) -> str:
@@ -148,7 +149,7 @@ class SelfTest(Presented):
         )
 
     def power(self) -> pd.DataFrame:
-        """How many networks of each noisy case were left with exactly their true hypotheses.
+        """How many networks of each noisy case are explained by true hypotheses only.
 
         ``right`` is the mean accuracy of these networks; a noise of 0 is the case without noise.
         """
@@ -164,7 +165,7 @@ class SelfTest(Presented):
 
     def errors(self) -> list[Answer]:
         """The networks without noise that got a wrong answer."""
-        return [answer for answer in self._clean if answer.said != answer.expected]
+        return [answer for answer in self._clean if not answer.is_right]
 
     def failures(self) -> list[Answer]:
         """Errors that miss an aim: on nulls and on circuits of one algorithm, not on mixtures."""

@@ -73,7 +73,7 @@ def _tables(result: SelfTest) -> Iterator[tuple[str, Sequence[str], list[list[st
         ],
     )
     yield (
-        "Power: exactly the true hypotheses are left (noise in s.d. of each table)",
+        "Power: true hypotheses explain, and no other (noise in s.d. of each table)",
         ("case", "noise", "accuracy", "right", "95%"),
         [
             [

@@ -33,7 +33,9 @@ CLEAN = [case.name for case in CASES.values() if case.noise is None]
 def test_the_right_thing_is_said_of(name):
     case = CASES[name]
     judgement = judged(compare(case.make(3), case.covers, seed=3))
-    assert judgement.said == case.expected and set(judgement.left) == case.truth
+    # Where several are true, it is the shortest of them that explains.
+    assert set(judgement.left) <= case.truth and bool(judgement.left) == bool(case.truth)
+    assert len(case.truth) > 1 or judgement.said == case.expected
 
 
 def test_every_usable_class_has_a_case():
@@ -92,7 +94,8 @@ def test_counts(few):
     found = run(seeds=2, progress=lambda text, done, total: steps.append((done, total)))
     assert len(calls) == len(found.answers) == 6 and steps[-1] == (6, 6)
     confusion = found.confusion()
-    assert confusion.loc[("coset circuit", ALIKE), ALIKE] == 2
+    # Both hypotheses are true of it, and cosets are shorter.
+    assert confusion.loc[("coset circuit", ALIKE), "coset"] == 2
     assert confusion.loc[("untrained", NOTHING), NOTHING] == 2
     assert confusion.to_numpy().sum() == 4
     nulls = found.false_positives().set_index("null")
@@ -156,9 +159,9 @@ def test_what_a_case_covers_is_what_is_run(few, monkeypatch):
 def test_misjudged_networks_are_listed(few):
     run, *_ = few
     found = run(seeds=2)
-    wrong = dataclasses.replace(found.answers[0], said=TRADE_OFF)
+    wrong = dataclasses.replace(found.answers[0], said=NOTHING, left=())
     false = dataclasses.replace(found.answers[1], said="irrep", left=("irrep",))
-    assert wrong.is_right and not false.is_right
+    assert not wrong.is_right and not false.is_right
     spoilt = dataclasses.replace(found, answers=(wrong, false, *found.answers[2:]))
     assert spoilt.failures() == [wrong, false]
     assert spoilt.false_positives().set_index("null").loc["all nulls", "false positives"] == 1
