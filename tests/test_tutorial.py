@@ -36,8 +36,8 @@ def test_cells_give_what_is_stored(tmp_path, monkeypatch, capsys):
         assert figures == len(stored_pictures(cell)), f"cell {number}"
         # Digits may differ between machines; what kind of thing is said may not.
         assert words(printed) == words(stored_text(cell)), f"cell {number}"
-    assert set(namespace["comparison"].verdict.refuted) == {"irrep-bilinear"}
-    assert namespace["negative"].verdict.supported == ()
+    assert set(namespace["comparison"].verdict.refuted) == {"bilinear"}
+    assert namespace["negative"].verdict.explained_by == ()
     assert (tmp_path / "report" / "report.html").stat().st_size > 10_000
 
 

@@ -146,7 +146,7 @@ def decide(found: Evidence) -> Verdict:
             f"{needed} are needed."
         )
     elif explained:
-        sentence = _explanation(explained, alike, found)
+        sentence = _explanation(explained, alike, found) + _shorter(by_length, failing, explained)
     else:
         sentence = _nothing(by_length, failing, found)
     return Verdict(
@@ -307,6 +307,19 @@ def _explanation(
             f"{'are' if short.noun.endswith('s') else 'is'} nearer in {nearer}"
         )
     return "; ".join(parts) + "."
+
+
+def _shorter(
+    by_length: Sequence[Candidate],
+    failing: Mapping[str, Sequence[str]],
+    explained: Sequence[Candidate],
+) -> str:
+    """Why no hypothesis explains the network that is shorter than the shortest that does."""
+    shorter = by_length[: by_length.index(explained[0])]
+    return "".join(
+        f" {c.noun[:1].upper()}{c.noun[1:]}, shorter still, cannot: {failing[c.key][0]}."
+        for c in shorter
+    )
 
 
 def _beside(short: Candidate, found: Evidence) -> str:

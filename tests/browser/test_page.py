@@ -347,15 +347,15 @@ def test_the_page_of_many_networks_leads_to_its_parts_and_to_each_report(chrome,
     assert len(reports) == 3
     for report in reports:
         assert Path(unquote(urlsplit(report).path)).is_file()
-    # Supported in green, refuted in red: as many as the verdicts say.
-    marks = "[...document.querySelectorAll('td.supported')].map(e => e.textContent)"
-    supported = [
+    # What explains in green, refuted in red: as many as the verdicts say.
+    marks = "[...document.querySelectorAll('td.explains')].map(e => e.textContent)"
+    explaining = [
         name
         for network in json.loads((many.parent / "findings.json").read_text())["networks"]
-        for name in network["verdict"]["supported"]
+        for name in network["verdict"]["explained_by"]
     ]
-    assert chrome.evaluate(marks) == ["+"] * len(supported)
-    assert supported
+    assert chrome.evaluate(marks) == ["+"] * len(explaining)
+    assert explaining
 
 
 def test_the_data_are_json_whatever_the_names(report):

@@ -252,6 +252,14 @@ def test_the_shorter_of_two_explains(candidate, judge):
         assert "2.00 times as many bits [2.00, 2.00], settled" in " ".join(verdict.details)
 
 
+def test_a_shorter_one_that_fails_is_named_with_its_reason(candidate, judge):
+    verdict, _, _ = judge(
+        GOOD, {"a": GOOD, "b": (1e-3, 1e-9, 1e-2)}, [candidate("a"), candidate("b", bits=50.0)]
+    )
+    assert verdict.explained_by == ("a",)
+    assert verdict.sentence.endswith("B, shorter still, cannot: its median |Δlog10 loss| is 3.00.")
+
+
 def test_a_length_that_crosses_is_open(candidate, judge):
     """b is longer at δ* and at 2δ*, and shorter at δ*/2."""
     crossing = candidate("b", bits=(110.0, 90.0, 130.0))

@@ -186,7 +186,7 @@ def test_the_scale_of_a_neuron_changes_no_verdict(network, found):
     without = FIXED_NOISE | {"square", "swap_tables"}
     assert "noise_rel_0.5" not in without
     # The claim ``even`` cuts small singular values off, which the scales move a little.
-    for keep, rel in ((("network", "coset"), 1e-6), (("coset+even", "irrep-projected"), 2e-2)):
+    for keep, rel in ((("network",), 1e-6), (("coset", "irrep"), 2e-2)):
         mine, theirs = (
             {k: v for k, v in figures(c, without).items() if k[1] in keep} for c in (other, found)
         )

@@ -486,4 +486,4 @@ def test_three_lines_from_a_module_to_a_verdict():
     network = cc.from_module(OneHot())
     comparison = cc.compare(network, [cc.CosetAlgorithm()], pairs=200)
     assert "OneHot" in str(comparison)
-    assert "coset" in comparison.verdict.supported
+    assert comparison.verdict.explained_by == ("coset",)
