@@ -207,7 +207,9 @@ def _transformer(
     if not (
         isinstance(tokens, list)
         and len(tokens) == 3
-        and all(type(t) is int and t >= 0 for t in (tokens if tokens[2] is not None else tokens[:2]))
+        and all(
+            type(t) is int and t >= 0 for t in (tokens if tokens[2] is not None else tokens[:2])
+        )
     ):
         raise CosetCircuitsError(
             f"Its tokens are {one_line(tokens)}; expected are where the left elements begin, where "

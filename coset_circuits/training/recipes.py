@@ -136,8 +136,7 @@ def recipe_for(
 def _named(name: str, group: FiniteGroup, architecture: Any) -> Recipe:
     if architecture not in ARCHITECTURES:
         raise CosetCircuitsError(
-            f"No architecture is called {architecture!r}; choose one of "
-            f"{', '.join(ARCHITECTURES)}."
+            f"No architecture is called {architecture!r}; choose one of {', '.join(ARCHITECTURES)}."
         )
     special = FOR_ARCHITECTURE.get((name, architecture), {})
     special = {**special, **FOR_GROUP.get((name, architecture, group.name), {})}
