@@ -44,8 +44,8 @@ def log_spaced(last: int) -> tuple[int, ...]:
 def training_checkpoints(folder: str | os.PathLike[str]) -> dict[int, Path]:
     """The checkpoints that a run kept over training, by step; :func:`cc.load` reads one.
 
-    They hold the tables of pre-activations and the unembedding: enough for every analysis but
-    those of the embeddings themselves.
+    Those of an MLP hold the tables of pre-activations and the unembedding: enough for every
+    analysis but those of the embeddings themselves. Those of a transformer hold all its weights.
 
     Args:
         folder: a run's, such as ``runs/S5-seed7``.
@@ -85,7 +85,7 @@ class RunFolder:
 
     Args:
         path: made where it does not exist.
-        checkpoints: steps whose tables and unembedding are kept.
+        checkpoints: steps that are kept; see :func:`training_checkpoints`.
         save_every: seconds between states; a killed run loses no more.
     """
 
