@@ -111,6 +111,18 @@ def test_a_file_of_ours_holds_a_transformer_whole(tmp_path, group, positions):
     assert read.fingerprint() == network.fingerprint()
 
 
+@needs_peers
+@needs_clocks
+@pytest.mark.parametrize("path", [PEERS / "A5_T_seed1", CLOCKS / "model_2k4ohj6bhd.pt"])
+def test_a_file_of_ours_holds_a_released_transformer(tmp_path, path):
+    network = cc.load(path)
+    cc.networks.save(network, tmp_path / "n.safetensors")
+    read = cc.load(tmp_path / "n.safetensors")
+    assert isinstance(read, GroupTransformer)
+    assert (read.tokens, read.attention) == (network.tokens, network.attention)
+    assert read.fingerprint() == network.fingerprint()
+
+
 def test_a_file_of_ours_refuses_a_surrogate_of_a_transformer(tmp_path, network):
     tables = network.left_table, network.right_table, network.W_U
     with pytest.raises(CosetCircuitsError, match="has tables in place of its attention"):
