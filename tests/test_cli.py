@@ -190,6 +190,25 @@ def test_train_stop_resume_compare(tmp_path):
     assert one.keys() == other.keys() and all((one[k] == other[k]).all() for k in one)
 
 
+def test_a_transformer_is_trained_and_its_card_repeats_it(tmp_path):
+    arguments = ("train", "S3", "--architecture", "transformer", "--width", 12, "--d-model", 8)
+    arguments += ("--n-heads", 2, "--d-head", 4, "--max-steps", 20)
+    done = run(*arguments, "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    file = tmp_path / "S3-transformer-seed0" / "network.safetensors"
+    cfg = cc.load(file).cfg
+    assert (cfg.d_mlp, cfg.d_model, cfg.n_heads, cfg.d_head) == (12, 8, 2, 4)
+    command = shlex.split(
+        json.loads(file.with_suffix(".json").read_text())["provenance"]["command"]
+    )
+    assert run(*command[1:], "--out", tmp_path / "again").returncode == 0
+    one, other = (load_file(f) for f in (file, tmp_path / "again" / file.relative_to(tmp_path)))
+    assert one.keys() == other.keys() and all((one[k] == other[k]).all() for k in one)
+    refused = run(*arguments, "--embedding", 8, "--out", tmp_path / "other")
+    assert refused.returncode != 0
+    assert "the architecture transformer has no d_embed" in one_sentence(refused)
+
+
 def test_reproduce_writes_a_page_and_prints_json_alone(tmp_path):
     done = run("reproduce", "table5", "fig6", "--networks", "s4", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

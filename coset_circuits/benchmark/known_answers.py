@@ -159,7 +159,9 @@ def _nulls(group: FiniteGroup, subgroups: SubgroupClass) -> Iterator[Case]:
     width = 4 * group.order if group.order < 16 else 64
 
     def memorised(seed: int) -> GroupMLP:
-        return train(group, seed, recipe="memorise", d_mlp=width, d_embed=width)
+        network = train(group, seed, recipe="memorise", d_mlp=width, d_embed=width)
+        assert isinstance(network, GroupMLP)
+        return network
 
     def untrained(seed: int) -> GroupMLP:
         return GroupMLP.initialised(group, d_mlp=width, d_embed=width, seed=seed)

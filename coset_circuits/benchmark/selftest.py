@@ -73,16 +73,9 @@ class Answer:
     pairs: int
 
     @property
-<<<<<<< HEAD
     def said(self) -> str:
         """The hypotheses that were named, in the registry's order, or :data:`NOTHING`."""
         return ", ".join(key for key in ALGORITHMS if key in self.explained_by) or NOTHING
-=======
-    def is_right(self) -> bool:
-        """Whether what is said to explain the network is true of it: of several the shortest."""
-        left, truth = set(self.left), set(self.truth)
-        return left <= truth and bool(left) == bool(truth)
->>>>>>> h-verdict
 
     @property
     def clean_case(self) -> str:
@@ -136,11 +129,7 @@ class SelfTest(Presented):
         )
 
     def power(self) -> pd.DataFrame:
-<<<<<<< HEAD
         """How many networks of each noisy case were judged right.
-=======
-        """How many networks of each noisy case are explained by true hypotheses only.
->>>>>>> h-verdict
 
         ``right`` is the mean accuracy of these networks; a noise of 0 is the case without noise.
         """

@@ -125,6 +125,7 @@ def permuted_labels(group: FiniteGroup, seed: int, d_mlp: int) -> GroupMLP:
             f"Every renaming of {group.name} keeps its structure; choose a larger group."
         )
     network = train(group, seed, d_mlp=d_mlp, d_embed=d_mlp)
+    assert isinstance(network, GroupMLP)
     return relabelled(network, torch.from_numpy(names), inputs=True, outputs=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,8 +34,14 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue stopped runs; finished ones stay.")
     ] = False,
+    architecture: Annotated[str, typer.Option(help="mlp or transformer.")] = "mlp",
     width: Annotated[int | None, typer.Option(help="Number of neurons.")] = None,
-    embedding: Annotated[int | None, typer.Option(help="Embedding dimension.")] = None,
+    embedding: Annotated[int | None, typer.Option(help="Embedding dimension of an MLP.")] = None,
+    d_model: Annotated[
+        int | None, typer.Option(help="Size of a transformer's residual stream.")
+    ] = None,
+    n_heads: Annotated[int | None, typer.Option(help="A transformer's attention heads.")] = None,
+    d_head: Annotated[int | None, typer.Option(help="Size of each head.")] = None,
     fraction: Annotated[float | None, typer.Option(help="Share of pairs trained on.")] = None,
     activation: Annotated[str | None, typer.Option(help="relu, gelu, silu, abs, …")] = None,
     max_steps: Annotated[int | None, typer.Option(help="Most steps.")] = None,
@@ -43,7 +50,7 @@ def train(
         typer.Option("--set", help="Any field of the recipe, such as batch_size=2880."),
     ] = None,
     checkpoints: Annotated[
-        str, typer.Option(help="Steps whose tables are kept: log, none, or a list (0,500,1000).")
+        str, typer.Option(help="Steps whose networks are kept: log, none, or a list (0,500,1000).")
     ] = "log",
     workers: Annotated[
         int | None, typer.Option(help="Seeds trained at a time (default: one a core).", min=1)
@@ -56,8 +63,12 @@ def train(
     """Train networks until they grok, with live progress; Ctrl-C stops, --resume continues."""
     numbers = seed_numbers(seeds)
     options = {
+        "architecture": architecture,
         "d_mlp": width,
         "d_embed": embedding,
+        "d_model": d_model,
+        "n_heads": n_heads,
+        "d_head": d_head,
         "fraction": fraction,
         "act_fn": activation,
         "max_steps": max_steps,
@@ -124,7 +135,8 @@ def _print_outcomes(name: str, outcomes: list[TrainedSeed], out: Path) -> None:
             f"{last.test_accuracy:.4f}, loss {last.loss:.1e}"
         )
     if done:
-        folder = done[0].folder if len(done) == 1 else out / f"{name}-seed*"
+        several = re.sub(r"seed\d+$", "seed*", done[0].folder.name)
+        folder = done[0].folder if len(done) == 1 else out / several
         typer.echo(f"Wrote {folder}/network.safetensors")
         typer.echo(f"Next: coset-circuits compare {done[0].folder if len(done) == 1 else out}")
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save as to_bytes
@@ -17,10 +18,13 @@ from coset_circuits.groups import group as named_group
 from coset_circuits.networks.file import CheckpointFile, naming, network_from, one_line, why
 from coset_circuits.networks.files import write_whole
 from coset_circuits.networks.mlp import GroupMLP
-from coset_circuits.networks.model import GroupModel
+from coset_circuits.networks.model import Activation, GroupModel
+from coset_circuits.networks.transformer import BIASES, SHAPES, GroupTransformer
 
 SCHEMA = 1
 _DESCRIPTION = {"schema", "label", "group", "act_fn", "seed", "provenance"}
+_TRANSFORMER = {"tokens", "attention"}
+"""What the description of a transformer has beside; without ``architecture`` it is an MLP's."""
 _OF_THE_FILE = ("sha256", "path")
 """Facts about a file that was read, which would be wrong in the next one."""
 
@@ -45,24 +49,10 @@ def save(network: GroupModel, path: str | os.PathLike[str], *, card: bool = True
         CosetCircuitsError: it cannot be written, or is a surrogate that a file cannot hold.
     """
     path = Path(path)
-    if not isinstance(network, GroupMLP):
-        raise CosetCircuitsError(
-            f"{network.label} is a {type(network).__name__}, which our files cannot hold yet; keep "
-            "the checkpoint that it was read from."
-        )
-    if not network.activation.is_named:
-        raise CosetCircuitsError(
-            f"{network.label} has the activation {network.activation.name}, a function in Python "
-            "that a file cannot hold; keep the code that makes the network."
-        )
-    if network.cancelled is not None:
-        raise CosetCircuitsError(
-            f"{network.label} is a surrogate that cancels its linear half, which a checkpoint "
-            "cannot hold; save the network and fit it again."
-        )
-    tensors = _without_identities(
-        {k: v.detach().cpu().contiguous() for k, v in network.named_parameters()}
-    )
+    _refuse_surrogates(network)
+    tensors = {k: v.detach().cpu().contiguous() for k, v in network.named_parameters()}
+    if isinstance(network, GroupMLP):
+        tensors = _without_identities(tensors)
     try:
         is_named = named_group(network.group.name) == network.group
     except CosetCircuitsError:
@@ -73,10 +63,13 @@ def save(network: GroupModel, path: str | os.PathLike[str], *, card: bool = True
         "schema": SCHEMA,
         "label": network.label,
         "group": network.group.name,
-        "act_fn": network.cfg.act_fn,
+        "act_fn": network.activation.name,
         "seed": network.seed,
         "provenance": {k: v for k, v in network.provenance.items() if k not in _OF_THE_FILE},
     }
+    if isinstance(network, GroupTransformer):
+        description |= {"architecture": "transformer", "tokens": network.tokens}
+        description |= {"attention": network.attention}
     content = to_bytes(tensors, {"coset_circuits": json.dumps(description)})
     if described_hash(path) is not None:
         # A card that outlives its file would accuse the next one of damage.
@@ -86,6 +79,27 @@ def save(network: GroupModel, path: str | os.PathLike[str], *, card: bool = True
         described = {**description, "sha256": hashlib.sha256(content).hexdigest()}
         write_whole(path.with_suffix(".json"), (json.dumps(described, indent=1) + "\n").encode())
     return path
+
+
+def _refuse_surrogates(network: GroupModel) -> None:
+    if not isinstance(network, (GroupMLP, GroupTransformer)):
+        raise CosetCircuitsError(
+            f"{network.label} is a {type(network).__name__}, which our files cannot hold; save a "
+            "GroupMLP or a GroupTransformer."
+        )
+    if not network.activation.is_named:
+        raise CosetCircuitsError(
+            f"{network.label} has the activation {network.activation.name}, a function in Python "
+            "that a file cannot hold; keep the code that makes the network."
+        )
+    claim = "cancels its linear half" if network.cancelled is not None else ""
+    if isinstance(network, GroupTransformer) and network.given_left is not None:
+        claim = "has tables in place of its attention"
+    if claim:
+        raise CosetCircuitsError(
+            f"{network.label} is a surrogate that {claim}, which a checkpoint cannot hold; save "
+            "the network and fit it again."
+        )
 
 
 def _without_identities(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -125,7 +139,7 @@ def _is_safetensors(path: Path) -> bool:
     return path.suffix == ".safetensors"
 
 
-def _read(file: CheckpointFile) -> GroupMLP:
+def _read(file: CheckpointFile) -> GroupModel:
     path, weights = file.path, dict(file.content)
     try:
         description = json.loads(file.metadata["coset_circuits"])
@@ -138,9 +152,16 @@ def _read(file: CheckpointFile) -> GroupMLP:
             f"{path} is a safetensors file but no network of schema {SCHEMA} saved by "
             "coset_circuits; wrap its weights with GroupMLP.from_weights."
         )
-    if not description.keys() >= _DESCRIPTION:
+    architecture = description.get("architecture", "mlp")
+    if architecture not in ("mlp", "transformer"):
         raise CosetCircuitsError(
-            f"{path} lacks {', '.join(sorted(_DESCRIPTION - description.keys()))} in its "
+            f"{path} holds a network of the architecture {one_line(architecture)!r}, which this "
+            "version does not read; it reads mlp and transformer."
+        )
+    expected = _DESCRIPTION | (_TRANSFORMER if architecture == "transformer" else set())
+    if not description.keys() >= expected:
+        raise CosetCircuitsError(
+            f"{path} lacks {', '.join(sorted(expected - description.keys()))} in its "
             "description; it is damaged."
         )
     if not isinstance(description["provenance"], dict):
@@ -150,12 +171,50 @@ def _read(file: CheckpointFile) -> GroupMLP:
     table = weights.pop("group.table", None)
     name = one_line(description["group"])
     group = named_group(name) if table is None else FiniteGroup.from_table(table, name)
+    about = {
+        "label": one_line(description["label"]),
+        "seed": description["seed"],
+        "provenance": {**description["provenance"], "file": path.name},
+    }
     with naming(path):
-        return network_from(
-            group,
-            weights,
-            act_fn=str(description["act_fn"]),
-            label=one_line(description["label"]),
-            seed=description["seed"],
-            provenance={**description["provenance"], "file": path.name},
+        if architecture == "transformer":
+            return _transformer(group, weights, description, about)
+        return network_from(group, weights, act_fn=str(description["act_fn"]), **about)
+
+
+def _transformer(
+    group: FiniteGroup,
+    weights: dict[str, Tensor],
+    description: dict[str, Any],
+    about: dict[str, Any],
+) -> GroupTransformer:
+    unknown = [one_line(name) for name in weights if name not in (*SHAPES, *BIASES)]
+    if unknown:
+        raise CosetCircuitsError(
+            f"{', '.join(unknown[:4])} is not a weight of a transformer; its weights are "
+            f"{', '.join((*SHAPES, *BIASES))}."
         )
+    tokens, attention = description["tokens"], description["attention"]
+    if not (
+        isinstance(tokens, list)
+        and len(tokens) == 3
+        and all(
+            type(t) is int and t >= 0 for t in (tokens if tokens[2] is not None else tokens[:2])
+        )
+    ):
+        raise CosetCircuitsError(
+            f"Its tokens are {one_line(tokens)}; expected are where the left elements begin, where "
+            "the right ones do, and the third position's token or null."
+        )
+    if type(attention) not in (int, float) or not 0 <= attention <= 1:
+        raise CosetCircuitsError(
+            f"Its attention is {one_line(attention)}; expected is a number from 0 to 1."
+        )
+    return GroupTransformer(
+        group,
+        weights,
+        tokens=(tokens[0], tokens[1], tokens[2]),
+        attention=attention,
+        activation=Activation.named(str(description["act_fn"])),
+        **about,
+    )

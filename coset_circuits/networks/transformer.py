@@ -239,6 +239,36 @@ class GroupTransformer(GroupModel):
                     "is not used."
                 )
 
+    @classmethod
+    def initialised(
+        cls,
+        group: FiniteGroup,
+        *,
+        d_mlp: int = 512,
+        d_model: int = 128,
+        n_heads: int = 4,
+        d_head: int = 32,
+        act_fn: str = "relu",
+        seed: int = 0,
+    ) -> GroupTransformer:
+        """An untrained transformer that reads [a, b, =]: scaled normal weights, no biases.
+
+        The default sizes are those of Chughtai et al. (2023).
+        """
+        heads = (n_heads, d_model, d_head)
+        shapes = {"W_E": (group.order + 1, d_model), "W_pos": (3, d_model)}
+        shapes |= {"W_Q": heads, "W_K": heads, "W_V": heads, "W_O": (n_heads, d_head, d_model)}
+        shapes |= {"W_in": (d_model, d_mlp), "W_out": (d_mlp, d_model)}
+        shapes |= {"W_unembed": (d_model, group.order)}
+        return cls(
+            group,
+            _normal(shapes, seed),
+            tokens=(0, 0, group.order),
+            activation=Activation.named(act_fn),
+            seed=seed,
+            provenance={"source": f"untrained, seed {seed}"},
+        )
+
     @property
     def cfg(self) -> GroupTransformerConfig:
         heads, d_model, d_head = self.W_Q.shape
@@ -366,8 +396,7 @@ class GroupTransformer(GroupModel):
         The residual stream's means and covariance are enough, since the MLP reads it linearly.
         """
         parameters = [p for name, p in self.named_parameters() if name in (*SHAPES, *BIASES)]
-        key = tuple((p.data_ptr(), p._version, p.dtype) for p in parameters)
-        if self._effects is not None and self._effects[0] == key:
+        if self._effects is not None and all(map(_same, self._effects[0], parameters)):
             return self._effects[1:]
         n, d = self.group.order, self.W_in.shape[0]
         by_left = torch.zeros(n, d, dtype=torch.float64, device=self.device)
@@ -388,7 +417,9 @@ class GroupTransformer(GroupModel):
         total = einsum(W_in, covariance, W_in, "x m, x y, y m -> m").sum()
         additive = (left.var(0, correction=0) + right.var(0, correction=0)).sum()
         share = float((additive / total).clamp(0, 1)) if total > 0 else 1.0
-        self._effects = key, left.to(self.dtype), right.to(self.dtype), share
+        # Neither address nor version of a tensor shows every change, such as one through .data.
+        copies = [p.clone() for p in parameters]
+        self._effects = copies, left.to(self.dtype), right.to(self.dtype), share
         return self._effects[1:]
 
     def with_tables(
@@ -412,13 +443,8 @@ class GroupTransformer(GroupModel):
         )
 
     def untrained(self, seed: int) -> GroupTransformer:
-        generator = torch.Generator().manual_seed(seed)
-        weights = {
-            name: torch.randn(p.shape, generator=generator) / p.shape[-2] ** 0.5
-            if name.startswith("W")
-            else torch.zeros(p.shape)
-            for name, p in self.named_parameters()
-        }
+        shapes = {name: tuple(p.shape) for name, p in self.named_parameters()}
+        weights = _normal(shapes, seed)
         return self._like(weights, seed=seed, provenance={"source": f"untrained, seed {seed}"})
 
     def reordered(self, elements: Int[Tensor, "order"], group: FiniteGroup) -> GroupTransformer:
@@ -464,6 +490,25 @@ class GroupTransformer(GroupModel):
 
     def __repr__(self) -> str:
         return f"GroupTransformer({self.label}: {self.group.name}, {self.width_text})"
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    same_kind = one.dtype == other.dtype and one.device == other.device
+    return same_kind and torch.equal(one, other)
+
+
+def _normal(shapes: Mapping[str, tuple[int, ...]], seed: int) -> dict[str, Tensor]:
+    """First weights: normal, scaled by 1/√fan-in; biases are 0."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def drawn(name: str, shape: tuple[int, ...]) -> Tensor:
+        if name.startswith("b"):
+            return torch.zeros(shape)
+        # All heads add to the residual stream. Embeddings have a length near 1.
+        fan_in = {"W_O": shape[0] * shape[-2], "W_E": shape[-1], "W_pos": shape[-1]}
+        return torch.randn(shape, generator=generator) / fan_in.get(name, shape[-2]) ** 0.5
+
+    return {name: drawn(name, shape) for name, shape in shapes.items()}
 
 
 def _with(value: Tensor, bias: Tensor | None) -> Tensor:

@@ -71,11 +71,7 @@ def _tables(result: SelfTest) -> Iterator[tuple[str, Sequence[str], list[list[st
         ],
     )
     yield (
-<<<<<<< HEAD
         "Power: networks that are judged right (noise in s.d. of each table)",
-=======
-        "Power: true hypotheses explain, and no other (noise in s.d. of each table)",
->>>>>>> h-verdict
         ("case", "noise", "accuracy", "right", "95%"),
         [
             [

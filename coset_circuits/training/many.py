@@ -20,10 +20,10 @@ import torch
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.groups import FiniteGroup
 from coset_circuits.groups import group as named_group
-from coset_circuits.networks.mlp import GroupMLP
+from coset_circuits.networks.model import GroupModel
 from coset_circuits.training.recipes import Recipe, recipe_for
 from coset_circuits.training.run_folder import RunFolder, log_spaced
-from coset_circuits.training.state import Run, TrainingState
+from coset_circuits.training.state import Run, TrainingState, run_name
 from coset_circuits.training.train import train, train_stack
 
 Report = Callable[[int, TrainingState], None]
@@ -96,7 +96,7 @@ def train_many(
     heard = report or (lambda seed, progress: None)
     with _ranks() as ranks:
         mine = ranks.share(seeds)
-        folders = {seed: Path(out) / f"{group.name}-seed{seed}" for seed in mine}
+        folders = {seed: Path(out) / run_name(group, wanted, seed) for seed in mine}
         if side_by_side or (side_by_side is None and device != "cpu"):
             run_folders = {s: RunFolder(f, steps, save_every) for s, f in folders.items()}
             outcomes = _side_by_side(
@@ -138,7 +138,7 @@ def _side_by_side(
     ]
 
 
-def _outcome(seed: int, folder: Path, found: GroupMLP | CosetCircuitsError) -> TrainedSeed:
+def _outcome(seed: int, folder: Path, found: GroupModel | CosetCircuitsError) -> TrainedSeed:
     if isinstance(found, CosetCircuitsError):
         return TrainedSeed(seed, folder, None, str(found))
     return TrainedSeed(seed, folder, TrainingState(**found.provenance["curve"][-1]))

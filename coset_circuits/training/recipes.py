@@ -9,6 +9,7 @@ from typing import Any
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.groups import FiniteGroup
 from coset_circuits.networks.model import Activation
+from coset_circuits.training.architectures import ARCHITECTURES
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,13 @@ class Recipe:
     """The share of all pairs that is trained on."""
     batch_size: int | None = None
     """Pairs a step; all training pairs where there is none. The papers use all."""
+    architecture: str = "mlp"
+    """Or transformer. Sizes that it does not have are None."""
     d_mlp: int = 128
-    d_embed: int = 256
+    d_embed: int | None = 256
+    d_model: int | None = None
+    n_heads: int | None = None
+    d_head: int | None = None
     act_fn: str = "relu"
     max_steps: int = 250_000
     loss_bound: float = 1e-5
@@ -72,18 +78,39 @@ RECIPES = {
 }
 """By name. *paper* is Stander et al., Table 2; *fast* ends by itself; *memorise* never grokks."""
 
-_S6 = {"d_mlp": 256, "d_embed": 512}
-FOR_GROUP: dict[tuple[str, str], dict[str, Any]] = {
-    ("paper", "S6"): {**_S6, "max_steps": 50_000},
-    ("fast", "S6"): {**_S6, "batch_size": 16_384, "every": 50},
+_TRANSFORMER = {"d_mlp": 512, "d_embed": None, "d_model": 128, "n_heads": 4, "d_head": 32}
+FOR_ARCHITECTURE: dict[tuple[str, str], dict[str, Any]] = {
+    ("paper", "transformer"): {
+        **_TRANSFORMER,
+        "fraction": 0.6,
+        "max_steps": 50_000,
+        "about": "The transformers of Chughtai et al. 2023: full batch, to the last step.",
+    },
+    ("fast", "transformer"): {
+        **_TRANSFORMER,
+        "fraction": 0.6,
+        "learning_rate": 1e-2,
+        "about": "Ten times the paper's learning rate, in mini-batches, then cooled. Which "
+        "circuits form depends on the recipe: figures meant to match a paper need the recipe "
+        "paper.",
+    },
+    ("memorise", "transformer"): _TRANSFORMER,
 }
-"""What a recipe changes for a group, by recipe and group."""
+"""What a recipe changes for an architecture, by recipe and architecture."""
+
+_S6 = {"d_mlp": 256, "d_embed": 512}
+FOR_GROUP: dict[tuple[str, str, str], dict[str, Any]] = {
+    ("paper", "mlp", "S6"): {**_S6, "max_steps": 50_000},
+    ("fast", "mlp", "S6"): {**_S6, "batch_size": 16_384, "every": 50},
+}
+"""What a recipe changes for a group, by recipe, architecture and group."""
 
 
 def recipe_for(
     group: FiniteGroup, recipe: Recipe | str, changes: Mapping[str, Any] | None = None
 ) -> Recipe:
-    """A recipe for a group: that of the name, with what it changes for the group, then yours.
+    """A recipe for a group: that of the name, with what it changes for the architecture and the
+    group, then your changes.
 
     Raises:
         CosetCircuitsError: an unknown name or field, or a value that makes no run.
@@ -94,7 +121,7 @@ def recipe_for(
             raise CosetCircuitsError(
                 f"No recipe is called {recipe!r}; choose one of {', '.join(RECIPES)}."
             )
-        recipe = replace(RECIPES[recipe], **FOR_GROUP.get((recipe, group.name), {}))
+        recipe = _named(recipe, group, changes.get("architecture", "mlp"))
     unknown = set(changes) - set(asdict(recipe))
     if unknown:
         raise CosetCircuitsError(
@@ -106,7 +133,18 @@ def recipe_for(
     return replace(changed, betas=(changed.betas[0], changed.betas[1]))
 
 
-_WHOLE = ("d_mlp", "d_embed", "max_steps", "every", "batch_size")
+def _named(name: str, group: FiniteGroup, architecture: Any) -> Recipe:
+    if architecture not in ARCHITECTURES:
+        raise CosetCircuitsError(
+            f"No architecture is called {architecture!r}; choose one of {', '.join(ARCHITECTURES)}."
+        )
+    special = FOR_ARCHITECTURE.get((name, architecture), {})
+    special = {**special, **FOR_GROUP.get((name, architecture, group.name), {})}
+    return replace(RECIPES[name], architecture=architecture, **special)
+
+
+_SIZES = tuple(dict.fromkeys(size for a in ARCHITECTURES.values() for size in a.sizes))
+_WHOLE = (*_SIZES, "max_steps", "every", "batch_size")
 _POSITIVE = ("learning_rate", "final_learning_rate")
 _NOT_NEGATIVE = ("weight_decay", "loss_bound", "clean_up")
 _MOST = 10**9
@@ -114,6 +152,15 @@ _MAY_LACK = ("batch_size", "final_learning_rate")
 
 
 def _check(given: Mapping[str, Any]) -> None:
+    architecture = given["architecture"]
+    sizes = ARCHITECTURES[architecture].sizes
+    for name in _SIZES:
+        if name not in sizes and given[name] is not None:
+            raise CosetCircuitsError(
+                f"{name} is {given[name]!r}, but the architecture {architecture} has no {name}; "
+                f"its sizes are {', '.join(sizes)}."
+            )
+    given = {k: v for k, v in given.items() if k not in _SIZES or k in sizes}
     given = {k: v for k, v in given.items() if not (v is None and k in _MAY_LACK)}
     for name in _WHOLE:
         value = given.get(name, 1)

@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from coset_circuits.groups import FiniteGroup
 from coset_circuits.networks.checkpoints import load, save
 from coset_circuits.networks.files import alone_in, write_whole
 from coset_circuits.networks.mlp import GroupMLP
+from coset_circuits.networks.model import GroupModel
 from coset_circuits.training.recipes import Recipe
 from coset_circuits.training.state import Run
 
@@ -43,8 +44,8 @@ def log_spaced(last: int) -> tuple[int, ...]:
 def training_checkpoints(folder: str | os.PathLike[str]) -> dict[int, Path]:
     """The checkpoints that a run kept over training, by step; :func:`cc.load` reads one.
 
-    They hold the tables of pre-activations and the unembedding: enough for every analysis but
-    those of the embeddings themselves.
+    Those of an MLP hold the tables of pre-activations and the unembedding: enough for every
+    analysis but those of the embeddings themselves. Those of a transformer hold all its weights.
 
     Args:
         folder: a run's, such as ``runs/S5-seed7``.
@@ -84,7 +85,7 @@ class RunFolder:
 
     Args:
         path: made where it does not exist.
-        checkpoints: steps whose tables and unembedding are kept.
+        checkpoints: steps that are kept; see :func:`training_checkpoints`.
         save_every: seconds between states; a killed run loses no more.
     """
 
@@ -109,7 +110,7 @@ class RunFolder:
         with alone_in(self.checkpoints):
             yield self
 
-    def finished(self, group: FiniteGroup, recipe: Recipe, seed: int) -> GroupMLP | None:
+    def finished(self, group: FiniteGroup, recipe: Recipe, seed: int) -> GroupModel | None:
         """The network of this run, if it is finished.
 
         Raises:
@@ -118,7 +119,6 @@ class RunFolder:
         if not self.network.exists():
             return None
         network = load(self.network)
-        assert isinstance(network, GroupMLP)
         found = _identity(network.group, network.provenance.get("recipe"), network.seed)
         if found != _identity(group, asdict(recipe), seed):
             raise CosetCircuitsError(
@@ -156,22 +156,16 @@ class RunFolder:
 
     def _save_checkpoint(self, run: Run) -> None:
         network = run.network
-        tables = GroupMLP.made_of(
-            network.group,
-            {
-                "left_table": network.left_table,
-                "right_table": network.right_table,
-                "W_U": network.W_U,
-            },
-            act_fn=network.activation,
-            label=f"{network.label}-step{run.step}",
-            seed=run.seed,
-            provenance={
-                "source": f"step {run.step} of {network.label}, recipe {run.recipe.name}",
-                "step": run.step,
-            },
-        )
-        save(tables, self.checkpoints / f"step-{run.step:06d}.safetensors", card=False)
+        source = f"step {run.step} of {network.label}, recipe {run.recipe.name}"
+        label = f"{network.label}-step{run.step}"
+        if isinstance(network, GroupMLP):
+            tables = (t.detach() for t in (network.left_table, network.right_table, network.W_U))
+            network = network.with_tables(*tables, label=label)
+        else:
+            network = network.unhooked()
+        network.label, network.seed = label, run.seed
+        network.provenance = {"source": source, "step": run.step}
+        save(network, self.checkpoints / f"step-{run.step:06d}.safetensors", card=False)
 
     def save_state(self, run: Run, moments: Float[Tensor, "2 parameters"]) -> None:
         """Write all that going on needs. Batches are drawn from seed and step, so no generator."""
@@ -207,6 +201,7 @@ class RunFolder:
                 "begin anew."
             ) from error
         asked = _identity(run.network.group, asdict(run.recipe), run.seed)
+        stored["recipe"] = _complete(stored.get("recipe"))
         if {key: stored.get(key) for key in asked} != asked:
             known = stored.get("recipe") or {}
             raise CosetCircuitsError(
@@ -228,8 +223,15 @@ def _identity(
         json.dumps(
             {
                 "table": hashlib.sha256(group.array.tobytes()).hexdigest(),
-                "recipe": recipe,
+                "recipe": _complete(recipe),
                 "seed": seed,
             }
         )
     )
+
+
+def _complete(recipe: dict[str, Any] | None) -> dict[str, Any] | None:
+    """With the defaults of fields that a recipe had not when the run was made."""
+    if recipe is None:
+        return None
+    return {f.name: f.default for f in fields(Recipe) if f.default is not MISSING} | recipe

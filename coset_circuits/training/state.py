@@ -13,7 +13,8 @@ from torch import Tensor
 
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.groups import FiniteGroup
-from coset_circuits.networks.mlp import GroupMLP
+from coset_circuits.networks.model import GroupModel
+from coset_circuits.training.architectures import ARCHITECTURES
 from coset_circuits.training.recipes import RECIPES, Recipe, recipe_for
 
 
@@ -66,7 +67,7 @@ class Run:
         good: the step at which it was; the clean-up begins there.
     """
 
-    network: GroupMLP
+    network: GroupModel
     recipe: Recipe
     seed: int
     step: int = 0
@@ -78,10 +79,10 @@ class Run:
     @classmethod
     def start(cls, group: FiniteGroup, recipe: Recipe, seed: int, device: str = "cpu") -> Run:
         """An untrained network; the seed decides it."""
-        network = GroupMLP.initialised(
-            group, d_mlp=recipe.d_mlp, d_embed=recipe.d_embed, act_fn=recipe.act_fn, seed=seed
-        )
-        network.label = f"{group.name}-seed{seed}"
+        architecture = ARCHITECTURES[recipe.architecture]
+        sizes = {name: getattr(recipe, name) for name in architecture.sizes}
+        network = architecture.initialised(group, **sizes, act_fn=recipe.act_fn, seed=seed)
+        network.label = run_name(group, recipe, seed)
         try:
             network.to(device)
         except (RuntimeError, AssertionError) as error:
@@ -137,6 +138,12 @@ class Run:
         }
 
 
+def run_name(group: FiniteGroup, recipe: Recipe, seed: int) -> str:
+    """Such as ``S5-seed7`` or ``S5-transformer-seed7``: the label, and the folder among many."""
+    kind = "" if recipe.architecture == "mlp" else f"-{recipe.architecture}"
+    return f"{group.name}{kind}-seed{seed}"
+
+
 def split(
     group: FiniteGroup, fraction: float, seed: int
 ) -> tuple[Int[Tensor, "train 2"], Int[Tensor, "test 2"]]:
@@ -159,8 +166,10 @@ def meets(progress: TrainingState, recipe: Recipe) -> bool:
 def _command(recipe: Recipe, seed: int, group: FiniteGroup) -> str:
     """What to type for the same network."""
     base = recipe.name if recipe.name in RECIPES else "fast"
-    plain = asdict(recipe_for(group, base))
+    plain = asdict(recipe_for(group, base, {"architecture": recipe.architecture}))
     words = ["coset-circuits", "train", group.name, "--seeds", str(seed), "--recipe", base]
+    if recipe.architecture != "mlp":
+        words += ["--architecture", recipe.architecture]
     for name, value in asdict(recipe).items():
         if name not in ("name", "about") and value != plain[name]:
             text = value if isinstance(value, str) else json.dumps(value)

@@ -14,7 +14,7 @@ from torch import Tensor
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.groups import FiniteGroup
 from coset_circuits.groups import group as named_group
-from coset_circuits.networks.mlp import GroupMLP
+from coset_circuits.networks.model import GroupModel
 from coset_circuits.training.recipes import Recipe, recipe_for
 from coset_circuits.training.run import train_together
 from coset_circuits.training.run_folder import RunFolder, log_spaced
@@ -34,19 +34,20 @@ def train(
     device: str = "cpu",
     report: Callable[[TrainingState], None] | None = None,
     **changes: Any,
-) -> GroupMLP:
+) -> GroupModel:
     """Train one network; the same seed gives the same network on the same machine.
 
     Args:
         group: a group or its name.
         seed: seeds the initialisation and, in streams of their own, the split and the batches.
-        recipe: one of :data:`RECIPES` or a recipe of your own; ``changes`` replace its fields.
+        recipe: one of :data:`RECIPES` or a recipe of your own; ``changes`` replace its fields,
+            such as ``architecture="transformer"``.
         out: a folder for ``network.safetensors`` and its card. An unfinished run's state and the
             checkpoints over training are kept there in ``checkpoints/``.
         resume: go on from the state in ``out``, which must be of the same group, recipe and seed;
             on the CPU the network is that of an unbroken run, bit for bit. A finished network is
             loaded.
-        checkpoints: the steps whose tables and unembedding are kept; 0 and eight a decade from 10
+        checkpoints: the steps whose networks are kept; 0 and eight a decade from 10
             unless given.
         save_every: seconds between states; a killed run loses no more.
         threads: of the CPU. More than one pays from about 10,000 pairs a step and 256 neurons.
@@ -78,12 +79,12 @@ def train_stack(
     resume: bool,
     device: str,
     report: Callable[[Run, TrainingState], None] | None,
-) -> list[GroupMLP | CosetCircuitsError]:
+) -> list[GroupModel | CosetCircuitsError]:
     """Train networks side by side in this process, each in its folder; keys are the seeds.
 
     Returns for each the network, or what stopped it while the others went on.
     """
-    trained: dict[int, GroupMLP | CosetCircuitsError] = {}
+    trained: dict[int, GroupModel | CosetCircuitsError] = {}
     started: dict[int, list[tuple[Run, RunFolder | None, Tensor | None]]] = {}
     with ExitStack() as stack:
         for seed, folder in folders.items():

@@ -6,6 +6,8 @@ import math
 import pytest
 import torch
 from released import CLOCKS, PEERS, figures, needs_clocks, needs_peers
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 import coset_circuits as cc
 from coset_circuits.errors import CosetCircuitsError
@@ -93,6 +95,65 @@ def test_tables_are_main_effects_and_the_share_is_that_of_a_two_way_analysis(gro
     share = additive.var((0, 1), correction=0).sum() / pre.var((0, 1), correction=0).sum()
     assert network.additive_share == pytest.approx(float(share), abs=1e-11)
     assert 0.05 < network.additive_share < 0.95
+
+
+@pytest.mark.parametrize("positions", [3, 2])
+def test_a_file_of_ours_holds_a_transformer_whole(tmp_path, group, positions):
+    tokens = (0, 0, 6 if positions == 3 else None)
+    network = GroupTransformer(
+        group, random_weights(6, positions=positions), tokens=tokens, attention=0.3, label="mine"
+    )
+    cc.networks.save(network, tmp_path / "n.safetensors")
+    read = cc.load(tmp_path / "n.safetensors")
+    assert isinstance(read, GroupTransformer)
+    assert (read.tokens, read.attention, read.label) == (tokens, 0.3, "mine")
+    assert torch.equal(read(group.pairs()), network(group.pairs()))
+    assert read.fingerprint() == network.fingerprint()
+
+
+@needs_peers
+@needs_clocks
+@pytest.mark.parametrize("path", [PEERS / "A5_T_seed1", CLOCKS / "model_2k4ohj6bhd.pt"])
+def test_a_file_of_ours_holds_a_released_transformer(tmp_path, path):
+    network = cc.load(path)
+    cc.networks.save(network, tmp_path / "n.safetensors")
+    read = cc.load(tmp_path / "n.safetensors")
+    assert isinstance(read, GroupTransformer)
+    assert (read.tokens, read.attention) == (network.tokens, network.attention)
+    assert read.fingerprint() == network.fingerprint()
+
+
+def test_a_file_of_ours_refuses_a_surrogate_of_a_transformer(tmp_path, network):
+    tables = network.left_table, network.right_table, network.W_U
+    with pytest.raises(CosetCircuitsError, match="has tables in place of its attention"):
+        cc.networks.save(network.with_tables(*tables, label="s"), tmp_path / "n.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"tokens": [0, 0]}, r"tokens are \[0, 0\]"),
+        ({"tokens": [0, 0, 60]}, "too few for 6 elements"),
+        ({"attention": 2}, "attention is 2; expected is a number from 0 to 1"),
+        ({"architecture": "rnn"}, "architecture 'rnn', which this version does not read"),
+        ({"architecture": "mlp"}, "lack W_E_left"),
+    ],
+)
+def test_a_description_that_does_not_fit_is_refused(tmp_path, network, change, sentence):
+    path = cc.networks.save(network, tmp_path / "n.safetensors", card=False)
+    with safe_open(path, "pt") as file:
+        description = json.loads(file.metadata()["coset_circuits"]) | change
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file(tensors, path, {"coset_circuits": json.dumps(description)})
+    with pytest.raises(CosetCircuitsError, match=sentence):
+        cc.load(path)
+
+
+def test_main_effects_follow_changes_through_data(network):
+    before = network.left_table.clone()
+    network.W_in.data.mul_(2)
+    network.b_in.data.mul_(2)
+    torch.testing.assert_close(network.left_table, 2 * before)
 
 
 def test_main_effects_follow_the_weights(network):

@@ -11,7 +11,7 @@ from coset_circuits.networks import cross_entropy
 from coset_circuits.training import split
 
 CLEAN = ("s5", "s5_b", "s5_a4", "s4")
-ALL_RIGHT = (*CLEAN, "s5_paper", "s6", "a5", "d30")
+ALL_RIGHT = (*CLEAN, "s5_paper", "s6", "a5", "d30", "s5_transformer")
 
 
 def figures(network, pairs):
@@ -61,6 +61,13 @@ def test_the_recipes_are_those_that_the_docs_name():
     assert (s6["d_mlp"], s6["d_embed"], s6["batch_size"]) == (256, 512, 16_384)
     a4 = cc.CosetAlgorithm().fit(cc.load("s5_a4")).roles.to_dataframe()
     assert (a4["role"] == "A4").mean() > 0.4
+
+
+def test_the_transformers_attention_routes_and_its_neurons_are_cosets():
+    network = cc.load("s5_transformer", dtype=torch.float64)
+    assert isinstance(network, cc.GroupTransformer)
+    assert network.additive_share > 0.9999
+    assert cc.CosetAlgorithm(thresholds=cc.Thresholds(fvu=1e-2)).fit(network).roles.coverage > 0.95
 
 
 def test_the_memorised_network_knows_its_training_pairs_only():

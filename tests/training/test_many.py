@@ -95,6 +95,17 @@ def test_side_by_side_gives_what_single_runs_give(tmp_path, batch_size):
             torch.testing.assert_close(getattr(found, name), parameter, rtol=1e-3, atol=1e-5)
 
 
+def test_transformers_side_by_side_are_what_single_runs_give(tmp_path):
+    settings = {"architecture": "transformer", "d_mlp": 12, "d_model": 8, "n_heads": 2}
+    settings |= {"d_head": 4, "max_steps": 20, "every": 20}
+    outcomes = cc.train_many("S3", (4, 0), out=tmp_path, side_by_side=True, **settings)
+    assert [o.folder.name for o in outcomes] == ["S3-transformer-seed0", "S3-transformer-seed4"]
+    for outcome in outcomes:
+        found, alone = cc.load(outcome.folder), cc.train("S3", outcome.seed, **settings)
+        for name, parameter in alone.named_parameters():
+            torch.testing.assert_close(getattr(found, name), parameter, rtol=1e-3, atol=1e-5)
+
+
 @pytest.fixture
 def in_float64(monkeypatch):
     """Products of one network and of several round differently, which training amplifies."""

@@ -244,3 +244,42 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(CosetCircuitsError, match="cannot be written"):
         cc.train("S3", 4, out=tmp_path / "taken", max_steps=20, **SMALL)
+
+
+SMALL_TRANSFORMER = {"architecture": "transformer", "d_mlp": 12, "d_model": 8, "n_heads": 2}
+SMALL_TRANSFORMER |= {"d_head": 4, "max_steps": 60, "every": 10, "batch_size": 5}
+
+
+def test_a_transformers_run_is_taken_up_bit_for_bit(tmp_path):
+    whole = cc.train("S3", 4, **SMALL_TRANSFORMER)
+    with pytest.raises(KeyboardInterrupt):
+        stop = stop_at(20, signal.SIGINT)
+        cc.train("S3", 4, out=tmp_path, report=stop, **SMALL_TRANSFORMER)
+    resumed = cc.train("S3", 4, out=tmp_path, resume=True, **SMALL_TRANSFORMER)
+    assert same_weights(resumed, whole)
+    assert same_weights(cc.load(tmp_path), whole)
+    assert same_weights(cc.train("S3", 4, out=tmp_path, resume=True, **SMALL_TRANSFORMER), whole)
+
+
+def test_checkpoints_of_a_transformer_are_whole_networks(tmp_path):
+    settings = {**SMALL_TRANSFORMER, "max_steps": 20}
+    cc.train("S3", 4, out=tmp_path, checkpoints=(0, 20), **settings)
+    first, last = (cc.load(path) for path in cc.training_checkpoints(tmp_path).values())
+    sizes = {k: settings[k] for k in ("d_mlp", "d_model", "n_heads", "d_head")}
+    assert same_weights(first, cc.GroupTransformer.initialised(cc.group("S3"), **sizes, seed=4))
+    assert same_weights(last, cc.load(tmp_path / "network.safetensors"))
+
+
+def test_main_effects_of_a_trained_transformer_are_those_of_its_last_weights(tmp_path):
+    """The step writes to weights behind the network's back; a stale table would show here."""
+    network = cc.train("S3", 4, out=tmp_path, **SMALL_TRANSFORMER)
+    torch.testing.assert_close(network.left_table, cc.load(tmp_path).left_table, rtol=0, atol=0)
+
+
+def test_a_run_of_before_architectures_is_finished_still(tmp_path):
+    settings = {**SMALL, "max_steps": 20}
+    network = cc.train("S3", 4, out=tmp_path, **settings)
+    for name in ("architecture", "d_model", "n_heads", "d_head"):
+        del network.provenance["recipe"][name]
+    cc.networks.save(network, tmp_path / "network.safetensors")
+    assert same_weights(cc.train("S3", 4, out=tmp_path, resume=True, **settings), network)

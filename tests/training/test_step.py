@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import coset_circuits as cc
-from coset_circuits.training import step as step_module
+from coset_circuits.training import gradients
 from coset_circuits.training.step import Stack
 
 BETAS = (0.9, 0.98)
@@ -44,7 +44,7 @@ def differentiate(stack, group, pairs):
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("chunk", [2048, 64])
 def test_gradients_are_those_of_autograd(count, act_fn, chunk, monkeypatch):
-    monkeypatch.setattr(step_module, "_CHUNK", chunk)
+    monkeypatch.setattr(gradients, "CHUNK", chunk)
     plain, ours = networks(count, act_fn), networks(count, act_fn)
     group = ours[0].group
     pairs = batches(group, count)
@@ -55,6 +55,46 @@ def test_gradients_are_those_of_autograd(count, act_fn, chunk, monkeypatch):
         for name, parameter in network.named_parameters():
             found = stack.gradients[name][row]
             assert (found - parameter.grad).norm() <= 1e-10 * parameter.grad.norm(), name
+
+
+def plain_transformer_loss(w, activation, pairs, products):
+    """Position by position and head by head; the query, too, is that of each pair."""
+    order = w["W_unembed"].shape[1]
+    tokens = torch.cat([pairs, torch.full((len(pairs), 1), order)], 1)
+    x = w["W_E"][tokens] + w["W_pos"]
+    resid = x[:, 2]
+    for head in range(len(w["W_Q"])):
+        query, key, value = (x @ w[name][head] for name in ("W_Q", "W_K", "W_V"))
+        scores = query @ key.mT / query.shape[-1] ** 0.5
+        future = torch.ones(3, 3, dtype=torch.bool).triu(1)
+        pattern = scores.masked_fill(future, -torch.inf).softmax(-1)
+        resid = resid + (pattern @ value @ w["W_O"][head])[:, 2]
+    out = resid + activation(resid @ w["W_in"]) @ w["W_out"]
+    return torch.nn.functional.cross_entropy(out @ w["W_unembed"], products)
+
+
+@pytest.mark.parametrize("act_fn", ["relu", "gelu"])
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("chunk", [2048, 64])
+def test_gradients_of_transformers_are_those_of_the_plain_model(count, act_fn, chunk, monkeypatch):
+    monkeypatch.setattr(gradients, "CHUNK", chunk)
+    group = cc.group("S4")
+    sizes = {"d_mlp": 20, "d_model": 12, "n_heads": 3, "d_head": 5, "act_fn": act_fn}
+    ours = [cc.GroupTransformer.initialised(group, **sizes, seed=i).double() for i in range(count)]
+    plain = [{k: v.detach().clone() for k, v in n.named_parameters()} for n in ours]
+    pairs = batches(group, count)
+    stack = Stack(ours)
+    differentiate(stack, group, pairs)
+    for row, weights in enumerate(plain):
+        for weight in weights.values():
+            weight.requires_grad_()
+        activation = ours[row].activation.function
+        plain_transformer_loss(
+            weights, activation, pairs[row], group.products(pairs[row])
+        ).backward()
+        for name, weight in weights.items():
+            found = stack.gradients[name][row]
+            assert (found - weight.grad).norm() <= 1e-10 * weight.grad.norm(), name
 
 
 def test_hundreds_of_steps_are_those_of_torchs_adamw():

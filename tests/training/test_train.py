@@ -9,7 +9,7 @@ import torch
 import coset_circuits as cc
 from coset_circuits import CosetCircuitsError
 from coset_circuits.networks import GroupMLP
-from coset_circuits.training import RECIPES, TrainingFailed, TrainingState, split
+from coset_circuits.training import RECIPES, TrainingFailed, TrainingState, recipe_for, split
 from coset_circuits.training.run import Lockstep
 from coset_circuits.training.state import Run
 
@@ -142,6 +142,16 @@ def test_resuming_without_a_folder_is_refused():
     ("arguments", "sentence"),
     [
         ({"recipe": "slow"}, "No recipe is called 'slow'; choose one of fast, paper, memorise"),
+        (
+            {"architecture": "rnn"},
+            "No architecture is called 'rnn'; choose one of mlp, transformer",
+        ),
+        (
+            {"architecture": "transformer", "d_embed": 8},
+            "d_embed is 8, but the architecture transformer has no d_embed; its sizes are d_mlp",
+        ),
+        ({"d_model": 8}, "d_model is 8, but the architecture mlp has no d_model"),
+        ({"architecture": "transformer", "n_heads": 0}, "n_heads is 0; give a whole number"),
         ({"depth": 2}, r"A recipe has no field depth; its fields are name, learning_rate"),
         ({"fraction": 0.0}, "training fraction is 0.0"),
         ({"fraction": 1.5}, "training fraction is 1.5"),
@@ -164,6 +174,24 @@ def test_resuming_without_a_folder_is_refused():
 def test_settings_that_make_no_run_are_refused(arguments, sentence):
     with pytest.raises(CosetCircuitsError, match=sentence):
         cc.train("S3", 0, max_steps=10, **arguments)
+
+
+def test_the_paper_recipe_for_transformers_is_that_of_the_released_ones():
+    """cfg.json of Chughtai et al., and the shapes in their files."""
+    recipe = recipe_for(cc.group("S5"), "paper", {"architecture": "transformer"})
+    assert (recipe.learning_rate, recipe.weight_decay, recipe.betas) == (1e-3, 1.0, (0.9, 0.98))
+    assert (recipe.fraction, recipe.max_steps, recipe.batch_size) == (0.6, 50_000, None)
+    assert (recipe.d_mlp, recipe.d_model, recipe.n_heads, recipe.d_head) == (512, 128, 4, 32)
+
+
+def test_the_command_on_a_transformers_card_names_its_architecture():
+    settings = {"architecture": "transformer", "d_mlp": 12, "max_steps": 10}
+    network = cc.train("S3", 2, **settings)
+    assert network.label == "S3-transformer-seed2"
+    assert network.provenance["command"] == (
+        "coset-circuits train S3 --seeds 2 --recipe fast --architecture transformer "
+        "--set d_mlp=12 --set max_steps=10"
+    )
 
 
 def test_the_memorise_recipe_stops_before_anything_generalises():
