@@ -35,7 +35,7 @@ Defaults, the choices of the command and the answers of the benchmark are derive
 
 
 def default_algorithms() -> list[Algorithm]:
-    """What a comparison runs when nothing is named: every form of every hypothesis."""
+    """Every form of every hypothesis."""
     return [algorithm for forms in ALGORITHMS.values() for algorithm in forms]
 
 
