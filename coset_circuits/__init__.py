@@ -15,10 +15,14 @@ if TYPE_CHECKING:
         Algorithm,
         Circuit,
         CosetAlgorithm,
+        CosetIrrepAlgorithm,
         DoesNotApplyError,
         DullNull,
         IrrepAlgorithm,
+        LowRank,
+        MixedAlgorithm,
         RawWeights,
+        RhoSetAlgorithm,
     )
     from coset_circuits.comparison import (
         Comparison,
@@ -68,8 +72,8 @@ __version__ = "0.1.0"
 
 _NAMES = {
     "algorithms": (
-        "ALGORITHMS Algorithm Circuit CosetAlgorithm DoesNotApplyError DullNull "
-        "IrrepAlgorithm RawWeights"
+        "ALGORITHMS Algorithm Circuit CosetAlgorithm CosetIrrepAlgorithm DoesNotApplyError "
+        "DullNull IrrepAlgorithm LowRank MixedAlgorithm RawWeights RhoSetAlgorithm"
     ),
     "comparison": "Comparison Ensemble compare",
     "errors": "CosetCircuitsError",
@@ -97,6 +101,7 @@ __all__ = [
     "Comparison",
     "CosetAlgorithm",
     "CosetCircuitsError",
+    "CosetIrrepAlgorithm",
     "DoesNotApplyError",
     "DullNull",
     "Ensemble",
@@ -105,8 +110,11 @@ __all__ = [
     "GroupTransformer",
     "Intervention",
     "IrrepAlgorithm",
+    "LowRank",
+    "MixedAlgorithm",
     "RawWeights",
     "Reproduction",
+    "RhoSetAlgorithm",
     "Thresholds",
     "ablation",
     "activation_patching",

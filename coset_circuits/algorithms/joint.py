@@ -51,7 +51,7 @@ def jointly(
         circuit,
         fitted=fitted,
         residual=residual,
-        roles=replace(circuit.roles, fvu_unembed=residual[:, 2]),
+        roles=replace(circuit.roles, fvu_unembed=residual[:, 2].clamp(max=1)),
         seen=circuit.seen | {SEEN_LOGITS},
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
@@ -23,8 +24,11 @@ from coset_circuits.networks import GroupMLP
 from coset_circuits.networks.spoilt import relabelled
 from coset_circuits.training import train
 
-STEPS = 6_000
+STEPS = 3_000
 """At most so many steps of Adam on all pairs; a loss of :data:`ENOUGH` ends them earlier."""
+SCALE = 4.0
+"""Of the first numbers. Large ones and no weight decay: with decay the networks of irreps drift
+to functions on cosets, and those of cosets into few irreps, so that both become true of both."""
 ENOUGH = 1e-5
 """Mean loss in nats: that of grokked networks of this size."""
 ATTEMPTS = 5
@@ -48,51 +52,58 @@ class Neuron:
     shared: bool = True
 
 
-Kind = Callable[[FiniteGroup, torch.Generator], Neuron]
+Kind = Callable[[FiniteGroup], list[Neuron]]
+"""Every neuron of one kind; networks deal them out in random order."""
 
 
-def coset_neuron(classes: Sequence[SubgroupClass]) -> Kind:
+def coset_neurons(classes: Sequence[SubgroupClass]) -> Kind:
     """Levels on the right cosets of H, R(b) = −L(x b⁻¹), levels on the double cosets HgK."""
 
-    def draw(group: FiniteGroup, generator: torch.Generator) -> Neuron:
-        found = classes[_choice(len(classes), generator)]
-        subgroup = found.conjugates[_choice(found.count, generator)]
-        x = _choice(group.order, generator)
-        left = _indicators(subgroup.right_cosets)
-        mirrored = -left[group.table[x, group.inverses]]
-        return Neuron(left, mirrored, _indicators(double_cosets(subgroup, subgroup.conjugate(x))))
+    def every(group: FiniteGroup) -> list[Neuron]:
+        neurons = []
+        for subgroup in (h for found in classes for h in found.conjugates):
+            left = _indicators(subgroup.right_cosets)
+            for x in (subgroup.right_cosets == c for c in range(subgroup.index)):
+                first = int(x.nonzero()[0])
+                mirrored = -left[group.table[first, group.inverses]]
+                products = double_cosets(subgroup, subgroup.conjugate(first))
+                neurons.append(Neuron(left, mirrored, _indicators(products)))
+        return neurons
 
-    return draw
+    return every
 
 
-def irrep_neuron(blocks: Sequence[RealBlock]) -> Kind:
+def irrep_neurons(blocks: Sequence[RealBlock]) -> Kind:
     """All matrix elements of one irrep, with numbers of their own in each table."""
 
-    def draw(group: FiniteGroup, generator: torch.Generator) -> Neuron:
-        basis = blocks[_choice(len(blocks), generator)].basis * group.order**0.5
-        return Neuron(basis, basis, basis, shared=False)
+    def every(group: FiniteGroup) -> list[Neuron]:
+        bases = [block.basis * group.order**0.5 for block in blocks]
+        return [Neuron(basis, basis, basis, shared=False) for basis in bases]
 
-    return draw
+    return every
 
 
-def rho_neuron(block: RealBlock, subgroup: Subgroup) -> Kind:
+def rho_neurons(block: RealBlock, subgroup: Subgroup) -> Kind:
     """L(g) = aᵀρ(g⁻¹)b, R(g) = −aᵀρ(g)b′, U(g) = u·bᵀρ(g)b′ (Wu et al., arXiv 2410.07476).
 
     b and b′ come from the orbit of a vector that the subgroup fixes; a and u are trained.
     """
-    rho = block.matrices
+    rho, scale = block.matrices, block.dimension**0.5
     vector = torch.linalg.eigh(rho[subgroup.array].mean(0)).eigenvectors[:, -1]
+    first = [int((subgroup.left_cosets == c).nonzero()[0]) for c in range(subgroup.index)]
+    orbit = scale * rho[first] @ vector
 
-    def draw(group: FiniteGroup, generator: torch.Generator) -> Neuron:
-        b, c = (rho[_choice(group.order, generator)] @ vector for _ in range(2))
-        scale = block.dimension**0.5
-        return Neuron(
-            scale * einsum(rho, b, "g j i, j -> g i"),
-            -scale * einsum(rho, c, "g i j, j -> g i"),
-            scale * einsum(b, rho, c, "i, g i j, j -> g")[:, None],
-        )
+    def every(group: FiniteGroup) -> list[Neuron]:
+        return [
+            Neuron(
+                einsum(rho, b, "g j i, j -> g i"),
+                -einsum(rho, c, "g i j, j -> g i"),
+                einsum(b, rho, c, "i, g i j, j -> g")[:, None] / scale,
+            )
+            for b, c in product(orbit, orbit)
+        ]
 
-    return draw
+    return every
 
 
 def trained(group: FiniteGroup, kinds: Sequence[Kind], *, seed: int, d_mlp: int = 64) -> GroupMLP:
@@ -101,11 +112,13 @@ def trained(group: FiniteGroup, kinds: Sequence[Kind], *, seed: int, d_mlp: int 
     Raises:
         CosetCircuitsError: none of the attempts is right on all pairs.
     """
+    every = [kind(group) for kind in kinds]
+    pairs = group.pairs()
     for attempt in range(ATTEMPTS):
         generator = torch.Generator().manual_seed(1000 * seed + attempt)
-        neurons = [kinds[j % len(kinds)](group, generator) for j in range(d_mlp)]
+        dealt = [_dealt(neurons, -(-d_mlp // len(kinds)), generator) for neurons in every]
+        neurons = [neuron for turn in zip(*dealt, strict=True) for neuron in turn][:d_mlp]
         network = _fitted(group, neurons, generator)
-        pairs = group.pairs()
         with torch.no_grad():
             right = (network(pairs).argmax(1) == group.products(pairs)).all()
         if right:
@@ -115,6 +128,12 @@ def trained(group: FiniteGroup, kinds: Sequence[Kind], *, seed: int, d_mlp: int 
         f"No network of {group.name} with {d_mlp} neurons of this kind became right on all pairs "
         f"in {ATTEMPTS} attempts of {STEPS} steps; give it more neurons."
     )
+
+
+def _dealt(neurons: Sequence[Neuron], count: int, generator: torch.Generator) -> list[Neuron]:
+    """So many neurons in random order, none a second time before all have had a turn."""
+    order = torch.randperm(len(neurons), generator=generator).tolist()
+    return [neurons[order[j % len(neurons)]] for j in range(count)]
 
 
 def permuted_labels(group: FiniteGroup, seed: int, d_mlp: int) -> GroupMLP:
@@ -136,12 +155,14 @@ def _fitted(group: FiniteGroup, neurons: Sequence[Neuron], generator: torch.Gene
     ]
     shared = torch.tensor([neuron.shared for neuron in neurons])[:, None]
     numbers = [
-        (torch.randn(basis.shape[1:], generator=generator) / basis.shape[2] ** 0.5).requires_grad_()
+        (
+            torch.randn(basis.shape[1:], generator=generator) * SCALE / basis.shape[2] ** 0.5
+        ).requires_grad_()
         for basis in bases
     ]
     pairs = group.pairs()
     labels = group.products(pairs)
-    optimizer = torch.optim.Adam(numbers, lr=0.02, betas=(0.9, 0.98))
+    optimizer = torch.optim.Adam(numbers, lr=0.1, betas=(0.9, 0.98))
 
     def tables() -> list[Tensor]:
         of_left, of_right, of_unembed = numbers
@@ -155,12 +176,11 @@ def _fitted(group: FiniteGroup, neurons: Sequence[Neuron], generator: torch.Gene
         left, right, written = tables()
         post = F.relu(left[pairs[:, 0]] + right[pairs[:, 1]])
         loss = F.cross_entropy(post @ written.T, labels)
-        penalty = torch.stack([number.square().sum() for number in numbers]).sum()
-        optimizer.zero_grad()
-        (loss + 1e-6 * penalty).backward()
-        optimizer.step()
-        if step % 50 == 0 and float(loss) < ENOUGH:
+        if step % 25 == 0 and loss.item() < ENOUGH:
             break
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
     with torch.no_grad():
         left, right, written = (table.double() for table in tables())
     return GroupMLP.from_weights(
@@ -180,7 +200,3 @@ def _padded(functions: Sequence[Functions]) -> Float[Tensor, "order d_mlp functi
 
 def _indicators(labels: Tensor) -> Functions:
     return F.one_hot(labels).double()
-
-
-def _choice(count: int, generator: torch.Generator) -> int:
-    return int(torch.randint(count, (1,), generator=generator))

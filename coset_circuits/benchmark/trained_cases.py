@@ -21,10 +21,10 @@ from coset_circuits.benchmark.known_answers import (
 )
 from coset_circuits.benchmark.trained import (
     Kind,
-    coset_neuron,
-    irrep_neuron,
+    coset_neurons,
+    irrep_neurons,
     permuted_labels,
-    rho_neuron,
+    rho_neurons,
     trained,
 )
 from coset_circuits.errors import CosetCircuitsError
@@ -58,22 +58,22 @@ def _cases(group: FiniteGroup) -> Iterator[Case]:
             f"{group.name} has no class of subgroups, or no faithful irrep, on which networks "
             "of one kind can be trained; choose another group, such as S4 or A5."
         )
-    width = 64 if group.order < 60 else 128
+    width = 128
     largest = max(only_coset, key=lambda c: c.order)
 
     def case(kind: str, what: str, put: str, kinds: list[Kind], also: tuple[str, ...] = ()) -> Case:
         make = partial(_trained, group, kinds, width)
         return Case(f"{group.name}: {what}", kind, group.name, put, frozenset(also), make)
 
-    on_cosets = coset_neuron(only_coset)
-    yield case(TRAINED[0], f"trained, cosets of {largest.name}", COSET, [coset_neuron([largest])])
+    on_cosets = coset_neurons(only_coset)
+    yield case(TRAINED[0], f"trained, cosets of {largest.name}", COSET, [coset_neurons([largest])])
     yield case(TRAINED[0], "trained, cosets of several classes", COSET, [on_cosets])
-    in_irreps = irrep_neuron(faithful)
+    in_irreps = irrep_neurons(faithful)
     general = partial(_in_general_position, group, [in_irreps], width)
     name = f"{group.name}: trained, irreps in general position"
     yield Case(name, TRAINED[1], group.name, IRREP, frozenset(), general)
     block, found = _rho_set(group, faithful)
-    rho = rho_neuron(block, found.representative)
+    rho = rho_neurons(block, found.representative)
     what = f"trained, ρ-set of {block.name} on {found.name}"
     yield case(TRAINED[2], what, RHO_SET, [rho], (COSET, IRREP))
     yield case(TRAINED[3], "trained, cosets and irreps", MIXED, [on_cosets, in_irreps], (BETWEEN,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -108,7 +109,11 @@ class Evidence:
 
     def is_longer(self, one: Candidate, two: Candidate) -> bool:
         """Whether it is longer at every δ, by more than the conventions of a code decide."""
-        return self.ratio(one, two)[1][0] > self.thresholds.as_short
+        return all(
+            one.bits[delta] > self.thresholds.as_short * two.bits[delta]
+            and one.bits[delta] - two.bits[delta] > math.log2(1 / delta)
+            for delta in self.fidelity.deltas
+        )
 
     def compression(self, candidate: Candidate) -> float:
         """How many times shorter than the raw weights."""
@@ -188,8 +193,8 @@ def rule(t: Thresholds) -> str:
         "that matter, is not refuted, and is shorter than every null and than itself on the "
         "relabelled group. The shortest of these explains the network, and so do those whose "
         "length relative to it is open. A difference in length is open unless the longer one needs "
-        f"more than {t.as_short:g} times the bits at δ*/2, δ*, 2δ* and at the δ* of each dither; "
-        "smaller differences depend on how choices are coded. A hypothesis that contains others "
+        f"more than {t.as_short:g} times the bits, and more than one free number a neuron more, at "
+        "δ*/2, δ*, 2δ* and at the δ* of each dither; smaller differences depend on how choices are coded. A hypothesis that contains others "
         "explains a network only where it is shorter than these. Of those that explain the "
         "network, those that no row separates from the shortest are equal. A row separates two "
         f"whose predictions differ by more than {t.separation_log_loss:g} decades or "
@@ -315,7 +320,7 @@ def _shorter(
     explained: Sequence[Candidate],
 ) -> str:
     """Why no hypothesis explains the network that is shorter than the shortest that does."""
-    shorter = by_length[: by_length.index(explained[0])]
+    shorter = [c for c in by_length[: by_length.index(explained[0])] if failing[c.key]]
     return "".join(
         f" {c.noun[:1].upper()}{c.noun[1:]}, shorter still, cannot: {failing[c.key][0]}."
         for c in shorter

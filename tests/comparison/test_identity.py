@@ -26,7 +26,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def plain(network):
-    return compare(network, [CosetAlgorithm()])
+    return compare(network, [Called("usual")])
 
 
 ODD = ["network", "a|b", "dull null", "raw weights", "x, relabelled", "two\nlines", "<b>", "#", ""]
@@ -40,7 +40,7 @@ def test_an_odd_name_changes_no_figure(name, network, plain, tmp_path):
     assert [c.kind for c in odd.candidates] == [c.kind for c in plain.candidates]
     assert len({c.key for c in odd.candidates} | {"network"}) == len(odd.candidates) + 1
     assert odd.base.loss == plain.base.loss
-    assert odd.predicted[hypothesis.key] == plain.predicted["coset"]
+    assert odd.predicted[hypothesis.key] == plain.predicted["usual"]
     assert bool(odd.verdict.explained_by) == bool(plain.verdict.explained_by)
     figures, usual = (
         [(f["experiment"], f["quantity"], f["value"]) for f in c.to_dict()["findings"]]
@@ -55,13 +55,13 @@ def test_all_odd_names_at_once_have_keys_of_their_own(network):
     odd = compare(network, [Called(name) for name in ODD])
     assert len(odd.hypotheses) == len(ODD)
     assert len(odd.verdict.explained_by) in (0, len(ODD))
-    assert len(odd.predicted) == len(odd.candidates) == 2 * len(ODD) + 2
+    assert len(odd.predicted) == len(odd.candidates) == 2 * len(ODD) + 3
     assert [n.name for n in compare([network], [Called("network")])]
 
 
 def test_nulls_can_be_hypotheses(network):
     found = compare(network, [CosetAlgorithm(), DullNull(), RawWeights()])
-    assert len(found.candidates) == len(found.predicted) == 8
+    assert len(found.candidates) == len(found.predicted) == 9
     assert [c.kind for c in found.candidates if c.circuit.name == "dull null"] == [
         "hypothesis",
         "control",
