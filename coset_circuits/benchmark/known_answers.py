@@ -126,11 +126,13 @@ def _cases(group: FiniteGroup) -> Iterator[Case]:
     relu = _case(group, "GCR, ReLU", PLANTED[1], IRREP, partial(_gcr_circuit, group, "relu"))
     yield from (square, relu)
     # Neurons of both kinds; irreps are true of all of them where they hold the cosets.
-    for some, also in ((only_coset[:1], ()), (both_true[:1], (IRREP,))):
+    for some, put, also in (
+        (only_coset[:1], MIXED, (BETWEEN,)),
+        (both_true[:1], IRREP, (BETWEEN, MIXED)),
+    ):
         for subgroups in some:
             what = f"cosets of {subgroups.name} and GCR"
-            make = partial(_mixture, subgroups)
-            yield _case(group, what, PLANTED[2], MIXED, make, (BETWEEN, *also))
+            yield _case(group, what, PLANTED[2], put, partial(_mixture, subgroups), also)
     to_disturb = dict.fromkeys([classes[-1], *only_coset[-1:]])
     yield from _with_noise([*map(_coset_case, to_disturb), relu])
     yield from _nulls(group, classes[-1])
