@@ -48,7 +48,7 @@ class Neuron:
 
     left: Functions
     right: Functions
-    unembed: Functions
+    unembed: Float[Tensor, "order written"]
     shared: bool = True
 
 
@@ -143,7 +143,7 @@ def permuted_labels(group: FiniteGroup, seed: int, d_mlp: int) -> GroupMLP:
         raise CosetCircuitsError(
             f"Every renaming of {group.name} keeps its structure; choose a larger group."
         )
-    network = train(group, seed, d_mlp=d_mlp, d_embed=d_mlp)
+    network = train(group, seed, d_mlp=d_mlp, d_embed=d_mlp, fraction=0.8)
     assert isinstance(network, GroupMLP)
     return relabelled(network, torch.from_numpy(names), inputs=True, outputs=True)
 
@@ -192,7 +192,7 @@ def _fitted(group: FiniteGroup, neurons: Sequence[Neuron], generator: torch.Gene
     )
 
 
-def _padded(functions: Sequence[Functions]) -> Float[Tensor, "order d_mlp functions"]:
+def _padded(functions: Sequence[Float[Tensor, "order _"]]) -> Float[Tensor, "order d_mlp functions"]:
     """Neurons of fewer functions than others get zeros, which combine to nothing."""
     width = max(one.shape[1] for one in functions)
     return torch.stack([F.pad(one, (0, width - one.shape[1])) for one in functions], 1).float()

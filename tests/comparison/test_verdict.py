@@ -383,3 +383,34 @@ def test_controls_and_nulls_are_not_judged(candidate, judge):
 def test_the_rule_states_its_thresholds():
     text = rule(dataclasses.replace(T, prediction_log_loss=0.123, coverage=0.77, rival_ratio=0.31))
     assert "0.123" in text and "77%" in text and "0.31" in text
+
+
+@pytest.mark.parametrize(
+    ("longer", "named"),
+    [(104.0, ("a", "b")), (112.0, ("a",)), (1.04, ("a", "b"))],
+)
+def test_a_small_difference_in_length_is_none(candidate, judge, longer, named):
+    """Below 5%, or below one free number a neuron: log2(1/δ) is 4.3 bits at δ = 0.05."""
+    bits = 100.0 if longer > 50 else 1.0
+    pair = [candidate("a", bits=bits), candidate("b", bits=longer)]
+    verdict, _, _ = judge(GOOD, {"a": GOOD, "b": GOOD}, pair)
+    assert verdict.explained_by == named
+
+
+def test_a_hypothesis_that_contains_others_is_named_only_where_it_is_shorter(candidate, judge):
+    @dataclasses.dataclass(frozen=True)
+    class Wider:
+        name: str = "w"
+        contains = ("a", "b")
+
+        def fit(self, network, group=None):
+            raise AssertionError("it is fitted already")
+
+    for bits, named in ((98.0, ("a",)), (80.0, ("w",))):
+        wide = candidate("w", bits=bits)
+        wide = dataclasses.replace(
+            wide, circuit=dataclasses.replace(wide.circuit, algorithm=Wider())
+        )
+        pair = [candidate("a", bits=100.0), candidate("b", bits=150.0), wide]
+        verdict, _, _ = judge(GOOD, {"a": GOOD, "b": GOOD, "w": GOOD}, pair)
+        assert verdict.explained_by == named
