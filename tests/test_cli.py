@@ -301,5 +301,6 @@ def test_selftest_says_what_was_put_there_and_goes_on(tmp_path, monkeypatch, unc
     first, again = (CliRunner().invoke(cli.app, arguments) for _ in range(2))
     assert first.exit_code == 0 and first.stdout == again.stdout
     answers = json.loads(first.stdout)["answers"]
-    assert [a["said"] for a in answers] == ["coset", "coset", "irrep"]
+    assert [a["put"] for a in answers] == ["coset", "coset", "irrep"]
+    assert all(a["is_right"] for a in answers)
     assert (tmp_path / "selftest.json").is_file()

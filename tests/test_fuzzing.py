@@ -179,7 +179,16 @@ OPTIONS = [
     (options.checkpoint_steps, ["log", "none", "0,500,1000"]),
     (
         lambda text: options.recipe_fields([text]),
-        ["learning_rate=0.02", "betas=[0.9, 0.98]", "d_mlp=64"],
+        [
+            "learning_rate=0.02",
+            "betas=[0.9, 0.98]",
+            "d_mlp=64",
+            'architecture="transformer"',
+            "d_model=8",
+            "fraction=2",
+            "stop_when_memorised=1",
+            "act_fn=1",
+        ],
     ),
     (options.hypotheses, ["coset,irrep", "irrep"]),
 ]
@@ -189,7 +198,8 @@ def try_option(rng):
     parse, valid = OPTIONS[rng.integers(len(OPTIONS))]
     found = sentence(parse, mutated(rng, valid[rng.integers(len(valid))]))
     if parse is OPTIONS[3][0] and found is not None:
-        recipe = sentence(recipes.recipe_for, group("S3"), "fast", found)
+        name = rng.choice(["fast", "paper", "none"])
+        recipe = sentence(recipes.recipe_for, group("S3"), str(name), found)
         assert recipe is None or dataclasses.is_dataclass(recipe)
     elif isinstance(found, int):
         assert found > 0

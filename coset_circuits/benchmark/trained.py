@@ -192,7 +192,9 @@ def _fitted(group: FiniteGroup, neurons: Sequence[Neuron], generator: torch.Gene
     )
 
 
-def _padded(functions: Sequence[Float[Tensor, "order _"]]) -> Float[Tensor, "order d_mlp functions"]:
+def _padded(
+    functions: Sequence[Float[Tensor, "order _"]],
+) -> Float[Tensor, "order d_mlp functions"]:
     """Neurons of fewer functions than others get zeros, which combine to nothing."""
     width = max(one.shape[1] for one in functions)
     return torch.stack([F.pad(one, (0, width - one.shape[1])) for one in functions], 1).float()

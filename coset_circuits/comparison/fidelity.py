@@ -85,8 +85,11 @@ class Fidelity:
 
     @property
     def deltas(self) -> tuple[float, ...]:
-        """Where lengths are compared: the point, half and twice of it, and that of each draw."""
-        around = (self.delta, self.delta / 2, min(2 * self.delta, 0.99), *self.draws)
+        """Where lengths are compared: the point, half and twice of it, and that of each draw.
+
+        None is coarser than the cap, where little of a small network is left to describe.
+        """
+        around = (self.delta, self.delta / 2, min(2 * self.delta, self.cap), *self.draws)
         return tuple(dict.fromkeys(around))
 
     def length(self, bits: Mapping[float, float]) -> tuple[float, tuple[float, float]]:

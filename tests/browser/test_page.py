@@ -146,7 +146,7 @@ def test_filters_combine_and_are_taken_back(page, comparison, network):
     assert shown(page) == list(range(width))
     irrep = page.evaluate("document.querySelector('#filter-irrep').options[1].value")
     page.choose("#filter-irrep", irrep)
-    strongest = comparison.candidate("irrep-projected").circuit.roles.notes["strongest"]
+    strongest = comparison.candidate("irrep").circuit.roles.notes["strongest"]
     assert shown(page) == [j for j, name in enumerate(strongest) if name == irrep]
 
 
@@ -250,7 +250,8 @@ def test_what_goes_on_sideways_says_so_and_can_be_reached(page, width):
     page.resize(width, 800)
     page.settle()
     found = page.evaluate(BOXES)
-    assert any(wide for wide, *_ in found) == (width == 400)
+    # Six hypotheses with their controls need more than 1,280 pixels in some tables.
+    assert any(wide for wide, *_ in found)
     for wide, fits, beyond, tab in found:
         assert (fits, beyond, tab) == ((False, True, 0) if wide else (True, False, -1))
 

@@ -12,13 +12,21 @@ import torch
 
 import coset_circuits as cc
 from coset_circuits import INTERVENTIONS, CosetAlgorithm, GroupMLP, compare, measure
-from coset_circuits.benchmark.selftest import judged
 from coset_circuits.experiments.controls import keeps_structure
 from coset_circuits.networks import planted_coset
 from coset_circuits.networks.spoilt import noisy, relabelled
 
 # Noise of a fixed size is drawn by pair and neuron, and means something else to a scaled neuron.
 FIXED_NOISE = {"noise_0_0.1", "noise_0_1", "noise_1_1", "noise_-1_1"}
+
+
+# At one precision: the network's own fidelity point depends on how its random dithers fall.
+FIXED = [
+    cc.CosetAlgorithm(relative_error=0.05),
+    cc.IrrepAlgorithm(relative_error=0.05),
+    cc.CosetIrrepAlgorithm(relative_error=0.05),
+    cc.IrrepAlgorithm("bilinear"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -29,13 +37,12 @@ def network():
 
 @pytest.fixture(scope="module")
 def found(network):
-    return compare(network)
+    return compare(network, FIXED)
 
 
 def judgement(comparison):
     verdict = comparison.verdict
-    word = judged(comparison)[0]
-    return verdict.explained_by, verdict.refuted, set(verdict.fails), word
+    return verdict.explained_by, verdict.equal, verdict.refuted, set(verdict.fails)
 
 
 def figures(comparison, without=()):
@@ -45,7 +52,7 @@ def figures(comparison, without=()):
         for row in comparison.rows
         if row.intervention.id not in without
         for name, outcome in row.outcomes.items()
-        if outcome is not None
+        if outcome is not None and name != "low rank"
     }
 
 
@@ -92,7 +99,7 @@ def test_single_and_double_precision_agree_at_s5(name):
 
 def test_a_comparison_is_in_double_precision_whatever_the_network(network, found):
     """The weights are those of the float32 file; nothing else is rounded to it."""
-    single = compare(network.unhooked().float())
+    single = compare(network.unhooked().float(), FIXED)
     assert single.to_dict()["dtype"] == found.to_dict()["dtype"] == "float64"
     assert judgement(single) == judgement(found)
     assert_close(figures(single, {"identity"}), figures(found, {"identity"}), 1e-3, 2 / 576)
@@ -145,7 +152,7 @@ def automorphism(group):
 def test_an_automorphism_changes_no_verdict(network, found):
     moved = automorphism(network.group)
     assert keeps_structure(network.group, moved.numpy()) and (moved != torch.arange(24)).any()
-    other = compare(relabelled(network, moved))
+    other = compare(relabelled(network, moved), FIXED)
     assert judgement(other) == judgement(found)
     # Noise is drawn by the pair's names, so those rows are other draws.
     noise = {id for id in INTERVENTIONS if id.startswith("noise")}
@@ -164,7 +171,8 @@ def test_the_order_of_neurons_changes_no_verdict(network, found):
             left_table=network.left_table[:, order],
             right_table=network.right_table[:, order],
             W_U=network.W_U[order],
-        )
+        ),
+        FIXED,
     )
     assert judgement(other) == judgement(found)
     noise = {id for id in INTERVENTIONS if id.startswith("noise")}
@@ -180,13 +188,14 @@ def test_the_scale_of_a_neuron_changes_no_verdict(network, found):
             left_table=network.left_table * scale,
             right_table=network.right_table * scale,
             W_U=network.W_U / scale[:, None],
-        )
+        ),
+        FIXED,
     )
     assert judgement(other)[0] == judgement(found)[0]
     without = FIXED_NOISE | {"square", "swap_tables"}
     assert "noise_rel_0.5" not in without
     # The claim ``even`` cuts small singular values off, which the scales move a little.
-    for keep, rel in ((("network",), 1e-6), (("coset", "irrep"), 2e-2)):
+    for keep, rel in ((("network",), 1e-6), (("coset", "irrep-projected"), 2e-2)):
         mine, theirs = (
             {k: v for k, v in figures(c, without).items() if k[1] in keep} for c in (other, found)
         )
@@ -200,7 +209,7 @@ def test_two_comparisons_in_threads_are_those_of_one(network, found):
     results = {}
 
     def run(name):
-        results[name] = compare(network)
+        results[name] = compare(network, FIXED)
 
     threads = [threading.Thread(target=run, args=(name,)) for name in "ab"]
     for thread in threads:

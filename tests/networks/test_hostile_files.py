@@ -350,4 +350,4 @@ def test_of_128_networks_ten_are_bad_and_118_are_analysed(tmp_path, unchecked):
     ensemble = compare(tmp_path, [CosetAlgorithm()], pairs=4)
     assert len(ensemble) == 118
     assert sorted(os.path.basename(file) for file in ensemble.skipped) == sorted(bad)
-    assert all("\n" not in reason and len(reason) < 600 for reason in ensemble.skipped.values())
+    assert all("\n" not in reason and len(reason) < 900 for reason in ensemble.skipped.values())

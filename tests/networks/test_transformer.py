@@ -136,7 +136,7 @@ def test_a_file_of_ours_refuses_a_surrogate_of_a_transformer(tmp_path, network):
         ({"tokens": [0, 0, 60]}, "too few for 6 elements"),
         ({"attention": 2}, "attention is 2; expected is a number from 0 to 1"),
         ({"architecture": "rnn"}, "architecture 'rnn', which this version does not read"),
-        ({"architecture": "mlp"}, "lack W_E_left"),
+        ({"architecture": "mlp"}, "is not a weight of this network"),
     ],
 )
 def test_a_description_that_does_not_fit_is_refused(tmp_path, network, change, sentence):
