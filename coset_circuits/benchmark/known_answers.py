@@ -16,9 +16,10 @@ from coset_circuits.algorithms import Tables
 from coset_circuits.algorithms.blocks import block_shares
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.experiments.controls import random_names
-from coset_circuits.groups import FiniteGroup, RealBlock, SubgroupClass, spectrum
+from coset_circuits.groups import FiniteGroup, SubgroupClass, spectrum
 from coset_circuits.groups import group as named_group
 from coset_circuits.networks import GroupMLP, planted_coset, planted_gcr
+from coset_circuits.networks.planted import is_faithful
 from coset_circuits.networks.spoilt import joined, noisy, relabelled
 from coset_circuits.training import train
 
@@ -223,7 +224,7 @@ def _gcr_circuit(group: FiniteGroup, act_fn: Literal["square", "relu"], seed: in
     all bases are like that, because a transposition almost fixes each vector; so larger irreps
     are tried next.
     """
-    faithful = [block for block in group.real_blocks if _is_faithful(block)]
+    faithful = [block for block in group.real_blocks if is_faithful([block])]
     choices = [[b.name] for b in sorted(faithful, key=lambda b: b.dimension)] or [None]
     scale = 8.0 if act_fn == "square" else 2.0
     for names in choices:
@@ -235,10 +236,6 @@ def _gcr_circuit(group: FiniteGroup, act_fn: Literal["square", "relu"], seed: in
         f"Every basis of the irreps of {group.name} that was tried is near its cosets, so that "
         "both hypotheses are true of GCR there; choose another group, such as S4 or D4."
     )
-
-
-def _is_faithful(block: RealBlock) -> bool:
-    return int((block.character > block.character.max() - 1e-9).sum()) == 1
 
 
 def _mixture(subgroups: SubgroupClass, seed: int) -> GroupMLP:

@@ -31,6 +31,7 @@ from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.groups import FiniteGroup, RealBlock, SubgroupClass
 from coset_circuits.groups import group as named_group
 from coset_circuits.networks import GroupMLP
+from coset_circuits.networks.planted import is_faithful
 
 _GENERAL_POSITION = 20
 """Networks of irreps that are trained before it is said that all lie near cosets."""
@@ -51,7 +52,7 @@ def trained_cases(groups: Iterable[str]) -> list[Case]:
 
 def _cases(group: FiniteGroup) -> Iterator[Case]:
     classes = usable_classes(group)
-    faithful = [block for block in group.real_blocks if _is_faithful(block)]
+    faithful = [block for block in group.real_blocks if is_faithful([block])]
     only_coset = [c for c in classes if not irreps_suffice(c)]
     if not classes or not faithful or not only_coset:
         raise CosetCircuitsError(
@@ -96,10 +97,6 @@ def _in_general_position(group: FiniteGroup, kinds: list[Kind], width: int, seed
         f"All {_GENERAL_POSITION} networks of irreps of {group.name} that were trained lie near "
         "its cosets; choose another group, such as S4 or A5."
     )
-
-
-def _is_faithful(block: RealBlock) -> bool:
-    return int((block.character > block.character.max() - 1e-9).sum()) == 1
 
 
 def _rho_set(group: FiniteGroup, blocks: list[RealBlock]) -> tuple[RealBlock, SubgroupClass]:

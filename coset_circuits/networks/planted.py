@@ -172,7 +172,7 @@ def _spaced_levels(count: int, generator: torch.Generator) -> Float[Tensor, "cos
 def _blocks(group: FiniteGroup, names: Iterable[str] | None) -> list[RealBlock]:
     known = {block.name: block for block in group.real_blocks[1:]}
     if names is None:
-        faithful = [block for block in known.values() if _is_faithful([block])]
+        faithful = [block for block in known.values() if is_faithful([block])]
         smallest = sorted(faithful, key=lambda block: block.dimension)[:1]
         chosen = smallest or list(known.values())
     else:
@@ -184,7 +184,7 @@ def _blocks(group: FiniteGroup, names: Iterable[str] | None) -> list[RealBlock]:
                 f"blocks are {', '.join(known)}."
             )
         chosen = [known[name] for name in dict.fromkeys(wanted)]
-    if not chosen or not _is_faithful(chosen):
+    if not chosen or not is_faithful(chosen):
         raise CosetCircuitsError(
             f"The blocks {', '.join(b.name for b in chosen) or '(none)'} of {group.name} are not "
             "faithful: some products have the same logits; add blocks."
@@ -192,7 +192,8 @@ def _blocks(group: FiniteGroup, names: Iterable[str] | None) -> list[RealBlock]:
     return chosen
 
 
-def _is_faithful(blocks: list[RealBlock]) -> bool:
+def is_faithful(blocks: list[RealBlock]) -> bool:
+    """Whether these irreps together send the identity alone to 1."""
     character = torch.stack([block.character for block in blocks]).sum(0)
     at_identity = sum(block.dimension for block in blocks)
     return int((character > at_identity - 1e-6).sum()) == 1
