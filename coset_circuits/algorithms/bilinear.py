@@ -30,7 +30,6 @@ from coset_circuits.algorithms.algorithm import (
     residuals,
 )
 from coset_circuits.algorithms.blocks import block_shares, kernel_cosets
-from coset_circuits.algorithms.table_circuit import EMBEDDINGS
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.groups import FiniteGroup, RealBlock, fourier_basis
 from coset_circuits.networks import HiddenMoments, cross_entropy, hidden_moments
@@ -118,10 +117,13 @@ class BilinearCircuit:
     blocks: int
     rcond: float
     algorithm: Algorithm | None = None
-    silent: frozenset[str] = EMBEDDINGS | {"hook_pre", "hook_post"}
     default_claims: frozenset[str] = frozenset({"composition"})
     # Its temperature is fitted to the loss of these.
     seen: frozenset[str] = frozenset({SEEN_LOGITS})
+
+    @property
+    def silent(self) -> frozenset[str]:
+        return self.network.before_tables | {"hook_pre", "hook_post"}
 
     def surrogate(self, claims: Collection[str] | None = None) -> BilinearSurrogate:
         """The bilinear surrogate; its one claim, ``composition``, cannot be split.

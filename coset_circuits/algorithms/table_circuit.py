@@ -27,7 +27,6 @@ from coset_circuits.thresholds import Thresholds
 
 TABLE_CLAIMS = frozenset({"left", "right", "unembed"})
 CLAIMS = TABLE_CLAIMS | {"even"}
-EMBEDDINGS = frozenset({"hook_left_embed", "hook_right_embed"})
 
 
 def check_additive(network: GroupModel, thresholds: Thresholds) -> None:
@@ -80,9 +79,12 @@ class TableCircuit:
     levels: Float[Tensor, "d_mlp"]
     default_claims: frozenset[str] = TABLE_CLAIMS
     site_classes: dict[str, tuple[Classes, ...]] = field(default_factory=dict)
-    silent: frozenset[str] = EMBEDDINGS
     seen: frozenset[str] = frozenset()
     algorithm: Algorithm | None = None
+
+    @property
+    def silent(self) -> frozenset[str]:
+        return self.network.before_tables
 
     def surrogate(self, claims: Collection[str] | None = None) -> GroupModel:
         """The hooked module that computes what is claimed, on the network's device and dtype.

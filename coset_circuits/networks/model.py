@@ -386,6 +386,12 @@ class GroupModel(HookedRootModule):
         raise NotImplementedError
 
     @property
+    def before_tables(self) -> frozenset[str]:
+        """The sites in front of the two tables: circuits of tables say nothing about them."""
+        names = list(self.sites)
+        return frozenset(names[: names.index("hook_left_pre")])
+
+    @property
     def additive_share(self) -> float:
         """The share of the pre-activations' variance, over all pairs, that the two tables make."""
         return 1.0
