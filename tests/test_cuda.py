@@ -107,17 +107,16 @@ def test_the_recorded_step_is_the_plain_one(architecture, batch):
         lockstep = Lockstep(runs)
         for _ in range(20):
             lockstep.advance()
-        trained.append([run.network.cpu().state_dict() for run in runs])
-    for cpu, gpu in zip(*trained, strict=True):
-        assert all(
-            close(gpu[name], cpu[name], 1e-2) for name in cpu if cpu[name].is_floating_point()
-        )
+        trained.append(lockstep.stack.flat.cpu())
+    cpu, gpu = trained
+    # Adam divides by a gradient's size, so where that is rounding a weight moves differently.
+    assert (gpu - cpu).norm() < 1e-2 * cpu.norm()
 
 
 @pytest.mark.parametrize("architecture", ["mlp", "transformer"])
 def test_networks_grok_on_a_gpu(architecture, tmp_path):
     outcomes = cc.train_many(
-        "S4",
+        "S5",
         seeds=[0, 1],
         device="cuda",
         out=tmp_path,

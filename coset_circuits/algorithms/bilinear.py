@@ -42,6 +42,7 @@ class BilinearSurrogate(GroupModel):
 
     def __init__(self, circuit: BilinearCircuit) -> None:
         network, tables, blocks = circuit.network, circuit.tables, circuit.key
+        self.sites = network.sites
         super().__init__(network.group, circuit.name, network.activation, circuit.silent)
         # Back in the network's order: its element frame[i] is the fit's element i.
         inverse = torch.argsort(tables.frame)
@@ -123,7 +124,7 @@ class BilinearCircuit:
 
     @property
     def silent(self) -> frozenset[str]:
-        return self.network.before_tables | {"hook_pre", "hook_post"}
+        return frozenset(self.network.sites) - {"hook_left_pre", "hook_right_pre", "hook_logits"}
 
     def surrogate(self, claims: Collection[str] | None = None) -> BilinearSurrogate:
         """The bilinear surrogate; its one claim, ``composition``, cannot be split.
