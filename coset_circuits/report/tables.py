@@ -164,7 +164,7 @@ def forms(comparison: Comparison) -> list[tuple[str, str, str, str, str]]:
     return [
         (
             clean(f.hypothesis),
-            clean(f.form),
+            clean(f.form) + ("" if f.chosen_at is None else f" at δ = {f.chosen_at:.3f}"),
             whole(f.bits),
             decades(f.median_log_loss),
             "chosen" * f.chosen,
