@@ -49,10 +49,11 @@ def compare(
         str, typer.Option(help="How many pairs the interventions use: auto, all, or a number.")
     ] = "auto",
     order: Order = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print every table.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Which algorithm explains a network, or many? Prints the evidence and writes a report."""
+    """Find the algorithm that explains a network, or each of many; writes a report."""
     count = number_of_pairs(pairs)
     chosen = None if algorithms is None else hypotheses(algorithms)
     wanted = comma_separated(experiments.replace("-", "_"))
@@ -60,8 +61,9 @@ def compare(
     from coset_circuits.comparison.sources import is_collection
     from coset_circuits.findings.storage import check_writable, file_name
     from coset_circuits.networks import load
-    from coset_circuits.report import print_comparison
+    from coset_circuits.report.brief import print_brief
     from coset_circuits.report.ensemble import print_ensemble
+    from coset_circuits.report.printed import print_comparison
 
     given = network or ["s5"]
     several = len(given) > 1 or is_collection(given[0])
@@ -93,7 +95,7 @@ def compare(
         result.save(folder)
     conclude(
         result.to_dict,
-        lambda: show(result),
+        lambda: show(result) if verbose else print_brief(result),
         "" if folder is None else f"Report: {folder / 'report.html'}",
         as_json=as_json,
         quiet=quiet,

@@ -19,6 +19,7 @@ from coset_circuits.report import html as h
 from coset_circuits.report import sheets as s
 from coset_circuits.report import tables as t
 from coset_circuits.report.axes import guide, legend_above, log_scale, plain_number
+from coset_circuits.report.brief import sentence
 from coset_circuits.report.folder import write
 from coset_circuits.report.sheet import Sheet, as_html, print_sheet
 from coset_circuits.report.style import COLOURS, INK, colour, inline, look, marker, svg
@@ -27,12 +28,12 @@ from coset_circuits.report.terminal import (
     plainly,
     print_heading,
     print_note,
+    print_rule,
 )
 
 MARKERS = {"control": "x", "null": "s"}
 KINDS = {"control": "on a relabelled group", "null": "null: no group theory"}
 MARKED = {s.EXPLAINS: "explains", s.REFUTED: "refuted"}
-STYLES = {"explains": "bold green", "open": "bold yellow"}
 
 
 def save(ensemble: Ensemble, folder: str | os.PathLike[str]) -> Path:
@@ -52,7 +53,7 @@ def _files(ensemble: Ensemble, folder: Path) -> dict[str, str]:
     return {"findings.json": f"{findings}\n", "report.html": page(ensemble, frozenset(reports))}
 
 
-def plain_text(ensemble: Ensemble, width: int = 80) -> str:
+def full_text(ensemble: Ensemble, width: int = 80) -> str:
     """What :func:`print_ensemble` prints, without colour, no line longer than ``width``."""
     return plainly(lambda console: print_ensemble(ensemble, console), width)
 
@@ -71,8 +72,7 @@ def print_ensemble(ensemble: Ensemble, console: Console | None = None) -> None:
         print_note(console, text)
     for stratum in ensemble.strata:
         _print_stratum(console, stratum, ensemble, short)
-    console.print()
-    print_note(console, f"Rule for each network. {ensemble.rule}")
+    print_rule(console, ensemble.rule)
 
 
 def facts(ensemble: Ensemble) -> list[tuple[str, str]]:
@@ -93,8 +93,7 @@ def _print_stratum(
 ) -> None:
     count = len(stratum.networks)
     print_heading(console, f"ACROSS {count} NETWORK{'S' * (count > 1)} OF {t.clean(stratum.title)}")
-    kind, text = s.verdict(stratum)
-    console.print(Text(text, style=STYLES[kind], overflow="fold"))
+    console.print(Text(sentence(stratum, titled=False), style="bold", overflow="fold"))
     for sheet in _printed(stratum, short):
         print_sheet(console, sheet)
     console.print()
@@ -129,9 +128,7 @@ def _verdicts(ensemble: Ensemble) -> str:
     parts = []
     for stratum in ensemble.strata:
         title = h.escaped(f"{len(stratum.networks)} of {stratum.title}")
-        kind, text = s.verdict(stratum)
-        item = f'<li class="{kind}">{h.escaped(text)}</li>'
-        parts.append(f'<h3>{title}</h3>\n<ul class="verdict">{item}</ul>')
+        parts.append(f"<h3>{title}</h3>\n{h.paragraph(sentence(stratum, titled=False), 'verdict')}")
     return f'<section aria-label="Verdict">\n{"".join(parts)}\n</section>'
 
 
@@ -180,7 +177,7 @@ def _circumstances(ensemble: Ensemble) -> str:
     return h.section(
         "How this was decided, and how to repeat it",
         "<h3>Rule for each network</h3>",
-        h.paragraph(ensemble.rule),
+        h.points(t.rule(ensemble.rule)),
         "<h3>Thresholds</h3>",
         h.table("Thresholds", "They travel with every result.", head, thresholds),
         "<h3>Circumstances</h3>",

@@ -1,4 +1,4 @@
-"""A comparison on a terminal; legible at 80 columns, without colour and through a pipe."""
+"""All tables of a comparison on a terminal; legible at 80 columns and through a pipe."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from coset_circuits.report.terminal import (
     plainly,
     print_heading,
     print_note,
+    print_rule,
 )
 
 MAX_ROLES = 12
 
 
 def print_comparison(comparison: Comparison, console: Console | None = None) -> None:
-    """Print a comparison: network, verdict, front, roles, interventions, rule."""
+    """Print every table: network, verdict, front, roles, interventions, rule."""
     console = console or Console(highlight=False)
     lines = t.interventions(comparison)
     console.print(fact_table(t.network_facts(comparison)))
@@ -37,16 +38,14 @@ def print_comparison(comparison: Comparison, console: Console | None = None) -> 
     _closing(console, comparison)
 
 
-def plain_text(comparison: Comparison, width: int = 80) -> str:
+def full_text(comparison: Comparison, width: int = 80) -> str:
     """The same without colour, no line longer than ``width``."""
     return plainly(lambda console: print_comparison(comparison, console), width)
 
 
 def _verdict(console: Console, comparison: Comparison) -> None:
     print_heading(console, "VERDICT")
-    kind, text = t.verdict_line(comparison)
-    style = {"explains": "bold green", "open": "bold yellow"}[kind]
-    console.print(Text(text, style=style, overflow="fold"))
+    console.print(Text(t.sentence(comparison), style="bold", overflow="fold"))
 
 
 def _roles(console: Console, comparison: Comparison) -> None:
@@ -149,8 +148,7 @@ def _closing(console: Console, comparison: Comparison) -> None:
         console.print(Text(sentence, overflow="fold"))
     for names, why in t.not_applicable(comparison):
         console.print(Text(f"Not applicable, {names}: {why}", overflow="fold"))
-    console.print()
-    print_note(console, f"Rule. {comparison.verdict.rule}")
+    print_rule(console, comparison.verdict.rule)
 
 
 def _on_request(console: Console, comparison: Comparison) -> None:

@@ -126,12 +126,6 @@ def claims(ensemble: Ensemble) -> list[str]:
     return [note for end, note in CLAIM_NOTES.items() if any(f"+{end}" in name for name in names)]
 
 
-def verdict(stratum: Stratum) -> tuple[str, str]:
-    """Whether anything explains one of the networks, and the verdicts counted."""
-    kind = "open" if stratum.count.nothing == stratum.count.networks else "explains"
-    return kind, t.clean(stratum.count.sentence)
-
-
 def method(stratum: Stratum, ensemble: Ensemble) -> list[str]:
     """How figures across networks were made, and what they cannot say."""
     limits = ensemble.thresholds

@@ -107,13 +107,18 @@ class FrontLine:
     """One candidate's description length beside its prediction error.
 
     Attributes:
+        verdict: what the verdict says of it, in one word.
+        coverage: the share of the neurons that matter which it covers.
         bits: bits per neuron at the fidelity point, over the dithers.
         compression: the raw weights' bits over its own.
         at: bits per neuron at every relative error that was asked for.
     """
 
+    key: str
     name: str
     kind: str
+    verdict: str
+    coverage: float
     bits: float
     interval: tuple[float, float]
     compression: float
@@ -148,10 +153,23 @@ def pairs_text(comparison: Comparison) -> str:
     return f"all {every:,}"
 
 
-def verdict_line(comparison: Comparison) -> tuple[str, str]:
-    """Whether anything explains the network (``explains`` or ``open``), and the sentence."""
-    kind = "explains" if comparison.verdict.explained_by else "open"
-    return kind, clean(comparison.verdict.sentence)
+def sentence(comparison: Comparison) -> str:
+    """The answer."""
+    return clean(comparison.verdict.sentence)
+
+
+def rule(text: str) -> list[str]:
+    """The points of a verdict's rule, without their numbers."""
+    return [clean(line).partition(". ")[2] for line in text.splitlines()]
+
+
+def _said(comparison: Comparison, candidate: Candidate) -> str:
+    """What the verdict says of a candidate, in one word."""
+    verdict = comparison.verdict
+    if candidate.kind != "hypothesis":
+        return candidate.kind
+    wider = any(key in candidate.contains for key in verdict.explained_by)
+    return verdict.on(candidate.key) or ("wider" if wider else "longer")
 
 
 def details(comparison: Comparison) -> list[str]:
@@ -255,8 +273,11 @@ def front(comparison: Comparison) -> list[FrontLine]:
     """All candidates, the shortest at the fidelity point first."""
     lines = [
         FrontLine(
+            c.key,
             c.name,
             c.kind,
+            _said(comparison, c),
+            c.circuit.roles.coverage,
             *comparison.fidelity.length(c.bits),
             *comparison.compression(c),
             dict(sorted(c.bits.items())),
