@@ -16,6 +16,7 @@ from rich.text import Text
 from coset_circuits.comparison import Ensemble
 from coset_circuits.comparison.across import Stratum
 from coset_circuits.report import html as h
+from coset_circuits.report import hypotheses
 from coset_circuits.report import sheets as s
 from coset_circuits.report import tables as t
 from coset_circuits.report.axes import guide, legend_above, log_scale, plain_number
@@ -112,41 +113,33 @@ def _printed(stratum: Stratum, short: Mapping[str, str]) -> Iterator[Sheet]:
 
 def page(ensemble: Ensemble, reports: frozenset[str] = frozenset()) -> str:
     """The whole page; ``reports`` are the folders of networks' own reports beside it."""
-    networks = h.section("The networks", *_networks(ensemble, reports), name="networks")
-    sections = [_verdicts(ensemble), networks]
-    titles = {"networks": "The networks"}
+    sections, titles = [], {}
     for number, stratum in enumerate(ensemble.strata):
         sections.append(_across(stratum, ensemble, number))
         titles[f"across-{number}"] = stratum.title
-    sections += [_skipped(ensemble), _circumstances(ensemble)]
-    titles |= {"skipped": "Not analysed", "how": "How it was decided"}
+    networks = h.section("The networks", *_networks(ensemble, reports), name="networks")
+    sections += [networks, _skipped(ensemble), _circumstances(ensemble)]
+    titles |= {"networks": "The networks", "skipped": "Not analysed", "how": "How it was decided"}
     title = f"Which algorithm explains these {len(ensemble)} networks?"
     return h.document(title, sections, h.contents(sections, titles))
 
 
-def _verdicts(ensemble: Ensemble) -> str:
-    parts = []
-    for stratum in ensemble.strata:
-        title = h.escaped(f"{len(stratum.networks)} of {stratum.title}")
-        parts.append(f"<h3>{title}</h3>\n{h.paragraph(sentence(stratum, titled=False), 'verdict')}")
-    return f'<section aria-label="Verdict">\n{"".join(parts)}\n</section>'
-
-
 def _networks(ensemble: Ensemble, reports: frozenset[str]) -> Iterator[str]:
-    yield h.paragraph(
-        "Every network by itself. Statistics come below: their unit is the network, never the "
-        "neuron."
+    verdicts, *figures = s.per_network(ensemble, s.in_full)
+    yield as_html(verdicts, reports, MARKED)
+    yield h.details(
+        "Prediction error and bits of every network",
+        *(as_html(sheet) for sheet in figures),
+        *(h.paragraph(text, "soft") for text in s.claims(ensemble)),
     )
-    for sheet in s.per_network(ensemble, s.in_full):
-        yield as_html(sheet, reports, MARKED)
-    for text in s.claims(ensemble):
-        yield h.paragraph(text, "soft")
 
 
 def _across(stratum: Stratum, ensemble: Ensemble, number: int) -> str:
-    title = h.escaped(f"Across the networks of {stratum.title}")
+    """The sentence; of several networks the paired bits and the table of hypotheses too."""
+    count = len(stratum.networks)
+    said = h.paragraph(sentence(stratum, titled=False), "verdict")
     found = []
-    if len(stratum.networks) > 1:
+    if count > 1:
         sheets = [
             *s.across(stratum, s.in_full),
             *s.on_request(stratum, s.in_full),
@@ -154,11 +147,16 @@ def _across(stratum: Stratum, ensemble: Ensemble, number: int) -> str:
         ]
         found = [
             _ratio_figure(stratum, number),
-            _front_figure(stratum, number),
-            *(as_html(sheet, marks=MARKED) for sheet in sheets),
+            as_html(hypotheses.of_many(stratum, 1 - ensemble.thresholds.significance)),
+            h.details("Prediction error against bits", _front_figure(stratum, number)),
+            h.details(
+                "Every figure over these networks, and paired comparisons",
+                *map(h.paragraph, s.method(stratum, ensemble)),
+                *(as_html(sheet, marks=MARKED) for sheet in sheets),
+            ),
         ]
-    method = map(h.paragraph, s.method(stratum, ensemble))
-    return h.section(title, *method, *found, name=f"across-{number}")
+    title = h.escaped(f"{count} network{'s' * (count > 1)} of {stratum.title}")
+    return h.section(title, said, *found, name=f"across-{number}")
 
 
 def _skipped(ensemble: Ensemble) -> str:
@@ -178,8 +176,9 @@ def _circumstances(ensemble: Ensemble) -> str:
         "How this was decided, and how to repeat it",
         "<h3>Rule for each network</h3>",
         h.points(t.rule(ensemble.rule)),
-        "<h3>Thresholds</h3>",
-        h.table("Thresholds", "They travel with every result.", head, thresholds),
+        h.details(
+            "Thresholds", h.table("Thresholds", "They travel with every result.", head, thresholds)
+        ),
         "<h3>Circumstances</h3>",
         h.facts(versions),
         name="how",
@@ -187,7 +186,7 @@ def _circumstances(ensemble: Ensemble) -> str:
 
 
 def _ratio_figure(stratum: Stratum, number: int) -> str:
-    ratios = stratum.count.ratios
+    ratios = stratum.count.leading_ratios
     if not ratios:
         return ""
     with look():
@@ -204,7 +203,7 @@ def _ratio_figure(stratum: Stratum, number: int) -> str:
 
 def paired_bits(stratum: Stratum, ax: Axes) -> Axes:
     """The ratio of bits of every two hypotheses, one marker a network."""
-    ratios = stratum.count.ratios
+    ratios = stratum.count.leading_ratios
     for place, ratio in enumerate(ratios):
         pairs = [(n.bits(ratio.one), n.bits(ratio.two)) for n in stratum.networks]
         values = [one / two for one, two in pairs if one and two]
@@ -213,7 +212,7 @@ def paired_bits(stratum: Stratum, ax: Axes) -> Axes:
         ax.plot([low, high], [place, place], color=INK, lw=1.5)
         ax.plot(ratio.figure.value, place, "o", color=INK, ms=5)
     ax.axvline(1, color=INK, lw=0.8, ls=":")
-    log_scale(ax, "x", plain_number, (1.0, 2.0, 5.0))
+    log_scale(ax, "x", plain_number, (1.0, 2.0, 3.0, 5.0, 7.0))
     ax.set_yticks(range(len(ratios)), [t.clean(f"{r.one} / {r.two}") for r in ratios])
     ax.set_ylim(len(ratios) - 0.4, -0.6)
     ax.set_xlabel("ratio of bits at equal fidelity")

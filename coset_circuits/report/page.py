@@ -75,7 +75,7 @@ def _lead(comparison: Comparison) -> str:
     known = dict(t.network_facts(comparison))
     pairs = f"{comparison.network.group.order**2:,}"
     return (
-        f"{known['group']}. {known['width']}. Accuracy {known['accuracy']}, loss {known['loss']}, "
+        f"{known['group']}; {known['width']}. Accuracy {known['accuracy']}, loss {known['loss']}, "
         f"over all {pairs} pairs."
     )
 
