@@ -22,7 +22,7 @@ def compare(
     network: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Shipped names, files of ours, checkpoints of either paper, folders of any of "
+            help="Networks: shipped names, our files, checkpoints of other projects, or folders of "
             "these (default: s5).",
             metavar="NETWORK",
             show_default=False,
@@ -33,7 +33,7 @@ def compare(
         typer.Option(help="Hypotheses to compare, separated by commas (default: all)."),
     ] = None,
     experiments: Annotated[
-        str, typer.Option(help="What else to measure, such as scrub,ablation (default: nothing).")
+        str, typer.Option(help="Further experiments, such as scrub,ablation (default: none).")
     ] = "",
     out: Annotated[
         Path | None,
@@ -46,7 +46,7 @@ def compare(
         int, typer.Option(help="Random seed for noise, relabelling, sampling and bootstrap.")
     ] = 0,
     pairs: Annotated[
-        str, typer.Option(help="How many pairs the interventions use: auto, all, or a number.")
+        str, typer.Option(help="Number of pairs that interventions use: auto, all, or a number.")
     ] = "auto",
     order: Order = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print every table.")] = False,

@@ -40,7 +40,7 @@ MARKED = {s.EXPLAINS: "explains", s.REFUTED: "refuted"}
 def save(ensemble: Ensemble, folder: str | os.PathLike[str]) -> Path:
     """Write report.html and findings.json; returns the folder.
 
-    The page links to the networks' own reports where they lie in the same folder.
+    The page links to the networks' own reports in the same folder.
 
     Raises:
         CosetCircuitsError: the folder cannot be made or written.
@@ -81,8 +81,8 @@ def facts(ensemble: Ensemble) -> list[tuple[str, str]]:
     kinds = "; ".join(f"{len(x.networks)} of {x.title}" for x in ensemble.strata)
     found = [("networks", f"{len(ensemble)}: {kinds}")]
     for i, (name, why) in enumerate(ensemble.skipped.items()):
-        told = why if why.startswith(name) else f"{name}: {why}"
-        found.append(("" if i else "not analysed", told))
+        reason = why if why.startswith(name) else f"{name}: {why}"
+        found.append(("" if i else "not analysed", reason))
     found.append(("seed", str(ensemble.seed)))
     if len(ensemble.strata) > 1:
         found.append(("across", "within one group, width and activation only"))
@@ -226,8 +226,8 @@ def _front_figure(stratum: Stratum, number: int) -> str:
         figure = Figure(figsize=(7.5, 5.0), layout="constrained")
         front(stratum, figure.subplots())
     title = "The front over networks: prediction error against description length"
-    told = "One mark a network and candidate; the figures are in the tables."
-    picture = inline(svg(figure, f"front-{number}"), h.escaped(f"{title}. {told}"))
+    words = "One mark a network and candidate; the figures are in the tables."
+    picture = inline(svg(figure, f"front-{number}"), h.escaped(f"{title}. {words}"))
     caption = (
         "One mark a network and candidate: low and to the left is better. A hypothesis and its "
         "relabelled control share a colour. The vertical axis is linear below 0.01."

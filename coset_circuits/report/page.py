@@ -111,7 +111,7 @@ def _findings(comparison: Comparison) -> str:
         "Interventions",
         paragraph(
             f"Pairs: {t.pairs_text(comparison)}. The control is the network's own value under "
-            "another intervention with the same dull effect, or an exact value. A row separates "
+            "another intervention of comparable size, or an exact value. A row separates "
             "hypotheses when their predictions differ by more than their own errors."
         ),
         findings_table(comparison, lines),
@@ -384,7 +384,7 @@ def _forms(comparison: Comparison) -> str:
     caption = (
         "Bits per neuron of each form, and its median |Δlog10 loss| in decades on the rows "
         f"{', '.join(sorted(comparison.bench.used))}, on which claims are chosen and which are "
-        "then no evidence."
+        "then not evidence."
     )
     inner = table("Forms of each hypothesis", escape(caption), head, rows)
     return details("How claims were chosen", inner)

@@ -270,7 +270,7 @@ def _observed(stratum: Stratum, quantity: str, show: Callable[[float | None], st
     return Sheet(
         f"Interventions: {quantity} of the networks",
         f"Over networks ({unit}); control: the median under the intervention in “row”, which has "
-        "the same dull effect (=: an exact value).",
+        "a comparable effect (=: an exact value).",
         ("", "intervention"),
         ("mean [low, high]", "median [low, high]", "control", "row"),
         tuple(rows),
@@ -360,7 +360,7 @@ def in_full(name: str) -> str:
 
 
 def in_short(ensemble: Ensemble) -> dict[str, str]:
-    """Short names of all candidates; those of the hypotheses are told apart."""
+    """Short names of all candidates; those of the hypotheses differ."""
     found = t.short_names(all_hypotheses(ensemble))
     short = {name: t.clean(text) for name, text in found.items()}
     for network in ensemble:

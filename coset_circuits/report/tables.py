@@ -56,9 +56,9 @@ class InterventionLine:
         predictions: a reading for each hypothesis, None where it is silent.
         relabelled: the same for each hypothesis fitted to the relabelled group; a hypothesis
             without such a control is left out.
-        used: the hypotheses whose fit has used this row: no evidence for them.
-        separates: the pairs of hypotheses told apart here.
-        caution: what this row cannot tell, for rows that are easily misread.
+        used: the hypotheses whose fit has used this row: it is not evidence for them.
+        separates: the pairs of hypotheses that it separates.
+        caution: what this row cannot show, for rows that are easily misread.
     """
 
     number: int
@@ -341,8 +341,8 @@ def footnotes(comparison: Comparison) -> list[str]:
     notes = [note for claim, note in CLAIM_NOTES.items() if claim in claims]
     if comparison.bench.used:
         notes.append(
-            "Claims were chosen on the rows "
-            f"{', '.join(sorted(comparison.bench.used))}: no evidence for any hypothesis."
+            f"Claims were chosen on the rows {', '.join(sorted(comparison.bench.used))}: "
+            "these are not evidence for any hypothesis."
         )
     for row in comparison.rows:
         if row.equals is not None:
@@ -359,7 +359,7 @@ def footnotes(comparison: Comparison) -> list[str]:
     for rows, fitted in users.items():
         notes.append(
             f"The fit of {' and of '.join(fitted)} has already used what is observed under "
-            f"{', '.join(sorted(rows))}: no evidence for it, and not among its errors."
+            f"{', '.join(sorted(rows))}: these rows are not evidence for it, nor among its errors."
         )
     return notes + [clean(note) for note in comparison.notes]
 
@@ -436,7 +436,7 @@ def clean(text: str) -> str:
 
 
 def separation_text(pairs: Sequence[tuple[str, str]], names: Sequence[str]) -> str:
-    """“no”, or which hypotheses a row tells apart, in as few words as it takes."""
+    """“no”, or which hypotheses a row separates, in as few words as it takes."""
     rest = {frozenset(pair) for pair in pairs}
     every_pair = [frozenset(pair) for pair in combinations(names, 2)]
     missing = [" and ".join(sorted(pair)) for pair in every_pair if pair not in rest]
