@@ -63,7 +63,7 @@ class NetworkSummary:
 
     @property
     def kind(self) -> tuple[str, int, int, str]:
-        """Group, order, width, and activation with the architecture that is no MLP.
+        """Group, order, width, and activation with the architecture that is not an MLP.
 
         Only networks alike in these are taken together.
         """

@@ -150,6 +150,6 @@ def _cfg(path: Path) -> dict[str, Any]:
         cfg = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError, OSError) as error:
         raise CosetCircuitsError(
-            f"{path}, beside the checkpoint, is no JSON ({why(error)}); repair it or remove it."
+            f"{path}, beside the checkpoint, is not JSON ({why(error)}); repair it or remove it."
         ) from error
     return cfg if isinstance(cfg, dict) else {}

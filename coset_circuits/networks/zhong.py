@@ -167,7 +167,7 @@ def _config(path: Path) -> dict[str, Any]:
         config = json.loads(beside.read_text(encoding="utf-8"))
     except (ValueError, RecursionError, OSError) as error:
         raise CosetCircuitsError(
-            f"{path} is a transformer of Zhong et al., whose attention is told by {beside.name} "
+            f"{path} is a transformer of Zhong et al., whose attention is given by {beside.name} "
             f"beside it; that cannot be read ({why(error)})."
         ) from error
     config = {"act_fn": "relu", **config} if isinstance(config, dict) else {}
