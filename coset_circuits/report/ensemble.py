@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -62,17 +62,13 @@ def full_text(ensemble: Ensemble, width: int = 80) -> str:
 def print_ensemble(ensemble: Ensemble, console: Console | None = None) -> None:
     """Print every network's verdict and figures, then what is found across them."""
     console = console or Console(highlight=False)
-    short = s.in_short(ensemble)
     console.print(fact_table(facts(ensemble)))
-    for sheet in s.per_network(ensemble, short.__getitem__):
+    for sheet in s.per_network(ensemble):
         print_sheet(console, sheet)
-    hypotheses = {name: short[name] for name in s.all_hypotheses(ensemble)}
-    if legend := t.legend(hypotheses):
-        print_note(console, f"{legend}.")
     for text in s.claims(ensemble):
         print_note(console, text)
     for stratum in ensemble.strata:
-        _print_stratum(console, stratum, ensemble, short)
+        _print_stratum(console, stratum, ensemble)
     print_rule(console, ensemble.rule)
 
 
@@ -89,26 +85,24 @@ def facts(ensemble: Ensemble) -> list[tuple[str, str]]:
     return [(name, t.clean(value)) for name, value in found]
 
 
-def _print_stratum(
-    console: Console, stratum: Stratum, ensemble: Ensemble, short: Mapping[str, str]
-) -> None:
+def _print_stratum(console: Console, stratum: Stratum, ensemble: Ensemble) -> None:
     count = len(stratum.networks)
     print_heading(console, f"ACROSS {count} NETWORK{'S' * (count > 1)} OF {t.clean(stratum.title)}")
     console.print(Text(sentence(stratum, titled=False), style="bold", overflow="fold"))
-    for sheet in _printed(stratum, short):
+    for sheet in _printed(stratum):
         print_sheet(console, sheet)
     console.print()
     for text in s.method(stratum, ensemble):
         print_note(console, text)
 
 
-def _printed(stratum: Stratum, short: Mapping[str, str]) -> Iterator[Sheet]:
+def _printed(stratum: Stratum) -> Iterator[Sheet]:
     """Means of predictions stay in the files: the median is what can be trusted."""
-    for sheet in s.across(stratum, short.__getitem__):
+    for sheet in s.across(stratum):
         if not sheet.title.startswith("Interventions: mean"):
             yield sheet
-    yield from s.on_request(stratum, short.__getitem__)
-    yield from s.paired(stratum, short.__getitem__)
+    yield from s.on_request(stratum)
+    yield from s.paired(stratum)
 
 
 def page(ensemble: Ensemble, reports: frozenset[str] = frozenset()) -> str:
@@ -125,7 +119,7 @@ def page(ensemble: Ensemble, reports: frozenset[str] = frozenset()) -> str:
 
 
 def _networks(ensemble: Ensemble, reports: frozenset[str]) -> Iterator[str]:
-    verdicts, *figures = s.per_network(ensemble, s.in_full)
+    verdicts, *figures = s.per_network(ensemble)
     yield as_html(verdicts, reports, MARKED)
     yield h.details(
         "Prediction error and bits of every network",
@@ -141,9 +135,9 @@ def _across(stratum: Stratum, ensemble: Ensemble, number: int) -> str:
     found = []
     if count > 1:
         sheets = [
-            *s.across(stratum, s.in_full),
-            *s.on_request(stratum, s.in_full),
-            *s.paired(stratum, s.in_full),
+            *s.across(stratum),
+            *s.on_request(stratum),
+            *s.paired(stratum),
         ]
         found = [
             _ratio_figure(stratum, number),

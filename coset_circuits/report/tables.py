@@ -18,7 +18,6 @@ from coset_circuits.thresholds import Thresholds
 
 SILENT = "silent"
 MISSING = "–"
-SHORT = {"irrep-projected": "proj", "irrep-bilinear": "bilin", "bilinear": "bilin"}
 
 FRONT_NOTE = (
     "An explanation should predict well and be short: low and to the left. Bits are taken at the "
@@ -367,27 +366,6 @@ def footnotes(comparison: Comparison) -> list[str]:
 def reading(outcome: Outcome | None) -> Reading | None:
     """The two figures of an outcome; None stays None."""
     return None if outcome is None else Reading(outcome.accuracy, outcome.loss)
-
-
-def short_names(names: Sequence[str]) -> dict[str, str]:
-    """Column headings of at most seven characters, all different."""
-    found: dict[str, str] = {}
-    for name in names:
-        stem, *claims = name.split("+")
-        suffix = f"+{''.join(claim[:1] for claim in claims)}" if claims else ""
-        base = f"{SHORT.get(stem, stem)[: 7 - len(suffix)]}{suffix}"
-        short, count = base, 1
-        while short in found.values():
-            count += 1
-            short = f"{base[: 6 - len(str(count))]}~{count}"
-        found[name] = short
-    return found
-
-
-def legend(short: dict[str, str]) -> str:
-    """What the short headings stand for; empty where they are the names."""
-    changed = [f"{clean(s)} = {clean(name)}" for name, s in short.items() if s != name]
-    return ", ".join(changed)
 
 
 def display_name(candidate: Candidate | FrontLine) -> str:

@@ -67,11 +67,6 @@ def print_rule(console: Console, rule: str) -> None:
         print_note(console, t.clean(line))
 
 
-def parts(names: Sequence[str], size: int) -> list[Sequence[str]]:
-    """Columns in tables of at most ``size`` hypotheses; one empty part where there are none."""
-    return [names[i : i + size] for i in range(0, len(names), size)] or [[]]
-
-
 def plain_table(texts: Sequence[str], numbers: Sequence[str], *, gap: int = 1) -> Table:
     padding = (0, gap - 1, 0, 0)
     table = Table(box=box.SIMPLE_HEAD, padding=padding, pad_edge=False, show_edge=False)
