@@ -255,6 +255,7 @@ def test_import_keeps_the_network(tmp_path):
         (("compare", "s4", "nosuch"), ("nosuch", "s5", "s4")),
         (("compare", "."), ("no network", "it is empty")),
         (("compare", "s4", "--algorithms", "magic"), ("magic", "coset, irrep")),
+        (("compare", "s4", "-v", "--json"), ("--verbose", "give one of them")),
         (("compare", "s4", "--pairs", "-3"), ("--pairs", "-3")),
         (("compare", "s4", "--seed", "one"), ("--seed", "integer", "compare --help")),
         (("compare", "s4", "--sed", "1"), ("--sed", "--seed")),

@@ -16,6 +16,7 @@ from coset_circuits.cli.options import (
     number_of_pairs,
 )
 from coset_circuits.cli.running import conclude, interruptible, progress_bar, rerun_to_continue
+from coset_circuits.errors import CosetCircuitsError
 
 
 def compare(
@@ -54,6 +55,10 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Find the algorithm that explains a network, or each of many; writes a report."""
+    if verbose and (quiet or as_json):
+        raise CosetCircuitsError(
+            "--verbose prints every table, --quiet and --json print none; give one of them."
+        )
     count = number_of_pairs(pairs)
     chosen = None if algorithms is None else hypotheses(algorithms)
     wanted = comma_separated(experiments.replace("-", "_"))
