@@ -143,7 +143,7 @@ class Circuit(Protocol):
     default_claims: frozenset[str]
     seen: frozenset[str]
     """What the fit has already looked at besides the weights, such as :data:`SEEN_LOGITS`: whatever
-    shows the same again is no evidence for it."""
+    shows the same again is not evidence for it."""
     algorithm: Algorithm | None
     """What was fitted; a control fits it again under another group. None where that is unknown."""
 

@@ -152,7 +152,7 @@ class BilinearCircuit:
         return (Classes("kernel of the key irreps", None, columns, None),)
 
     def description_length(self, relative_error: float = 0.1) -> DescriptionLength:
-        """Every table of every neuron lies in the span of the key irreps, its mean apart."""
+        """Every table of every neuron is in the span of the key irreps, its mean apart."""
         width = len(self.roles.names)
         counted = np.array([name != NEGLIGIBLE for name in self.roles.names])
         functions = sum(block.parameters for block in self.key)

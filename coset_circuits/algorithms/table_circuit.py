@@ -48,8 +48,8 @@ def check_additive(network: GroupModel, thresholds: Thresholds) -> None:
     lost, after = loss_and_accuracy(additive, pairs)
     raise DoesNotApplyError(
         f"{interaction:.1%} of the variance of {network.label}'s pre-activations is an interaction "
-        f"of its two inputs, where at most {thresholds.interaction:.0%} is allowed, so they are no "
-        f"sum of a left and a right table. Without it the accuracy goes from {before:.1%} to "
+        f"of its two inputs, where at most {thresholds.interaction:.0%} is allowed, so they are "
+        f"not a sum of a left and a right table. Without it the accuracy goes from {before:.1%} to "
         f"{after:.1%} and the loss from {loss:.2g} to {lost:.2g} nats."
     )
 

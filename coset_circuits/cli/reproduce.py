@@ -15,14 +15,14 @@ def reproduce(
     what: Annotated[
         list[str],
         typer.Argument(
-            help="table1 to table5, fig2 to fig8, section7, or all; several at once.",
+            help="What to recompute: table1 to table5, fig2 to fig8, section7, or all.",
             metavar="WHAT",
         ),
     ],
     networks: Annotated[
         list[str] | None,
         typer.Option(
-            help="A folder of checkpoints, a file or a shipped name; may be given several times "
+            help="A folder of checkpoints, a file or a shipped name; repeat it for several "
             "(default: all shipped networks).",
             show_default=False,
         ),
@@ -37,7 +37,7 @@ def reproduce(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Tables and figures of Stander et al. from networks, theirs beside ours, with controls."""
+    """Recompute tables and figures of Stander et al. beside the published ones, with controls."""
     from coset_circuits.findings.storage import check_writable
     from coset_circuits.reproduction import reproduce as run
     from coset_circuits.reproduction.page import print_reproduction
