@@ -10,7 +10,7 @@ from typing import Any
 
 from coset_circuits.comparison.fidelity import Fidelity
 from coset_circuits.experiments.candidates import NETWORK, Candidate
-from coset_circuits.experiments.forms import SELECTION
+from coset_circuits.experiments.forms import FINER, SELECTION
 from coset_circuits.experiments.predictions import candidate_errors
 from coset_circuits.experiments.rows import PredictionError, Row, errors, misses
 from coset_circuits.thresholds import Thresholds
@@ -186,7 +186,9 @@ def rule(t: Thresholds) -> str:
         "network still behaves like itself (median |Δlog10 loss| over the interventions ≤ "
         f"{t.fidelity_log_loss:g}; δ* ≤ {t.fidelity_cap:g}).",
         "Each hypothesis is compared in one form (its claims): the shortest that predicts the rows "
-        f"{', '.join(SELECTION)} as well as point 3 asks, of equally short ones the nearest.",
+        f"{', '.join(SELECTION)} as well as point 3 asks, of equally short ones the nearest. Its "
+        "structure is chosen by bits at δ*; where no form predicts so well, at "
+        f"{', then '.join(f'δ*/{k}' for k in FINER[1:])}; then by levels fitted to the logits.",
         "Prediction. Its surrogate alone predicts the interventions: median |Δlog10 loss| ≤ "
         f"{t.prediction_log_loss:g}, mean |Δaccuracy| ≤ {t.prediction_accuracy:g}, median R² of "
         f"the logits ≥ {t.prediction_r2:g}. It is silent on at most {t.spoken:.0%} of them.",
