@@ -12,7 +12,7 @@ from torch import Tensor
 from coset_circuits.algorithms import Algorithm, Circuit
 from coset_circuits.experiments.candidates import NETWORK
 from coset_circuits.experiments.interventions import INTERVENTIONS
-from coset_circuits.experiments.measure import DistinctModels
+from coset_circuits.experiments.measure import DistinctModels, Known
 from coset_circuits.experiments.rows import Row, errors
 from coset_circuits.networks.model import GroupModel
 from coset_circuits.thresholds import Thresholds
@@ -59,6 +59,7 @@ class Forms:
     seed: int
     thresholds: Thresholds
     relative_error: float
+    known: Known
 
     def choose(
         self, key: str, forms: Sequence[Algorithm], fit: Callable[[Algorithm], Circuit]
@@ -81,7 +82,7 @@ class Forms:
     def _measured(self, key: str, circuits: Sequence[Circuit]) -> list[FormError]:
         # Numbered, since a name may be any text.
         models = {str(i): circuit.surrogate() for i, circuit in enumerate(circuits)}
-        distinct = DistinctModels({NETWORK: self.network, **models})
+        distinct = DistinctModels({NETWORK: self.network, **models}, self.known)
         rows = [
             Row(INTERVENTIONS[id], distinct.measure(INTERVENTIONS[id], self.pairs, self.seed))
             for id in SELECTION
