@@ -49,6 +49,10 @@ def compare(
         str, typer.Option(help="How many pairs the interventions use: auto, all, or a number.")
     ] = "auto",
     order: Order = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Networks compared at a time, where there are many (default: cores)."),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -87,6 +91,7 @@ def compare(
             pairs=count,
             order=order,
             out=folder,
+            workers=workers,
             progress=progress,
         )
     if folder is not None and several:
