@@ -51,6 +51,10 @@ def compare(
     ] = "auto",
     order: Order = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print every table.")] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Networks compared at a time, where there are many (default: cores)."),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -94,6 +98,7 @@ def compare(
             pairs=count,
             order=order,
             out=folder,
+            workers=workers,
             progress=progress,
         )
     if folder is not None and several:

@@ -245,13 +245,14 @@ def compare(
     progress: Progress | None = None,
     out: str | os.PathLike[str] | None = None,
     order: str | None = None,
+    workers: int | None = None,
 ) -> Any:
     """Fit hypotheses to networks and test what they predict, each beside its controls.
 
     Args:
         network: the network under study, or its name or path: the result is a
             :class:`Comparison`. A list of them, or a folder of checkpoints: an :class:`Ensemble`.
-            Networks are copied and measured in float64, one after the other.
+            Networks are copied and measured in float64.
         algorithms: exactly the hypotheses to run; every registered one by default. A key of
             :data:`ALGORITHMS` such as ``"coset"`` stands for that form of the hypothesis which is
             best on rows that are then used up; an algorithm for itself.
@@ -270,6 +271,8 @@ def compare(
             networks, asked in the same way, is not computed again: a call that was stopped can
             be made again and goes on.
         order: the element order of a foreign checkpoint, where it cannot be measured.
+        workers: how many networks are compared at a time, each in a process of one thread; as many
+            as cores unless given, and 1 on a GPU and where this is not Linux.
 
     Returns:
         A :class:`Comparison` of one network, an :class:`Ensemble` of several.
@@ -298,6 +301,7 @@ def compare(
             seed=seed,
             order=order,
             out=out,
+            workers=workers,
             progress=progress,
         )
     if not isinstance(network, (GroupModel, str, os.PathLike)):

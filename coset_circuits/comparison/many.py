@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import html
 import os
+import shutil
+import sys
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import pandas as pd
+import torch
 
 from coset_circuits.comparison.across import (
     NetworkSummary,
@@ -18,7 +24,7 @@ from coset_circuits.comparison.across import (
     strata,
 )
 from coset_circuits.comparison.question import asked
-from coset_circuits.comparison.sources import Given, sources
+from coset_circuits.comparison.sources import Given, Source, sources
 from coset_circuits.comparison.summary import SCHEMA, Summary, versions
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.findings import Finding
@@ -26,8 +32,9 @@ from coset_circuits.findings.statistics import METHOD, too_few
 from coset_circuits.findings.storage import Kept
 from coset_circuits.networks.model import GroupModel
 from coset_circuits.presentation import Presented
-from coset_circuits.progress import Progress, Steps
+from coset_circuits.progress import Progress, silent
 from coset_circuits.thresholds import DEFAULT, Thresholds
+from coset_circuits.training.processes import cores, in_processes, ranks_of_torchrun
 
 STEPS = 100
 """Progress is counted in hundredths of a network."""
@@ -233,9 +240,12 @@ def compare_many(
     seed: int = 0,
     order: str | None = None,
     out: str | os.PathLike[str] | None = None,
+    workers: int | None = None,
     progress: Progress | None = None,
 ) -> Ensemble:
-    """Compare network after network, keep the findings only, and put them together.
+    """Compare each network, keep the findings only, and put them together.
+
+    Under ``torchrun`` the ranks take the networks in turn, and all have all findings.
 
     Args:
         given: names, paths, networks, folders; see :func:`sources`.
@@ -245,6 +255,7 @@ def compare_many(
         order: the element order of foreign checkpoints, where it cannot be measured.
         out: a folder that gets one report a network. What it holds already, asked in the same
             way, is not computed again, so a stopped call can be made again and goes on.
+        workers: see :func:`~coset_circuits.compare`.
         progress: called with (what is being done, steps done, steps in all).
 
     Raises:
@@ -253,42 +264,66 @@ def compare_many(
     given_networks = sources(given)
     kept = None if out is None else Kept(out)
     options = {**options, "order": order, "thresholds": asdict(thresholds), "versions": versions()}
-    results: list[NetworkSummary] = []
-    skipped: dict[str, str] = {}
-    seen: dict[str, str] = {}
-    steps = Steps(progress, STEPS * len(given_networks))
-    for number, source in enumerate(given_networks, 1):
-        within = steps.part(STEPS, f"network {number} of {len(given_networks)}")
-        within("reading", 0, 1)
+    entries = [_Entry.of(source, kept, options, depends_on) for source in given_networks]
+    firsts = {entry.content: entry for entry in reversed(entries) if not entry.problem}
+    jobs = {
+        number: partial(_analysed, entry.source, order, compare_one)
+        for number, entry in enumerate(entries)
+        if firsts.get(entry.content) is entry and entry.earlier is None
+    }
+    bar = _Bar(progress, len(entries), len(entries) - len(jobs))
+    with ranks_of_torchrun() as ranks, TemporaryDirectory() as folder:
+        mine = ranks.share(list(jobs))
+        reports = _Reports(kept, Path(folder), entries, mine)
+
+        def ended(number: int, analysed: _Analysed) -> None:
+            bar.end(number)
+            reports.ended(number, analysed)
+
         try:
-            content = source.content()
-            if content in seen:
-                skipped[source.called] = f"The same network as {seen[content]}, counted once."
+            found = in_processes(
+                {n: partial(jobs[n], reports.waiting(n)) for n in mine},
+                _workers(workers, given_networks, ranks.on_this_machine),
+                bar,
+                lambda _, code: _Analysed(f"Its process ended with code {code}; try it alone."),
+                fork=True,
+                ended=ended,
+            )
+        finally:
+            reports.keep_all()
+        everything = ranks.gather([(n, found[n], reports.places.get(n)) for n in mine])
+        done = {n: (analysed, place) for n, analysed, place in everything}
+        results: list[NetworkSummary] = []
+        skipped: dict[str, str] = {}
+        seen: dict[str, str] = {}
+        for number, entry in enumerate(entries):
+            name = entry.source.called
+            if entry.problem or entry.content in seen:
+                twice = f"The same network as {seen.get(entry.content)}, counted once."
+                skipped[name] = entry.problem or twice
                 continue
-            question = asked(content, source.naming(), options, depends_on)
-            earlier = None if kept is None else kept.findings(question)
-            if earlier is None:
-                comparison = compare_one(source.load(order), within)
-        except CosetCircuitsError as error:
-            skipped[source.called] = str(error)
-            continue
-        seen[content] = source.called
-        place = None
-        if earlier is not None:
-            entries, place = earlier
-            summary = Summary.from_dict(entries)
-        else:
-            summary = comparison.summary()
-            if kept is not None:
-                place = kept.keep(question, content, comparison.network.label, comparison.save)
-            # It holds the network and every surrogate, while the next network is analysed.
-            del comparison
-        name = unused_name(summary.network["name"], content, [n.name for n in results])
-        report = None if place is None else place.name
-        results.append(NetworkSummary(name, summary, source.called, report))
+            if entry.earlier is not None:
+                content, place = entry.earlier
+                summary = Summary.from_dict(content)
+            else:
+                # One that could not be copied to a process, or whose like could not be read.
+                analysed, place = done.get(number, (_UNDONE, None))
+                if analysed == _UNDONE:
+                    job = partial(_analysed, entry.source, order, compare_one)
+                    analysed = job(reports.waiting(number), partial(bar, number))
+                    place = reports.keep(number, analysed)
+                if analysed.summary is None:
+                    skipped[name] = analysed.problem
+                    continue
+                summary = analysed.summary
+            seen[entry.content] = name
+            called = unused_name(summary.network["name"], entry.content, [n.name for n in results])
+            results.append(
+                NetworkSummary(called, summary, name, None if place is None else place.name)
+            )
     if not results:
         raise CosetCircuitsError(none_of(len(given_networks), skipped))
-    steps.progress("figures across networks", steps.total, steps.total)
+    bar.progress("figures across networks", bar.total, bar.total)
     across = strata(results, thresholds, seed)
     return Ensemble(
         tuple(results),
@@ -299,6 +334,142 @@ def compare_many(
         versions(),
         tuple(_notes(across, thresholds)),
     )
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A network that was given, and what is known of it before it is analysed."""
+
+    source: Source
+    content: str = ""
+    question: Mapping[str, Any] | None = None
+    earlier: tuple[dict[str, Any], Path] | None = None
+    problem: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        source: Source,
+        kept: Kept | None,
+        options: Mapping[str, Any],
+        depends_on: Sequence[Any],
+    ) -> _Entry:
+        try:
+            content = source.content()
+            question = asked(content, source.naming(), options, depends_on)
+            earlier = None if kept is None else kept.findings(question)
+        except CosetCircuitsError as error:
+            return cls(source, problem=str(error))
+        return cls(source, content, question, earlier)
+
+
+@dataclass(frozen=True)
+class _Analysed:
+    """What came of one network; no summary: why there is none, or nothing where it was not done."""
+
+    problem: str = ""
+    label: str = ""
+    summary: Summary | None = None
+
+
+_UNDONE = _Analysed()
+
+
+def _analysed(
+    source: Source,
+    order: str | None,
+    compare_one: Compare,
+    folder: Path | None,
+    report: Callable[[tuple[str, int, int]], None],
+) -> _Analysed:
+    try:
+        # Autograd refuses to work in a copy of a process in which it has worked.
+        torch.ones(1, requires_grad=True).sum().backward()
+    except RuntimeError:
+        return _UNDONE
+    report(("reading", 0, 1))
+    try:
+        comparison = compare_one(source.load(order), lambda *step: report(step))
+    except CosetCircuitsError as error:
+        return _Analysed(str(error))
+    if folder is not None:
+        comparison.save(folder)
+    return _Analysed(label=comparison.network.label, summary=comparison.summary())
+
+
+class _Reports:
+    """Reports that wait in a folder of their own until those of the networks before are kept."""
+
+    def __init__(
+        self, kept: Kept | None, folder: Path, entries: Sequence[_Entry], order: Sequence[int]
+    ) -> None:
+        self.kept, self.folder, self.entries = kept, folder, entries
+        self.queue, self.analysed = deque(order), dict[int, _Analysed]()
+        self.places: dict[int, Path | None] = {}
+
+    def waiting(self, number: int) -> Path | None:
+        return None if self.kept is None else self.folder / str(number)
+
+    def ended(self, number: int, analysed: _Analysed) -> None:
+        self.analysed[number] = analysed
+        while self.queue and self.queue[0] in self.analysed:
+            first = self.queue.popleft()
+            self.places[first] = self.keep(first, self.analysed.pop(first))
+
+    def keep_all(self) -> None:
+        """Also those that wait for one that was stopped."""
+        for number, analysed in self.analysed.items():
+            self.places[number] = self.keep(number, analysed)
+
+    def keep(self, number: int, analysed: _Analysed) -> Path | None:
+        if self.kept is None or analysed.summary is None:
+            return None
+        entry = self.entries[number]
+        return self.kept.keep(
+            entry.question, entry.content, analysed.label, partial(self._moved, number)
+        )
+
+    def _moved(self, number: int, place: Path) -> None:
+        try:
+            shutil.copytree(self.folder / str(number), place, dirs_exist_ok=True)
+        except OSError as error:
+            raise CosetCircuitsError(
+                f"The report cannot be written to {str(place)!r} ({error.strerror or error}); give "
+                "another folder, or make this one writable."
+            ) from error
+
+
+class _Bar:
+    """One progress for networks that are analysed at the same time."""
+
+    def __init__(self, progress: Progress | None, count: int, finished: int) -> None:
+        self.progress, self.count, self.total = progress or silent, count, STEPS * count
+        self.finished, self.within = finished, dict[int, int]()
+
+    def __call__(self, number: int, step: tuple[str, int, int]) -> None:
+        text, done, total = step
+        self.within[number] = min(STEPS * done // max(1, total), STEPS - 1)
+        so_far = min(STEPS * self.finished + sum(self.within.values()), self.total)
+        self.progress(f"network {number + 1} of {self.count}: {text}", so_far, self.total)
+
+    def end(self, number: int) -> None:
+        self.within.pop(number, None)
+        self.finished += 1
+
+
+def _workers(wanted: int | None, given: Sequence[Source], ranks: int) -> int:
+    """Processes at a time; on a GPU, and where a process cannot be copied safely, one."""
+    if wanted is not None and wanted < 1:
+        raise CosetCircuitsError(f"{wanted} workers were asked for; give a number from 1 up.")
+    on_cpu = all(s.given.device.type == "cpu" for s in given if isinstance(s.given, GroupModel))
+    if sys.platform == "linux" and on_cpu and not torch.cuda.is_initialized():
+        return wanted or max(1, cores() // ranks)
+    if wanted is not None and wanted > 1:
+        raise CosetCircuitsError(
+            f"{wanted} workers were asked for, but networks on a GPU, and all networks where this "
+            "is not Linux, are compared one after the other; leave workers out."
+        )
+    return 1
 
 
 def unused_name(label: str, content: str, taken: Collection[str]) -> str:

@@ -23,7 +23,7 @@ from coset_circuits.algorithms import (
 from coset_circuits.experiments.candidates import NETWORK, Candidate, Kind, unused_key
 from coset_circuits.experiments.controls import relabelled_group
 from coset_circuits.experiments.forms import SELECTION, FormError, Forms, at
-from coset_circuits.experiments.measure import sampled
+from coset_circuits.experiments.measure import Known, sampled
 from coset_circuits.groups import FiniteGroup
 from coset_circuits.networks.model import GroupModel, Model
 from coset_circuits.progress import Progress, silent
@@ -56,6 +56,8 @@ class Bench:
     seed: int = 0
     thresholds: Thresholds = DEFAULT
     progress: Progress = silent
+    known: Known = field(default_factory=dict, repr=False)
+    """What was measured over the sample, beside the network."""
 
     @classmethod
     def fitted(
@@ -111,7 +113,9 @@ class Bench:
         """The circuit of every hypothesis that applies: of a registered one, its best form."""
         not_applicable = {}
         found, reported = [], []
-        chooser = Forms(self.network, self.sample, self.seed, self.thresholds, relative_error)
+        chooser = Forms(
+            self.network, self.sample, self.seed, self.thresholds, relative_error, self.known
+        )
         for given in algorithms:
             key, forms = (
                 (given, ALGORITHMS[given]) if isinstance(given, str) else (given.name, (given,))

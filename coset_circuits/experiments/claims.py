@@ -102,7 +102,7 @@ class Claims:
         }
         # Numbered, since a key may be any text.
         numbered = {str(i): model for i, model in enumerate(surrogates.values())}
-        models = DistinctModels({NETWORK: bench.network, **numbered})
+        models = DistinctModels({NETWORK: bench.network, **numbered}, bench.known)
         rows = [
             Row(row, models.measure(row, bench.sample, bench.seed))
             for row in map(INTERVENTIONS.__getitem__, ROWS)

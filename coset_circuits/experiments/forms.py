@@ -13,7 +13,7 @@ from torch import Tensor
 from coset_circuits.algorithms import Algorithm, Circuit
 from coset_circuits.experiments.candidates import NETWORK
 from coset_circuits.experiments.interventions import INTERVENTIONS
-from coset_circuits.experiments.measure import DistinctModels
+from coset_circuits.experiments.measure import DistinctModels, Known
 from coset_circuits.experiments.rows import Row, misses, prediction_error
 from coset_circuits.networks.model import GroupModel
 from coset_circuits.thresholds import Thresholds
@@ -67,6 +67,7 @@ class Forms:
     seed: int
     thresholds: Thresholds
     relative_error: float | None
+    known: Known
 
     def choose(self, key: str, forms: Sequence[Algorithm]) -> tuple[Circuit, list[FormError]]:
         """The chosen form of one hypothesis, and how far each form that was fitted is off.
@@ -98,7 +99,7 @@ class Forms:
         ]
         # Numbered, since a name may be any text.
         models = {str(i): circuit.surrogate() for i, (_, circuit) in enumerate(fitted)}
-        distinct = DistinctModels({NETWORK: self.network, **models})
+        distinct = DistinctModels({NETWORK: self.network, **models}, self.known)
         rows = [
             Row(INTERVENTIONS[id], distinct.measure(INTERVENTIONS[id], self.pairs, self.seed))
             for id in SELECTION

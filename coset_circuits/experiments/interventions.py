@@ -284,7 +284,7 @@ def standard_normal(
     return torch.from_numpy(_drawn(seed, keys.tobytes(), d_mlp))
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=16)
 def _drawn(seed: int, keys: bytes, d_mlp: int) -> np.ndarray:
     pair = np.frombuffer(keys, dtype=np.uint64)
     counter = pair[:, None] * np.uint64(2 * d_mlp) + np.arange(2 * d_mlp, dtype=np.uint64)

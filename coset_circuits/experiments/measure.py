@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +17,8 @@ from coset_circuits.networks.model import GroupModel
 # More pairs than this are sampled, unless the caller says how many are wanted.
 ALL_PAIRS_UP_TO = 60_000
 SAMPLE = 10_000
+CACHED = 2**19
+"""How many numbers of one kind (pre-activations, logits) are made of a chunk of pairs."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -59,11 +62,13 @@ class Outcome:
 class _Reference:
     logits: Tensor
     best: Tensor
+    count: Tensor
     energy: float
 
     @classmethod
     def of(cls, logits: Tensor) -> _Reference:
-        return cls(logits, _largest(logits), float(_centred_energy(logits)))
+        best = _largest(logits)
+        return cls(logits, best, best.sum(1), float(_centred_energy(logits)))
 
 
 class _Tally:
@@ -75,13 +80,17 @@ class _Tally:
         self.energy = 0.0
 
     def add(self, logits: Tensor, labels: Tensor, reference: _Reference) -> None:
-        best = _largest(logits)
-        named = best.gather(1, labels[:, None])[:, 0] / best.sum(1)
+        best = reference.best if logits is reference.logits else _largest(logits)
+        count = best.sum(1)
         self.losses.append(cross_entropy(logits, labels).cpu())
-        self.correct.append(named.double().cpu())
-        common, either = (best & reference.best).sum(1), (best | reference.best).sum(1)
-        self.same += float((common / either).double().sum())
+        self.correct.append((best.gather(1, labels[:, None])[:, 0] / count).double().cpu())
         self.energy += reference.energy
+        if logits is reference.logits:
+            self.same += len(logits)
+            return
+        common = (best & reference.best).sum(1)
+        either = count + reference.count - common
+        self.same += float((common / either).double().sum())
         self.error += float(_centred_energy(logits - reference.logits))
 
     def outcome(self) -> Outcome:
@@ -105,7 +114,8 @@ def _largest(logits: Float[Tensor, "pairs order"]) -> Bool[Tensor, "pairs order"
 
 def _centred_energy(logits: Tensor) -> Tensor:
     """Σ of squares after each row's mean is taken off."""
-    return (logits - logits.mean(1, keepdim=True)).square().sum()
+    centred = (logits - logits.mean(1, keepdim=True)).flatten()
+    return centred.dot(centred)
 
 
 @torch.no_grad()
@@ -115,48 +125,70 @@ def measure(
     pairs: Int[Tensor, "pairs 2"],
     *,
     seed: int = 0,
-    chunk: int = 2_000,
+    chunk: int | None = None,
 ) -> dict[str, Outcome | None]:
     """Every model under one intervention, chunk by chunk; the first model is the reference.
 
-    A model that is silent at a site the intervention touches gets None. Small chunks stay in the
-    processor's cache.
+    A model that is silent at a site the intervention touches gets None. By default chunks are so
+    small that they stay in the processor's cache.
     """
     tallies = {name: _Tally() for name in models}
     silent: set[str] = set()
-    for part in pairs.split(chunk):
-        reference = None
-        labels = next(iter(models.values())).group.products(part)
-        for name, model in models.items():
-            if name in silent:
-                continue
-            try:
-                logits = intervention.run(model, part, seed)
-            except SilentSiteError:
-                silent.add(name)
-                continue
-            reference = _Reference.of(logits) if reference is None else reference
-            tallies[name].add(logits, labels.to(logits.device), reference)
+    if chunk is None:
+        chunk = max(1, CACHED // max(max(model.W_U.shape) for model in models.values()))
+    with ExitStack() as held:
+        for model in models.values():
+            held.enter_context(model.tables_held())
+        for part in pairs.split(chunk):
+            reference = None
+            labels = next(iter(models.values())).group.products(part)
+            for name, model in models.items():
+                if name in silent:
+                    continue
+                try:
+                    logits = intervention.run(model, part, seed)
+                except SilentSiteError:
+                    silent.add(name)
+                    continue
+                reference = _Reference.of(logits) if reference is None else reference
+                tallies[name].add(logits, labels.to(logits.device), reference)
     return {name: None if name in silent else tally.outcome() for name, tally in tallies.items()}
+
+
+Known = dict[tuple[object, int], tuple[Intervention, "Outcome | None"]]
+"""Outcomes by the model's fingerprint and the intervention's id(), all on the same pairs."""
 
 
 class DistinctModels:
     """Models by name, of which those with the same weights are run once for each experiment.
 
     Forms of one hypothesis share claims, and controls that explain nothing are all the same.
+
+    Args:
+        models: the first is the reference.
+        known: outcomes beside the same reference on the same pairs with the same seed; what is
+            among them is not measured again, and what is measured is added.
     """
 
-    def __init__(self, models: Mapping[str, GroupModel]) -> None:
+    def __init__(self, models: Mapping[str, GroupModel], known: Known | None = None) -> None:
+        self._prints = {name: model.fingerprint() for name, model in models.items()}
         first: dict[object, str] = {}
-        self._first = {name: first.setdefault(m.fingerprint(), name) for name, m in models.items()}
+        self._first = {name: first.setdefault(p, name) for name, p in self._prints.items()}
         self._distinct = {name: models[name] for name in dict.fromkeys(self._first.values())}
+        self._known: Known = {} if known is None else known
 
     def measure(
         self, intervention: Intervention, pairs: Int[Tensor, "pairs 2"], seed: int = 0
     ) -> dict[str, Outcome | None]:
         """Every model under one intervention; see :func:`measure`."""
-        outcomes = measure(intervention, self._distinct, pairs, seed=seed)
-        return {name: outcomes[first] for name, first in self._first.items()}
+        keys = {name: (self._prints[name], id(intervention)) for name in self._distinct}
+        reference, *others = self._distinct
+        missing = [name for name in others if keys[name] not in self._known]
+        if missing or keys[reference] not in self._known:
+            run = {name: self._distinct[name] for name in (reference, *missing)}
+            found = measure(intervention, run, pairs, seed=seed)
+            self._known.update((keys[name], (intervention, o)) for name, o in found.items())
+        return {name: self._known[keys[first]][1] for name, first in self._first.items()}
 
 
 def pairs_to_use(pairs: int, wanted: int | None) -> int:

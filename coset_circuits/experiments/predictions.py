@@ -164,7 +164,7 @@ class Interventions:
         rows: list[Row] = []
         for row in measured_rows(
             self.interventions,
-            DistinctModels(bench.models),
+            DistinctModels(bench.models, bench.known),
             bench.sample,
             network.group,
             bench.seed,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
@@ -57,6 +58,7 @@ class GroupMLP(GroupModel):
     W_in_left: nn.Parameter
     W_in_right: nn.Parameter
     b_in: nn.Parameter | None
+    _held: tuple[Tensor, Tensor] | None = None
 
     def __init__(
         self,
@@ -218,11 +220,19 @@ class GroupMLP(GroupModel):
 
     @property
     def left_table(self) -> Float[Tensor, "order d_mlp"]:
-        return self._left_pre(self.W_E_left)
+        return self._left_pre(self.W_E_left) if self._held is None else self._held[0]
 
     @property
     def right_table(self) -> Float[Tensor, "order d_mlp"]:
-        return self.W_E_right @ self.W_in_right
+        return self.W_E_right @ self.W_in_right if self._held is None else self._held[1]
+
+    @contextmanager
+    def tables_held(self) -> Iterator[None]:
+        self._held = self.left_table, self.right_table
+        try:
+            yield
+        finally:
+            self._held = None
 
     @property
     def embeddings(self) -> tuple[Tensor, Tensor]:
@@ -248,6 +258,11 @@ class GroupMLP(GroupModel):
     ) -> GroupMLP:
         left, right, W_U = (x.to(self.device, self.dtype) for x in (left, right, W_U))
         given = {"left_table": left, "right_table": right, "W_U": W_U}
+        silent = frozenset(silent)
+        if self.d_mlp > self.group.order and silent >= {"hook_left_embed", "hook_right_embed"}:
+            # The embeddings' basis says nothing then, and these matrices are smaller.
+            one_hot = torch.eye(self.group.order, device=self.device, dtype=self.dtype)
+            given = {"W_E": one_hot, "W_in_left": left, "W_in_right": right, "W_U": W_U}
         return GroupMLP.made_of(
             self.group,
             given if self.b_U is None else {**given, "b_U": self.b_U},

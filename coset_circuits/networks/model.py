@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
@@ -379,6 +379,13 @@ class GroupModel(HookedRootModule):
     def right_table(self) -> Float[Tensor, "order d_mlp"]:
         """The right pre-activation of every neuron for every right input."""
         raise NotImplementedError
+
+    def tables_held(self) -> AbstractContextManager[None]:
+        """Within this, :attr:`left_table` and :attr:`right_table` are computed once.
+
+        No weight may change meanwhile.
+        """
+        return nullcontext()
 
     @property
     def cfg(self) -> Any:

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.groups import FiniteGroup
 from coset_circuits.groups import group as named_group
 from coset_circuits.networks.model import GroupModel
+from coset_circuits.training.processes import cores, in_processes, ranks_of_torchrun
 from coset_circuits.training.recipes import Recipe, recipe_for
 from coset_circuits.training.run_folder import RunFolder, log_spaced
 from coset_circuits.training.state import Run, TrainingState, run_name
@@ -94,7 +87,7 @@ def train_many(
     wanted = recipe_for(group, recipe, changes)
     steps = log_spaced(wanted.max_steps) if checkpoints is None else tuple(checkpoints)
     heard = report or (lambda seed, progress: None)
-    with _ranks() as ranks:
+    with ranks_of_torchrun() as ranks:
         mine = ranks.share(seeds)
         folders = {seed: Path(out) / run_name(group, wanted, seed) for seed in mine}
         if side_by_side or (side_by_side is None and device != "cpu"):
@@ -111,13 +104,18 @@ def train_many(
                 "threads": threads,
                 "device": device,
             }
-            available = workers or max(1, _cores() // ranks.on_this_machine // threads)
+            available = workers or max(1, cores() // ranks.on_this_machine // threads)
             jobs = {
                 seed: partial(_train, _portable(group), seed, f, options)
                 for seed, f in folders.items()
             }
-            outcomes = _in_processes(jobs, folders, available, heard)
-        return ranks.gather(outcomes)
+
+            def died(seed: int, code: int | None) -> TrainedSeed:
+                failure = f"Its process ended with code {code}; resume it."
+                return TrainedSeed(seed, folders[seed], None, failure)
+
+            outcomes = list(in_processes(jobs, available, heard, died).values())
+        return sorted(ranks.gather(outcomes), key=lambda outcome: outcome.seed)
 
 
 def _side_by_side(
@@ -164,113 +162,3 @@ def _train(
     except CosetCircuitsError as error:
         return _outcome(seed, folder, error)
     return _outcome(seed, folder, network)
-
-
-def _in_processes(
-    jobs: dict[int, Callable[..., TrainedSeed]],
-    folders: dict[int, Path],
-    workers: int,
-    report: Report,
-) -> list[TrainedSeed]:
-    if workers == 1 or len(jobs) == 1:
-        return [job(partial(report, seed)) for seed, job in jobs.items()]
-    methods = multiprocessing.get_all_start_methods()
-    context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    context.set_forkserver_preload([__name__])
-    waiting, outcomes = deque(jobs), dict[int, TrainedSeed]()
-    running: dict[Any, tuple[int, Any]] = {}
-    try:
-        while waiting or running:
-            while waiting and len(running) < workers:
-                seed = waiting.popleft()
-                ours, theirs = context.Pipe(duplex=False)
-                process = context.Process(target=_work, args=(theirs, jobs[seed]))
-                process.start()
-                theirs.close()
-                running[ours] = seed, process
-            ready: list[Any] = wait(list(running))
-            for pipe in ready:
-                seed, process = running[pipe]
-                try:
-                    message = pipe.recv()
-                except EOFError:
-                    process.join()
-                    del running[pipe]
-                    failure = f"Its process ended with code {process.exitcode}; resume it."
-                    outcomes.setdefault(seed, TrainedSeed(seed, folders[seed], None, failure))
-                    continue
-                if isinstance(message, TrainedSeed):
-                    outcomes[seed] = message
-                else:
-                    report(seed, message)
-    finally:
-        # Nothing is left running, whatever happened; a run that is told to end saves its state.
-        for _, process in running.values():
-            process.terminate()
-        for _, process in running.values():
-            process.join()
-    return [outcomes[seed] for seed in jobs]
-
-
-def _work(pipe: Connection, job: Callable[..., TrainedSeed]) -> None:
-    """What a process does: its job, told about through the pipe."""
-    # Ctrl-C reaches every process of a terminal; ours are told by the one that started them.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def report(progress: TrainingState) -> None:
-        try:
-            pipe.send(progress)
-        except OSError:
-            # Nobody listens any more: stop as if asked to, with the state saved.
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    try:
-        pipe.send(job(report))
-    except (KeyboardInterrupt, OSError):
-        pass
-    finally:
-        pipe.close()
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-@dataclass(frozen=True)
-class _Ranks:
-    """This process among those that ``torchrun`` started; alone without it."""
-
-    rank: int = 0
-    world: int = 1
-    local_rank: int = 0
-    on_this_machine: int = 1
-
-    def share(self, seeds: Sequence[int]) -> list[int]:
-        return list(seeds[self.rank :: self.world])
-
-    def device(self, device: str) -> str:
-        return f"cuda:{self.local_rank}" if device == "cuda" else device
-
-    def gather(self, outcomes: list[TrainedSeed]) -> list[TrainedSeed]:
-        """Everybody's outcomes, by seed."""
-        everybody: list[Any] = [outcomes]
-        if self.world > 1:
-            everybody = [None] * self.world
-            torch.distributed.all_gather_object(everybody, outcomes)
-        return sorted((o for part in everybody for o in part), key=lambda o: o.seed)
-
-
-@contextmanager
-def _ranks() -> Iterator[_Ranks]:
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-    if any(name not in os.environ for name in names) or os.environ["WORLD_SIZE"] == "1":
-        yield _Ranks()
-        return
-    # Ranks may end days apart, and only then hear of each other.
-    torch.distributed.init_process_group("gloo", timeout=timedelta(days=60))
-    try:
-        yield _Ranks(*(int(os.environ[name]) for name in names))
-    finally:
-        torch.distributed.destroy_process_group()

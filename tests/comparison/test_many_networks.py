@@ -2,6 +2,8 @@
 
 import json
 import math
+import multiprocessing
+import os
 import pickle
 import re
 import sys
@@ -74,6 +76,8 @@ def counted(monkeypatch):
         return original(network, *rest)
 
     monkeypatch.setattr(module, "_compare_one", count)
+    # What is counted in another process is not seen here.
+    monkeypatch.setattr(sys.modules["coset_circuits.comparison.many"], "_workers", lambda *_: 1)
     return seen
 
 
@@ -670,3 +674,58 @@ def test_the_folder_has_a_page_that_leads_to_each_report(tmp_path):
     assert page.count("<table>") == page.count("</table>") >= 10
     for name in ("findings.json", "report.html"):
         assert not list(tmp_path.glob(f".{name}*"))
+
+
+# Processes
+
+
+def test_processes_find_what_one_after_the_other_finds(networks, tmp_path, light_reports):
+    """Two of one label, of which the second gets another folder, and one that cannot be read."""
+    twin = untrained(7, width=18)
+    twin.label = networks[0].label
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"nothing")
+    given = [networks[0], twin, str(broken), networks[5], networks[0]]
+    one, two = (compare(given, COSET, workers=n, out=tmp_path / str(n)) for n in (1, 2))
+    assert one.to_dict() == two.to_dict()
+    assert len(two) == 3 and len(two.skipped) == 2
+    for network in two:
+        kept = [(tmp_path / n / network.report / "findings.json").read_bytes() for n in "12"]
+        assert kept[0] == kept[1]
+
+
+def test_processes_are_stopped_and_go_on(tmp_path, light_reports):
+    given, heard = [untrained(seed) for seed in range(4)], []
+
+    def stop(text, done, total):
+        heard.append((text, done, total))
+        if text.startswith("network 4"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compare(given, COSET, workers=2, out=tmp_path, progress=stop)
+    assert not multiprocessing.active_children()
+    kept = {path.parent.name for path in tmp_path.glob("*/asked.json")}
+    assert {"S3-seed0", "S3-seed1"} <= kept and "S3-seed3" not in kept
+    again = compare(given, COSET, workers=2, out=tmp_path)
+    assert again.to_dict()["circuits"] == compare(given, COSET, workers=1).to_dict()["circuits"]
+
+
+def test_a_process_that_dies_is_that_networks_line(monkeypatch):
+    module = sys.modules["coset_circuits.comparison.compare"]
+    original = module._compare_one
+
+    def die(network, *rest):
+        if network.label == "S3-seed1":
+            os._exit(3)
+        return original(network, *rest)
+
+    monkeypatch.setattr(module, "_compare_one", die)
+    found = compare([untrained(seed) for seed in range(3)], COSET, workers=2)
+    assert [network.name for network in found] == ["S3-seed0", "S3-seed2"]
+    assert "ended with code 3" in " ".join(found.skipped.values())
+
+
+def test_workers_that_are_none_are_refused():
+    with pytest.raises(CosetCircuitsError, match="0 workers were asked for"):
+        compare([untrained(0), untrained(1)], COSET, workers=0)

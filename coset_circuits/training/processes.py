@@ -1,0 +1,170 @@
+"""Jobs in processes of their own on this machine, and shared out between machines."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from multiprocessing.connection import Connection, wait
+from typing import Any, TypeVar
+
+import torch
+
+Key = TypeVar("Key")
+Outcome = TypeVar("Outcome")
+Job = Callable[[Callable[[Any], None]], Outcome]
+"""Called with what it tells its progress to."""
+
+
+def in_processes(
+    jobs: Mapping[Key, Job[Outcome]],
+    workers: int,
+    report: Callable[[Key, Any], None],
+    died: Callable[[Key, int | None], Outcome],
+    *,
+    fork: bool = False,
+    ended: Callable[[Key, Outcome], None] | None = None,
+) -> dict[Key, Outcome]:
+    """Do every job in a process, so many at a time and in order, or here if it is one at a time.
+
+    Nothing is left running, whatever happens; a job that is stopped gets SIGTERM.
+
+    Args:
+        report: called with whatever a job says of its progress.
+        died: the outcome of a job whose process ended without one, from its exit code.
+        fork: each process is a copy of this one and a job any function; else a job is pickled, and
+            a script needs the usual ``if __name__ == "__main__":``.
+        ended: called with each outcome when it is there.
+    """
+    ended = ended or (lambda key, outcome: None)
+    outcomes: dict[Key, Outcome] = {}
+    if workers == 1 or len(jobs) == 1:
+        for key, job in jobs.items():
+            outcomes[key] = job(lambda progress, key=key: report(key, progress))
+            ended(key, outcomes[key])
+        return outcomes
+    waiting = deque(jobs)
+    running: dict[Any, tuple[Key, Any]] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                key = waiting.popleft()
+                pipe, process = _started(jobs[key], fork)
+                running[pipe] = key, process
+            ready: list[Any] = wait(list(running))
+            for pipe in ready:
+                key, process = running[pipe]
+                try:
+                    is_outcome, message = pipe.recv()
+                except EOFError:
+                    process.join()
+                    del running[pipe]
+                    if key not in outcomes:
+                        outcomes[key] = died(key, process.exitcode)
+                        ended(key, outcomes[key])
+                    continue
+                if is_outcome:
+                    outcomes[key] = message
+                    ended(key, message)
+                else:
+                    report(key, message)
+    finally:
+        for _, process in running.values():
+            process.terminate()
+        for _, process in running.values():
+            process.join()
+    return {key: outcomes[key] for key in jobs}
+
+
+def _started(job: Job[Outcome], fork: bool) -> tuple[Connection, Any]:
+    methods = multiprocessing.get_all_start_methods()
+    clean = "forkserver" if "forkserver" in methods else "spawn"
+    context: Any = multiprocessing.get_context("fork" if fork else clean)
+    if not fork:
+        context.set_forkserver_preload(["coset_circuits.training.many"])
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(theirs, job, os.getpid() if fork else None))
+    with warnings.catch_warnings():
+        # Python warns of forks beside threads; a forked job has one thread and no lock of ours.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        process.start()
+    theirs.close()
+    return ours, process
+
+
+def _work(pipe: Connection, job: Job[Outcome], parent: int | None) -> None:
+    """What a process does: its job, told about through the pipe."""
+    # Ctrl-C reaches every process of a terminal; ours are told by the one that started them.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if parent is not None:
+        # The threads that torch had are not in the copy.
+        torch.set_num_threads(1)
+
+    def report(progress: Any) -> None:
+        try:
+            if parent not in (None, os.getppid()):
+                raise BrokenPipeError
+            pipe.send((False, progress))
+        except OSError:
+            # Nobody listens any more: stop as if asked to, with the state saved.
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    try:
+        pipe.send((True, job(report)))
+    except (KeyboardInterrupt, OSError):
+        pass
+    finally:
+        pipe.close()
+
+
+def cores() -> int:
+    """How many this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those that ``torchrun`` started; alone without it."""
+
+    rank: int = 0
+    world: int = 1
+    local_rank: int = 0
+    on_this_machine: int = 1
+
+    def share(self, jobs: Sequence[Key]) -> list[Key]:
+        """The jobs of this process."""
+        return list(jobs[self.rank :: self.world])
+
+    def device(self, device: str) -> str:
+        return f"cuda:{self.local_rank}" if device == "cuda" else device
+
+    def gather(self, outcomes: list[Outcome]) -> list[Outcome]:
+        """Everybody's outcomes."""
+        everybody: list[Any] = [outcomes]
+        if self.world > 1:
+            everybody = [None] * self.world
+            torch.distributed.all_gather_object(everybody, outcomes)
+        return [outcome for part in everybody for outcome in part]
+
+
+@contextmanager
+def ranks_of_torchrun() -> Iterator[Ranks]:
+    """What ``torchrun`` says in the environment."""
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+    if any(name not in os.environ for name in names) or os.environ["WORLD_SIZE"] == "1":
+        yield Ranks()
+        return
+    # Ranks may end days apart, and only then hear of each other.
+    torch.distributed.init_process_group("gloo", timeout=timedelta(days=60))
+    try:
+        yield Ranks(*(int(os.environ[name]) for name in names))
+    finally:
+        torch.distributed.destroy_process_group()
