@@ -56,6 +56,7 @@ class Comparison(Presented):
         fidelity: how coarsely its tables can be told; lengths are compared there.
         results: what each experiment gave, by its id.
         notes: what could not be done.
+        experiments: what was run, with its parameters.
     """
 
     bench: Bench
@@ -63,6 +64,7 @@ class Comparison(Presented):
     results: Mapping[str, Findings]
     verdict: Verdict
     notes: list[str]
+    experiments: Sequence[Experiment] = ()
 
     @property
     def network(self) -> GroupModel:
@@ -444,7 +446,7 @@ def _compare_one(
             thresholds,
         )
     )
-    return Comparison(bench, point, results, verdict, notes)
+    return Comparison(bench, point, results, verdict, notes, experiments)
 
 
 def _weight(experiment: Experiment) -> int:

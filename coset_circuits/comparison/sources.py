@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -55,7 +54,7 @@ class Source:
             CosetCircuitsError: the file cannot be read.
         """
         if isinstance(self.given, GroupModel):
-            return _digest(_parts(self.given))
+            return self.given.content()
         path = shipped().get(str(self.given)) or Path(self.given)
         files = [path, *companions(path)]
         try:
@@ -68,11 +67,9 @@ class Source:
     def naming(self) -> list[str]:
         """What its label and source are taken from, beyond its content."""
         if isinstance(self.given, GroupModel):
-            provenance = self.given.provenance
-            return [
-                self.given.label,
-                *(str(provenance.get(k)) for k in ("source", "element_order", "sha256")),
-            ]
+            label, known = self.given.identity()
+            named = [str(known.get(k)) for k in ("source", "element_order", "sha256")]
+            return [label, str(self.given.device), *named]
         if isinstance(self.given, str):
             return [self.given]
         path = self.given.absolute()
@@ -167,17 +164,6 @@ def _nothing_in(folder: Path) -> str:
         f"The folder {folder} holds no network ({holds}); expected are checkpoints (*"
         f"{', *'.join(suffixes())}) in it or in folders below."
     )
-
-
-def _parts(network: GroupModel) -> Iterator[bytes]:
-    state: Mapping[str, Any] = network.state_dict()
-    yield f"{network.group.name} {network.activation.name} {network.device}".encode()
-    yield network.group.array.tobytes()
-    # An activation of the user's own is known by what it does.
-    yield network.activation.function(torch.linspace(-4, 4, 81)).numpy().tobytes()
-    for name, tensor in sorted(state.items()):
-        yield f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode()
-        yield tensor.detach().cpu().contiguous().numpy().tobytes()
 
 
 def _digest(parts: Iterable[bytes]) -> str:

@@ -221,6 +221,11 @@ def at(algorithm: Algorithm, relative_error: float | None) -> Algorithm:
 
 
 def measured(model: Model) -> Model:
-    """A copy in float64, without gradients and without the user's hooks: what is measured."""
+    """A copy in float64, without gradients and without the user's hooks: what is measured.
+
+    Its label and provenance are those of the weights as they are now.
+    """
     with torch.inference_mode(False):
-        return model.unhooked().double().requires_grad_(False)
+        copy = model.unhooked().double().requires_grad_(False)
+        copy.label, copy.provenance = copy.identity()
+        return copy

@@ -409,6 +409,14 @@ def group(text: str) -> FiniteGroup:
     return direct_product(*(group(factor) for factor in factors), name=re.sub(r"\s", "", text))
 
 
+def is_named(group_: FiniteGroup) -> bool:
+    """Whether its name alone tells what it is, numbering included."""
+    try:
+        return group(group_.name) == group_
+    except CosetCircuitsError:
+        return False
+
+
 def _powers_of(part: str, text: str) -> list[str]:
     base, _, exponent = part.partition("^")
     # Two digits at most: with leading noughts a longer one could stand for billions of factors.

@@ -325,17 +325,19 @@ class GroupMLP(GroupModel):
 
     def __repr__(self) -> str:
         cfg = self.cfg
-        source = self.provenance.get("source")
+        label, known = self.identity()
+        source = known.get("source")
         return (
-            f"GroupMLP({self.label}: {cfg.group} of order {cfg.order}, {cfg.d_mlp} {cfg.act_fn} "
+            f"GroupMLP({label}: {cfg.group} of order {cfg.order}, {cfg.d_mlp} {cfg.act_fn} "
             f"neurons, embedding {cfg.d_embed}, {cfg.dtype} on {cfg.device}"
             + (f"; {source}" if source else "")
             + ")"
         )
 
     def _repr_html_(self) -> str:
-        cells = {"label": self.label, **asdict(self.cfg)}
-        cells["source"] = self.provenance.get("source", "not recorded")
+        label, known = self.identity()
+        cells = {"label": label, **asdict(self.cfg)}
+        cells["source"] = known.get("source", "not recorded")
         rows = "".join(
             f"<tr><th style='text-align:left'>{html.escape(k)}</th>"
             f"<td>{html.escape(str(v))}</td></tr>"

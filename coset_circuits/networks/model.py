@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -196,7 +197,6 @@ class GroupModel(HookedRootModule):
         label: what tables and messages call the model.
         sites: every hook point that experiments may name, in order of computation.
         silent: the sites at which a surrogate's hypothesis says nothing.
-        provenance: where the weights came from, as far as recorded.
     """
 
     sites: Mapping[str, Site] = STANDARD_SITES
@@ -222,7 +222,7 @@ class GroupModel(HookedRootModule):
         self.label = label
         self.activation = activation
         self.silent = frozenset(silent)
-        self.provenance: dict[str, Any] = {}
+        self.provenance = {}
         self.seed: int | None = None
         self.reference_scale: Tensor | None = None
         self.register_buffer("cancelled", None)
@@ -437,15 +437,51 @@ class GroupModel(HookedRootModule):
         """A network of this architecture and size before any training: a control."""
         raise NotImplementedError
 
-    def fingerprint(self) -> object:
-        """Equal for two models that compute the same at every site, as far as weights tell."""
-        tensors = {**self.state_dict(), "reference_scale": self.reference_scale}
+    def fingerprint(self, precision: torch.dtype = torch.float64) -> tuple[Any, ...]:
+        """Equal for two models that compute the same at every site, up to a precision."""
+        tensors = {
+            "activation": self.activation.function(_GRID),
+            "group": self.group.table,
+            **self.state_dict(),
+            "reference_scale": self.reference_scale,
+        }
         weights = tuple(
-            (name, hashlib.sha256(tensor.detach().cpu().contiguous().numpy().tobytes()).digest())
-            for name, tensor in sorted(tensors.items())
-            if tensor is not None
+            (name, hashlib.sha256(np.ascontiguousarray(t.detach().cpu().to(precision))).hexdigest())
+            for name, t in sorted(tensors.items())
+            if t is not None
         )
-        return type(self), self.activation.function, self.silent, weights
+        return type(self).__name__, tuple(sorted(self.silent)), weights
+
+    def content(self, precision: torch.dtype = torch.float64) -> str:
+        """A SHA-256 of all that the network computes, as it is now."""
+        return hashlib.sha256(repr(self.fingerprint(precision)).encode()).hexdigest()
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Where the weights came from, as far as recorded; it holds for those that it was set for.
+
+        See :meth:`identity` for what holds now.
+        """
+        return self._provenance
+
+    @provenance.setter
+    def provenance(self, known: dict[str, Any]) -> None:
+        self._provenance = known
+        self._recorded = (self.label, self.content(torch.float32)) if known else None
+
+    def identity(self) -> tuple[str, dict[str, Any]]:
+        """Label and provenance of the weights as they are now.
+
+        Where they have changed since these were recorded, by more than float32 can hold, both say
+        so, and what described the earlier weights (file, hash, recipe, training curve) is left out.
+        """
+        known = self.provenance
+        if self._recorded is None or self._recorded[1] == self.content(torch.float32):
+            return self.label, known
+        label = f"{self.label} (edited)" if self.label == self._recorded[0] else self.label
+        source = f"{known.get('source', 'not recorded')}, edited since"
+        kept = {k: known[k] for k in ("element_order", "elements") if k in known}
+        return label, {"source": source, **kept}
 
     @property
     def is_unbiased(self) -> bool:

@@ -467,8 +467,8 @@ class GroupTransformer(GroupModel):
         given = {name: value.clone() for name, value in weights.items() if name in names}
         return GroupTransformer(weights=given, **kept)  # type: ignore[arg-type]
 
-    def fingerprint(self) -> object:
-        return super().fingerprint(), self.tokens, self.attention
+    def fingerprint(self, precision: torch.dtype = torch.float64) -> tuple[Any, ...]:
+        return *super().fingerprint(precision), self.tokens, self.attention
 
     def facts(self) -> dict[str, Any]:
         cfg = self.cfg

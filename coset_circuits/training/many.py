@@ -20,6 +20,7 @@ import torch
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.groups import FiniteGroup
 from coset_circuits.groups import group as named_group
+from coset_circuits.groups.families import is_named
 from coset_circuits.networks.model import GroupModel
 from coset_circuits.training.recipes import Recipe, recipe_for
 from coset_circuits.training.run_folder import RunFolder, log_spaced
@@ -112,10 +113,8 @@ def train_many(
                 "device": device,
             }
             available = workers or max(1, _cores() // ranks.on_this_machine // threads)
-            jobs = {
-                seed: partial(_train, _portable(group), seed, f, options)
-                for seed, f in folders.items()
-            }
+            sent = group.name if is_named(group) else group
+            jobs = {s: partial(_train, sent, s, f, options) for s, f in folders.items()}
             outcomes = _in_processes(jobs, folders, available, heard)
         return ranks.gather(outcomes)
 
@@ -142,14 +141,6 @@ def _outcome(seed: int, folder: Path, found: GroupModel | CosetCircuitsError) ->
     if isinstance(found, CosetCircuitsError):
         return TrainedSeed(seed, folder, None, str(found))
     return TrainedSeed(seed, folder, TrainingState(**found.provenance["curve"][-1]))
-
-
-def _portable(group: FiniteGroup) -> FiniteGroup | str:
-    """What another process can be sent: the name where it says all."""
-    try:
-        return group.name if named_group(group.name) == group else group
-    except CosetCircuitsError:
-        return FiniteGroup.from_table(group.array, group.name)
 
 
 def _train(
