@@ -40,7 +40,7 @@ from coset_circuits.findings import Findings
 from coset_circuits.networks import GroupModel, load
 from coset_circuits.networks.checkpoints import weights_sha256
 from coset_circuits.presentation import Presented
-from coset_circuits.progress import Progress, Steps
+from coset_circuits.progress import Progress, Steps, silent
 from coset_circuits.thresholds import DEFAULT, Thresholds
 
 _ON_REQUEST = 20
@@ -430,6 +430,8 @@ def _compare_one(
             continue
         if result is not None:
             results[experiment.id] = result
+    # Whoever watched this comparison is no part of its result.
+    bench.progress = silent
     predictions = results[Interventions.id]
     assert isinstance(predictions, Predictions)
     verdict = decide(

@@ -76,11 +76,11 @@ class _Tally:
 
     def add(self, logits: Tensor, labels: Tensor, reference: _Reference) -> None:
         best = _largest(logits)
-        named = best.gather(1, labels[:, None])[:, 0] / best.sum(1)
+        named = best.gather(1, labels[:, None])[:, 0].double() / best.sum(1)
         self.losses.append(cross_entropy(logits, labels).cpu())
-        self.correct.append(named.double().cpu())
+        self.correct.append(named.cpu())
         common, either = (best & reference.best).sum(1), (best | reference.best).sum(1)
-        self.same += float((common / either).double().sum())
+        self.same += float((common.double() / either).sum())
         self.energy += reference.energy
         self.error += float(_centred_energy(logits - reference.logits))
 

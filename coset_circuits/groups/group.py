@@ -90,7 +90,7 @@ class FiniteGroup:
     @cached_property
     def table(self) -> Int[Tensor, "order order"]:
         """The Cayley table: ``table[a, b]`` is ``a·b``."""
-        return torch.from_numpy(self.array.copy())
+        return _tensor(self.array)
 
     @cached_property
     def inverse_array(self) -> np.ndarray:
@@ -100,7 +100,7 @@ class FiniteGroup:
     @cached_property
     def inverses(self) -> Int[Tensor, "order"]:
         """``inverses[a]`` is ``a⁻¹``."""
-        return torch.from_numpy(self.inverse_array.copy())
+        return _tensor(self.inverse_array)
 
     @cached_property
     def is_abelian(self) -> bool:
@@ -224,6 +224,12 @@ class FiniteGroup:
     def __repr__(self) -> str:
         kind = "abelian" if self.is_abelian else "non-abelian"
         return f"FiniteGroup({self.name}: order {self.order}, {kind})"
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    # It is kept: one made in inference mode would fail whoever differentiates later.
+    with torch.inference_mode(False):
+        return torch.from_numpy(array.copy())
 
 
 def check_table(

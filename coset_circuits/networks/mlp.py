@@ -91,7 +91,9 @@ class GroupMLP(GroupModel):
         generator = torch.Generator().manual_seed(seed)
 
         def normal(rows: int, columns: int, fan_in: int) -> Tensor:
-            return torch.randn(rows, columns, generator=generator) / fan_in**0.5
+            return (
+                torch.randn(rows, columns, generator=generator, dtype=torch.float32) / fan_in**0.5
+            )
 
         weights = {
             "W_E_left": normal(group.order, d_embed, d_embed),

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -56,13 +55,18 @@ STANDARD_SITES: Mapping[str, Site] = {
 SITES = tuple(STANDARD_SITES)
 NEURON_SITES = tuple(site.name for site in STANDARD_SITES.values() if site.per_neuron)
 
+
+def _same(x: Tensor) -> Tensor:
+    return x
+
+
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
     "gelu": F.gelu,
     "silu": F.silu,
     "abs": torch.abs,
     "square": torch.square,
-    "identity": lambda x: x,
+    "identity": _same,
 }
 
 
@@ -102,7 +106,7 @@ class Activation:
             return cls.named(given)
         name = getattr(given, "__name__", type(given).__name__.lower())
         name = name if name.isidentifier() else "custom"
-        function = _harmless(given)
+        function = _Harmless(given)
         values = _values(function, name)
         for known, own in _ACTIVATIONS.items():
             if torch.allclose(values, own(_GRID), rtol=1e-12, atol=1e-12):
@@ -148,20 +152,25 @@ def _values(function: Callable[[Tensor], Tensor], name: str) -> Tensor:
     return column[:, 0].double()
 
 
-def _harmless(given: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """The same function, of any dtype, leaving what it is given as it is, and nobody else's."""
-    own, held = given, None
-    if isinstance(given, nn.Module):
-        own = copy.deepcopy(given).eval().requires_grad_(False)
-        held = next(own.parameters(), None)
+class _Harmless:
+    """A function of any dtype that leaves what it is given as it is, and nobody else's."""
 
-    # A function and not the module, which a copy of the network would copy and not recognise.
-    def applied(x: Tensor) -> Tensor:
+    def __init__(self, given: Callable[[Tensor], Tensor]) -> None:
+        self.function, self.held = given, None
+        if isinstance(given, nn.Module):
+            self.function = copy.deepcopy(given).eval().requires_grad_(False)
+            self.held = next(self.function.parameters(), None)
+
+    def __call__(self, x: Tensor) -> Tensor:
         # It may act in place.
         x = x.clone()
-        return own(x) if held is None else own(x.to(held.device, held.dtype)).to(x.device, x.dtype)
+        if self.held is None:
+            return self.function(x)
+        return self.function(x.to(self.held.device, self.held.dtype)).to(x.device, x.dtype)
 
-    return applied
+    def __deepcopy__(self, memo: Any) -> _Harmless:
+        # A copy of the network has the same function, and may be compared with it.
+        return self
 
 
 class SilentHookPoint(HookPoint):
@@ -446,7 +455,7 @@ class GroupModel(HookedRootModule):
             "reference_scale": self.reference_scale,
         }
         weights = tuple(
-            (name, hashlib.sha256(np.ascontiguousarray(t.detach().cpu().to(precision))).hexdigest())
+            (name, hashlib.sha256(t.detach().cpu().to(precision).numpy().tobytes()).hexdigest())
             for name, t in sorted(tensors.items())
             if t is not None
         )

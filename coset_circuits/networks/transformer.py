@@ -503,10 +503,11 @@ def _normal(shapes: Mapping[str, tuple[int, ...]], seed: int) -> dict[str, Tenso
 
     def drawn(name: str, shape: tuple[int, ...]) -> Tensor:
         if name.startswith("b"):
-            return torch.zeros(shape)
+            return torch.zeros(shape, dtype=torch.float32)
         # All heads add to the residual stream. Embeddings have a length near 1.
         fan_in = {"W_O": shape[0] * shape[-2], "W_E": shape[-1], "W_pos": shape[-1]}
-        return torch.randn(shape, generator=generator) / fan_in.get(name, shape[-2]) ** 0.5
+        drawn = torch.randn(shape, generator=generator, dtype=torch.float32)
+        return drawn / fan_in.get(name, shape[-2]) ** 0.5
 
     return {name: drawn(name, shape) for name, shape in shapes.items()}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from datetime import timedelta
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -68,8 +70,8 @@ def train_many(
 ) -> list[TrainedSeed]:
     """Train a network for each seed; one that fails does not stop the others.
 
-    On the CPU each seed has a process, as many at a time as there are cores; a script that calls
-    this needs the usual ``if __name__ == "__main__":``. On a GPU all are trained side by side.
+    On the CPU each seed has a process, as many at a time as there are cores, which imports nothing
+    of the script that calls this. On a GPU all are trained side by side.
     Under ``torchrun`` the ranks take the seeds in turn, each on its own device, and all are told
     all outcomes.
 
@@ -176,7 +178,8 @@ def _in_processes(
                 seed = waiting.popleft()
                 ours, theirs = context.Pipe(duplex=False)
                 process = context.Process(target=_work, args=(theirs, jobs[seed]))
-                process.start()
+                with _without_main():
+                    process.start()
                 theirs.close()
                 running[ours] = seed, process
             ready: list[Any] = wait(list(running))
@@ -221,6 +224,17 @@ def _work(pipe: Connection, job: Callable[..., TrainedSeed]) -> None:
         pass
     finally:
         pipe.close()
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """A process needs nothing of the user's script, which it would run again."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _cores() -> int:

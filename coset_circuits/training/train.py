@@ -87,6 +87,7 @@ def train_stack(
     trained: dict[int, GroupModel | CosetCircuitsError] = {}
     started: dict[int, list[tuple[Run, RunFolder | None, Tensor | None]]] = {}
     with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
         for seed, folder in folders.items():
             try:
                 if folder is not None:
