@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
-from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.errors import CosetCircuitsError, brief
 from coset_circuits.networks import load, shipped
 from coset_circuits.networks.checkpoints import companions, find, folder_files, suffixes
-from coset_circuits.networks.model import GroupModel
+from coset_circuits.networks.model import GroupModel, uncompiled
 from coset_circuits.training.run_folder import is_state, is_step
 
 Given = GroupModel | str | os.PathLike[str]
@@ -99,7 +99,12 @@ def sources(given: Given | Iterable[Given]) -> list[Source]:
             nothing that could be a network.
     """
     is_one = isinstance(given, (torch.nn.Module, str, os.PathLike))
-    items = [given] if is_one else list(given)
+    if not is_one and not isinstance(given, Iterable):
+        raise CosetCircuitsError(
+            f"The network is {brief(given)}; give a GroupMLP, a shipped name such as 's5', or the "
+            "path of a checkpoint or of a folder."
+        )
+    items = [given] if is_one else [uncompiled(item) for item in given]
     if not items:
         raise CosetCircuitsError("No network was given; give at least one, or a folder of them.")
     return [source for i, item in enumerate(items, 1) for source in _expanded(item, i)]

@@ -176,6 +176,7 @@ def _only_scales(network: GroupModel, separates: bool) -> str | None:
     )
 
 
+_IDENTITY = Activation.named("identity").function
 _LOGITS = frozenset({SEEN_LOGITS})
 
 INTERVENTIONS: dict[str, Intervention] = {
@@ -268,7 +269,7 @@ INTERVENTIONS: dict[str, Intervention] = {
         Intervention(
             "identity",
             "identity for the activation",
-            _Activation(Activation.named("identity").function),
+            _Activation(_IDENTITY),
             control="mean_left",
         ),
     )

@@ -122,6 +122,7 @@ def measure(
     A model that is silent at a site the intervention touches gets None. Small chunks stay in the
     processor's cache.
     """
+    pairs = next(iter(models.values())).check_pairs(pairs).cpu()
     tallies = {name: _Tally() for name in models}
     silent: set[str] = set()
     for part in pairs.split(chunk):

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.errors import CosetCircuitsError, text
 
 # How the structures of a group are built: the files that do it build on this one, so they are
 # named by the package's __init__, which is there before any of its files.
@@ -49,10 +49,11 @@ class FiniteGroup:
         origin: tuple[FiniteGroup, np.ndarray] | None = None,
         irreps: Callable[[FiniteGroup], tuple[Irrep, ...]] | None = None,
     ) -> None:
-        self.name = name
+        self.name = text("name", name)
         self.array = np.ascontiguousarray(table, dtype=np.int64)
         self.array.setflags(write=False)
-        self.labels = tuple(labels) if labels is not None else tuple(map(str, range(len(table))))
+        given = range(len(table)) if labels is None else labels
+        self.labels = tuple(text("label", label) for label in given)
         self.permutations = permutations
         self.origin = origin
         self._build_irreps = irreps

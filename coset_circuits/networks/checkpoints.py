@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.errors import CosetCircuitsError, brief
 from coset_circuits.networks.chughtai import ChughtaiMLP, ChughtaiTransformer
 from coset_circuits.networks.file import CheckpointFile, Reader, one_line
 from coset_circuits.networks.model import GroupModel
@@ -121,6 +121,10 @@ def find(name_or_path: str | os.PathLike[str]) -> Path:
     Raises:
         CosetCircuitsError: there is none.
     """
+    if not isinstance(name_or_path, (str, os.PathLike)):
+        raise CosetCircuitsError(
+            f"{brief(name_or_path)} is no name or path; give such as 's5' or 'runs/S5-seed7'."
+        )
     zoo = shipped()
     path = zoo.get(str(name_or_path)) or Path(name_or_path)
     if not str(name_or_path) or not path.exists():

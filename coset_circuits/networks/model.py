@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
+from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -16,8 +21,9 @@ from torch.nn import functional as F
 from transformer_lens import HookedRootModule
 from transformer_lens.hook_points import HookPoint
 
-from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.errors import CosetCircuitsError, brief, plain, text, whole_seed
 from coset_circuits.groups import FiniteGroup
+from coset_circuits.groups import group as named_group
 from coset_circuits.networks.hook_state import HookState
 from coset_circuits.thresholds import DEFAULT
 
@@ -187,11 +193,67 @@ class SilentHookPoint(HookPoint):
         )
 
 
+PATIENCE = 60.0
+"""Seconds that a thread waits for another's hooks to come off."""
+
+_locks: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
+_making = threading.Lock()
+
+
+@contextmanager
+def _alone(model: GroupModel) -> Iterator[None]:
+    """Keep other threads out: hooks are state of the model, so theirs would act on this run."""
+    with _making:
+        lock = _locks.setdefault(model, threading.RLock())
+    if not lock.acquire(timeout=PATIENCE):
+        raise CosetCircuitsError(
+            f"Another thread has had hooks on {model.label} for {PATIENCE:g} seconds, which would "
+            "act on this run as well; give each thread a copy: network.unhooked()."
+        )
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def check_network(given: Any) -> None:
+    """Refuse what is no network of ours, or holds a weight that is no number.
+
+    Raises:
+        CosetCircuitsError: it cannot be analysed.
+    """
+    if not isinstance(given, GroupModel):
+        raise CosetCircuitsError(
+            f"{brief(given)} is not a network; give cc.load(...), or make one of a module: "
+            "cc.from_module(module)."
+        )
+    for name, weight in given.named_parameters():
+        if weight.is_meta or not torch.isfinite(weight).all():
+            bad = "only" if weight.is_meta else int((~torch.isfinite(weight)).sum())
+            raise CosetCircuitsError(
+                f"{name} holds {bad} values that are not finite (NaN or infinity); the network "
+                "cannot be analysed."
+            )
+
+
+def uncompiled(model: Any) -> Any:
+    """What ``torch.compile`` was given, or the model itself."""
+    return getattr(model, "_orig_mod", model)
+
+
 class SilentSiteError(CosetCircuitsError):
     """A hook was put on a site where the hypothesis makes no prediction."""
 
 
 Model = TypeVar("Model", bound="GroupModel")
+
+_ON_THE_WAY_IN: dict[str, Callable[[Any], Any]] = {
+    "group": named_group,
+    "label": partial(text, "label"),
+    "seed": lambda given: None if given is None else whole_seed(given),
+    "provenance": partial(plain, "provenance"),
+}
+"""What attributes are made of what is given for them, so that nothing fails when they are saved."""
 
 
 class GroupModel(HookedRootModule):
@@ -206,11 +268,14 @@ class GroupModel(HookedRootModule):
         label: what tables and messages call the model.
         sites: every hook point that experiments may name, in order of computation.
         silent: the sites at which a surrogate's hypothesis says nothing.
+        provenance: where the weights came from, as far as recorded. It speaks of the weights that
+            the model had when it was set; :meth:`identity` says what holds now.
     """
 
     sites: Mapping[str, Site] = STANDARD_SITES
     group: FiniteGroup
     label: str
+    provenance: dict[str, Any]
     activation: Activation
     cancelled: Tensor | None
     W_U: nn.Parameter
@@ -246,6 +311,21 @@ class GroupModel(HookedRootModule):
                 holder = getattr(holder, part)
             setattr(holder, name, point)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _ON_THE_WAY_IN:
+            value = _ON_THE_WAY_IN[name](value)
+        super().__setattr__(name, value)
+        if name == "provenance":
+            # It holds for the weights as they are at this moment: see identity.
+            self._recorded = (self.label, self.content(torch.float32)) if value else None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        # torch.compile would take the hooks of its first call for those of every other: a
+        # compiled network runs as it is.
+        dynamo, run = sys.modules.get("torch._dynamo"), super().__call__
+        with _alone(self):
+            return run(*args, **kwargs) if dynamo is None else dynamo.disable(run)(*args, **kwargs)
+
     def setup(self) -> None:
         super().setup()
         # A silent site stays nameable (and refuses hooks) but is no site to cache.
@@ -272,19 +352,29 @@ class GroupModel(HookedRootModule):
         self.check_names([name])
         super()._enable_hook(name, hook, dir)
 
+    def run_with_cache(self, *args: Any, pos_slice: Any = None, **kwargs: Any) -> Any:
+        if pos_slice is not None:
+            raise CosetCircuitsError(
+                "pos_slice cuts positions, and a group network has none: it would cut the batch. "
+                "Slice what is in the cache."
+            )
+        return super().run_with_cache(*args, **kwargs)
+
     @contextmanager
     def hooks(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
         """TransformerLens's own; also safe from a Ctrl-C while it puts hooks on or takes them off.
 
         Without this, one that comes there leaves hooks behind, or takes those of an outer context.
+        Other threads that would run the model wait until the hooks are off.
         """
-        before = HookState.of(self)
-        try:
-            with super().hooks(*args, **kwargs) as hooked:
-                yield hooked
-        except KeyboardInterrupt:
-            before.restore(self)
-            raise
+        with _alone(self):
+            before = HookState.of(self)
+            try:
+                with super().hooks(*args, **kwargs) as hooked:
+                    yield hooked
+            except KeyboardInterrupt:
+                before.restore(self)
+                raise
 
     def add_caching_hooks(self, names_filter: Any = None, *args: Any, **kwargs: Any) -> dict:
         self._check_filter(names_filter)
@@ -301,12 +391,17 @@ class GroupModel(HookedRootModule):
             for name in self.silent.intersection(names):
                 self.mod_dict[name].add_hook()  # type: ignore[operator]
 
-    def check_pairs(self, pairs: Int[Tensor, "batch 2"]) -> None:
-        """Refuse anything but a batch of pairs of elements.
+    def check_pairs(self, pairs: Int[Tensor, "batch 2"] | Any) -> Int[Tensor, "batch 2"]:
+        """Pairs of elements on the model's device; arrays and lists of pairs are made tensors.
 
         Raises:
             CosetCircuitsError: wrong type, shape or range.
         """
+        if isinstance(pairs, (np.ndarray, list, tuple)):
+            try:
+                pairs = torch.as_tensor(np.array(pairs))
+            except (TypeError, ValueError, RuntimeError):
+                pairs = None
         # Shorter integers are no indices to torch, or masks.
         if not isinstance(pairs, Tensor) or pairs.dtype not in (torch.int64, torch.int32):
             kind = getattr(pairs, "dtype", type(pairs).__name__)
@@ -322,6 +417,7 @@ class GroupModel(HookedRootModule):
                 f"The input names elements {int(pairs.min())} to {int(pairs.max())}; the elements "
                 f"of {self.group.name} are 0 to {self.group.order - 1}."
             )
+        return pairs.to(self.device)
 
     def activate(
         self,
@@ -465,26 +561,13 @@ class GroupModel(HookedRootModule):
         """A SHA-256 of all that the network computes, as it is now."""
         return hashlib.sha256(repr(self.fingerprint(precision)).encode()).hexdigest()
 
-    @property
-    def provenance(self) -> dict[str, Any]:
-        """Where the weights came from, as far as recorded; it holds for those that it was set for.
-
-        See :meth:`identity` for what holds now.
-        """
-        return self._provenance
-
-    @provenance.setter
-    def provenance(self, known: dict[str, Any]) -> None:
-        self._provenance = known
-        self._recorded = (self.label, self.content(torch.float32)) if known else None
-
     def identity(self) -> tuple[str, dict[str, Any]]:
         """Label and provenance of the weights as they are now.
 
         Where they have changed since these were recorded, by more than float32 can hold, both say
         so, and what described the earlier weights (file, hash, recipe, training curve) is left out.
         """
-        known = self.provenance
+        known = plain("provenance", self.provenance)
         if self._recorded is None or self._recorded[1] == self.content(torch.float32):
             return self.label, known
         label = f"{self.label} (edited)" if self.label == self._recorded[0] else self.label

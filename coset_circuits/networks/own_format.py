@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.errors import CosetCircuitsError, brief
 from coset_circuits.groups import FiniteGroup
 from coset_circuits.groups import group as named_group
 from coset_circuits.groups.families import is_named
@@ -82,7 +82,7 @@ def save(network: GroupModel, path: str | os.PathLike[str], *, card: bool = True
 def _refuse_surrogates(network: GroupModel) -> None:
     if not isinstance(network, (GroupMLP, GroupTransformer)):
         raise CosetCircuitsError(
-            f"{network.label} is a {type(network).__name__}, which our files cannot hold; save a "
+            f"{brief(network)} is a {type(network).__name__}, which our files cannot hold; save a "
             "GroupMLP or a GroupTransformer."
         )
     if not network.activation.is_named:

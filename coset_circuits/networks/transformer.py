@@ -319,8 +319,7 @@ class GroupTransformer(GroupModel):
         Raises:
             CosetCircuitsError: the input is not a batch of pairs of elements.
         """
-        self.check_pairs(pairs)
-        a, b = pairs.to(self.device).T
+        a, b = self.check_pairs(pairs).T
         resid = self._residual(a, b, hooked=True)
         left, right = self.left_table[a], self.right_table[b]
         pre = self.hook_left_pre(left) + self.hook_right_pre(right)

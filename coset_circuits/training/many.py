@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.errors import CosetCircuitsError, brief, whole_seed
 from coset_circuits.groups import FiniteGroup
 from coset_circuits.groups import group as named_group
 from coset_circuits.groups.families import is_named
@@ -90,8 +90,10 @@ def train_many(
         CosetCircuitsError: no seeds, one given twice, an unknown recipe or field.
         KeyboardInterrupt: Ctrl-C; every running seed has saved its state.
     """
-    group = named_group(group) if isinstance(group, str) else group
-    seeds = list(seeds)
+    group = named_group(group)
+    if not isinstance(seeds, Iterable) or isinstance(seeds, (str, bytes)):
+        raise CosetCircuitsError(f"The seeds are {brief(seeds)}; give a list such as range(8).")
+    seeds = list(map(whole_seed, seeds))
     if not seeds or len(set(seeds)) < len(seeds):
         raise CosetCircuitsError(f"The seeds are {seeds}; give at least one, and none twice.")
     wanted = recipe_for(group, recipe, changes)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.errors import CosetCircuitsError, whole, whole_seed
 from coset_circuits.groups import FiniteGroup
 from coset_circuits.groups import group as named_group
 from coset_circuits.networks.model import GroupModel
@@ -58,7 +58,8 @@ def train(
         CosetCircuitsError: an unknown recipe or field, a state that is damaged or of another run,
             or a folder that holds another run, is in use or cannot be written.
     """
-    group = named_group(group) if isinstance(group, str) else group
+    group = named_group(group)
+    seed, threads = whole_seed(seed), whole("number of threads", threads)
     if resume and out is None:
         raise CosetCircuitsError("Nothing to resume: give out=, the folder of the earlier run.")
     wanted = recipe_for(group, recipe, changes)
