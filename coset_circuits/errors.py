@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import os
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ class CosetCircuitsError(ValueError):
     """
 
 
-def whole(name: str, given: Any, least: int = 1, most: int = 2**63 - 1) -> int:
+def whole(name: str, given: Any, least: int = 1, most: float = math.inf) -> int:
     """A whole number of Python, NumPy or torch.
 
     Raises:
@@ -26,20 +27,20 @@ def whole(name: str, given: Any, least: int = 1, most: int = 2**63 - 1) -> int:
     except (TypeError, ValueError, RuntimeError):
         value = None
     if value is None or not least <= value <= most:
-        limit = "2^63 − 1" if most == 2**63 - 1 else f"{most:,}"
+        limit = "up" if most == math.inf else f"to {most:,}"
         raise CosetCircuitsError(
-            f"The {name} is {brief(given)}; give a whole number from {least} to {limit}."
+            f"The {name} is {brief(given)}; give a whole number from {least} {limit}."
         )
     return value
 
 
 def whole_seed(given: Any) -> int:
-    """A seed: one range for training, comparing and every experiment.
+    """A seed: one range for training, comparing and every experiment, which is NumPy's.
 
     Raises:
-        CosetCircuitsError: it is no whole number from 0 to 2^63 − 1.
+        CosetCircuitsError: it is no whole number from 0 to 2³² − 1.
     """
-    return whole("seed", given, 0)
+    return whole("seed", given, 0, 2**32 - 1)
 
 
 def text(name: str, given: Any) -> str:

@@ -241,7 +241,7 @@ def compare(
     network: Given | Iterable[Given],
     algorithms: Sequence[str | Algorithm] | None = None,
     *,
-    interventions: Iterable[Intervention] | None = None,
+    interventions: Iterable[str | Intervention] | None = None,
     experiments: Iterable[str | Experiment] = (),
     seed: int = 0,
     pairs: int | None = None,
@@ -363,14 +363,11 @@ def _described(algorithm: str | Algorithm) -> Any:
     return (algorithm, ALGORITHMS[algorithm]) if isinstance(algorithm, str) else algorithm
 
 
-def _interventions(interventions: Iterable[Intervention] | None) -> Interventions:
+def _interventions(interventions: Iterable[str | Intervention] | None) -> Interventions:
     """The interventions that are done, once it is sure that an id names one of them."""
-    given = INTERVENTIONS.values() if interventions is None else interventions
-    is_one = isinstance(given, (str, Intervention)) or not isinstance(given, Iterable)
-    chosen = tuple(
-        intervention(item) if isinstance(item, str) else item
-        for item in ([given] if is_one else given)
-    )
+    given: Any = INTERVENTIONS.values() if interventions is None else interventions
+    items = given if isinstance(given, Iterable) and not isinstance(given, str) else [given]
+    chosen = tuple(intervention(item) if isinstance(item, str) else item for item in items)
     for item in chosen:
         if not isinstance(item, Intervention):
             raise CosetCircuitsError(
@@ -405,8 +402,8 @@ def _experiments(
         experiment = EXPERIMENTS[item] if isinstance(item, str) else item
         if not isinstance(experiment, Experiment):
             raise CosetCircuitsError(
-                f"{brief(experiment)} is not an experiment; give an id such as 'scrub', or an object "
-                "with id, decides, by_default and run(bench)."
+                f"{brief(experiment)} is not an experiment; give an id such as 'scrub', or an "
+                "object with id, decides, by_default and run(bench)."
             )
         if experiment.decides and not isinstance(experiment, Interventions):
             raise CosetCircuitsError(

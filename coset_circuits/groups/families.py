@@ -391,8 +391,8 @@ _FAMILIES = (
 def group(text: str | FiniteGroup) -> FiniteGroup:
     """The group that a text names: ``"S5"``, ``"D59"``, ``"Q8"``, ``"PSL(2,7)"``, ``"S3xS3"``.
 
-    A group stands for itself. Factors of a direct product are joined with ``x``; ``"C2^4"`` stands for four of them. The same
-    text gives the same object, so what was computed of it once is kept.
+    A group stands for itself. Factors of a direct product are joined with ``x``; ``"C2^4"`` stands
+    for four of them. The same text gives the same object, so what was computed of it once is kept.
 
     Raises:
         CosetCircuitsError: the text is not understood (the sentence lists what is), or the group

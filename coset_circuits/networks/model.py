@@ -7,7 +7,7 @@ import hashlib
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
@@ -398,10 +398,8 @@ class GroupModel(HookedRootModule):
             CosetCircuitsError: wrong type, shape or range.
         """
         if isinstance(pairs, (np.ndarray, list, tuple)):
-            try:
+            with suppress(TypeError, ValueError, RuntimeError):
                 pairs = torch.as_tensor(np.array(pairs))
-            except (TypeError, ValueError, RuntimeError):
-                pairs = None
         # Shorter integers are no indices to torch, or masks.
         if not isinstance(pairs, Tensor) or pairs.dtype not in (torch.int64, torch.int32):
             kind = getattr(pairs, "dtype", type(pairs).__name__)
@@ -551,7 +549,10 @@ class GroupModel(HookedRootModule):
             "reference_scale": self.reference_scale,
         }
         weights = tuple(
-            (name, hashlib.sha256(t.detach().cpu().to(precision).numpy().tobytes()).hexdigest())
+            (
+                name,
+                hashlib.sha256((t.detach().cpu().to(precision) + 0).numpy().tobytes()).hexdigest(),
+            )
             for name, t in sorted(tensors.items())
             if t is not None
         )

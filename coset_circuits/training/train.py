@@ -20,6 +20,9 @@ from coset_circuits.training.run import train_together
 from coset_circuits.training.run_folder import RunFolder, log_spaced
 from coset_circuits.training.state import Run, TrainingState
 
+SAVE_EVERY = 30.0
+"""Seconds between two states of a run."""
+
 
 def train(
     group: FiniteGroup | str,
@@ -29,7 +32,7 @@ def train(
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
     checkpoints: Iterable[int] | None = None,
-    save_every: float = 30.0,
+    save_every: float = SAVE_EVERY,
     threads: int = 1,
     device: str = "cpu",
     report: Callable[[TrainingState], None] | None = None,
@@ -62,6 +65,8 @@ def train(
     seed, threads = whole_seed(seed), whole("number of threads", threads)
     if resume and out is None:
         raise CosetCircuitsError("Nothing to resume: give out=, the folder of the earlier run.")
+    if out is None and (checkpoints is not None or save_every != SAVE_EVERY):
+        raise CosetCircuitsError("checkpoints and save_every need out=, a folder to keep them in.")
     wanted = recipe_for(group, recipe, changes)
     steps = log_spaced(wanted.max_steps) if checkpoints is None else checkpoints
     folder = None if out is None else RunFolder(Path(out), steps, save_every)
