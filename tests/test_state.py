@@ -1,4 +1,4 @@
-"""What was done before with a network changes nothing: sequences of calls, threads, torch.compile."""
+"""What was done before with a network changes nothing: sequences, threads, torch.compile."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -74,7 +74,7 @@ class Sequences(RuleBasedStateMachine):
 
     @rule(factor=st.sampled_from([0.5, -1.0, 2.0]))
     def edit(self, factor):
-        name, weight = next(iter(self.network.named_parameters()))
+        weight = next(self.network.parameters())
         with torch.no_grad():
             weight.mul_(factor)
 
@@ -152,7 +152,7 @@ def test_a_thread_does_not_wait_for_ever_for_anothers_hooks(monkeypatch):
     assert len(said) == 1
 
 
-def test_hooks_act_on_a_compiled_network_and_it_compares_as_itself():
+def test_hooks_act_on_a_compiled_network_and_it_compares_as_itself(unchecked):
     network = planted_coset(S3, "C2")
     compiled = torch.compile(network, backend="eager")
     with torch.no_grad():

@@ -38,7 +38,7 @@ def test_what_leaves_the_weights_as_they_are_leaves_their_origin(change):
     if change == "label":
         network.label = "mine"
     label, known = network.identity()
-    assert known is network.provenance and label == network.label
+    assert known == network.provenance and label == network.label
 
 
 def test_another_activation_and_another_group_are_edits_too():
