@@ -63,7 +63,7 @@ class GroupMLP(GroupModel):
     def __init__(
         self,
         group: FiniteGroup,
-        weights: Mapping[str, Tensor],
+        weights: Mapping[str, Any],
         *,
         activation: Activation | None = None,
         label: str = "network",
