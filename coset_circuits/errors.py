@@ -1,4 +1,12 @@
-"""The one error that a user meets."""
+"""The one error that a user meets, and arguments that are converted or refused at the door."""
+
+from __future__ import annotations
+
+import math
+import operator
+import os
+from collections.abc import Mapping
+from typing import Any
 
 
 class CosetCircuitsError(ValueError):
@@ -6,3 +14,68 @@ class CosetCircuitsError(ValueError):
 
     The command line prints the sentence and exits with code 2.
     """
+
+
+def whole(name: str, given: Any, least: int = 1, most: float = math.inf) -> int:
+    """A whole number of Python, NumPy or torch.
+
+    Raises:
+        CosetCircuitsError: it is something else, or out of range.
+    """
+    try:
+        value = None if isinstance(given, bool) else operator.index(given)
+    except (TypeError, ValueError, RuntimeError):
+        value = None
+    if value is None or not least <= value <= most:
+        limit = "up" if most == math.inf else f"to {most:,}"
+        raise CosetCircuitsError(
+            f"The {name} is {brief(given)}; give a whole number from {least} {limit}."
+        )
+    return value
+
+
+def whole_seed(given: Any) -> int:
+    """A seed: one range for training, comparing and every experiment, which is NumPy's.
+
+    Raises:
+        CosetCircuitsError: it is no whole number from 0 to 2³² − 1.
+    """
+    return whole("seed", given, 0, 2**32 - 1)
+
+
+def text(name: str, given: Any) -> str:
+    """A name as text: a path and a number have one.
+
+    Raises:
+        CosetCircuitsError: it is something else.
+    """
+    if isinstance(given, (str, os.PathLike, int, float)) or hasattr(given, "dtype"):
+        return str(given)
+    raise CosetCircuitsError(f"The {name} is a {type(given).__name__}; give text.")
+
+
+def plain(name: str, given: Any) -> Any:
+    """What JSON can hold: paths as text, arrays and tensors as lists.
+
+    Raises:
+        CosetCircuitsError: something in it is neither.
+    """
+    if given is None or type(given) in (bool, int, float, str):
+        return given
+    if isinstance(given, Mapping):
+        return {text(name, key): plain(name, value) for key, value in given.items()}
+    if isinstance(given, (list, tuple, set, frozenset)):
+        return [plain(name, value) for value in given]
+    if isinstance(given, (str, os.PathLike)):
+        return str(given)
+    if hasattr(given, "tolist"):
+        return plain(name, given.tolist())
+    raise CosetCircuitsError(
+        f"The {name} holds a {type(given).__name__}; give text, numbers, lists and dictionaries."
+    )
+
+
+def brief(given: Any) -> str:
+    """What was given, short enough for a sentence."""
+    shown = " ".join(repr(given).split())
+    return shown if len(shown) <= 60 else f"a {type(given).__name__}"

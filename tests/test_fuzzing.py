@@ -355,7 +355,7 @@ def run_command_lines(monkeypatch, folder, count):
 
 PARSERS = [
     (permutations, ("as_images", "_images", "_read_cycles")),
-    (families, ("group", "_powers_of", "_named")),
+    (families, ("group", "_by_name", "_powers_of", "_named")),
     (sys.modules["coset_circuits.groups.group"], ("check_table",)),
     (
         options,
@@ -386,7 +386,7 @@ def branches():
 
         return line
 
-    named_group.cache_clear()
+    families._by_name.cache_clear()
     sys.settrace(tracer)
     try:
         for number, (attempt, count) in enumerate(ENTRIES.values()):

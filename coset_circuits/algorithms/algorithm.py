@@ -12,9 +12,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.errors import CosetCircuitsError, brief
 from coset_circuits.groups import FiniteGroup, Subgroup
-from coset_circuits.networks.model import GroupModel
+from coset_circuits.groups import group as named_group
+from coset_circuits.networks.model import GroupModel, check_network
 from coset_circuits.thresholds import Thresholds
 
 UNEXPLAINED = "unexplained"
@@ -209,6 +210,7 @@ class Tables:
 
     @classmethod
     def of(cls, network: GroupModel, frame: Int[Tensor, "order"] | None = None) -> Tables:
+        check_network(network)
         left, right, unembed = (
             table.detach().double().cpu()
             for table in (network.left_table, network.right_table, network.W_U.T)
@@ -235,6 +237,19 @@ class Tables:
         return iter((self.left, self.right, self.unembed))
 
 
+def check_circuit(given: Any) -> None:
+    """Refuse what is no fitted hypothesis.
+
+    Raises:
+        CosetCircuitsError: it is a network, say, or an algorithm that was not fitted.
+    """
+    if not isinstance(getattr(given, "network", None), GroupModel):
+        raise CosetCircuitsError(
+            f"{brief(given)} is not a circuit; fit a hypothesis first: "
+            "cc.CosetAlgorithm().fit(network)."
+        )
+
+
 def fitted_frame(
     network: GroupModel, group: FiniteGroup | None
 ) -> tuple[FiniteGroup, Int[Tensor, "order"]]:
@@ -243,8 +258,8 @@ def fitted_frame(
     Raises:
         CosetCircuitsError: the group has another order than the network's.
     """
-    if group is None:
-        group = network.group
+    check_network(network)
+    group = network.group if group is None else named_group(group)
     if group.order != network.group.order:
         raise CosetCircuitsError(
             f"The group {group.name} has {group.order} elements, the network's "

@@ -17,7 +17,7 @@ from coset_circuits.comparison.many import compare_many
 from coset_circuits.comparison.sources import Given, is_collection
 from coset_circuits.comparison.summary import CircuitSummary, Summary, versions
 from coset_circuits.comparison.verdict import RAW, Evidence, Verdict, decide
-from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.errors import CosetCircuitsError, brief, whole, whole_seed
 from coset_circuits.experiments import (
     EXPERIMENTS,
     INTERVENTIONS,
@@ -30,6 +30,7 @@ from coset_circuits.experiments import (
     PredictionError,
     Predictions,
     Row,
+    intervention,
     measured,
 )
 from coset_circuits.experiments.claims import Attribution, ClaimErrors
@@ -39,8 +40,9 @@ from coset_circuits.experiments.measure import sampled
 from coset_circuits.findings import Findings
 from coset_circuits.networks import GroupModel, load
 from coset_circuits.networks.checkpoints import weights_sha256
+from coset_circuits.networks.model import uncompiled
 from coset_circuits.presentation import Presented
-from coset_circuits.progress import Progress, Steps
+from coset_circuits.progress import Progress, Steps, silent
 from coset_circuits.thresholds import DEFAULT, Thresholds
 
 _ON_REQUEST = 20
@@ -56,6 +58,7 @@ class Comparison(Presented):
         fidelity: how coarsely its tables can be told; lengths are compared there.
         results: what each experiment gave, by its id.
         notes: what could not be done.
+        experiments: what was run, with its parameters.
     """
 
     bench: Bench
@@ -63,6 +66,7 @@ class Comparison(Presented):
     results: Mapping[str, Findings]
     verdict: Verdict
     notes: list[str]
+    experiments: Sequence[Experiment] = ()
 
     @property
     def network(self) -> GroupModel:
@@ -237,7 +241,7 @@ def compare(
     network: Given | Iterable[Given],
     algorithms: Sequence[str | Algorithm] | None = None,
     *,
-    interventions: Iterable[Intervention] | None = None,
+    interventions: Iterable[str | Intervention] | None = None,
     experiments: Iterable[str | Experiment] = (),
     seed: int = 0,
     pairs: int | None = None,
@@ -281,10 +285,17 @@ def compare(
         CosetCircuitsError: no algorithm or intervention, or one given twice; no such experiment or
             network; a file that cannot be read, or none among several that can.
     """
-    if not 0 <= seed < 2**63:
-        raise CosetCircuitsError(f"The seed is {seed}; give a number from 0 to 2^63 − 1.")
-    if pairs is not None and pairs < 1:
-        raise CosetCircuitsError(f"{pairs} pairs were asked for; give a number from 1 up.")
+    network, seed = uncompiled(network), whole_seed(seed)
+    pairs = None if pairs is None else whole("number of pairs", pairs)
+    if not isinstance(thresholds, Thresholds):
+        raise CosetCircuitsError(
+            f"The thresholds are {brief(thresholds)}; give such as cc.Thresholds(fvu=0.02)."
+        )
+    if order is not None and isinstance(network, GroupModel):
+        raise CosetCircuitsError(
+            "order= says how a file numbers its elements, and a network was given; give the file, "
+            "or renumber it: network.reordered(elements, group)."
+        )
     hypotheses = _hypotheses(algorithms)
     chosen = _experiments(experiments, _interventions(interventions))
 
@@ -319,7 +330,8 @@ def compare(
 def _hypotheses(algorithms: Sequence[str | Algorithm] | None) -> list[str | Algorithm]:
     """The hypotheses that are compared; each once."""
     given = tuple(ALGORITHMS) if algorithms is None else algorithms
-    chosen: list[str | Algorithm] = [given] if isinstance(given, str) else [*given]
+    is_one = isinstance(given, (str, type)) or not isinstance(given, Iterable)
+    chosen = [_algorithm(item) for item in ([given] if is_one else given)]
     if not chosen:
         raise CosetCircuitsError("No algorithm was given; give at least one, such as coset.")
     for i, algorithm in enumerate(chosen):
@@ -333,19 +345,44 @@ def _hypotheses(algorithms: Sequence[str | Algorithm] | None) -> list[str | Algo
     return chosen
 
 
+def _algorithm(given: Any) -> Any:
+    """A class stands for what it makes without arguments."""
+    if isinstance(given, type) and hasattr(given, "fit"):
+        try:
+            given = given()
+        except TypeError as error:
+            raise CosetCircuitsError(
+                f"{given.__name__} is a class that needs arguments ({error}); give an instance."
+            ) from error
+    if isinstance(given, str) or (hasattr(given, "name") and callable(getattr(given, "fit", None))):
+        return given
+    raise CosetCircuitsError(
+        f"{brief(given)} is not an algorithm; give a name such as 'coset', or an object such as "
+        "cc.CosetAlgorithm()."
+    )
+
+
 def _described(algorithm: str | Algorithm) -> Any:
     """All that its findings depend on: of a key, the forms that it stands for."""
     return (algorithm, ALGORITHMS[algorithm]) if isinstance(algorithm, str) else algorithm
 
 
-def _interventions(interventions: Iterable[Intervention] | None) -> Interventions:
+def _interventions(interventions: Iterable[str | Intervention] | None) -> Interventions:
     """The interventions that are done, once it is sure that an id names one of them."""
-    chosen = tuple(INTERVENTIONS.values() if interventions is None else interventions)
+    given: Any = INTERVENTIONS.values() if interventions is None else interventions
+    items = given if isinstance(given, Iterable) and not isinstance(given, str) else [given]
+    chosen = tuple(intervention(item) if isinstance(item, str) else item for item in items)
+    for item in chosen:
+        if not isinstance(item, Intervention):
+            raise CosetCircuitsError(
+                f"{brief(item)} is not an intervention; give an id such as 'sign_left', or a "
+                "cc.Intervention."
+            )
     if not chosen:
         raise CosetCircuitsError(
             "No intervention was given; give at least one, or leave it out for all of them."
         )
-    ids = [intervention.id for intervention in chosen]
+    ids = [one.id for one in chosen]
     for id in ids:
         if ids.count(id) > 1:
             raise CosetCircuitsError(
@@ -369,8 +406,8 @@ def _experiments(
         experiment = EXPERIMENTS[item] if isinstance(item, str) else item
         if not isinstance(experiment, Experiment):
             raise CosetCircuitsError(
-                f"{experiment!r} is not an experiment; give an id such as 'scrub', or an object "
-                "with id, decides, by_default and run(bench)."
+                f"{brief(experiment)} is not an experiment; give an id such as 'scrub', or an "
+                "object with id, decides, by_default and run(bench)."
             )
         if experiment.decides and not isinstance(experiment, Interventions):
             raise CosetCircuitsError(
@@ -432,6 +469,8 @@ def _compare_one(
             continue
         if result is not None:
             results[experiment.id] = result
+    # Whoever watched this comparison is no part of its result.
+    bench.progress = silent
     predictions = results[Interventions.id]
     assert isinstance(predictions, Predictions)
     verdict = decide(
@@ -448,7 +487,7 @@ def _compare_one(
             thresholds,
         )
     )
-    return Comparison(bench, point, results, verdict, notes)
+    return Comparison(bench, point, results, verdict, notes, experiments)
 
 
 def _weight(experiment: Experiment) -> int:

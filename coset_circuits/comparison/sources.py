@@ -5,17 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.errors import CosetCircuitsError, brief
 from coset_circuits.networks import load, shipped
 from coset_circuits.networks.checkpoints import companions, find, folder_files, suffixes
-from coset_circuits.networks.model import GroupModel
+from coset_circuits.networks.model import GroupModel, uncompiled
 from coset_circuits.training.run_folder import is_state, is_step
 
 Given = GroupModel | str | os.PathLike[str]
@@ -55,7 +54,7 @@ class Source:
             CosetCircuitsError: the file cannot be read.
         """
         if isinstance(self.given, GroupModel):
-            return _digest(_parts(self.given))
+            return self.given.content()
         path = shipped().get(str(self.given)) or Path(self.given)
         files = [path, *companions(path)]
         try:
@@ -68,11 +67,9 @@ class Source:
     def naming(self) -> list[str]:
         """What its label and source are taken from, beyond its content."""
         if isinstance(self.given, GroupModel):
-            provenance = self.given.provenance
-            return [
-                self.given.label,
-                *(str(provenance.get(k)) for k in ("source", "element_order", "sha256")),
-            ]
+            label, known = self.given.identity()
+            named = [str(known.get(k)) for k in ("source", "element_order", "sha256")]
+            return [label, str(self.given.device), *named]
         if isinstance(self.given, str):
             return [self.given]
         path = self.given.absolute()
@@ -102,7 +99,12 @@ def sources(given: Given | Iterable[Given]) -> list[Source]:
             nothing that could be a network.
     """
     is_one = isinstance(given, (torch.nn.Module, str, os.PathLike))
-    items = [given] if is_one else list(given)
+    if not is_one and not isinstance(given, Iterable):
+        raise CosetCircuitsError(
+            f"The network is {brief(given)}; give a GroupMLP, a shipped name such as 's5', or the "
+            "path of a checkpoint or of a folder."
+        )
+    items = [given] if is_one else [uncompiled(item) for item in given]
     if not items:
         raise CosetCircuitsError("No network was given; give at least one, or a folder of them.")
     return [source for i, item in enumerate(items, 1) for source in _expanded(item, i)]
@@ -167,17 +169,6 @@ def _nothing_in(folder: Path) -> str:
         f"The folder {folder} holds no network ({holds}); expected are checkpoints (*"
         f"{', *'.join(suffixes())}) in it or in folders below."
     )
-
-
-def _parts(network: GroupModel) -> Iterator[bytes]:
-    state: Mapping[str, Any] = network.state_dict()
-    yield f"{network.group.name} {network.activation.name} {network.device}".encode()
-    yield network.group.array.tobytes()
-    # An activation of the user's own is known by what it does.
-    yield network.activation.function(torch.linspace(-4, 4, 81)).numpy().tobytes()
-    for name, tensor in sorted(state.items()):
-        yield f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode()
-        yield tensor.detach().cpu().contiguous().numpy().tobytes()
 
 
 def _digest(parts: Iterable[bytes]) -> str:

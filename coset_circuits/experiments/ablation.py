@@ -27,6 +27,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from coset_circuits.algorithms import Circuit
+from coset_circuits.algorithms.algorithm import check_circuit
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.experiments.bench import Bench
 from coset_circuits.experiments.blocks import sample_blocks
@@ -315,6 +316,7 @@ def ablation_by_threshold(
     Raises:
         CosetCircuitsError: no such column, or one that holds no measurements.
     """
+    check_circuit(circuit)
     bench, options = Bench.for_options(circuit.network, options)
     return AblationByThreshold(column=column, **options).of(circuit, bench)
 

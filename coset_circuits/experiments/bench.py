@@ -20,12 +20,13 @@ from coset_circuits.algorithms import (
     negligible,
     nulls,
 )
+from coset_circuits.errors import whole, whole_seed
 from coset_circuits.experiments.candidates import NETWORK, Candidate, Kind, unused_key
 from coset_circuits.experiments.controls import relabelled_group
 from coset_circuits.experiments.forms import SELECTION, FormError, Forms, at
 from coset_circuits.experiments.measure import Known, sampled
 from coset_circuits.groups import FiniteGroup
-from coset_circuits.networks.model import GroupModel, Model
+from coset_circuits.networks.model import GroupModel, Model, check_network, uncompiled
 from coset_circuits.progress import Progress, silent
 from coset_circuits.thresholds import DEFAULT, Thresholds
 
@@ -144,6 +145,10 @@ class Bench:
         progress: Progress | None = None,
     ) -> Bench:
         """A bench for one experiment on one circuit that is fitted already, or on a network."""
+        subject = uncompiled(subject)
+        if not hasattr(subject, "surrogate"):
+            check_network(subject)
+        seed, pairs = whole_seed(seed), None if pairs is None else whole("number of pairs", pairs)
         is_network = isinstance(subject, GroupModel)
         candidates = ()
         if not is_network:
@@ -213,6 +218,12 @@ class Bench:
 
 
 def measured(model: Model) -> Model:
-    """A copy in float64, without gradients and without the user's hooks: what is measured."""
+    """A copy in float64, without gradients and without the user's hooks: what is measured.
+
+    Its label and provenance are those of the weights as they are now.
+    """
+    check_network(uncompiled(model))
     with torch.inference_mode(False):
-        return model.unhooked().double().requires_grad_(False)
+        copy = uncompiled(model).unhooked().double().requires_grad_(False)
+        copy.label, copy.provenance = copy.identity()
+        return copy

@@ -112,6 +112,6 @@ class Claims:
             deltas = [
                 e[0] for row in rows if (e := errors(row, name, bench.thresholds)) is not None
             ]
-            median = float(torch.tensor(deltas).median())
+            median = float(torch.tensor(deltas, dtype=torch.float32).median())
             attributions.append(Attribution(key, claim, median))
         return ClaimErrors(bench.network.label, attributions, bench.forms)

@@ -29,6 +29,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from coset_circuits.algorithms import Circuit
+from coset_circuits.algorithms.algorithm import check_circuit
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.experiments.bench import Bench, measured
 from coset_circuits.experiments.blocks import sample_blocks
@@ -274,6 +275,7 @@ def interchange(circuit: Circuit, groups: Neurons = None, **options: Any) -> Int
             random sets, random classes and relabelling, ``thresholds`` of the verdicts in
             :meth:`Interchange.table`, ``progress``.
     """
+    check_circuit(circuit)
     bench, options = Bench.for_options(circuit, options)
     return InterchangeExperiment(groups, **options).of(circuit, bench)
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from coset_circuits.algorithms import SEEN_LOGITS, Circuit
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.networks import SilentSiteError
-from coset_circuits.networks.model import GroupModel
+from coset_circuits.networks.model import Activation, GroupModel
 
 Hooks = list[tuple[str | Callable[..., Any], Callable[..., Any]]]
 
@@ -72,48 +72,58 @@ class Intervention:
         return model.run_with_hooks(given, fwd_hooks=self.hooks(model, given, seed))
 
 
-def _scaled(left: float, right: float) -> Callable[..., Hooks]:
-    def hooks(model: GroupModel, pairs: Tensor, seed: int) -> Hooks:
-        factors = {"hook_left_pre": left, "hook_right_pre": right}
+# Objects, and not functions made by functions: those could not be pickled, nor compared.
+
+
+@dataclass(frozen=True)
+class _Scaled:
+    left: float
+    right: float
+
+    def __call__(self, model: GroupModel, pairs: Tensor, seed: int) -> Hooks:
+        factors = {"hook_left_pre": self.left, "hook_right_pre": self.right}
         return [
             (site, lambda value, hook, factor=factor: factor * value)
             for site, factor in factors.items()
             if factor != 1
         ]
 
-    return hooks
 
+@dataclass(frozen=True)
+class _Activation:
+    """Another function in the activation's place, or a multiple of the activation."""
 
-def _activation(change: Callable[[Callable[[Tensor], Tensor]], Callable[[Tensor], Tensor]]) -> Any:
-    """Put another function in the activation's place."""
+    function: Callable[[Tensor], Tensor] | None
+    factor: float = 1
 
-    def hooks(model: GroupModel, pairs: Tensor, seed: int) -> Hooks:
-        function = change(model.activation.function)
+    def __call__(self, model: GroupModel, pairs: Tensor, seed: int) -> Hooks:
+        function = self.function or model.activation.function
         seen: dict[str, Tensor] = {}
 
         def remember(pre: Tensor, hook: Any) -> None:
             seen["pre"] = pre
 
         def put(post: Tensor, hook: Any) -> Tensor:
-            return model.activate(seen["pre"], function)
+            return model.activate(seen["pre"], lambda x: self.factor * function(x))
 
         return [("hook_pre", remember), ("hook_post", put)]
 
-    return hooks
 
-
-def _noise(mean: float, deviation: float, *, relative: bool = False) -> Callable[..., Hooks]:
+@dataclass(frozen=True)
+class _Noise:
     """N(mean, deviation) on the pre-activations; ``relative``: in units of each one's own std."""
 
-    def hooks(model: GroupModel, pairs: Tensor, seed: int) -> Hooks:
+    mean: float
+    deviation: float
+    relative: bool = False
+
+    def __call__(self, model: GroupModel, pairs: Tensor, seed: int) -> Hooks:
         def add(pre: Tensor, hook: Any) -> Tensor:
-            draw = mean + deviation * standard_normal(seed, pairs, model.group.order, pre.shape[1])
-            draw = draw.to(pre.device, pre.dtype)
-            return pre + (draw * model.pre_scale if relative else draw)
+            draw = standard_normal(seed, pairs, model.group.order, pre.shape[1])
+            draw = (self.mean + self.deviation * draw).to(pre.device, pre.dtype)
+            return pre + (draw * model.pre_scale if self.relative else draw)
 
         return [("hook_pre", add)]
-
-    return hooks
 
 
 def _mean_left(model: GroupModel, pairs: Tensor, seed: int) -> Hooks:
@@ -145,8 +155,8 @@ def _keep(value: Tensor, hook: Any) -> None:
     return None
 
 
-def _always(function: Callable[[Tensor], Tensor]) -> Any:
-    return _activation(lambda own: function)
+def _swapped(pairs: Int[Tensor, "batch 2"]) -> Int[Tensor, "batch 2"]:
+    return pairs.flip(-1)
 
 
 def _flips(network: GroupModel, separates: bool) -> str:
@@ -166,6 +176,7 @@ def _only_scales(network: GroupModel, separates: bool) -> str | None:
     )
 
 
+_IDENTITY = Activation.named("identity").function
 _LOGITS = frozenset({SEEN_LOGITS})
 
 INTERVENTIONS: dict[str, Intervention] = {
@@ -186,7 +197,7 @@ INTERVENTIONS: dict[str, Intervention] = {
         Intervention(
             "swap_inputs",
             "inputs swapped, labels kept",
-            inputs=lambda pairs: pairs.flip(-1),
+            inputs=_swapped,
             control="commuting_pairs",
             caution=(
                 "Any network that is right everywhere gives the share of commuting pairs, "
@@ -196,7 +207,7 @@ INTERVENTIONS: dict[str, Intervention] = {
         Intervention(
             "sign_both",
             "both signs flipped",
-            _scaled(-1, -1),
+            _Scaled(-1, -1),
             control="sign_left",
             shows=_LOGITS,
             caution=(
@@ -205,15 +216,15 @@ INTERVENTIONS: dict[str, Intervention] = {
             ),
         ),
         Intervention(
-            "sign_left", "left sign flipped", _scaled(-1, 1), control="mean_left", caution=_flips
+            "sign_left", "left sign flipped", _Scaled(-1, 1), control="mean_left", caution=_flips
         ),
         Intervention(
-            "sign_right", "right sign flipped", _scaled(1, -1), control="mean_left", caution=_flips
+            "sign_right", "right sign flipped", _Scaled(1, -1), control="mean_left", caution=_flips
         ),
         Intervention(
             "abs",
             "|x| for the activation",
-            _always(torch.abs),
+            _Activation(torch.abs),
             control="double",
             caution=(
                 "Mostly a change of temperature: read it beside twice the activation, which "
@@ -223,26 +234,26 @@ INTERVENTIONS: dict[str, Intervention] = {
         Intervention(
             "double",
             "twice the activation",
-            _activation(lambda own: lambda x: 2 * own(x)),
+            _Activation(None, 2),
             control="scale_both_2",
             caution=(
                 "A change of temperature and nothing else: the control of |x|, no evidence of "
                 "what is computed."
             ),
         ),
-        Intervention("noise_0_0.1", "noise N(0, 0.1)", _noise(0, 0.1), control="noise_rel_0.5"),
-        Intervention("noise_0_1", "noise N(0, 1)", _noise(0, 1), control="noise_rel_0.5"),
-        Intervention("noise_1_1", "noise N(1, 1)", _noise(1, 1), control="noise_-1_1"),
-        Intervention("noise_-1_1", "noise N(−1, 1)", _noise(-1, 1), control="noise_1_1"),
+        Intervention("noise_0_0.1", "noise N(0, 0.1)", _Noise(0, 0.1), control="noise_rel_0.5"),
+        Intervention("noise_0_1", "noise N(0, 1)", _Noise(0, 1), control="noise_rel_0.5"),
+        Intervention("noise_1_1", "noise N(1, 1)", _Noise(1, 1), control="noise_-1_1"),
+        Intervention("noise_-1_1", "noise N(−1, 1)", _Noise(-1, 1), control="noise_1_1"),
         Intervention(
             "noise_rel_0.5",
             "noise N(0, std(pre)/2)",
-            _noise(0, 0.5, relative=True),
+            _Noise(0, 0.5, relative=True),
             control="noise_0_1",
         ),
-        Intervention("scale_left_2", "left × 2", _scaled(2, 1), control="scale_both_2"),
+        Intervention("scale_left_2", "left × 2", _Scaled(2, 1), control="scale_both_2"),
         Intervention(
-            "scale_both_2", "both × 2", _scaled(2, 2), control="double", caution=_only_scales
+            "scale_both_2", "both × 2", _Scaled(2, 2), control="double", caution=_only_scales
         ),
         Intervention(
             "mean_left",
@@ -254,9 +265,12 @@ INTERVENTIONS: dict[str, Intervention] = {
                 "no more."
             ),
         ),
-        Intervention("square", "x² for the activation", _always(torch.square), control="abs"),
+        Intervention("square", "x² for the activation", _Activation(torch.square), control="abs"),
         Intervention(
-            "identity", "identity for the activation", _always(lambda x: x), control="mean_left"
+            "identity",
+            "identity for the activation",
+            _Activation(_IDENTITY),
+            control="mean_left",
         ),
     )
 }

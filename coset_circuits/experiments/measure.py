@@ -83,14 +83,14 @@ class _Tally:
         best = reference.best if logits is reference.logits else _largest(logits)
         count = best.sum(1)
         self.losses.append(cross_entropy(logits, labels).cpu())
-        self.correct.append((best.gather(1, labels[:, None])[:, 0] / count).double().cpu())
+        self.correct.append((best.gather(1, labels[:, None])[:, 0].double() / count).cpu())
         self.energy += reference.energy
         if logits is reference.logits:
             self.same += len(logits)
             return
         common = (best & reference.best).sum(1)
         either = count + reference.count - common
-        self.same += float((common / either).double().sum())
+        self.same += float((common.double() / either).sum())
         self.error += float(_centred_energy(logits - reference.logits))
 
     def outcome(self) -> Outcome:
@@ -132,6 +132,7 @@ def measure(
     A model that is silent at a site the intervention touches gets None. By default chunks are so
     small that they stay in the processor's cache.
     """
+    pairs = next(iter(models.values())).check_pairs(pairs).cpu()
     tallies = {name: _Tally() for name in models}
     silent: set[str] = set()
     if chunk is None:

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from coset_circuits.algorithms import Circuit
-from coset_circuits.algorithms.algorithm import NEGLIGIBLE, UNEXPLAINED
+from coset_circuits.algorithms.algorithm import NEGLIGIBLE, UNEXPLAINED, check_circuit
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.networks.model import GroupModel
 
@@ -92,6 +92,7 @@ def neuron_sets(circuit: Circuit, by: str | Sequence[str] = "role") -> NeuronSet
         CosetCircuitsError: no such column, or one of measurements, whose values label nothing, or
             a site at which no neurons share a donor.
     """
+    check_circuit(circuit)
     columns = [by] if isinstance(by, str) else list(by)
     names = circuit.roles.names
     if isinstance(by, str) and by in circuit.network.sites:

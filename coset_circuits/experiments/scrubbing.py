@@ -22,7 +22,7 @@ from typing import Any, Literal
 import torch
 
 from coset_circuits.algorithms import Circuit, Classes, nulls
-from coset_circuits.algorithms.algorithm import NEGLIGIBLE, UNEXPLAINED
+from coset_circuits.algorithms.algorithm import NEGLIGIBLE, UNEXPLAINED, check_circuit
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.experiments.bench import Bench
 from coset_circuits.experiments.experiment import OfEachHypothesis
@@ -168,6 +168,7 @@ def scrub(
     Raises:
         CosetCircuitsError: no classes to scrub by, or an unknown site, control or option.
     """
+    check_circuit(circuit)
     bench, options = Bench.for_options(circuit, options)
     return Scrubbing(sites, **options).of(circuit, bench)
 

@@ -10,6 +10,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from coset_circuits.algorithms import Circuit
+from coset_circuits.algorithms.algorithm import check_circuit
 from coset_circuits.experiments.bench import Bench, measured
 from coset_circuits.experiments.candidates import NETWORK
 from coset_circuits.experiments.experiment import OfEachHypothesis
@@ -102,6 +103,7 @@ def substitution(
         pairs: on which it is measured; all of them by default.
         seed: of the relabelled control.
     """
+    check_circuit(circuit)
     bench = Bench.around(circuit, seed=seed)
     bench.sample = circuit.network.group.pairs() if pairs is None else pairs
     return SubstitutionExperiment().of(circuit, bench)

@@ -388,17 +388,28 @@ _FAMILIES = (
 )
 
 
-@cache
-def group(text: str) -> FiniteGroup:
+def group(text: str | FiniteGroup) -> FiniteGroup:
     """The group that a text names: ``"S5"``, ``"D59"``, ``"Q8"``, ``"PSL(2,7)"``, ``"S3xS3"``.
 
-    Factors of a direct product are joined with ``x``; ``"C2^4"`` stands for four of them. The same
-    text gives the same object, so what was computed of it once is kept.
+    A group stands for itself. Factors of a direct product are joined with ``x``; ``"C2^4"`` stands
+    for four of them. The same text gives the same object, so what was computed of it once is kept.
 
     Raises:
         CosetCircuitsError: the text is not understood (the sentence lists what is), or the group
             is too large.
     """
+    if isinstance(text, FiniteGroup):
+        return text
+    if not isinstance(text, str):
+        raise CosetCircuitsError(
+            f"The group is a {type(text).__name__}; give a name such as S4, or a group: "
+            "cc.FiniteGroup.from_table(table)."
+        )
+    return _by_name(text)
+
+
+@cache
+def _by_name(text: str) -> FiniteGroup:
     factors = [
         factor
         for part in re.split(r"[x×*]", re.sub(r"\s", "", text))
@@ -407,6 +418,14 @@ def group(text: str) -> FiniteGroup:
     if len(factors) == 1:
         return _named(factors[0], text)
     return direct_product(*(group(factor) for factor in factors), name=re.sub(r"\s", "", text))
+
+
+def is_named(group_: FiniteGroup) -> bool:
+    """Whether its name alone tells what it is, numbering included."""
+    try:
+        return group(group_.name) == group_
+    except CosetCircuitsError:
+        return False
 
 
 def _powers_of(part: str, text: str) -> list[str]:

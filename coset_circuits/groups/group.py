@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.errors import CosetCircuitsError, text
 
 # How the structures of a group are built: the files that do it build on this one, so they are
 # named by the package's __init__, which is there before any of its files.
@@ -49,10 +49,11 @@ class FiniteGroup:
         origin: tuple[FiniteGroup, np.ndarray] | None = None,
         irreps: Callable[[FiniteGroup], tuple[Irrep, ...]] | None = None,
     ) -> None:
-        self.name = name
+        self.name = text("name", name)
         self.array = np.ascontiguousarray(table, dtype=np.int64)
         self.array.setflags(write=False)
-        self.labels = tuple(labels) if labels is not None else tuple(map(str, range(len(table))))
+        given = range(len(table)) if labels is None else labels
+        self.labels = tuple(text("label", label) for label in given)
         self.permutations = permutations
         self.origin = origin
         self._build_irreps = irreps
@@ -90,7 +91,7 @@ class FiniteGroup:
     @cached_property
     def table(self) -> Int[Tensor, "order order"]:
         """The Cayley table: ``table[a, b]`` is ``a·b``."""
-        return torch.from_numpy(self.array.copy())
+        return _tensor(self.array)
 
     @cached_property
     def inverse_array(self) -> np.ndarray:
@@ -100,7 +101,7 @@ class FiniteGroup:
     @cached_property
     def inverses(self) -> Int[Tensor, "order"]:
         """``inverses[a]`` is ``a⁻¹``."""
-        return torch.from_numpy(self.inverse_array.copy())
+        return _tensor(self.inverse_array)
 
     @cached_property
     def is_abelian(self) -> bool:
@@ -225,6 +226,12 @@ class FiniteGroup:
     def __repr__(self) -> str:
         kind = "abelian" if self.is_abelian else "non-abelian"
         return f"FiniteGroup({self.name}: order {self.order}, {kind})"
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    # It is kept: one made in inference mode would fail whoever differentiates later.
+    with torch.inference_mode(False):
+        return torch.from_numpy(array.copy())
 
 
 def check_table(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -67,7 +67,8 @@ class Irrep:
         """
         matrices = self._build()
         self._check(matrices)
-        return torch.from_numpy(matrices)
+        with torch.inference_mode(False):
+            return torch.from_numpy(matrices)
 
     @cached_property
     def character(self) -> Float[Tensor, " order"] | Complex[Tensor, " order"]:
@@ -89,6 +90,10 @@ class Irrep:
             None if self._character is None else self._character[elements],
             self.conjugate,
         )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a pickle holds: the matrices, not how they are found."""
+        return {**vars(self), "matrices": self.matrices, "_build": None}
 
     def _check(self, matrices: np.ndarray) -> None:
         table = self.group.array

@@ -85,16 +85,11 @@ def from_module(
         UserWarning: it is right in another numbering than the group's, which is then used, or
             in the other order of multiplication.
     """
-    wanted = named_group(group) if isinstance(group, str) else group
+    wanted = None if group is None else named_group(group)
     if not isinstance(model, nn.Module):
         raise CosetCircuitsError(
             f"The model is a {type(model).__name__}; give a torch.nn.Module, or weights to "
             "GroupMLP.from_weights."
-        )
-    if not (wanted is None or isinstance(wanted, FiniteGroup)):
-        raise CosetCircuitsError(
-            f"The group is a {type(wanted).__name__}; give a name such as S4, or a group: "
-            "cc.FiniteGroup.from_table(table)."
         )
     with torch.random.fork_rng(devices=[]):
         order = None if wanted is None else wanted.order

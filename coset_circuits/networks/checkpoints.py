@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.errors import CosetCircuitsError, brief
 from coset_circuits.networks.chughtai import ChughtaiMLP, ChughtaiTransformer
 from coset_circuits.networks.file import CheckpointFile, Reader, one_line
 from coset_circuits.networks.model import GroupModel
@@ -106,11 +106,12 @@ def load(
         ) from error
     check_card(path, digest)
     network = _read(CheckpointFile(path), order)
-    network.provenance["sha256"] = digest
+    where = "path"
     if str(name_or_path) in shipped():
-        network.label = str(name_or_path)
-    else:
-        network.provenance["path"] = str(name_or_path)
+        network.label, where = str(name_or_path), "shipped"
+    asked = {where: str(name_or_path), "order": order, "sha256": digest}
+    known = {name: value for name, value in asked.items() if value is not None}
+    network.provenance = {**network.provenance, **known}
     return network.to(device=device, dtype=dtype)
 
 
@@ -120,6 +121,10 @@ def find(name_or_path: str | os.PathLike[str]) -> Path:
     Raises:
         CosetCircuitsError: there is none.
     """
+    if not isinstance(name_or_path, (str, os.PathLike)):
+        raise CosetCircuitsError(
+            f"{brief(name_or_path)} is no name or path; give such as 's5' or 'runs/S5-seed7'."
+        )
     zoo = shipped()
     path = zoo.get(str(name_or_path)) or Path(name_or_path)
     if not str(name_or_path) or not path.exists():
@@ -131,14 +136,8 @@ def find(name_or_path: str | os.PathLike[str]) -> Path:
 
 
 def weights_sha256(network: GroupModel) -> str:
-    """The file's hash where the network came from a file, else a hash of its weights."""
-    if "sha256" in network.provenance:
-        return network.provenance["sha256"]
-    digest = hashlib.sha256()
-    for name, parameter in sorted(network.named_parameters()):
-        digest.update(name.encode())
-        digest.update(parameter.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    """The file's hash where the network is as it was read from one, else its content's."""
+    return network.identity()[1].get("sha256") or network.content()
 
 
 def _read(file: CheckpointFile, order: str | None) -> GroupModel:

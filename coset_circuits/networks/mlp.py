@@ -14,7 +14,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
+from coset_circuits.errors import whole_seed
 from coset_circuits.groups import FiniteGroup
+from coset_circuits.groups import group as named_group
 from coset_circuits.networks.model import (
     Activation,
     ActivationLike,
@@ -63,7 +65,7 @@ class GroupMLP(GroupModel):
     def __init__(
         self,
         group: FiniteGroup,
-        weights: Mapping[str, Tensor],
+        weights: Mapping[str, Any],
         *,
         activation: Activation | None = None,
         label: str = "network",
@@ -72,17 +74,18 @@ class GroupMLP(GroupModel):
         silent: Iterable[str] = (),
     ) -> None:
         super().__init__(group, label, activation or Activation.named("relu"), silent)
+        weights, cast = as_matrices(self.group, weights)
         for name in ("W_E_left", "W_E_right", "W_in_left", "W_in_right", "W_U", "b_in", "b_U"):
             given = weights.get(name)
             self.register_parameter(name, None if given is None else nn.Parameter(given))
         self.seed = seed
-        self.provenance = dict(provenance or {})
+        self.provenance = {**(provenance or {}), **({"cast": cast} if cast else {})}
         self.setup()
 
     @classmethod
     def initialised(
         cls,
-        group: FiniteGroup,
+        group: FiniteGroup | str,
         *,
         d_mlp: int = 128,
         d_embed: int = 256,
@@ -90,20 +93,22 @@ class GroupMLP(GroupModel):
         seed: int = 0,
     ) -> GroupMLP:
         """An untrained network: normal weights scaled by 1/√fan-in, no biases."""
-        generator = torch.Generator().manual_seed(seed)
+        base = named_group(group)
+        generator = torch.Generator().manual_seed(whole_seed(seed))
 
         def normal(rows: int, columns: int, fan_in: int) -> Tensor:
-            return torch.randn(rows, columns, generator=generator) / fan_in**0.5
+            drawn = torch.randn(rows, columns, generator=generator, dtype=torch.float32)
+            return drawn / fan_in**0.5
 
         weights = {
-            "W_E_left": normal(group.order, d_embed, d_embed),
-            "W_E_right": normal(group.order, d_embed, d_embed),
+            "W_E_left": normal(base.order, d_embed, d_embed),
+            "W_E_right": normal(base.order, d_embed, d_embed),
             "W_in_left": normal(d_embed, d_mlp, 2 * d_embed),
             "W_in_right": normal(d_embed, d_mlp, 2 * d_embed),
-            "W_U": normal(d_mlp, group.order, d_mlp),
+            "W_U": normal(d_mlp, base.order, d_mlp),
         }
         return cls(
-            group,
+            base,
             weights,
             activation=Activation.of(act_fn),
             seed=seed,
@@ -113,7 +118,7 @@ class GroupMLP(GroupModel):
     @classmethod
     def from_weights(
         cls,
-        group: FiniteGroup,
+        group: FiniteGroup | str,
         *,
         W_U: Float[Array, "d_mlp order"],
         left_table: Float[Array, "order d_mlp"] | None = None,
@@ -158,6 +163,7 @@ class GroupMLP(GroupModel):
             UserWarning: the network is hardly right, and would be with a square matrix transposed
                 or with the other order of multiplication.
         """
+        group = named_group(group)
         weights = {
             "left_table": left_table,
             "right_table": right_table,
@@ -190,15 +196,13 @@ class GroupMLP(GroupModel):
         silent: Iterable[str] = (),
     ) -> GroupMLP:
         """As :meth:`from_weights`, without looking at whether the network is right."""
-        weights, cast = as_matrices(group, given)
-        provenance = dict(provenance or {"source": "weights given in Python"})
         return cls(
             group,
-            weights,
+            given,
             activation=Activation.of(act_fn),
             label=label,
             seed=seed,
-            provenance={**provenance, "cast": cast} if cast else provenance,
+            provenance=provenance or {"source": "weights given in Python"},
             silent=silent,
         )
 
@@ -283,7 +287,7 @@ class GroupMLP(GroupModel):
         return self.b_in is None and self.b_U is None
 
     def reordered(self, elements: Int[Tensor, "order"], group: FiniteGroup) -> GroupMLP:
-        weights = dict(self.state_dict())
+        weights: dict[str, Tensor] = dict(self.named_parameters())
         for name in ("W_E_left", "W_E_right", "b_U"):
             if name in weights:
                 weights[name] = weights[name][elements]
@@ -313,9 +317,7 @@ class GroupMLP(GroupModel):
         Raises:
             CosetCircuitsError: the input is not a batch of pairs of elements.
         """
-        self.check_pairs(pairs)
-        pairs = pairs.to(self.device)
-        a, b = pairs[:, 0], pairs[:, 1]
+        a, b = self.check_pairs(pairs).T
         left_embed = self._embedded(self.hook_left_embed, self.W_E_left, a)
         right_embed = self._embedded(self.hook_right_embed, self.W_E_right, b)
         left = self.left_table[a] if left_embed is None else self._left_pre(left_embed)
@@ -340,17 +342,19 @@ class GroupMLP(GroupModel):
 
     def __repr__(self) -> str:
         cfg = self.cfg
-        source = self.provenance.get("source")
+        label, known = self.identity()
+        source = known.get("source")
         return (
-            f"GroupMLP({self.label}: {cfg.group} of order {cfg.order}, {cfg.d_mlp} {cfg.act_fn} "
+            f"GroupMLP({label}: {cfg.group} of order {cfg.order}, {cfg.d_mlp} {cfg.act_fn} "
             f"neurons, embedding {cfg.d_embed}, {cfg.dtype} on {cfg.device}"
             + (f"; {source}" if source else "")
             + ")"
         )
 
     def _repr_html_(self) -> str:
-        cells = {"label": self.label, **asdict(self.cfg)}
-        cells["source"] = self.provenance.get("source", "not recorded")
+        label, known = self.identity()
+        cells = {"label": label, **asdict(self.cfg)}
+        cells["source"] = known.get("source", "not recorded")
         rows = "".join(
             f"<tr><th style='text-align:left'>{html.escape(k)}</th>"
             f"<td>{html.escape(str(v))}</td></tr>"

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
+from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -16,8 +21,9 @@ from torch.nn import functional as F
 from transformer_lens import HookedRootModule
 from transformer_lens.hook_points import HookPoint
 
-from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.errors import CosetCircuitsError, brief, plain, text, whole_seed
 from coset_circuits.groups import FiniteGroup
+from coset_circuits.groups import group as named_group
 from coset_circuits.networks.hook_state import HookState
 from coset_circuits.thresholds import DEFAULT
 
@@ -55,13 +61,18 @@ STANDARD_SITES: Mapping[str, Site] = {
 SITES = tuple(STANDARD_SITES)
 NEURON_SITES = tuple(site.name for site in STANDARD_SITES.values() if site.per_neuron)
 
+
+def _same(x: Tensor) -> Tensor:
+    return x
+
+
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
     "gelu": F.gelu,
     "silu": F.silu,
     "abs": torch.abs,
     "square": torch.square,
-    "identity": lambda x: x,
+    "identity": _same,
 }
 
 
@@ -101,7 +112,7 @@ class Activation:
             return cls.named(given)
         name = getattr(given, "__name__", type(given).__name__.lower())
         name = name if name.isidentifier() else "custom"
-        function = _harmless(given)
+        function = _Harmless(given)
         values = _values(function, name)
         for known, own in _ACTIVATIONS.items():
             if torch.allclose(values, own(_GRID), rtol=1e-12, atol=1e-12):
@@ -147,20 +158,25 @@ def _values(function: Callable[[Tensor], Tensor], name: str) -> Tensor:
     return column[:, 0].double()
 
 
-def _harmless(given: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """The same function, of any dtype, leaving what it is given as it is, and nobody else's."""
-    own, held = given, None
-    if isinstance(given, nn.Module):
-        own = copy.deepcopy(given).eval().requires_grad_(False)
-        held = next(own.parameters(), None)
+class _Harmless:
+    """A function of any dtype that leaves what it is given as it is, and nobody else's."""
 
-    # A function and not the module, which a copy of the network would copy and not recognise.
-    def applied(x: Tensor) -> Tensor:
+    def __init__(self, given: Callable[[Tensor], Tensor]) -> None:
+        self.function, self.held = given, None
+        if isinstance(given, nn.Module):
+            self.function = copy.deepcopy(given).eval().requires_grad_(False)
+            self.held = next(self.function.parameters(), None)
+
+    def __call__(self, x: Tensor) -> Tensor:
         # It may act in place.
         x = x.clone()
-        return own(x) if held is None else own(x.to(held.device, held.dtype)).to(x.device, x.dtype)
+        if self.held is None:
+            return self.function(x)
+        return self.function(x.to(self.held.device, self.held.dtype)).to(x.device, x.dtype)
 
-    return applied
+    def __deepcopy__(self, memo: Any) -> _Harmless:
+        # A copy of the network has the same function, and may be compared with it.
+        return self
 
 
 class SilentHookPoint(HookPoint):
@@ -177,11 +193,67 @@ class SilentHookPoint(HookPoint):
         )
 
 
+PATIENCE = 60.0
+"""Seconds that a thread waits for another's hooks to come off."""
+
+_locks: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
+_making = threading.Lock()
+
+
+@contextmanager
+def _alone(model: GroupModel) -> Iterator[None]:
+    """Keep other threads out: hooks are state of the model, so theirs would act on this run."""
+    with _making:
+        lock = _locks.setdefault(model, threading.RLock())
+    if not lock.acquire(timeout=PATIENCE):
+        raise CosetCircuitsError(
+            f"Another thread has had hooks on {model.label} for {PATIENCE:g} seconds, which would "
+            "act on this run as well; give each thread a copy: network.unhooked()."
+        )
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def check_network(given: Any) -> None:
+    """Refuse what is no network of ours, or holds a weight that is no number.
+
+    Raises:
+        CosetCircuitsError: it cannot be analysed.
+    """
+    if not isinstance(given, GroupModel):
+        raise CosetCircuitsError(
+            f"{brief(given)} is not a network; give cc.load(...), or make one of a module: "
+            "cc.from_module(module)."
+        )
+    for name, weight in given.named_parameters():
+        if weight.is_meta or not torch.isfinite(weight).all():
+            bad = "only" if weight.is_meta else int((~torch.isfinite(weight)).sum())
+            raise CosetCircuitsError(
+                f"{name} holds {bad} values that are not finite (NaN or infinity); the network "
+                "cannot be analysed."
+            )
+
+
+def uncompiled(model: Any) -> Any:
+    """What ``torch.compile`` was given, or the model itself."""
+    return getattr(model, "_orig_mod", model)
+
+
 class SilentSiteError(CosetCircuitsError):
     """A hook was put on a site where the hypothesis makes no prediction."""
 
 
 Model = TypeVar("Model", bound="GroupModel")
+
+_ON_THE_WAY_IN: dict[str, Callable[[Any], Any]] = {
+    "group": named_group,
+    "label": partial(text, "label"),
+    "seed": lambda given: None if given is None else whole_seed(given),
+    "provenance": partial(plain, "provenance"),
+}
+"""What attributes are made of what is given for them, so that nothing fails when they are saved."""
 
 
 class GroupModel(HookedRootModule):
@@ -196,12 +268,14 @@ class GroupModel(HookedRootModule):
         label: what tables and messages call the model.
         sites: every hook point that experiments may name, in order of computation.
         silent: the sites at which a surrogate's hypothesis says nothing.
-        provenance: where the weights came from, as far as recorded.
+        provenance: where the weights came from, as far as recorded. It speaks of the weights that
+            the model had when it was set; :meth:`identity` says what holds now.
     """
 
     sites: Mapping[str, Site] = STANDARD_SITES
     group: FiniteGroup
     label: str
+    provenance: dict[str, Any]
     activation: Activation
     cancelled: Tensor | None
     W_U: nn.Parameter
@@ -222,7 +296,7 @@ class GroupModel(HookedRootModule):
         self.label = label
         self.activation = activation
         self.silent = frozenset(silent)
-        self.provenance: dict[str, Any] = {}
+        self.provenance = {}
         self.seed: int | None = None
         self.reference_scale: Tensor | None = None
         self.register_buffer("cancelled", None)
@@ -236,6 +310,21 @@ class GroupModel(HookedRootModule):
                     holder.add_module(part, nn.Module())
                 holder = getattr(holder, part)
             setattr(holder, name, point)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _ON_THE_WAY_IN:
+            value = _ON_THE_WAY_IN[name](value)
+        super().__setattr__(name, value)
+        if name == "provenance":
+            # It holds for the weights as they are at this moment: see identity.
+            self._recorded = (self.label, self.content(torch.float32)) if value else None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        # torch.compile would take the hooks of its first call for those of every other: a
+        # compiled network runs as it is.
+        dynamo, run = sys.modules.get("torch._dynamo"), super().__call__
+        with _alone(self):
+            return run(*args, **kwargs) if dynamo is None else dynamo.disable(run)(*args, **kwargs)
 
     def setup(self) -> None:
         super().setup()
@@ -263,19 +352,29 @@ class GroupModel(HookedRootModule):
         self.check_names([name])
         super()._enable_hook(name, hook, dir)
 
+    def run_with_cache(self, *args: Any, pos_slice: Any = None, **kwargs: Any) -> Any:
+        if pos_slice is not None:
+            raise CosetCircuitsError(
+                "pos_slice cuts positions, and a group network has none: it would cut the batch. "
+                "Slice what is in the cache."
+            )
+        return super().run_with_cache(*args, **kwargs)
+
     @contextmanager
     def hooks(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
         """TransformerLens's own; also safe from a Ctrl-C while it puts hooks on or takes them off.
 
         Without this, one that comes there leaves hooks behind, or takes those of an outer context.
+        Other threads that would run the model wait until the hooks are off.
         """
-        before = HookState.of(self)
-        try:
-            with super().hooks(*args, **kwargs) as hooked:
-                yield hooked
-        except KeyboardInterrupt:
-            before.restore(self)
-            raise
+        with _alone(self):
+            before = HookState.of(self)
+            try:
+                with super().hooks(*args, **kwargs) as hooked:
+                    yield hooked
+            except KeyboardInterrupt:
+                before.restore(self)
+                raise
 
     def add_caching_hooks(self, names_filter: Any = None, *args: Any, **kwargs: Any) -> dict:
         self._check_filter(names_filter)
@@ -292,12 +391,15 @@ class GroupModel(HookedRootModule):
             for name in self.silent.intersection(names):
                 self.mod_dict[name].add_hook()  # type: ignore[operator]
 
-    def check_pairs(self, pairs: Int[Tensor, "batch 2"]) -> None:
-        """Refuse anything but a batch of pairs of elements.
+    def check_pairs(self, pairs: Int[Tensor, "batch 2"] | Any) -> Int[Tensor, "batch 2"]:
+        """Pairs of elements on the model's device; arrays and lists of pairs are made tensors.
 
         Raises:
             CosetCircuitsError: wrong type, shape or range.
         """
+        if isinstance(pairs, (np.ndarray, list, tuple)):
+            with suppress(TypeError, ValueError, RuntimeError):
+                pairs = torch.as_tensor(np.array(pairs))
         # Shorter integers are not indices to torch, or masks.
         if not isinstance(pairs, Tensor) or pairs.dtype not in (torch.int64, torch.int32):
             kind = getattr(pairs, "dtype", type(pairs).__name__)
@@ -313,6 +415,7 @@ class GroupModel(HookedRootModule):
                 f"The input names elements {int(pairs.min())} to {int(pairs.max())}; the elements "
                 f"of {self.group.name} are 0 to {self.group.order - 1}."
             )
+        return pairs.to(self.device)
 
     def activate(
         self,
@@ -450,15 +553,41 @@ class GroupModel(HookedRootModule):
         """A network of this architecture and size before any training: a control."""
         raise NotImplementedError
 
-    def fingerprint(self) -> object:
-        """Equal for two models that compute the same at every site, as far as weights tell."""
-        tensors = {**self.state_dict(), "reference_scale": self.reference_scale}
+    def fingerprint(self, precision: torch.dtype = torch.float64) -> tuple[Any, ...]:
+        """Equal for two models that compute the same at every site, up to a precision."""
+        tensors = {
+            "activation": self.activation.function(_GRID),
+            "group": self.group.table,
+            **self.state_dict(),
+            "reference_scale": self.reference_scale,
+        }
         weights = tuple(
-            (name, hashlib.sha256(tensor.detach().cpu().contiguous().numpy().tobytes()).digest())
-            for name, tensor in sorted(tensors.items())
-            if tensor is not None
+            (
+                name,
+                hashlib.sha256((t.detach().cpu().to(precision) + 0).numpy().tobytes()).hexdigest(),
+            )
+            for name, t in sorted(tensors.items())
+            if t is not None
         )
-        return type(self), self.activation.function, self.silent, weights
+        return type(self).__name__, tuple(sorted(self.silent)), weights
+
+    def content(self, precision: torch.dtype = torch.float64) -> str:
+        """A SHA-256 of all that the network computes, as it is now."""
+        return hashlib.sha256(repr(self.fingerprint(precision)).encode()).hexdigest()
+
+    def identity(self) -> tuple[str, dict[str, Any]]:
+        """Label and provenance of the weights as they are now.
+
+        Where they have changed since these were recorded, by more than float32 can hold, both say
+        so, and what described the earlier weights (file, hash, recipe, training curve) is left out.
+        """
+        known = plain("provenance", self.provenance)
+        if self._recorded is None or self._recorded[1] == self.content(torch.float32):
+            return self.label, known
+        label = f"{self.label} (edited)" if self.label == self._recorded[0] else self.label
+        source = f"{known.get('source', 'not recorded')}, edited since"
+        kept = {k: known[k] for k in ("element_order", "elements") if k in known}
+        return label, {"source": source, **kept}
 
     @property
     def is_unbiased(self) -> bool:

@@ -12,9 +12,10 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.errors import CosetCircuitsError, brief
 from coset_circuits.groups import FiniteGroup
 from coset_circuits.groups import group as named_group
+from coset_circuits.groups.families import is_named
 from coset_circuits.networks.file import CheckpointFile, naming, network_from, one_line, why
 from coset_circuits.networks.files import write_whole
 from coset_circuits.networks.mlp import GroupMLP
@@ -25,7 +26,7 @@ SCHEMA = 1
 _DESCRIPTION = {"schema", "label", "group", "act_fn", "seed", "provenance"}
 _TRANSFORMER = {"tokens", "attention"}
 """What the description of a transformer has beside; without ``architecture`` it is an MLP's."""
-_OF_THE_FILE = ("sha256", "path")
+_OF_THE_FILE = ("sha256", "path", "shipped", "order")
 """Facts about a file that was read, which would be wrong in the next one."""
 
 
@@ -53,19 +54,16 @@ def save(network: GroupModel, path: str | os.PathLike[str], *, card: bool = True
     tensors = {k: v.detach().cpu().contiguous() for k, v in network.named_parameters()}
     if isinstance(network, GroupMLP):
         tensors = _without_identities(tensors)
-    try:
-        is_named = named_group(network.group.name) == network.group
-    except CosetCircuitsError:
-        is_named = False
-    if not is_named:
+    if not is_named(network.group):
         tensors["group.table"] = network.group.table
+    label, known = network.identity()
     description = {
         "schema": SCHEMA,
-        "label": network.label,
+        "label": label,
         "group": network.group.name,
         "act_fn": network.activation.name,
         "seed": network.seed,
-        "provenance": {k: v for k, v in network.provenance.items() if k not in _OF_THE_FILE},
+        "provenance": {k: v for k, v in known.items() if k not in _OF_THE_FILE},
     }
     if isinstance(network, GroupTransformer):
         description |= {"architecture": "transformer", "tokens": network.tokens}
@@ -84,7 +82,7 @@ def save(network: GroupModel, path: str | os.PathLike[str], *, card: bool = True
 def _refuse_surrogates(network: GroupModel) -> None:
     if not isinstance(network, (GroupMLP, GroupTransformer)):
         raise CosetCircuitsError(
-            f"{network.label} is a {type(network).__name__}, which our files cannot hold; save a "
+            f"{brief(network)} is a {type(network).__name__}, which our files cannot hold; save a "
             "GroupMLP or a GroupTransformer."
         )
     if not network.activation.is_named:

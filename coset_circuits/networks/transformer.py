@@ -319,8 +319,7 @@ class GroupTransformer(GroupModel):
         Raises:
             CosetCircuitsError: the input is not a batch of pairs of elements.
         """
-        self.check_pairs(pairs)
-        a, b = pairs.to(self.device).T
+        a, b = self.check_pairs(pairs).T
         resid = self._residual(a, b, hooked=True)
         left, right = self.left_table[a], self.right_table[b]
         pre = self.hook_left_pre(left) + self.hook_right_pre(right)
@@ -467,8 +466,8 @@ class GroupTransformer(GroupModel):
         given = {name: value.clone() for name, value in weights.items() if name in names}
         return GroupTransformer(weights=given, **kept)  # type: ignore[arg-type]
 
-    def fingerprint(self) -> object:
-        return super().fingerprint(), self.tokens, self.attention
+    def fingerprint(self, precision: torch.dtype = torch.float64) -> tuple[Any, ...]:
+        return *super().fingerprint(precision), self.tokens, self.attention
 
     def facts(self) -> dict[str, Any]:
         cfg = self.cfg
@@ -503,10 +502,11 @@ def _normal(shapes: Mapping[str, tuple[int, ...]], seed: int) -> dict[str, Tenso
 
     def drawn(name: str, shape: tuple[int, ...]) -> Tensor:
         if name.startswith("b"):
-            return torch.zeros(shape)
+            return torch.zeros(shape, dtype=torch.float32)
         # All heads add to the residual stream. Embeddings have a length near 1.
         fan_in = {"W_O": shape[0] * shape[-2], "W_E": shape[-1], "W_pos": shape[-1]}
-        return torch.randn(shape, generator=generator) / fan_in.get(name, shape[-2]) ** 0.5
+        drawn = torch.randn(shape, generator=generator, dtype=torch.float32)
+        return drawn / fan_in.get(name, shape[-2]) ** 0.5
 
     return {name: drawn(name, shape) for name, shape in shapes.items()}
 

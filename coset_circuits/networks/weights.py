@@ -80,6 +80,13 @@ def _tensor(name: str, value: Any) -> Tensor:
         raise CosetCircuitsError(
             f"{name} is not a weight of this network; its weights are {', '.join(NAMES)}."
         )
+    if isinstance(value, (list, tuple)):
+        try:
+            value = np.array(value, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise CosetCircuitsError(
+                f"{name} is a list that is no matrix of numbers; give rows of equal length."
+            ) from error
     if isinstance(value, np.ndarray):
         try:
             value = torch.from_numpy(
@@ -93,6 +100,12 @@ def _tensor(name: str, value: Any) -> Tensor:
         raise CosetCircuitsError(
             f"{name} is a {type(value).__name__}; give a tensor or a NumPy array."
         )
+    if value.is_meta:
+        raise CosetCircuitsError(
+            f"{name} is on the meta device, which holds shapes and no numbers; load its weights."
+        )
+    if value.layout != torch.strided:
+        value = value.to_dense()
     if value.dtype not in _DTYPES:
         raise CosetCircuitsError(
             f"{name} holds {value.dtype}; give floating-point weights of 16, 32 or 64 bits."

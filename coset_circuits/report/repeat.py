@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from typing import Any
 
 import coset_circuits.algorithms
 from coset_circuits.algorithms import ALGORITHMS, Algorithm
 from coset_circuits.comparison import Comparison
-from coset_circuits.experiments import INTERVENTIONS, Candidate, Intervention, Row
-from coset_circuits.networks import shipped
+from coset_circuits.experiments import (
+    EXPERIMENTS,
+    INTERVENTIONS,
+    Candidate,
+    Intervention,
+    Interventions,
+    Row,
+)
 from coset_circuits.report import tables as t
+from coset_circuits.thresholds import DEFAULT, Thresholds
 
 
 def whole_comparison(comparison: Comparison) -> str:
-    """One line that makes the comparison and its report again."""
+    """One line that makes the comparison and its report again, as far as a line can."""
     chosen, done = _algorithms(comparison), _interventions(comparison)
     given = "" if chosen is None else f", [{', '.join(chosen)}]"
     given += "" if done is None else f", interventions=[{', '.join(done)}]"
-    sample = f", pairs={len(comparison.pairs)}" if comparison.is_sampled else ""
+    more = _experiments(comparison)
+    given += f", experiments=[{', '.join(more)}]" if more else ""
+    given += f", seed={comparison.seed}"
+    given += f", pairs={len(comparison.pairs)}" if comparison.is_sampled else ""
+    if comparison.thresholds != DEFAULT:
+        given += f", thresholds={_call(comparison.thresholds)}"
     return (
-        f"import coset_circuits as cc; cc.compare({_network(comparison)}{given}, "
-        f'seed={comparison.seed}{sample}).save("report/")'
+        f"import coset_circuits as cc; cc.compare({_network(comparison)}{given})"
+        f'.save("report/"){_lacking(comparison, given)}'
     )
 
 
@@ -36,19 +50,35 @@ def one_row(comparison: Comparison, id: str) -> str:
     if comparison.is_sampled:
         imports += "; from coset_circuits.experiments.measure import sampled"
         pairs = f"sampled({pairs}, {len(comparison.pairs)}, seed={comparison.seed})"
+    given = f"{_intervention(row.intervention)}, {{{', '.join(models)}}}, {pairs}"
     return (
         f"{imports}; m = {_network(comparison)}.double(); "
-        f"print(cc.measure({_intervention(row.intervention)}, {{{', '.join(models)}}}, {pairs}, "
-        f"seed={comparison.seed}))"
+        f"print(cc.measure({given}, seed={comparison.seed})){_lacking(comparison, given)}"
     )
 
 
 def _network(comparison: Comparison) -> str:
-    label = comparison.network.label
-    if label in shipped():
-        return f'cc.load("{label}")'
-    path = comparison.network.provenance.get("path")
-    return 'cc.load("PATH OF THE NETWORK")' if path is None else f"cc.load({t.clean(path)!r})"
+    """The call that reads it; a bare name where it was not read, or has changed since."""
+    known = comparison.network.provenance
+    where = known.get("shipped", known.get("path"))
+    if where is None:
+        return "network"
+    options = {"order": known.get("order"), "device": comparison.device}
+    given = [f", {k}={v!r}" for k, v in options.items() if v not in (None, "cpu")]
+    return f"cc.load({json.dumps(where) if where.isprintable() else repr(where)}{''.join(given)})"
+
+
+def _lacking(comparison: Comparison, given: str) -> str:
+    """A comment on what the line cannot repeat; nothing where it repeats all."""
+    lacks = []
+    if _network(comparison) == "network":
+        known = comparison.network.provenance
+        made = known.get("command") or known.get("source") or "not recorded"
+        lacks.append(f"network ({made})")
+    lacks += ["what stands as (...)"] if "...)" in given else []
+    return f"  # cannot be repeated as it stands: fill in {t.clean(' and '.join(lacks))}" * bool(
+        lacks
+    )
 
 
 def _best(comparison: Comparison, row: Row) -> list[Candidate]:
@@ -97,17 +127,25 @@ def _intervention(one: Intervention) -> str:
     return f"cc.Intervention({t.clean(one.id)!r}, ...)"
 
 
+def _experiments(comparison: Comparison) -> list[str]:
+    """What was asked for beyond what every comparison has."""
+    return [
+        f'"{one.id}"' if EXPERIMENTS.get(one.id) == one else f"{type(one).__name__}(...)"
+        for one in comparison.experiments
+        if not (one.by_default and EXPERIMENTS.get(one.id) == one) and one.id != Interventions.id
+    ]
+
+
 def _is_ours(algorithm: Algorithm | None) -> bool:
     name = type(algorithm).__name__
     return getattr(coset_circuits.algorithms, name, None) is type(algorithm)
 
 
-def _call(algorithm: Algorithm) -> str:
-    """The call that makes an algorithm, with the arguments that are not the default."""
-    assert dataclasses.is_dataclass(algorithm)
+def _call(made: Any) -> str:
+    """The call that makes an algorithm or thresholds, with what is not the default."""
     given = [
-        f"{field.name}={getattr(algorithm, field.name)!r}"
-        for field in dataclasses.fields(algorithm)
-        if field.name != "thresholds" and getattr(algorithm, field.name) != field.default
+        f"{field.name}={_call(value) if isinstance(value, Thresholds) else repr(value)}"
+        for field in dataclasses.fields(made)
+        if (value := getattr(made, field.name)) != field.default
     ]
-    return f"cc.{type(algorithm).__name__}({', '.join(given)})"
+    return f"cc.{type(made).__name__}({', '.join(given)})"

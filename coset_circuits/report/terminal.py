@@ -19,7 +19,7 @@ def print_networks(networks: Iterable[GroupModel], console: Console | None = Non
     console = console or Console(highlight=False)
     table = plain_table(["network", "group", "trained by: coset-circuits train"], ["neurons"])
     for network in networks:
-        command = str(network.provenance.get("command", t.MISSING))
+        command = str(network.provenance.get("command") or t.MISSING)
         trained = command.removeprefix("coset-circuits train ")
         names = (network.label, network.group.name, trained)
         table.add_row(*(Text(t.clean(name)) for name in names), str(network.d_mlp))

@@ -9,9 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.errors import CosetCircuitsError, brief, whole_seed
 from coset_circuits.groups import FiniteGroup
 from coset_circuits.groups import group as named_group
+from coset_circuits.groups.families import is_named
 from coset_circuits.networks.model import GroupModel
 from coset_circuits.training.processes import cores, in_processes, ranks_of_torchrun
 from coset_circuits.training.recipes import Recipe, recipe_for
@@ -60,8 +61,8 @@ def train_many(
 ) -> list[TrainedSeed]:
     """Train a network for each seed; one that fails does not stop the others.
 
-    On the CPU each seed has a process, as many at a time as there are cores; a script that calls
-    this needs the usual ``if __name__ == "__main__":``. On a GPU all are trained side by side.
+    On the CPU each seed has a process, as many at a time as there are cores, which imports nothing
+    of the script that calls this. On a GPU all are trained side by side.
     Under ``torchrun`` the ranks take the seeds in turn, each on its own device, and all are told
     all outcomes.
 
@@ -80,8 +81,10 @@ def train_many(
         CosetCircuitsError: no seeds, one given twice, an unknown recipe or field.
         KeyboardInterrupt: Ctrl-C; every running seed has saved its state.
     """
-    group = named_group(group) if isinstance(group, str) else group
-    seeds = list(seeds)
+    group = named_group(group)
+    if not isinstance(seeds, Iterable) or isinstance(seeds, (str, bytes)):
+        raise CosetCircuitsError(f"The seeds are {brief(seeds)}; give a list such as range(8).")
+    seeds = list(map(whole_seed, seeds))
     if not seeds or len(set(seeds)) < len(seeds):
         raise CosetCircuitsError(f"The seeds are {seeds}; give at least one, and none twice.")
     wanted = recipe_for(group, recipe, changes)
@@ -105,10 +108,8 @@ def train_many(
                 "device": device,
             }
             available = workers or max(1, cores() // ranks.on_this_machine // threads)
-            jobs = {
-                seed: partial(_train, _portable(group), seed, f, options)
-                for seed, f in folders.items()
-            }
+            sent = group.name if is_named(group) else group
+            jobs = {s: partial(_train, sent, s, f, options) for s, f in folders.items()}
 
             def died(seed: int, code: int | None) -> TrainedSeed:
                 failure = f"Its process ended with code {code}; resume it."
@@ -140,14 +141,6 @@ def _outcome(seed: int, folder: Path, found: GroupModel | CosetCircuitsError) ->
     if isinstance(found, CosetCircuitsError):
         return TrainedSeed(seed, folder, None, str(found))
     return TrainedSeed(seed, folder, TrainingState(**found.provenance["curve"][-1]))
-
-
-def _portable(group: FiniteGroup) -> FiniteGroup | str:
-    """What another process can be sent: the name where it says all."""
-    try:
-        return group.name if named_group(group.name) == group else group
-    except CosetCircuitsError:
-        return FiniteGroup.from_table(group.array, group.name)
 
 
 def _train(

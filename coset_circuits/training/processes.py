@@ -5,13 +5,15 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
+from types import ModuleType
 from typing import Any, TypeVar
 
 import torch
@@ -38,8 +40,7 @@ def in_processes(
     Args:
         report: called with whatever a job says of its progress.
         died: the outcome of a job whose process ended without one, from its exit code.
-        fork: each process is a copy of this one and a job any function; else a job is pickled, and
-            a script needs the usual ``if __name__ == "__main__":``.
+        fork: each process is a copy of this one and a job any function; else a job is pickled.
         ended: called with each outcome when it is there.
     """
     ended = ended or (lambda key, outcome: None)
@@ -93,9 +94,21 @@ def _started(job: Job[Outcome], fork: bool) -> tuple[Connection, Any]:
     with warnings.catch_warnings():
         # Python warns of forks beside threads; a forked job has one thread and no lock of ours.
         warnings.simplefilter("ignore", DeprecationWarning)
-        process.start()
+        with nullcontext() if fork else _without_main():
+            process.start()
     theirs.close()
     return ours, process
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """A process needs nothing of the user's script, which it would run again."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _work(pipe: Connection, job: Job[Outcome], parent: int | None) -> None:

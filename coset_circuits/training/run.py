@@ -63,7 +63,8 @@ class Lockstep:
     def advance(self) -> None:
         """Take one step in every run."""
         self._count.fill_(self.step + 1)
-        self._rates.copy_(torch.tensor([[run.learning_rate] for run in self.runs]))
+        rates = [[run.learning_rate] for run in self.runs]
+        self._rates.copy_(torch.tensor(rates, dtype=torch.float32))
         if not self._whole:
             index = self._indices().to(self._batch.device)
             torch.gather(self._examples, 2, index[:, None].expand(-1, 3, -1), out=self._batch)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.groups import FiniteGroup
+from coset_circuits.groups.families import is_named
 from coset_circuits.networks.model import GroupModel
 from coset_circuits.training.architectures import ARCHITECTURES
 from coset_circuits.training.recipes import RECIPES, Recipe, recipe_for
@@ -127,7 +128,7 @@ class Run:
         return {
             "source": f"trained by coset_circuits, recipe {recipe.name}, seed {self.seed}, "
             f"{self.step} steps",
-            "command": _command(recipe, self.seed, group),
+            "command": _command(recipe, self.seed, group) if is_named(group) else None,
             "recipe": asdict(recipe),
             "seed": self.seed,
             "steps": self.step,
@@ -174,4 +175,5 @@ def _command(recipe: Recipe, seed: int, group: FiniteGroup) -> str:
         if name not in ("name", "about") and value != plain[name]:
             text = value if isinstance(value, str) else json.dumps(value)
             words += ["--set", f"{name}={text}"]
-    return shlex.join(words)
+    threads = torch.get_num_threads()
+    return shlex.join([*words, *(["--threads", str(threads)] if threads > 1 else [])])

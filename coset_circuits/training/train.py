@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.errors import CosetCircuitsError, whole, whole_seed
 from coset_circuits.groups import FiniteGroup
 from coset_circuits.groups import group as named_group
 from coset_circuits.networks.model import GroupModel
@@ -19,6 +19,9 @@ from coset_circuits.training.recipes import Recipe, recipe_for
 from coset_circuits.training.run import train_together
 from coset_circuits.training.run_folder import RunFolder, log_spaced
 from coset_circuits.training.state import Run, TrainingState
+
+SAVE_EVERY = 30.0
+"""Seconds between two states of a run."""
 
 
 def train(
@@ -29,7 +32,7 @@ def train(
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
     checkpoints: Iterable[int] | None = None,
-    save_every: float = 30.0,
+    save_every: float = SAVE_EVERY,
     threads: int = 1,
     device: str = "cpu",
     report: Callable[[TrainingState], None] | None = None,
@@ -58,9 +61,12 @@ def train(
         CosetCircuitsError: an unknown recipe or field, a state that is damaged or of another run,
             or a folder that holds another run, is in use or cannot be written.
     """
-    group = named_group(group) if isinstance(group, str) else group
+    group = named_group(group)
+    seed, threads = whole_seed(seed), whole("number of threads", threads)
     if resume and out is None:
         raise CosetCircuitsError("Nothing to resume: give out=, the folder of the earlier run.")
+    if out is None and (checkpoints is not None or save_every != SAVE_EVERY):
+        raise CosetCircuitsError("checkpoints and save_every need out=, a folder to keep them in.")
     wanted = recipe_for(group, recipe, changes)
     steps = log_spaced(wanted.max_steps) if checkpoints is None else checkpoints
     folder = None if out is None else RunFolder(Path(out), steps, save_every)
@@ -87,6 +93,7 @@ def train_stack(
     trained: dict[int, GroupModel | CosetCircuitsError] = {}
     started: dict[int, list[tuple[Run, RunFolder | None, Tensor | None]]] = {}
     with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
         for seed, folder in folders.items():
             try:
                 if folder is not None:

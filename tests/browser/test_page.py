@@ -34,11 +34,11 @@ def network(tmp_path_factory):
         save(network.float(), path, card=False)
     network = network.double()
     network.label = HOSTILE
-    network.provenance["path"] = str(run)
-    network.provenance["curve"] = [
+    curve = [
         {"step": s, "train_loss": 1 / s, "loss": 9 / s, "train_accuracy": 1.0, "test_accuracy": 0.5}
         for s in (1, 10, 100)
     ]
+    network.provenance = {**network.provenance, "path": str(run), "curve": curve}
     return network
 
 
