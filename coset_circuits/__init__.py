@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         load,
         shipped,
     )
+    from coset_circuits.networks.model import GroupModel
     from coset_circuits.reproduction import (
         Reproduction,
         reproduce,
@@ -143,7 +144,7 @@ __all__ = [
 draw_with("coset_circuits.report")
 
 
-def save(network: GroupMLP, path: str | os.PathLike[str]) -> Path:
+def save(network: GroupModel, path: str | os.PathLike[str]) -> Path:
     """Write a network; see :func:`coset_circuits.networks.save`."""
     # A function of this module, not a lazy name: nnsight gives every object, modules included, a
     # method ``save`` that Python finds before it asks ``__getattr__``.

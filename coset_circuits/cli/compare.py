@@ -58,8 +58,9 @@ def compare(
     wanted = comma_separated(experiments.replace("-", "_"))
     from coset_circuits.comparison import compare as run
     from coset_circuits.comparison.sources import is_collection
-    from coset_circuits.findings.storage import check_writable, file_name
+    from coset_circuits.findings.storage import file_name
     from coset_circuits.networks import load
+    from coset_circuits.networks.files import check_place
     from coset_circuits.report import print_comparison
     from coset_circuits.report.ensemble import print_ensemble
 
@@ -73,7 +74,7 @@ def compare(
         name = file_name(subject.label)
     folder = Path("coset-circuits-report") / name if out is None and not as_json else out
     if folder is not None:
-        check_writable(folder)
+        check_place(folder, ["report.html", "findings.json"])
     if not several:
         kept = "Nothing is kept."
     else:

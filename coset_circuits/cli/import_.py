@@ -20,13 +20,12 @@ def import_(
     as_json: Json = False,
 ) -> None:
     """Turn a checkpoint of either paper into ours; its conventions are found by measuring."""
-    from coset_circuits.findings.storage import check_writable, file_name
+    from coset_circuits.findings.storage import file_name
     from coset_circuits.networks import load, save
 
     with progress_bar("finding the element order", hidden=as_json):
         network = load(file, order=order)
     target = Path(f"{file_name(network.label)}.safetensors") if out is None else out
-    check_writable(target.parent)
     written = save(network, target)
     element_order = network.provenance.get("element_order")
     conclude(

@@ -38,11 +38,11 @@ def reproduce(
     quiet: Quiet = False,
 ) -> None:
     """Tables and figures of Stander et al. from networks, theirs beside ours, with controls."""
-    from coset_circuits.findings.storage import check_writable
+    from coset_circuits.networks.files import check_place
     from coset_circuits.reproduction import reproduce as run
     from coset_circuits.reproduction.page import print_reproduction
 
-    check_writable(out)
+    check_place(out, ["reproduction.md", "reproduction.json"], ["figures", "tables", "networks"])
     with interruptible(rerun_to_continue(out)), progress_bar(hidden=quiet or as_json) as progress:
         made = run(what, networks, out=out, seed=seed, order=order, progress=progress)
     conclude(

@@ -75,11 +75,11 @@ def train(
     }
     fields = recipe_fields(changes or []) | {k: v for k, v in options.items() if v is not None}
     steps = checkpoint_steps(checkpoints)
-    from coset_circuits.findings.storage import check_writable
     from coset_circuits.groups import group as named_group
+    from coset_circuits.networks.files import check_place
     from coset_circuits.training import train_many
 
-    check_writable(out)
+    check_place(out)
     chosen = named_group(group)
     with (
         interruptible(rerun_to_continue(out, "the command with --resume")),

@@ -177,7 +177,8 @@ def _parts(network: GroupModel) -> Iterator[bytes]:
     yield network.activation.function(torch.linspace(-4, 4, 81)).numpy().tobytes()
     for name, tensor in sorted(state.items()):
         yield f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode()
-        yield tensor.detach().cpu().contiguous().numpy().tobytes()
+        # As bytes, since NumPy has no bfloat16.
+        yield tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def _digest(parts: Iterable[bytes]) -> str:

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.networks.files import check_place, refuse_to_replace, write_folder
 
 ASKED = "asked.json"
 """Beside each kept findings.json: what was asked, and hashes that show that it is unchanged."""
@@ -31,7 +31,7 @@ class Kept:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
-        check_writable(self.folder)
+        check_place(self.folder)
         self.places: dict[str, Path] = {}
         for path in sorted(self.folder.glob(f"*/{ASKED}")):
             if (note := read_note(path)) is not None:
@@ -71,14 +71,13 @@ class Kept:
         """
         place = self._place(label, content)
         asked = {"network": content} if asked is None else asked
+        refuse_to_replace(place, [ASKED])
         # An older note must not vouch for a new report that is only half written.
         (place / ASKED).unlink(missing_ok=True)
         save(place)
         written = (place / FINDINGS).read_bytes()
         note = {**asked, "findings_sha256": hashlib.sha256(written).hexdigest()}
-        partial = place / f".{ASKED}.{os.getpid()}.partial"
-        partial.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
-        partial.replace(place / ASKED)
+        write_folder(place, lambda: {ASKED: json.dumps(note, indent=1) + "\n"})
         self.places[_key(asked)] = place
         return place
 
@@ -90,22 +89,6 @@ class Kept:
             if not place.exists() or (note is not None and note.get("network") == network):
                 return place
         return place.with_name(f"{place.name}-{network[:8]}")
-
-
-def check_writable(folder: Path) -> None:
-    """Refuse a folder that cannot be written before minutes are spent.
-
-    Raises:
-        CosetCircuitsError: it, or what it would be made in, is read-only or a file.
-    """
-    existing = folder
-    while not existing.exists():
-        existing = existing.parent
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise CosetCircuitsError(
-            f"{folder} cannot be written, because {existing} is "
-            f"{'read-only' if existing.is_dir() else 'a file, not a folder'}; choose another."
-        )
 
 
 def file_name(label: str) -> str:

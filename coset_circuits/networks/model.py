@@ -353,7 +353,15 @@ class GroupModel(HookedRootModule):
                 # A hook may hold what cannot be copied, such as a tensor with its graph.
                 if "hooks" in name or name == "ctx":
                     memo[id(held)] = type(held)()
+        # What torch.nn.utils.prune computes before a pass is no weight, and cannot be copied.
+        pruned = [n.removesuffix("_orig") for n in self._parameters if n.endswith("_orig")]
+        memo |= {id(vars(self)[name]): None for name in pruned}
         own = copy.deepcopy(self, memo)
+        for name in pruned:
+            weight = own.get_parameter(f"{name}_orig") * own.get_buffer(f"{name}_mask")
+            for gone in (name, f"{name}_orig", f"{name}_mask"):
+                delattr(own, gone)
+            own.register_parameter(name, nn.Parameter(weight.detach()))
         own.context_level = 0
         return own
 

@@ -20,8 +20,8 @@ from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.findings import without_nan
 from coset_circuits.findings.storage import FINDINGS, Kept, source_hash
 from coset_circuits.networks import shipped
+from coset_circuits.networks.files import write_folder
 from coset_circuits.progress import Progress
-from coset_circuits.report.folder import write
 from coset_circuits.reproduction.artifact import Artifact, Measured, Section
 from coset_circuits.reproduction.artifacts import chosen
 from coset_circuits.reproduction.page import Reproduction
@@ -172,7 +172,7 @@ def _findings(
         result = {_REFUSED: str(error)}
     text = json.dumps(result, allow_nan=False)
     if kept is not None:
-        kept.keep(question, content, label, lambda at: write(at, lambda: {FINDINGS: text}))
+        kept.keep(question, content, label, lambda at: write_folder(at, lambda: {FINDINGS: text}))
     return json.loads(text)
 
 
