@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Comparison,
         Ensemble,
         compare,
+        load_comparison,
     )
     from coset_circuits.errors import CosetCircuitsError
     from coset_circuits.experiments import (
@@ -76,7 +77,7 @@ _NAMES = {
         "ALGORITHMS Algorithm Circuit CosetAlgorithm CosetIrrepAlgorithm DoesNotApplyError "
         "DullNull IrrepAlgorithm LowRank MixedAlgorithm RawWeights RhoSetAlgorithm"
     ),
-    "comparison": "Comparison Ensemble compare",
+    "comparison": "Comparison Ensemble compare load_comparison",
     "errors": "CosetCircuitsError",
     "experiments": (
         "EXPERIMENTS INTERVENTIONS Intervention ablation activation_patching attribution_patching "
@@ -127,6 +128,7 @@ __all__ = [
     "group",
     "interchange",
     "load",
+    "load_comparison",
     "measure",
     "neuron_sets",
     "path_patching",

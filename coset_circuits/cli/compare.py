@@ -11,6 +11,7 @@ from coset_circuits.cli.options import (
     Json,
     Order,
     Quiet,
+    Verbose,
     comma_separated,
     hypotheses,
     number_of_pairs,
@@ -51,20 +52,24 @@ def compare(
     order: Order = None,
     as_json: Json = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Which algorithm explains a network, or many? Prints the evidence and writes a report."""
     count = number_of_pairs(pairs)
     chosen = None if algorithms is None else hypotheses(algorithms)
     wanted = comma_separated(experiments.replace("-", "_"))
     from coset_circuits.comparison import compare as run
-    from coset_circuits.comparison.sources import is_collection
-    from coset_circuits.findings.storage import file_name
+    from coset_circuits.comparison.sources import is_collection, natural
+    from coset_circuits.findings.storage import REPORT, file_name
     from coset_circuits.networks import load
     from coset_circuits.networks.files import check_place
     from coset_circuits.report import print_comparison
     from coset_circuits.report.ensemble import print_ensemble
 
     given = network or ["s5"]
+    if given == sorted(given):
+        # As a shell expands runs/*: seed2 comes before seed10.
+        given.sort(key=natural)
     several = len(given) > 1 or is_collection(given[0])
     if several:
         name = Path(given[0]).resolve().name if len(given) == 1 else "networks"
@@ -74,7 +79,7 @@ def compare(
         name = file_name(subject.label)
     folder = Path("coset-circuits-report") / name if out is None and not as_json else out
     if folder is not None:
-        check_place(folder, ["report.html", "findings.json"])
+        check_place(folder, REPORT, [] if several else ["figures"])
     if not several:
         kept = "Nothing is kept."
     else:
@@ -87,15 +92,14 @@ def compare(
             seed=seed,
             pairs=count,
             order=order,
-            out=folder,
+            out=folder if several else None,
             progress=progress,
         )
-    if folder is not None and several:
-        result.save(folder)
     conclude(
         result.to_dict,
         lambda: show(result),
         "" if folder is None else f"Report: {folder / 'report.html'}",
         as_json=as_json,
         quiet=quiet,
+        save=None if folder is None else lambda: result.save(folder),
     )

@@ -30,7 +30,7 @@ def import_(
     element_order = network.provenance.get("element_order")
     conclude(
         lambda: network_facts(network) | {"element_order": element_order, "file": str(written)},
-        lambda: typer.echo(
+        lambda: print(
             f"{network!r}\nElement order: {element_order or 'ours already'}. Wrote {written}"
         ),
         as_json=as_json,

@@ -6,6 +6,7 @@ import html
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from jaxtyping import Int
@@ -37,8 +38,10 @@ from coset_circuits.experiments.formation import Formation
 from coset_circuits.experiments.forms import FormError
 from coset_circuits.experiments.measure import sampled
 from coset_circuits.findings import Findings
+from coset_circuits.findings.storage import REPORT
 from coset_circuits.networks import GroupModel, load
 from coset_circuits.networks.checkpoints import weights_sha256
+from coset_circuits.networks.files import check_place
 from coset_circuits.presentation import Presented
 from coset_circuits.progress import Progress, Steps
 from coset_circuits.thresholds import DEFAULT, Thresholds
@@ -282,6 +285,8 @@ def compare(
         raise CosetCircuitsError(f"The seed is {seed}; give a number from 0 to 2^63 − 1.")
     if pairs is not None and pairs < 1:
         raise CosetCircuitsError(f"{pairs} pairs were asked for; give a number from 1 up.")
+    if out is not None and not is_collection(network):
+        check_place(Path(out), REPORT, ["figures"])
     hypotheses = _hypotheses(algorithms)
     chosen = _experiments(experiments, _interventions(interventions))
 
@@ -389,6 +394,11 @@ def _compare_one(
     thresholds: Thresholds,
     progress: Progress | None,
 ) -> Comparison:
+    if network.group.order == 1:
+        raise CosetCircuitsError(
+            f"{network.label} multiplies in a group of one element, where there is nothing to "
+            "explain; give a network of a larger group."
+        )
     weights = [_weight(experiment) for experiment in experiments]
     draws = int(thresholds.dither_draws)
     steps = Steps(progress, draws + 1 + sum(weights))

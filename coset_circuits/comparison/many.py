@@ -20,7 +20,7 @@ from coset_circuits.comparison.across import (
 from coset_circuits.comparison.question import asked
 from coset_circuits.comparison.sources import Given, sources
 from coset_circuits.comparison.summary import SCHEMA, Summary, versions
-from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.errors import CosetCircuitsError, unexpected
 from coset_circuits.findings import Finding
 from coset_circuits.findings.statistics import METHOD, too_few
 from coset_circuits.findings.storage import Kept
@@ -174,6 +174,8 @@ class Ensemble(Presented):
                     "notes": list(network.summary.notes),
                     "device": network.summary.device,
                     "dtype": network.summary.dtype,
+                    "experiments": network.summary.experiments,
+                    "formation": network.summary.formation,
                 }
                 for network in self.networks
             ],
@@ -272,6 +274,10 @@ def compare_many(
         except CosetCircuitsError as error:
             skipped[source.called] = str(error)
             continue
+        except Exception as error:
+            # One network must not take the others' results with it.
+            skipped[source.called] = unexpected(error)
+            continue
         seen[content] = source.called
         place = None
         if earlier is not None:
@@ -297,7 +303,7 @@ def compare_many(
         thresholds,
         seed,
         versions(),
-        tuple(_notes(across, thresholds)),
+        (*_notes(across, thresholds), *([] if kept is None else kept.failures)),
     )
 
 

@@ -81,7 +81,8 @@ def check_place(folder: Path, files: Iterable[str] = (), below: Iterable[str] = 
             if os.path.lexists(place) and not place.is_dir():
                 raise _refusal(folder, f"{place} is a file, not a folder")
         # Only an attempt shows it: rights, quotas and file systems refuse for many reasons.
-        with tempfile.TemporaryFile(dir=next(p for p in (folder, *folder.parents) if p.exists())):
+        places = (place for place in (folder, *folder.parents) if place.exists())
+        with tempfile.TemporaryFile(dir=next(places, ".")):
             pass
         refuse_to_replace(folder, files)
     except OSError as error:

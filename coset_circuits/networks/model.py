@@ -300,9 +300,10 @@ class GroupModel(HookedRootModule):
         """
         # Shorter integers are no indices to torch, or masks.
         if not isinstance(pairs, Tensor) or pairs.dtype not in (torch.int64, torch.int32):
-            kind = getattr(pairs, "dtype", type(pairs).__name__)
+            kind = pairs.dtype if isinstance(pairs, Tensor) else f"a {type(pairs).__name__}"
             raise CosetCircuitsError(
-                f"The input is {kind}; give integer pairs of elements, such as group.pairs()."
+                f"The input is {kind}; give a tensor of integer pairs of elements, such as "
+                "group.pairs() or torch.tensor([[0, 1]])."
             )
         if pairs.ndim != 2 or pairs.shape[1] != 2:
             raise CosetCircuitsError(
