@@ -50,8 +50,9 @@ def load_comparison(path: str | os.PathLike[str]) -> Summary | Ensemble:
 
 
 def _several(content: Mapping[str, Any]) -> Ensemble:
+    values: dict[str, Any] = content["thresholds"]
     thresholds = Thresholds(
-        **{k: tuple(v) if isinstance(v, list) else v for k, v in content["thresholds"].items()}
+        **{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}  # pyright: ignore[reportArgumentType]
     )
     networks = [_network(entry, content) for entry in content["networks"]]
     return Ensemble(
