@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Comparison,
         Ensemble,
         compare,
+        load_comparison,
     )
     from coset_circuits.errors import CosetCircuitsError
     from coset_circuits.experiments import (
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
         load,
         shipped,
     )
+    from coset_circuits.networks.model import GroupModel
     from coset_circuits.reproduction import (
         Reproduction,
         reproduce,
@@ -75,7 +77,7 @@ _NAMES = {
         "ALGORITHMS Algorithm Circuit CosetAlgorithm CosetIrrepAlgorithm DoesNotApplyError "
         "DullNull IrrepAlgorithm LowRank MixedAlgorithm RawWeights RhoSetAlgorithm"
     ),
-    "comparison": "Comparison Ensemble compare",
+    "comparison": "Comparison Ensemble compare load_comparison",
     "errors": "CosetCircuitsError",
     "experiments": (
         "EXPERIMENTS INTERVENTIONS Intervention ablation activation_patching attribution_patching "
@@ -126,6 +128,7 @@ __all__ = [
     "group",
     "interchange",
     "load",
+    "load_comparison",
     "measure",
     "neuron_sets",
     "path_patching",
@@ -143,7 +146,7 @@ __all__ = [
 draw_with("coset_circuits.report")
 
 
-def save(network: GroupMLP, path: str | os.PathLike[str]) -> Path:
+def save(network: GroupModel, path: str | os.PathLike[str]) -> Path:
     """Write a network; see :func:`coset_circuits.networks.save`."""
     # A function of this module, not a lazy name: nnsight gives every object, modules included, a
     # method ``save`` that Python finds before it asks ``__getattr__``.

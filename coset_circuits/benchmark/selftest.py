@@ -29,8 +29,8 @@ from coset_circuits.comparison import compare
 from coset_circuits.comparison.summary import versions
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.findings.statistics import share
-from coset_circuits.findings.storage import check_writable, source_hash
-from coset_circuits.networks.files import write_whole
+from coset_circuits.findings.storage import source_hash
+from coset_circuits.networks.files import check_place, write_whole
 from coset_circuits.presentation import Presented
 from coset_circuits.progress import Progress, silent
 from coset_circuits.thresholds import DEFAULT, Thresholds
@@ -219,7 +219,7 @@ def selftest(
     names = tuple(dict.fromkeys(groups))
     cases = trained_cases(names) if trained else known_cases(names)
     if out is not None:
-        check_writable(Path(out))
+        check_place(Path(out), ["selftest.json"], ["answers"])
     answers = []
     report = progress or silent
     # Seed by seed, so that what a stopped run has done covers all cases.

@@ -12,10 +12,18 @@ from coset_circuits.cli.compare import compare
 from coset_circuits.cli.group import group
 from coset_circuits.cli.import_ import import_
 from coset_circuits.cli.networks import networks
+from coset_circuits.cli.options import Verbose
 from coset_circuits.cli.reproduce import reproduce
 from coset_circuits.cli.selftest import selftest
+from coset_circuits.cli.terminal import (
+    end_by_full_output,
+    end_by_pipe,
+    fit_to_terminal,
+    is_closed_pipe,
+    say,
+)
 from coset_circuits.cli.train import train
-from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.errors import CosetCircuitsError, unexpected
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -34,21 +42,35 @@ def main() -> None:
     """Run the command; bad input is one sentence on standard error and exit code 2."""
     # Threads that spin while they wait make a busy machine many times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    fit_to_terminal()
+    sys.exit(_run())
+
+
+def _run() -> int:
+    """The exit code; whatever went wrong has been said in one sentence."""
+    code = 2
     try:
-        sys.exit(app(standalone_mode=False))
+        code = app(standalone_mode=False) or 0
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except CosetCircuitsError as error:
-        typer.echo(f"Error: {error}", err=True)
-        sys.exit(2)
+        say(f"Error: {error}")
     except USAGE_ERROR as error:
         _print_usage_error(error)
-        sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
-        typer.echo("Stopped.", err=True)
-        sys.exit(130)
-    except BrokenPipeError:
-        # The reader of the pipe has gone; Python's own flush at exit must not fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        say("Stopped.")
+        code = 130
+    except (Exception, SystemExit) as error:
+        if is_closed_pipe(error):
+            code = end_by_pipe()
+        elif isinstance(error, SystemExit):
+            raise
+        elif isinstance(error, OSError) and error.filename is None:
+            code = end_by_full_output(error)
+        else:
+            say(f"Error: {unexpected(error)} Please report it; with -v its traceback is printed.")
+            code = 1
+    return code
 
 
 def _print_usage_error(error: Any) -> None:
@@ -60,14 +82,14 @@ def _print_usage_error(error: Any) -> None:
     if error.ctx is not None and error.ctx.parent is not None:
         name += f" {error.ctx.info_name}"
     message = error.format_message().rstrip(".")
-    typer.echo(f"Error: {message}; see {name} --help.", err=True)
+    say(f"Error: {message}; see {name} --help.")
 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        typer.echo(f"coset-circuits {version('coset-circuits')}")
+        print(f"coset-circuits {version('coset-circuits')}")
         raise typer.Exit
 
 
@@ -79,5 +101,6 @@ def _root(
             "--version", callback=_print_version, is_eager=True, help="Print the version."
         ),
     ] = False,
+    verbose: Verbose = False,
 ) -> None:
     pass

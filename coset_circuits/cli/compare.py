@@ -11,6 +11,7 @@ from coset_circuits.cli.options import (
     Json,
     Order,
     Quiet,
+    Verbose,
     comma_separated,
     hypotheses,
     number_of_pairs,
@@ -50,13 +51,13 @@ def compare(
         str, typer.Option(help="Number of pairs that interventions use: auto, all, or a number.")
     ] = "auto",
     order: Order = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print every table.")] = False,
     workers: Annotated[
         int | None,
         typer.Option(help="Networks compared at a time, where there are many (default: cores)."),
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Find the algorithm that explains a network, or each of many; writes a report."""
     if verbose and (quiet or as_json):
@@ -67,14 +68,18 @@ def compare(
     chosen = None if algorithms is None else hypotheses(algorithms)
     wanted = comma_separated(experiments.replace("-", "_"))
     from coset_circuits.comparison import compare as run
-    from coset_circuits.comparison.sources import is_collection
-    from coset_circuits.findings.storage import check_writable, file_name
+    from coset_circuits.comparison.sources import is_collection, natural
+    from coset_circuits.findings.storage import REPORT, file_name
     from coset_circuits.networks import load
+    from coset_circuits.networks.files import check_place
     from coset_circuits.report.brief import print_brief
     from coset_circuits.report.ensemble import print_ensemble
     from coset_circuits.report.printed import print_comparison
 
     given = network or ["s5"]
+    if given == sorted(given):
+        # As a shell expands runs/*: seed2 comes before seed10.
+        given.sort(key=natural)
     several = len(given) > 1 or is_collection(given[0])
     if several:
         name = Path(given[0]).resolve().name if len(given) == 1 else "networks"
@@ -84,7 +89,7 @@ def compare(
         name = file_name(subject.label)
     folder = Path("coset-circuits-report") / name if out is None and not as_json else out
     if folder is not None:
-        check_writable(folder)
+        check_place(folder, REPORT, [] if several else ["figures"])
     if not several:
         kept = "Nothing is kept."
     else:
@@ -97,16 +102,15 @@ def compare(
             seed=seed,
             pairs=count,
             order=order,
-            out=folder,
+            out=folder if several else None,
             workers=workers,
             progress=progress,
         )
-    if folder is not None and several:
-        result.save(folder)
     conclude(
         result.to_dict,
         lambda: show(result) if verbose else print_brief(result),
         "" if folder is None else f"Report: {folder / 'report.html'}",
         as_json=as_json,
         quiet=quiet,
+        save=None if folder is None else lambda: result.save(folder),
     )

@@ -20,18 +20,17 @@ def import_(
     as_json: Json = False,
 ) -> None:
     """Convert another project's checkpoint to our format; its conventions are measured."""
-    from coset_circuits.findings.storage import check_writable, file_name
+    from coset_circuits.findings.storage import file_name
     from coset_circuits.networks import load, save
 
     with progress_bar("finding the element order", hidden=as_json):
         network = load(file, order=order)
     target = Path(f"{file_name(network.label)}.safetensors") if out is None else out
-    check_writable(target.parent)
     written = save(network, target)
     element_order = network.provenance.get("element_order")
     conclude(
         lambda: network_facts(network) | {"element_order": element_order, "file": str(written)},
-        lambda: typer.echo(
+        lambda: print(
             f"{network!r}\nElement order: {element_order or 'ours already'}. Wrote {written}"
         ),
         as_json=as_json,

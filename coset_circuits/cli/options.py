@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import sys
 from typing import Annotated, Any
@@ -13,6 +14,23 @@ from coset_circuits.errors import CosetCircuitsError
 
 Json = Annotated[
     bool, typer.Option("--json", help="Print JSON to standard output and nothing else.")
+]
+
+
+def _log_everything(wanted: bool) -> None:
+    if wanted:
+        logging.basicConfig(format="%(message)s")
+        logging.getLogger("coset_circuits").setLevel(logging.DEBUG)
+
+
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "--verbose",
+        "-v",
+        callback=_log_everything,
+        help="Print every table, and the tracebacks of failures.",
+    ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only where the results are.")]
 Order = Annotated[

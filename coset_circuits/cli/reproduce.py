@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from coset_circuits.cli.options import Json, Order, Quiet
+from coset_circuits.cli.options import Json, Order, Quiet, Verbose
 from coset_circuits.cli.running import conclude, interruptible, progress_bar, rerun_to_continue
 
 
@@ -36,19 +36,19 @@ def reproduce(
     order: Order = None,
     as_json: Json = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Recompute tables and figures of Stander et al. beside the published ones, with controls."""
-    from coset_circuits.findings.storage import check_writable
-    from coset_circuits.reproduction import reproduce as run
     from coset_circuits.reproduction.page import print_reproduction
+    from coset_circuits.reproduction.reproduce import reproduction_of, save_anew
 
-    check_writable(out)
     with interruptible(rerun_to_continue(out)), progress_bar(hidden=quiet or as_json) as progress:
-        made = run(what, networks, out=out, seed=seed, order=order, progress=progress)
+        made = reproduction_of(what, networks, out, seed=seed, order=order, progress=progress)
     conclude(
         made.to_dict,
         lambda: print_reproduction(made),
         f"Page: {out / 'reproduction.md'}",
         as_json=as_json,
         quiet=quiet,
+        save=lambda: save_anew(made, out),
     )

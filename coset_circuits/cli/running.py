@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from coset_circuits.cli.terminal import say
+from coset_circuits.errors import CosetCircuitsError
+
 if TYPE_CHECKING:
     from coset_circuits.networks.model import GroupModel
     from coset_circuits.progress import Progress
@@ -22,15 +25,27 @@ def conclude(
     *,
     as_json: bool,
     quiet: bool = False,
+    save: Callable[[], object] | None = None,
 ) -> None:
-    """Print JSON and nothing else, or text and then where the results are."""
+    """Save, then print JSON and nothing else, or text and then where the results are.
+
+    Raises:
+        CosetCircuitsError: they cannot be saved; they are printed all the same.
+    """
+    failure = None
+    try:
+        if save is not None:
+            save()
+    except CosetCircuitsError as error:
+        failure = error
     if as_json:
-        typer.echo(json.dumps(content(), indent=1, allow_nan=False))
-        return
-    if not quiet:
+        print(json.dumps(content(), indent=1, allow_nan=False))
+    elif failure or not quiet:
         show()
-    if where:
-        typer.echo(where if quiet else f"\n{where}")
+    if failure:
+        raise failure
+    if where and not as_json:
+        print(where if quiet else f"\n{where}")
 
 
 def network_facts(network: GroupModel) -> dict[str, Any]:
@@ -53,7 +68,7 @@ def interruptible(kept: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo(f"Stopped. {kept}", err=True)
+        say(f"Stopped. {kept}")
         raise typer.Exit(130) from None
 
 

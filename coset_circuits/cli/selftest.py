@@ -32,13 +32,13 @@ def selftest(
         result = run(
             comma_separated(groups), seeds=seeds, trained=trained, out=out, progress=progress
         )
-    folder = result.save(out)
     conclude(
         result.to_dict,
         lambda: print_selftest(result),
-        f"Answers: {folder / 'selftest.json'}",
+        f"Answers: {out / 'selftest.json'}",
         as_json=as_json,
         quiet=quiet,
+        save=lambda: result.save(out),
     )
     if result.failures():
         raise typer.Exit(1)

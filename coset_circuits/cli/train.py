@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from coset_circuits.cli.options import (
     seed_numbers,
 )
 from coset_circuits.cli.running import conclude, interruptible, rerun_to_continue
+from coset_circuits.cli.terminal import say
 
 if TYPE_CHECKING:
     from coset_circuits.training import TrainedSeed, TrainingState
@@ -84,11 +86,11 @@ def train(
     }
     fields = recipe_fields(changes or []) | {k: v for k, v in options.items() if v is not None}
     steps = checkpoint_steps(checkpoints)
-    from coset_circuits.findings.storage import check_writable
     from coset_circuits.groups import group as named_group
+    from coset_circuits.networks.files import check_place
     from coset_circuits.training import train_many
 
-    check_writable(out)
+    check_place(out)
     chosen = named_group(group)
     with (
         interruptible(rerun_to_continue(out, "the command with --resume")),
@@ -136,18 +138,19 @@ def _print_outcomes(name: str, outcomes: list[TrainedSeed], out: Path) -> None:
     for outcome in outcomes:
         title, last = f"{name} seed {outcome.seed}", outcome.last
         if last is None or outcome.failure is not None:
-            typer.echo(f"{title}: failed. {outcome.failure}", err=True)
+            say(f"{title}: failed. {outcome.failure}")
             continue
         done.append(outcome)
-        typer.echo(
+        print(
             f"{title}: {last.state}, {last.step} steps, {_duration(last.seconds)}, test accuracy "
             f"{last.test_accuracy:.4f}, loss {last.loss:.1e}"
         )
     if done:
         several = re.sub(r"seed\d+$", "seed*", done[0].folder.name)
         folder = done[0].folder if len(done) == 1 else out / several
-        typer.echo(f"Wrote {folder}/network.safetensors")
-        typer.echo(f"Next: coset-circuits compare {done[0].folder if len(done) == 1 else out}")
+        print(f"Wrote {folder}/network.safetensors")
+        trained = shlex.quote(str(done[0].folder if len(done) == 1 else out))
+        print(f"Next: coset-circuits compare {trained}")
 
 
 @contextmanager
@@ -186,10 +189,9 @@ def _live_lines(name: str, count: int, *, hidden: bool) -> Iterator[Any]:
                 done = int(bar.tasks[total].completed) + 1
                 bar.update(total, completed=done, description=f"{name}: {done} of {count} done")
             if not live and not hidden and looks[seed] % 10 == 0:
-                typer.echo(
+                say(
                     f"{title} {look.step:6d} {look.state:9s} loss {look.train_loss:.1e}/"
                     f"{look.loss:.1e} test {look.test_accuracy:.3f} {look.rate:.0f}/s",
-                    err=True,
                 )
 
         yield report

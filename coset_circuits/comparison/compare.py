@@ -6,6 +6,7 @@ import html
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from jaxtyping import Int
@@ -38,8 +39,10 @@ from coset_circuits.experiments.formation import Formation
 from coset_circuits.experiments.forms import FormError
 from coset_circuits.experiments.measure import sampled
 from coset_circuits.findings import Findings
+from coset_circuits.findings.storage import REPORT
 from coset_circuits.networks import GroupModel, load
 from coset_circuits.networks.checkpoints import weights_sha256
+from coset_circuits.networks.files import check_place
 from coset_circuits.networks.model import uncompiled
 from coset_circuits.presentation import Presented
 from coset_circuits.progress import Progress, Steps, silent
@@ -296,6 +299,8 @@ def compare(
             "order= says how a file numbers its elements, and a network was given; give the file, "
             "or renumber it: network.reordered(elements, group)."
         )
+    if out is not None and not is_collection(network):
+        check_place(Path(out), REPORT, ["figures"])
     hypotheses = _hypotheses(algorithms)
     chosen = _experiments(experiments, _interventions(interventions))
 
@@ -430,6 +435,11 @@ def _compare_one(
     thresholds: Thresholds,
     progress: Progress | None,
 ) -> Comparison:
+    if network.group.order == 1:
+        raise CosetCircuitsError(
+            f"{network.label} multiplies in a group of one element, where there is nothing to "
+            "explain; give a network of a larger group."
+        )
     weights = [_weight(experiment) for experiment in experiments]
     draws = int(thresholds.dither_draws)
     steps = Steps(progress, draws + 1 + sum(weights))

@@ -26,7 +26,7 @@ from coset_circuits.comparison.across import (
 from coset_circuits.comparison.question import asked
 from coset_circuits.comparison.sources import Given, Source, sources
 from coset_circuits.comparison.summary import SCHEMA, Summary, versions
-from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.errors import CosetCircuitsError, unexpected
 from coset_circuits.findings import Finding
 from coset_circuits.findings.statistics import METHOD, too_few
 from coset_circuits.findings.storage import Kept
@@ -181,6 +181,8 @@ class Ensemble(Presented):
                     "notes": list(network.summary.notes),
                     "device": network.summary.device,
                     "dtype": network.summary.dtype,
+                    "experiments": network.summary.experiments,
+                    "formation": network.summary.formation,
                 }
                 for network in self.networks
             ],
@@ -332,7 +334,7 @@ def compare_many(
         thresholds,
         seed,
         versions(),
-        tuple(_notes(across, thresholds)),
+        (*_notes(across, thresholds), *([] if kept is None else kept.failures)),
     )
 
 
@@ -360,6 +362,8 @@ class _Entry:
             earlier = None if kept is None else kept.findings(question)
         except CosetCircuitsError as error:
             return cls(source, problem=str(error))
+        except Exception as error:
+            return cls(source, problem=unexpected(error))
         return cls(source, content, question, earlier)
 
 
@@ -392,6 +396,9 @@ def _analysed(
         comparison = compare_one(source.load(order), lambda *step: report(step))
     except CosetCircuitsError as error:
         return _Analysed(str(error))
+    except Exception as error:
+        # One network must not take the others' results with it.
+        return _Analysed(unexpected(error))
     if folder is not None:
         comparison.save(folder)
     return _Analysed(label=comparison.network.label, summary=comparison.summary())

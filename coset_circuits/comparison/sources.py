@@ -25,7 +25,8 @@ class Source:
     """One network that is yet to be read.
 
     Attributes:
-        given: a network, a shipped name, or the path of a checkpoint.
+        given: a network, a shipped name, or the path of a checkpoint or of a folder that cannot be
+            read.
         called: what a message calls it.
     """
 
@@ -56,9 +57,12 @@ class Source:
         if isinstance(self.given, GroupModel):
             return self.given.content()
         path = shipped().get(str(self.given)) or Path(self.given)
+        if os.path.isdir(path):
+            raise CosetCircuitsError(f"The folder {path} cannot be read; allow it or leave it out.")
         files = [path, *companions(path)]
         try:
-            return _digest(file.read_bytes() for file in files if file.is_file())
+            # A missing one is no network, and says so.
+            return _digest(file.read_bytes() for file in files if file == path or file.is_file())
         except OSError as error:
             raise CosetCircuitsError(
                 f"{path} cannot be read ({error.strerror}); allow it or leave it out."
@@ -82,7 +86,7 @@ def is_collection(given: object) -> bool:
         return False
     if isinstance(given, (str, os.PathLike)):
         path = Path(given)
-        return str(given) not in shipped() and path.is_dir() and _network_in(path) is None
+        return str(given) not in shipped() and os.path.isdir(path) and _network_in(path) is None
     return True
 
 
@@ -123,7 +127,8 @@ def _expanded(item: object, number: int) -> Iterator[Source]:
     if str(item) in shipped():
         yield Source(str(item), str(item))
     elif path.is_dir():
-        files = [file for file in _below(path) if file.parent == path or not is_step(file)]
+        below = _below(path, set())
+        files = [file for file in below if file.parent == path or not is_step(file)]
         if not files:
             raise CosetCircuitsError(_nothing_in(path))
         for file in files:
@@ -132,36 +137,56 @@ def _expanded(item: object, number: int) -> Iterator[Source]:
         yield Source(path, str(path))
 
 
-def _below(folder: Path) -> Iterator[Path]:
+def _below(folder: Path, seen: set[str]) -> Iterator[Path]:
+    """Checkpoints in a folder and below it, and folders that cannot be read.
+
+    Links are followed, and no folder is entered twice, so a loop of links ends.
+    """
+    place = os.path.realpath(folder)
+    if place in seen:
+        return
+    seen.add(place)
     network = _network_in(folder)
     if network is not None:
         yield network
         return
     try:
-        entries = sorted(folder.iterdir(), key=_natural)
-    except OSError as error:
-        raise CosetCircuitsError(
-            f"The folder {folder} cannot be read ({error.strerror}); allow it or leave it out."
-        ) from error
+        entries = [folder / name for name in sorted(os.listdir(folder), key=natural)]
+    except OSError:
+        yield folder
+        return
     for entry in entries:
-        if entry.is_dir() and not entry.is_symlink() and not entry.name.startswith("."):
-            yield from _below(entry)
-        elif entry.is_file() and entry.suffix in suffixes():
+        # What may not be looked at is listed, by the error of reading it.
+        hidden = entry.name.startswith(".")
+        if not hidden and (os.path.isdir(entry) or _is_unreadable(entry)):
+            yield from _below(entry, seen)
+        elif os.path.isfile(entry) and entry.suffix in suffixes():
             yield entry
+
+
+def _is_unreadable(entry: Path) -> bool:
+    """Whether it may not even be known what this is, such as a link into a private folder."""
+    try:
+        entry.stat()
+    except PermissionError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def _network_in(folder: Path) -> Path | None:
     return next((path for n in folder_files() if os.path.isfile(path := folder / n)), None)
 
 
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """seed2 before seed10."""
-    parts = re.split(r"(\d+)", path.name)
+def natural(name: str) -> list[tuple[int, str]]:
+    """For sorting: seed2 before seed10."""
+    parts = re.split(r"(\d+)", name)
     return [(int(p), "") if p.isdecimal() else (-1, p) for p in parts]
 
 
 def _nothing_in(folder: Path) -> str:
-    held = sorted(entry.name for entry in folder.iterdir())
+    held = sorted(os.listdir(folder), key=natural)
     holds = (
         f"it holds {', '.join(held[:3])}{', …' if len(held) > 3 else ''}" if held else "it is empty"
     )

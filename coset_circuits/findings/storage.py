@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.networks.files import check_place, refuse_to_replace, write_folder
 
 ASKED = "asked.json"
 """Beside each kept findings.json: what was asked, and hashes that show that it is unchanged."""
 FINDINGS = "findings.json"
-_OWN = {"findings.json", "report.html", "figures"}
+REPORT = ("report.html", FINDINGS)
+"""What every folder of a report has."""
+_OWN = {*REPORT, "figures"}
 
 
 class Kept:
@@ -24,6 +27,7 @@ class Kept:
 
     Attributes:
         folder: it is made when the first report is written.
+        failures: what could not be written, and why.
 
     Raises:
         CosetCircuitsError: it could not be written then.
@@ -31,8 +35,9 @@ class Kept:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
-        check_writable(self.folder)
+        check_place(self.folder)
         self.places: dict[str, Path] = {}
+        self.failures: list[str] = []
         for path in sorted(self.folder.glob(f"*/{ASKED}")):
             if (note := read_note(path)) is not None:
                 self.places[_key(note)] = path.parent
@@ -57,30 +62,35 @@ class Kept:
         content: str,
         label: str,
         save: Callable[[Path], object],
-    ) -> Path:
+    ) -> Path | None:
         """Write what was found and what was asked for it; returns its folder.
+
+        What cannot be written is noted in ``failures``: the work goes on, and what was found is not
+        lost with the disk.
 
         Args:
             asked: without it the findings are written all the same, but never stand for later ones.
             content: the hash of the network.
             label: the network's; its folder is called so.
             save: writes findings.json, and what else belongs to it, into the folder it is given.
-
-        Raises:
-            CosetCircuitsError: the folder cannot be written.
         """
         place = self._place(label, content)
-        asked = {"network": content} if asked is None else asked
+        try:
+            self._write(place, {"network": content} if asked is None else asked, save)
+        except (CosetCircuitsError, OSError) as error:
+            self.failures.append(f"What was found on {label} is not kept. {error}")
+            return None
+        return place
+
+    def _write(self, place: Path, asked: Mapping[str, Any], save: Callable[[Path], object]) -> None:
+        refuse_to_replace(place, [ASKED])
         # An older note must not vouch for a new report that is only half written.
         (place / ASKED).unlink(missing_ok=True)
         save(place)
         written = (place / FINDINGS).read_bytes()
         note = {**asked, "findings_sha256": hashlib.sha256(written).hexdigest()}
-        partial = place / f".{ASKED}.{os.getpid()}.partial"
-        partial.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
-        partial.replace(place / ASKED)
+        write_folder(place, lambda: {ASKED: json.dumps(note, indent=1) + "\n"})
         self.places[_key(asked)] = place
-        return place
 
     def _place(self, label: str, network: str) -> Path:
         """Under the network's label, unless another network or something else stands there."""
@@ -92,25 +102,10 @@ class Kept:
         return place.with_name(f"{place.name}-{network[:8]}")
 
 
-def check_writable(folder: Path) -> None:
-    """Refuse a folder that cannot be written before minutes are spent.
-
-    Raises:
-        CosetCircuitsError: it, or what it would be made in, is read-only or a file.
-    """
-    existing = folder
-    while not existing.exists():
-        existing = existing.parent
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise CosetCircuitsError(
-            f"{folder} cannot be written, because {existing} is "
-            f"{'read-only' if existing.is_dir() else 'a file, not a folder'}; choose another."
-        )
-
-
 def file_name(label: str) -> str:
     """A label as the name of a file or folder."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", label).strip(".") or "network"
+    # No file system takes a longer name than 255 bytes, and a hash may follow.
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", label).strip(".")[:200] or "network"
 
 
 def _key(note: Mapping[str, Any]) -> str:

@@ -127,7 +127,7 @@ def find(name_or_path: str | os.PathLike[str]) -> Path:
         )
     zoo = shipped()
     path = zoo.get(str(name_or_path)) or Path(name_or_path)
-    if not str(name_or_path) or not path.exists():
+    if not str(name_or_path) or not os.path.exists(path):
         raise CosetCircuitsError(
             f"No network is called {str(name_or_path)!r} and no file or folder has that path; "
             f"shipped are {', '.join(zoo)}."

@@ -157,6 +157,8 @@ def naming(path: Path) -> Iterator[None]:
     try:
         yield
     except CosetCircuitsError as error:
+        if str(path) in str(error):
+            raise
         raise CosetCircuitsError(f"{path} cannot be used: {error}") from error
 
 

@@ -402,9 +402,10 @@ class GroupModel(HookedRootModule):
                 pairs = torch.as_tensor(np.array(pairs))
         # Shorter integers are not indices to torch, or masks.
         if not isinstance(pairs, Tensor) or pairs.dtype not in (torch.int64, torch.int32):
-            kind = getattr(pairs, "dtype", type(pairs).__name__)
+            kind = pairs.dtype if isinstance(pairs, Tensor) else f"a {type(pairs).__name__}"
             raise CosetCircuitsError(
-                f"The input is {kind}; give integer pairs of elements, such as group.pairs()."
+                f"The input is {kind}; give a tensor of integer pairs of elements, such as "
+                "group.pairs() or torch.tensor([[0, 1]])."
             )
         if pairs.ndim != 2 or pairs.shape[1] != 2:
             raise CosetCircuitsError(
@@ -456,7 +457,15 @@ class GroupModel(HookedRootModule):
                 # A hook may hold what cannot be copied, such as a tensor with its graph.
                 if "hooks" in name or name == "ctx":
                     memo[id(held)] = type(held)()
+        # What torch.nn.utils.prune computes before a pass is no weight, and cannot be copied.
+        pruned = [n.removesuffix("_orig") for n in self._parameters if n.endswith("_orig")]
+        memo |= {id(vars(self)[name]): None for name in pruned}
         own = copy.deepcopy(self, memo)
+        for name in pruned:
+            weight = own.get_parameter(f"{name}_orig") * own.get_buffer(f"{name}_mask")
+            for gone in (name, f"{name}_orig", f"{name}_mask"):
+                delattr(own, gone)
+            own.register_parameter(name, nn.Parameter(weight.detach()))
         own.context_level = 0
         return own
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,8 @@ from torch import Tensor
 from coset_circuits.errors import CosetCircuitsError, brief
 from coset_circuits.groups import FiniteGroup
 from coset_circuits.groups import group as named_group
-from coset_circuits.groups.families import is_named
 from coset_circuits.networks.file import CheckpointFile, naming, network_from, one_line, why
-from coset_circuits.networks.files import write_whole
+from coset_circuits.networks.files import refuse_to_replace, write_whole
 from coset_circuits.networks.mlp import GroupMLP
 from coset_circuits.networks.model import Activation, GroupModel
 from coset_circuits.networks.transformer import BIASES, SHAPES, GroupTransformer
@@ -28,6 +28,10 @@ _TRANSFORMER = {"tokens", "attention"}
 """What the description of a transformer has beside; without ``architecture`` it is an MLP's."""
 _OF_THE_FILE = ("sha256", "path", "shipped", "order")
 """Facts about a file that was read, which would be wrong in the next one."""
+_OF_AN_MLP = ("W_E_left", "W_E_right", "W_in_left", "W_in_right", "W_U", "b_in", "b_U")
+_TABLES = ("given_left", "given_right", "given_W_U")
+_OF_A_SURROGATE = (*_TABLES, "cancelled", "reference_scale")
+"""What a surrogate has besides weights."""
 
 
 class OwnFormat:
@@ -46,68 +50,93 @@ def save(network: GroupModel, path: str | os.PathLike[str], *, card: bool = True
 
     A ``card`` (``.json`` beside it, the provenance and the file's hash) is written for people.
 
+    Masks of ``torch.nn.utils.prune`` and parametrisations are applied: what is written are the
+    weights that the network computes with.
+
     Raises:
-        CosetCircuitsError: it cannot be written, or is a surrogate that a file cannot hold.
+        CosetCircuitsError: it cannot be written, would overwrite what the library did not write,
+            or a file cannot hold it.
     """
     path = Path(path)
-    _refuse_surrogates(network)
-    tensors = {k: v.detach().cpu().contiguous() for k, v in network.named_parameters()}
-    if isinstance(network, GroupMLP):
-        tensors = _without_identities(tensors)
-    if not is_named(network.group):
-        tensors["group.table"] = network.group.table
+    _refuse(network, path)
+    beside = path.with_suffix(".json")
+    refuse_to_replace(path.parent, [path.name, beside.name] if card else [path.name])
+    tensors = _weights(network)
+    described_group, of_group = _described_group(network.group)
+    tensors |= of_group
     label, known = network.identity()
-    description = {
+    description: dict[str, Any] = {
         "schema": SCHEMA,
         "label": label,
-        "group": network.group.name,
+        **described_group,
         "act_fn": network.activation.name,
         "seed": network.seed,
         "provenance": {k: v for k, v in known.items() if k not in _OF_THE_FILE},
     }
+    if network.silent:
+        description["silent"] = sorted(network.silent)
     if isinstance(network, GroupTransformer):
         description |= {"architecture": "transformer", "tokens": network.tokens}
         description |= {"attention": network.attention}
-    content = to_bytes(tensors, {"coset_circuits": json.dumps(description)})
+    text = json.dumps(description, default=_plain)
+    content = to_bytes(tensors, {"coset_circuits": text})
     if described_hash(path) is not None:
         # A card that outlives its file would accuse the next one of damage.
-        path.with_suffix(".json").unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
     write_whole(path, content)
     if card:
-        described = {**description, "sha256": hashlib.sha256(content).hexdigest()}
-        write_whole(path.with_suffix(".json"), (json.dumps(described, indent=1) + "\n").encode())
+        described = {**json.loads(text), "sha256": hashlib.sha256(content).hexdigest()}
+        write_whole(beside, (json.dumps(described, indent=1) + "\n").encode())
     return path
 
 
-def _refuse_surrogates(network: GroupModel) -> None:
+def _refuse(network: GroupModel, path: Path) -> None:
+    """Refuse what a file cannot hold, and a path that such a file cannot have."""
     if not isinstance(network, (GroupMLP, GroupTransformer)):
         raise CosetCircuitsError(
             f"{brief(network)} is a {type(network).__name__}, which our files cannot hold; save a "
-            "GroupMLP or a GroupTransformer."
+            "GroupMLP or a GroupTransformer, such as a circuit's surrogate()."
         )
     if not network.activation.is_named:
         raise CosetCircuitsError(
             f"{network.label} has the activation {network.activation.name}, a function in Python "
             "that a file cannot hold; keep the code that makes the network."
         )
-    claim = "cancels its linear half" if network.cancelled is not None else ""
-    if isinstance(network, GroupTransformer) and network.given_left is not None:
-        claim = "has tables in place of its attention"
-    if claim:
+    if not _is_safetensors(path):
         raise CosetCircuitsError(
-            f"{network.label} is a surrogate that {claim}, which a checkpoint cannot hold; save "
-            "the network and fit it again."
+            f"The network would be written to {path}; give a name that ends in .safetensors, the "
+            "format that it is written in."
         )
 
 
-def _without_identities(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A side whose embeddings are its pre-activations is held as one table."""
-    for side in ("left", "right"):
+def _weights(network: GroupModel) -> dict[str, Tensor]:
+    """The tensors that it computes with; a table for a side whose embeddings are that."""
+    names = _OF_AN_MLP if isinstance(network, GroupMLP) else (*SHAPES, *BIASES)
+    held = {name: getattr(network, name, None) for name in (*names, *_OF_A_SURROGATE)}
+    weights = {k: v.detach().cpu().contiguous() for k, v in held.items() if v is not None}
+    for side in ("left", "right") if isinstance(network, GroupMLP) else ():
         matrix = weights[f"W_in_{side}"]
-        if torch.equal(matrix, torch.eye(*matrix.shape, dtype=matrix.dtype)):
+        if matrix.shape[0] == matrix.shape[1] and (matrix == torch.eye(len(matrix))).all():
             del weights[f"W_in_{side}"]
             weights[f"{side}_table"] = weights.pop(f"W_E_{side}")
-    return weights
+    # Two names may hold one tensor, and a file must not.
+    return {name: tensor.clone() for name, tensor in weights.items()}
+
+
+def _described_group(group: FiniteGroup) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Its name where that tells everything; else its labels, and its table among the tensors."""
+    try:
+        named = named_group(group.name)
+    except CosetCircuitsError:
+        named = None
+    if named is not None and named == group and named.labels == group.labels:
+        return {"group": group.name}, {}
+    return {"group": group.name, "elements": list(group.labels)}, {"group.table": group.table}
+
+
+def _plain(value: Any) -> Any:
+    """For JSON: a number of NumPy's or torch's as one of Python's, anything else as text."""
+    return value.item() if getattr(value, "ndim", None) == 0 else str(value)
 
 
 def described_hash(path: Path) -> str | None:
@@ -168,16 +197,49 @@ def _read(file: CheckpointFile) -> GroupModel:
         )
     table = weights.pop("group.table", None)
     name = one_line(description["group"])
-    group = named_group(name) if table is None else FiniteGroup.from_table(table, name)
     about = {
         "label": one_line(description["label"]),
         "seed": description["seed"],
         "provenance": {**description["provenance"], "file": path.name},
     }
     with naming(path):
+        labels = description.get("elements")
+        labels = [one_line(label) for label in labels] if isinstance(labels, list) else None
+        group = named_group(name) if table is None else FiniteGroup.from_table(table, name, labels)
+        kind = GroupTransformer if architecture == "transformer" else GroupMLP
+        about["silent"] = _silent(description.get("silent", []), kind.sites)
+        more = {key: weights.pop(key) for key in _OF_A_SURROGATE if key in weights}
         if architecture == "transformer":
-            return _transformer(group, weights, description, about)
-        return network_from(group, weights, act_fn=str(description["act_fn"]), **about)
+            tables = tuple(more[key] for key in _TABLES if key in more)
+            network = _transformer(group, weights, description, {**about, "tables": tables or None})
+        else:
+            network = network_from(group, weights, act_fn=str(description["act_fn"]), **about)
+        _check_shapes(network, more)
+    network.register_buffer("cancelled", more.get("cancelled"))
+    network.reference_scale = more.get("reference_scale")
+    return network
+
+
+def _silent(names: Any, sites: Iterable[str]) -> list[str]:
+    known = list(sites)
+    if not isinstance(names, list) or not all(name in known for name in names):
+        raise CosetCircuitsError(
+            f"It says that it is silent at {one_line(names)}; sites are {', '.join(known)}."
+        )
+    return names
+
+
+def _check_shapes(network: GroupModel, more: dict[str, Tensor]) -> None:
+    n, d_mlp = network.group.order, network.W_U.shape[0]
+    expected = {"given_left": (n, d_mlp), "given_right": (n, d_mlp), "given_W_U": (d_mlp, n)}
+    expected |= {"reference_scale": (d_mlp,)}
+    for name, tensor in more.items():
+        shape = expected.get(name, (*tensor.shape[:1], d_mlp))
+        if tensor.shape != shape or not tensor.isfinite().all():
+            raise CosetCircuitsError(
+                f"{name} has shape {tuple(tensor.shape)}; expected are finite numbers of shape "
+                f"{shape}."
+            )
 
 
 def _transformer(

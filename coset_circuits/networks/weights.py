@@ -152,13 +152,20 @@ def _check(group: FiniteGroup, weights: Mapping[str, Tensor], called: Mapping[st
             "the two pre-activation tables) and W_U."
         )
     widths = [weights["W_U"].shape[0], weights["W_in_left"].shape[1]]
-    widths += [weights["W_in_right"].shape[1], *weights.get("b_in", torch.empty(0)).shape[:1]]
+    widths += [weights["W_in_right"].shape[1], *(len(weights[k]) for k in ["b_in"] if k in weights)]
     # Where widths disagree, the matrix that is alone with its width is the wrong one.
     d_mlp = Counter(widths).most_common(1)[0][0]
+    # A table is as wide as the hidden layer, an embedding as it likes.
+    left, right = (
+        d_mlp if called.get(f"W_E_{side}") == f"{side}_table" else weights[f"W_E_{side}"].shape[1]
+        for side in ("left", "right")
+    )
+    if not len(weights["W_U"]):
+        raise CosetCircuitsError("The network has no neurons; W_U must have at least one row.")
     expected = {
         "W_U": (d_mlp, group.order),
-        "W_E_left": (group.order, weights["W_E_left"].shape[1]),
-        "W_E_right": (group.order, weights["W_E_right"].shape[1]),
+        "W_E_left": (group.order, left),
+        "W_E_right": (group.order, right),
         "W_in_left": (weights["W_E_left"].shape[1], d_mlp),
         "W_in_right": (weights["W_E_right"].shape[1], d_mlp),
         "b_in": (d_mlp,),
@@ -172,8 +179,6 @@ def _check(group: FiniteGroup, weights: Mapping[str, Tensor], called: Mapping[st
                 f"{group.name} of order {group.order} need {shape}."
                 + (f" {_TRANSPOSED}" if found[::-1] == shape else "")
             )
-    if d_mlp == 0:
-        raise CosetCircuitsError("The network has no neurons; W_U must have at least one row.")
 
 
 @torch.no_grad()

@@ -9,11 +9,14 @@ from typing import Any
 
 from coset_circuits.benchmark import SelfTest
 from coset_circuits.comparison import Comparison, Ensemble
+from coset_circuits.report import backend as _backend
 from coset_circuits.report import brief as _brief
 from coset_circuits.report import ensemble as _ensemble
 from coset_circuits.report import folder as _folder
 from coset_circuits.report import printed as _printed
 from coset_circuits.report import selftest as _selftest
+
+assert _backend  # It comes first, before anything imports matplotlib.
 
 __all__ = ["full_text", "plain_text", "save"]
 

@@ -15,13 +15,13 @@ from rich.text import Text
 
 from coset_circuits.comparison import Ensemble
 from coset_circuits.comparison.across import Stratum
+from coset_circuits.networks.files import write_folder
 from coset_circuits.report import html as h
 from coset_circuits.report import hypotheses
 from coset_circuits.report import sheets as s
 from coset_circuits.report import tables as t
 from coset_circuits.report.axes import guide, legend_above, log_scale, plain_number
 from coset_circuits.report.brief import sentence
-from coset_circuits.report.folder import write
 from coset_circuits.report.sheet import Sheet, as_html, print_sheet
 from coset_circuits.report.style import COLOURS, INK, colour, inline, look, marker, svg
 from coset_circuits.report.terminal import (
@@ -45,7 +45,7 @@ def save(ensemble: Ensemble, folder: str | os.PathLike[str]) -> Path:
     Raises:
         CosetCircuitsError: the folder cannot be made or written.
     """
-    return write(folder, lambda: _files(ensemble, Path(folder)))
+    return write_folder(Path(folder), lambda: _files(ensemble, Path(folder)))
 
 
 def _files(ensemble: Ensemble, folder: Path) -> dict[str, str]:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from coset_circuits.benchmark import SelfTest
-from coset_circuits.report.folder import write
+from coset_circuits.networks.files import write_folder
 from coset_circuits.report.terminal import plain_table, plainly, print_heading
 
 SHOWN = 10
@@ -47,7 +47,7 @@ def plain_text(result: SelfTest, width: int = 100) -> str:
 def save(result: SelfTest, folder: str | os.PathLike[str]) -> Path:
     """Write selftest.json into a folder; returns the folder."""
     content = json.dumps(result.to_dict(), indent=1, allow_nan=False) + "\n"
-    return write(folder, lambda: {"selftest.json": content})
+    return write_folder(Path(folder), lambda: {"selftest.json": content})
 
 
 def _tables(result: SelfTest) -> Iterator[tuple[str, Sequence[str], list[list[str]]]]:

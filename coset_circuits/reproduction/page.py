@@ -18,8 +18,8 @@ from rich.markdown import Markdown
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.findings import without_nan
 from coset_circuits.findings.storage import read_note
+from coset_circuits.networks.files import write_folder
 from coset_circuits.report import tables as t
-from coset_circuits.report.folder import write
 from coset_circuits.report.sheet import Sheet
 from coset_circuits.report.terminal import plainly
 from coset_circuits.reproduction.artifact import Kind, Measured, Part, Section, counted
@@ -92,7 +92,7 @@ class Reproduction:
         Raises:
             CosetCircuitsError: the folder cannot be made or written.
         """
-        return write(folder, lambda: _files(self), below=("tables", "figures"))
+        return write_folder(Path(folder), lambda: _files(self), below=("tables", "figures"))
 
     def is_saved_in(self, folder: str | os.PathLike[str]) -> bool:
         """Whether a folder holds all files of this reproduction, whole, made by the same code."""

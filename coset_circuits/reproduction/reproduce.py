@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cache
@@ -16,12 +17,12 @@ from coset_circuits.comparison.many import none_of, unused_name
 from coset_circuits.comparison.question import asked
 from coset_circuits.comparison.sources import Given, Source, sources
 from coset_circuits.comparison.summary import versions
-from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.errors import CosetCircuitsError, unexpected
 from coset_circuits.findings import without_nan
 from coset_circuits.findings.storage import FINDINGS, Kept, source_hash
 from coset_circuits.networks import shipped
+from coset_circuits.networks.files import check_place, write_folder
 from coset_circuits.progress import Progress
-from coset_circuits.report.folder import write
 from coset_circuits.reproduction.artifact import Artifact, Measured, Section
 from coset_circuits.reproduction.artifacts import chosen
 from coset_circuits.reproduction.page import Reproduction
@@ -58,13 +59,38 @@ def reproduce(
         progress: called with (what is being done, steps done, steps in all).
 
     Raises:
-        CosetCircuitsError: no such artifact, or no network that can be read.
+        CosetCircuitsError: no such artifact, no network that can be read, or a folder that
+            cannot be written.
     """
+    made = reproduction_of(what, networks, out, seed=seed, order=order, progress=progress)
+    if out is not None:
+        save_anew(made, out)
+    return made
+
+
+def save_anew(made: Reproduction, folder: str | os.PathLike[str]) -> None:
+    """Write what is not yet there as it should be."""
+    if not made.is_saved_in(folder):
+        made.save(folder)
+
+
+def reproduction_of(
+    what: str | Sequence[str],
+    networks: Given | Iterable[Given] | None,
+    out: str | os.PathLike[str] | None,
+    *,
+    seed: int,
+    order: str | None,
+    progress: Progress | None,
+) -> Reproduction:
+    """As :func:`reproduce`; what was measured is kept in the folder, but no page written."""
     artifacts = chosen(what)
     measuring = [artifact for artifact in artifacts if artifact.analyse is not None]
     given = list(shipped()) if networks is None else networks
     to_read = sources(given) if measuring else []
     folder = None if out is None else Path(out)
+    if folder is not None:
+        check_place(folder, ["reproduction.md", "reproduction.json"], ["figures", "tables"])
     reader = _Reader(measuring, folder, seed, order, progress, len(to_read))
     for number, source in enumerate(to_read):
         reader.read(number, source)
@@ -72,8 +98,8 @@ def reproduce(
         raise CosetCircuitsError(none_of(len(to_read), reader.skipped))
     if progress is not None:
         progress("tables and figures", reader.steps, reader.steps)
-    command = _command(what, networks, seed)
-    made = Reproduction(
+    command = _command(what, networks, seed, order)
+    return Reproduction(
         tuple(_section(artifact, reader.results.get(artifact.name, [])) for artifact in artifacts),
         tuple(reader.networks),
         reader.skipped,
@@ -82,9 +108,6 @@ def reproduce(
         command,
         _made_from(reader, artifacts, command),
     )
-    if folder is not None and not made.is_saved_in(folder):
-        made.save(folder)
-    return made
 
 
 class _Reader:
@@ -125,6 +148,9 @@ class _Reader:
                 self._called[content] = source.called
         except CosetCircuitsError as error:
             self.skipped[source.called] = str(error)
+        except Exception as error:
+            # One network must not take the others' results with it.
+            self.skipped[source.called] = unexpected(error)
 
     def _measure(self, number: int, source: Source, content: str) -> None:
         folder, step = _folder(source), count(number * (1 + len(self.analyses)))
@@ -168,11 +194,14 @@ def _findings(
     label = study().network.label
     try:
         result = without_nan(analyse(study()))
-    except CosetCircuitsError as error:
-        result = {_REFUSED: str(error)}
+    except Exception as error:
+        if analyse is Study.about:
+            raise
+        known = isinstance(error, CosetCircuitsError)
+        result = {_REFUSED: str(error) if known else unexpected(error)}
     text = json.dumps(result, allow_nan=False)
     if kept is not None:
-        kept.keep(question, content, label, lambda at: write(at, lambda: {FINDINGS: text}))
+        kept.keep(question, content, label, lambda at: write_folder(at, lambda: {FINDINGS: text}))
     return json.loads(text)
 
 
@@ -237,9 +266,17 @@ def _names(networks: Iterable[Measured]) -> tuple[str, ...]:
     return tuple(network.name for network in networks)
 
 
-def _command(what: str | Sequence[str], networks: Given | Iterable[Given] | None, seed: int) -> str:
+def _command(
+    what: str | Sequence[str],
+    networks: Given | Iterable[Given] | None,
+    seed: int,
+    order: str | None,
+) -> str:
     names = [what] if isinstance(what, str) else list(what)
     items = [networks] if isinstance(networks, (str, os.PathLike)) else (networks or [])
-    paths = [f"--networks {x}" for x in items if isinstance(x, (str, os.PathLike))]  # type: ignore[union-attr]
-    seed_option = [f"--seed {seed}"] if seed else []
-    return " ".join(["coset-circuits reproduce", *names, *paths, *seed_option])
+    words = ["coset-circuits", "reproduce", *names]
+    for item in items:  # type: ignore[union-attr]
+        words += ["--networks", str(item)] if isinstance(item, (str, os.PathLike)) else []
+    words += ["--seed", str(seed)] if seed else []
+    words += [] if order is None else ["--order", order]
+    return shlex.join(words)

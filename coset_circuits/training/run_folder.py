@@ -22,7 +22,7 @@ from torch import Tensor
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.groups import FiniteGroup
 from coset_circuits.networks.checkpoints import load, save
-from coset_circuits.networks.files import alone_in, write_whole
+from coset_circuits.networks.files import alone_in, refuse_to_replace, write_whole
 from coset_circuits.networks.mlp import GroupMLP
 from coset_circuits.networks.model import GroupModel
 from coset_circuits.training.recipes import Recipe
@@ -105,8 +105,10 @@ class RunFolder:
         """Keep other processes out.
 
         Raises:
-            CosetCircuitsError: one is in already, or the folder cannot be written.
+            CosetCircuitsError: one is in already, the folder cannot be written, or the network
+                would overwrite a file of somebody else's.
         """
+        refuse_to_replace(self.path, [NETWORK, Path(NETWORK).with_suffix(".json").name])
         with alone_in(self.checkpoints):
             yield self
 

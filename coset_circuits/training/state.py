@@ -13,7 +13,7 @@ from torch import Tensor
 
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.groups import FiniteGroup
-from coset_circuits.groups.families import is_named
+from coset_circuits.groups import group as named_group
 from coset_circuits.networks.model import GroupModel
 from coset_circuits.training.architectures import ARCHITECTURES
 from coset_circuits.training.recipes import RECIPES, Recipe, recipe_for
@@ -128,7 +128,7 @@ class Run:
         return {
             "source": f"trained by coset_circuits, recipe {recipe.name}, seed {self.seed}, "
             f"{self.step} steps",
-            "command": _command(recipe, self.seed, group) if is_named(group) else None,
+            **_command(recipe, self.seed, group),
             "recipe": asdict(recipe),
             "seed": self.seed,
             "steps": self.step,
@@ -164,8 +164,13 @@ def meets(progress: TrainingState, recipe: Recipe) -> bool:
     return progress.state == "grokked" and progress.loss < recipe.loss_bound
 
 
-def _command(recipe: Recipe, seed: int, group: FiniteGroup) -> str:
-    """What to type for the same network."""
+def _command(recipe: Recipe, seed: int, group: FiniteGroup) -> dict[str, str]:
+    """What to type for the same network; nothing for a group that has no name to be typed."""
+    try:
+        if named_group(group.name) != group:
+            return {}
+    except CosetCircuitsError:
+        return {}
     base = recipe.name if recipe.name in RECIPES else "fast"
     plain = asdict(recipe_for(group, base, {"architecture": recipe.architecture}))
     words = ["coset-circuits", "train", group.name, "--seeds", str(seed), "--recipe", base]
@@ -176,4 +181,4 @@ def _command(recipe: Recipe, seed: int, group: FiniteGroup) -> str:
             text = value if isinstance(value, str) else json.dumps(value)
             words += ["--set", f"{name}={text}"]
     threads = torch.get_num_threads()
-    return shlex.join([*words, *(["--threads", str(threads)] if threads > 1 else [])])
+    return {"command": shlex.join([*words, *(["--threads", str(threads)] if threads > 1 else [])])}

@@ -576,7 +576,7 @@ def test_a_file_in_the_way_is_refused(comparison, tmp_path, where):
     (tmp_path / "report").mkdir()
     (tmp_path / "report" / "figures").write_text("mine")
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(cc.CosetCircuitsError, match=r"cannot be written to .* is a file"):
+    with pytest.raises(cc.CosetCircuitsError, match=r"cannot be written: .* is a file"):
         report.save(comparison, tmp_path / where)
     assert sorted(tmp_path.rglob("*")) == before
     assert (tmp_path / "taken").read_text() == "mine"
