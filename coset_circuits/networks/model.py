@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from typing import Any, TypeAlias, TypeVar
 
 import torch
@@ -436,6 +437,24 @@ class GroupModel(HookedRootModule):
     def untrained(self, seed: int) -> GroupModel:
         """A network of this architecture and size before any training: a control."""
         raise NotImplementedError
+
+    def reset_parameters(self) -> None:
+        """Draw every weight again, in place: normal, scaled by 1/√fan-in; biases are 0.
+
+        From torch's global generator, as layers of ``torch.nn`` do, for tools that expect it, such
+        as TransformerLens's ``interchange.reinitialized``. :meth:`untrained` makes a new network.
+        """
+        for name, parameter in self.named_parameters(recurse=False):
+            if name.startswith("b"):
+                nn.init.zeros_(parameter)
+                continue
+            *rows, columns = parameter.shape
+            # Left and right add up in a neuron, all heads in the residual stream.
+            fan_in = {"W_in_left": 2 * rows[-1], "W_in_right": 2 * rows[-1], "W_O": prod(rows)}
+            is_embedding = name.startswith(("W_E", "W_pos"))
+            nn.init.normal_(
+                parameter, std=(columns if is_embedding else fan_in.get(name, rows[-1])) ** -0.5
+            )
 
     def fingerprint(self) -> object:
         """Equal for two models that compute the same at every site, as far as weights tell."""
