@@ -1,7 +1,7 @@
 # make demo   set everything up and explain the shipped S5 network
 # make test   the same set-up, then all tests
 # make docs   the site, in site/; open site/index.html
-# make test-all   make test, then with the lowest and highest TransformerLens 4.x
+# make test-all   make test, then with the lowest, the last 3.x and the newest TransformerLens
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -20,10 +20,11 @@ test: $(READY) gap chromium
 # Of a version that is not pinned, the newest that the other pins allow. Types are checked with the
 # pinned one, in make test.
 MISSING := true
-LENS_lowest := 4.0.0
+LENS_lowest := 3.5.0
+LENS_last3 := 3.*
 LENS_highest := 4.*
 test-all: MISSING = exit 1
-test-all: test test-lens-lowest test-lens-highest
+test-all: test test-lens-lowest test-lens-last3 test-lens-highest
 
 test-lens-%: gap chromium
 	$(PYTHON) -m venv $(VENV)-lens-$*

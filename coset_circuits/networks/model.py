@@ -66,9 +66,6 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-ActivationLike: TypeAlias = "str | Callable[[Tensor], Tensor] | Activation"
-
-
 @dataclass(frozen=True)
 class Activation:
     """An activation function and its name."""
@@ -121,6 +118,8 @@ class Activation:
         whole = self.function(_GRID + other)
         return torch.allclose(whole, self.function(_GRID) + self.function(other))
 
+
+ActivationLike: TypeAlias = str | Callable[[Tensor], Tensor] | Activation
 
 _FAR = torch.logspace(1, 4, 31, dtype=torch.float64)
 _GRID = torch.cat([-_FAR, torch.linspace(-6, 6, 241, dtype=torch.float64), _FAR])
