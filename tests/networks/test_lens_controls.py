@@ -28,7 +28,9 @@ MODELS = {
     "network": biased,
     "transformer": lambda: GroupTransformer.initialised(cc.group("S3"), seed=1),
     "surrogate": lambda: cc.CosetAlgorithm().fit(planted_coset(cc.group("S3"), "C2")).surrogate(),
-    "bilinear": lambda: cc.ALGORITHMS["bilinear"][0].fit(planted_coset(cc.group("S3"), "C2")).surrogate(),
+    "bilinear": lambda: (
+        cc.ALGORITHMS["bilinear"][0].fit(planted_coset(cc.group("S3"), "C2")).surrogate()
+    ),
 }
 
 
