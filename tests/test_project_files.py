@@ -1,6 +1,8 @@
 """What runs on other machines: the same versions and the same commands as here."""
 
 import re
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -53,3 +55,23 @@ def test_the_wheel_is_tried_and_the_site_is_built():
     (command,) = PROJECT["project"]["scripts"]
     assert f"{command} networks" in package and "constraints.txt" in package
     assert "make docs" in site
+
+
+@pytest.mark.parametrize(("apt", "told"), [("exit 0", False), ("exit 100", True)])
+@pytest.mark.parametrize("target", ["gap", "chromium"])
+def test_what_some_tests_need_is_installed_or_its_command_is_printed(tmp_path, target, apt, told):
+    """For root where there is apt-get, with stubs in the place of every program."""
+    stubs = {"id": "echo 0", "timeout": 'shift; exec "$@"', "apt-get": f'echo "$*" >> log\n{apt}'}
+    for name, text in stubs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    make = [shutil.which("make"), "--file", ROOT / "Makefile", target]
+    run = subprocess.run(
+        make, cwd=tmp_path, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False
+    )
+    package = {"gap": "gap-core gap-smallgrp", "chromium": "chromium"}[target]
+    asked = (tmp_path / "log").read_text().splitlines()
+    assert run.returncode == 0, run.stderr
+    assert asked[0].endswith("update") and asked[1].endswith(package)
+    assert ("will be skipped; to run them: apt-get install" in run.stdout) == told
+    assert len(asked) == (2 if told else 3)

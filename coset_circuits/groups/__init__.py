@@ -17,12 +17,15 @@ from coset_circuits.groups.families import (
     dicyclic,
     dihedral,
     direct_product,
+    frobenius,
     from_generators,
-    group,
+    linear,
     psl2,
     quaternion,
+    semidihedral,
     semidirect_product,
     symmetric,
+    wreath_product,
 )
 from coset_circuits.groups.fourier import (
     decompose,
@@ -35,6 +38,7 @@ from coset_circuits.groups.fourier import (
 from coset_circuits.groups.group import FiniteGroup, build_with
 from coset_circuits.groups.irreps import Irrep, RealBlock, real_blocks
 from coset_circuits.groups.lattice import SubgroupLattice
+from coset_circuits.groups.names import group
 from coset_circuits.groups.recognition import (
     Recognised,
     groups_of_order,
@@ -73,11 +77,13 @@ __all__ = [
     "double_cosets",
     "fixed_dimension",
     "fourier_basis",
+    "frobenius",
     "from_generators",
     "group",
     "groups_of_order",
     "inverse",
     "isomorphism",
+    "linear",
     "multiplicity",
     "orbit",
     "power",
@@ -87,10 +93,12 @@ __all__ = [
     "recognise",
     "repaired",
     "restriction",
+    "semidihedral",
     "semidirect_product",
     "spectrum",
     "symmetric",
     "transform",
     "translate",
     "voters",
+    "wreath_product",
 ]

@@ -1,11 +1,9 @@
-"""Groups by name, ``group("S5")``, by family, from generators and as products."""
+"""Groups by family, from generators and as products."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from itertools import permutations
 from math import factorial, gcd, isqrt, prod
 
@@ -26,21 +24,21 @@ LARGEST_ORDER = 5040
 
 def symmetric(degree: int) -> FiniteGroup:
     """S_n: all permutations of n points in lexicographic one-line order, ``(σ·τ)(i) = σ(τ(i))``."""
-    _check_order(f"S{degree}", _factorial(degree))
+    check_order(f"S{degree}", _factorial(degree))
     images = as_images(list(permutations(range(degree))))
-    return _from_images(images, f"S{degree}", closed_forms.symmetric_irreps)
+    return from_images(images, f"S{degree}", closed_forms.symmetric_irreps)
 
 
 def alternating(degree: int) -> FiniteGroup:
     """A_n: the even permutations of n points in lexicographic one-line order."""
-    _check_order(f"A{degree}", (_factorial(degree) + 1) // 2)
+    check_order(f"A{degree}", (_factorial(degree) + 1) // 2)
     even = [p for p in permutations(range(degree)) if parity(p) == 0]
-    return _from_images(as_images(even), f"A{degree}", closed_forms.alternating_irreps)
+    return from_images(as_images(even), f"A{degree}", closed_forms.alternating_irreps)
 
 
 def cyclic(order: int) -> FiniteGroup:
     """C_n: addition modulo n."""
-    _check_order(f"C{order}", order)
+    check_order(f"C{order}", order)
     grid = np.arange(order)
     table = (grid[:, None] + grid) % order
     return FiniteGroup(table, f"C{order}", irreps=closed_forms.cyclic_irreps)
@@ -51,7 +49,7 @@ def dihedral(sides: int) -> FiniteGroup:
 
     In coordinates (i, s)·(j, t) = (i + (−1)^s j, s + t).
     """
-    _check_order(f"D{sides}", 2 * sides)
+    check_order(f"D{sides}", 2 * sides)
     rotation = np.tile(np.arange(sides), 2)
     flip = np.repeat([0, 1], sides)
     sign = 1 - 2 * flip
@@ -80,12 +78,25 @@ def quaternion(order: int = 8) -> FiniteGroup:
 
 
 def _dicyclic(n: int, name: str) -> FiniteGroup:
-    _check_order(name, 4 * n)
+    check_order(name, 4 * n)
     exponent, flip = np.tile(np.arange(2 * n), 2), np.repeat([0, 1], 2 * n)
     table = exponent[:, None] + (1 - 2 * flip)[:, None] * exponent + n * (flip[:, None] & flip)
     table = table % (2 * n) + 2 * n * (flip[:, None] ^ flip)
     labels = [f"a{i}" for i in range(2 * n)] + [f"a{i}x" for i in range(2 * n)]
     return FiniteGroup(table, name, labels, irreps=closed_forms.dicyclic_irreps)
+
+
+def semidihedral(order: int) -> FiniteGroup:
+    """The semidihedral group of order 16, 32, …: C_n:C_2 with n half the order, r ↦ r^(n/2 − 1)."""
+    if order < 16 or order & (order - 1):
+        raise CosetCircuitsError(
+            f"No semidihedral group has order {order}; give 16, 32 or another power of 2."
+        )
+    check_order(f"SD{order}", order)
+    half = order // 2
+    turned = np.arange(half) * (half // 2 - 1) % half
+    action = np.stack([np.arange(half), turned])
+    return semidirect_product(cyclic(half), cyclic(2), action, f"SD{order}")
 
 
 def affine(prime: int, degree: int | None = None) -> FiniteGroup:
@@ -108,14 +119,14 @@ def affine(prime: int, degree: int | None = None) -> FiniteGroup:
             f"No multiplication modulo {prime} has order {degree}; give a divisor of {prime - 1}."
         )
     name = f"F{prime * degree}"
-    _check_order(name, prime * degree)
+    check_order(name, prime * degree)
     m = next(m for m in range(1, prime + 1) if _multiplicative_order(m, prime) == degree)
     points = np.arange(prime)
     images = np.concatenate(
         [(pow(m, j, prime) * points + points[:, None]) % prime for j in range(degree)]
     )
     irreps = partial(closed_forms.affine_irreps, prime=prime, multiplier=m)
-    return _from_images(images, name, irreps)
+    return from_images(images, name, irreps)
 
 
 def psl2(q: int) -> FiniteGroup:
@@ -126,22 +137,66 @@ def psl2(q: int) -> FiniteGroup:
     Raises:
         CosetCircuitsError: q is not a prime power, or the group is too large.
     """
-    prime = next((p for p in range(2, q + 1) if q % p == 0), 0)
-    if not prime or any(q % n == 0 and n % prime for n in range(2, q + 1)):
-        raise CosetCircuitsError(f"{q} is not a prime power; PSL(2,q) needs one, such as 7 or 8.")
+    prime = _characteristic(q, "PSL(2,q)")
     name = f"PSL(2,{q})"
-    _check_order(name, q * (q * q - 1) // gcd(2, q - 1))
+    check_order(name, q * (q * q - 1) // gcd(2, q - 1))
     add, times = _finite_field(q, prime)
     zero, one = 0, 1
     minus = np.argmax(add == zero, axis=1)
     inverse = np.argmax(times == one, axis=1)
-    root = next(a for a in range(1, q) if len(_powers(times, a)) == q - 1)
+    root = _primitive_root(times)
     infinity = 0
     basis = [prime**k for k in range(len(np.base_repr(q - 1, prime)))]
     translations = [[infinity, *(1 + add[t]).tolist()] for t in basis]
     square = [infinity, *(1 + times[times[root, root]]).tolist()]
     turn = [1 + zero, infinity, *(1 + minus[inverse[1:]]).tolist()]
     return from_generators([*translations, square, turn], name)
+
+
+def linear(degree: int, q: int, special: bool = False) -> FiniteGroup:
+    """GL(n, q), or SL(n, q), as permutations of the vectors other than 0 in F_q^n.
+
+    Vector (c₁, …, c_n) is point Σ c_i q^(n−i) − 1; elements are in lexicographic one-line order.
+
+    Raises:
+        CosetCircuitsError: q is no prime power, or the group is too large.
+    """
+    kind = "SL" if special else "GL"
+    if degree < 2:
+        raise CosetCircuitsError(
+            f"{kind}(1,q) is cyclic; write it as such, or give a degree from 2."
+        )
+    prime = _characteristic(q, f"{kind}(n,q)")
+    name, degree = f"{kind}({degree},{q})", min(degree, 9)  # far beyond every limit but q = 1
+    matrices = prod(q**degree - q**i for i in range(degree))
+    check_order(name, matrices // (q - 1) if special else matrices)
+    add, times = _finite_field(q, prime)
+    places = q ** np.arange(degree)[::-1]
+    vectors = np.arange(1, q**degree)[:, None] // places % q
+    generators = []
+    for i, j in permutations(range(degree), 2):
+        for scalar in prime ** np.arange(round(np.log(q) / np.log(prime))):
+            sheared = vectors.copy()
+            sheared[:, i] = add[vectors[:, i], times[scalar, vectors[:, j]]]
+            generators.append(sheared)
+    if not special:
+        scaled = vectors.copy()
+        scaled[:, 0] = times[_primitive_root(times), vectors[:, 0]]
+        generators.append(scaled)
+    images = [(vectors @ places - 1).tolist() for vectors in generators]
+    return from_generators([list(range(len(vectors))), *images], name)
+
+
+def _characteristic(q: int, name: str) -> int:
+    """The prime of which q is a power."""
+    prime = next((p for p in range(2, q + 1) if q % p == 0), 0)
+    if not prime or any(q % n == 0 and n % prime for n in range(2, q + 1)):
+        raise CosetCircuitsError(f"{q} is no prime power; {name} needs one, such as 7 or 8.")
+    return prime
+
+
+def _primitive_root(times: np.ndarray) -> int:
+    return next(a for a in range(1, len(times)) if len(_powers(times, a)) == len(times) - 1)
 
 
 def _finite_field(q: int, prime: int) -> tuple[np.ndarray, np.ndarray]:
@@ -174,6 +229,17 @@ def _powers(times: np.ndarray, a: int) -> set[int]:
         powers.add(power)
         power = int(times[power, a])
     return powers
+
+
+def frobenius(order: int) -> FiniteGroup:
+    """The Frobenius group of order p·d, p its largest prime and d a divisor of p − 1."""
+    prime = max((p for p in range(2, order + 1) if order % p == 0 and _is_prime(p)), default=0)
+    if not prime or (prime - 1) % (order // prime) or order == prime:
+        raise CosetCircuitsError(
+            f"No Frobenius group F{order} is known; give p·d with p a prime and d a divisor of "
+            "p − 1, such as F20, F21 or F42."
+        )
+    return affine(prime, order // prime)
 
 
 # --- from parts -----------------------------------------------------------------------------
@@ -210,7 +276,7 @@ def from_generators(generators: Iterable[Sequence[int] | str], name: str = "grou
                 "smaller group."
             )
         frontier = grown
-    return _from_images(as_images(sorted(known)), name)
+    return from_images(as_images(sorted(known)), name)
 
 
 def direct_product(*factors: FiniteGroup, name: str | None = None) -> FiniteGroup:
@@ -230,7 +296,7 @@ def direct_product(*factors: FiniteGroup, name: str | None = None) -> FiniteGrou
         )
     name = "x".join(factor.name for factor in factors) if name is None else name
     order = prod(factor.order for factor in factors)
-    _check_order(name, order)
+    check_order(name, order)
     places = np.unravel_index(np.arange(order), [factor.order for factor in factors])
     table = np.zeros((order, order), dtype=np.int64)
     for factor, place in zip(factors, places, strict=True):
@@ -276,7 +342,7 @@ def semidirect_product(
             product is too large.
     """
     name = f"{normal.name}:{acting.name}" if name is None else name
-    _check_order(name, normal.order * acting.order)
+    check_order(name, normal.order * acting.order)
     moved = np.array(action)
     if moved.shape != (acting.order, normal.order) or moved.dtype.kind not in "iu":
         raise CosetCircuitsError(
@@ -311,24 +377,76 @@ def semidirect_product(
     return FiniteGroup(table, name, labels)
 
 
-def _from_images(
+def wreath_product(
+    base: FiniteGroup,
+    top: FiniteGroup,
+    action: np.ndarray | None = None,
+    name: str | None = None,
+) -> FiniteGroup:
+    """B wr T: a copy of B for each point that T acts on, and T, which permutes the copies.
+
+    Elements are permutations in lexicographic one-line order: a block of points for each copy, B's
+    own points or, where it has none, its elements.
+
+    Args:
+        base: B.
+        top: T.
+        action: ``action[t][i]`` is the point to which t moves point i; by default T's own
+            permutations.
+        name: what to call it; by default such as ``"S3wrS2"``.
+
+    Raises:
+        CosetCircuitsError: T does not act faithfully on points, or the product is too large.
+    """
+    name = f"{base.name}wr{top.name}" if name is None else name
+    moved = top.permutations if action is None else np.asarray(action)
+    if moved is None or len(np.unique(moved, axis=0)) < top.order:
+        raise CosetCircuitsError(
+            f"{top.name} does not act faithfully on points that are known here, so {name} is not "
+            "defined; give a group of permutations, such as S3, A4 or one of from_generators."
+        )
+    acting = base.array if base.permutations is None else base.permutations
+    blocks, size = moved.shape[1], acting.shape[1]
+    check_order(name, base.order ** min(blocks, 20) * top.order)
+    points = np.arange(blocks * size).reshape(blocks, size)
+    generators = [points, *(points[moved[t]] for t in top.generators)]
+    for block in range(blocks):
+        for b in base.generators:
+            image = points.copy()
+            image[block] = points[block][acting[b]]
+            generators.append(image)
+    return from_generators([image.ravel().tolist() for image in generators], name)
+
+
+def from_images(
     images: np.ndarray,
     name: str,
     irreps: Callable[[FiniteGroup], tuple[Irrep, ...]] | None = None,
 ) -> FiniteGroup:
     """The group on the rows of permutations that are closed under composition, in their order."""
+    base = _base(images)
     rng = np.random.default_rng(0)
     codes = np.zeros(len(images), dtype=np.int64)
     while len(np.unique(codes)) < len(images) or not codes.any():
-        weights = rng.integers(2**62, size=images.shape[1])
-        codes = images @ weights + 1
+        weights = rng.integers(2**62, size=len(base))
+        codes = images[:, base] @ weights + 1
     rank = np.argsort(codes)
     ranked = codes[rank]
     table = np.empty((len(images), len(images)), dtype=np.int64)
     for a, image in enumerate(images):
-        table[a] = rank[np.searchsorted(ranked, image[images] @ weights + 1)]
+        table[a] = rank[np.searchsorted(ranked, image[images[:, base]] @ weights + 1)]
     labels = [cycle_notation(image) for image in images.tolist()]
     return FiniteGroup(table, name, labels, images, irreps=irreps)
+
+
+def _base(images: np.ndarray) -> list[int]:
+    """Points whose images determine a permutation, as few as a greedy search finds."""
+    base, cells = [], np.zeros(len(images), dtype=np.int64)
+    for point, column in enumerate(images.T):
+        finer = np.unique(cells * images.shape[1] + column, return_inverse=True)[1]
+        if finer.max() > cells.max():
+            base, cells = [*base, point], finer
+    return base
 
 
 def _is_prime(number: int) -> bool:
@@ -343,7 +461,7 @@ def _factorial(degree: int) -> int:
     return factorial(min(degree, 20))  # far beyond every limit already
 
 
-def _check_order(name: str, order: int) -> None:
+def check_order(name: str, order: int) -> None:
     if order > LARGEST_ORDER:
         elements, size = f"{order:,}", f"{8 * order**2 / 1e9:,.1f} GB"
         if order > 10**9:
@@ -352,105 +470,3 @@ def _check_order(name: str, order: int) -> None:
             f"{name} has {elements} elements, so its Cayley table alone would take {size}; groups "
             f"of up to {LARGEST_ORDER:,} elements are made. Take a smaller one of the family."
         )
-
-
-# --- by name --------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Family:
-    pattern: str
-    make: Callable[..., FiniteGroup]
-    words: str
-
-
-def _frobenius(order: int) -> FiniteGroup:
-    prime = max((p for p in range(2, order + 1) if order % p == 0 and _is_prime(p)), default=0)
-    if not prime or (prime - 1) % (order // prime) or order == prime:
-        raise CosetCircuitsError(
-            f"No Frobenius group F{order} is known; give p·d with p a prime and d a divisor of "
-            "p − 1, such as F20, F21 or F42."
-        )
-    return affine(prime, order // prime)
-
-
-_FAMILIES = (
-    _Family(r"S_?(\d+)", symmetric, "S5 (symmetric)"),
-    _Family(r"A_?(\d+)", alternating, "A5 (alternating)"),
-    _Family(r"C_?(\d+)", cyclic, "C113 (cyclic)"),
-    _Family(r"D_?(\d+)", dihedral, "D59 (dihedral, of order 118)"),
-    _Family(r"V_?4", lambda: direct_product(cyclic(2), cyclic(2), name="V4"), "V4"),
-    _Family(r"Q_?(\d+)", quaternion, "Q8 (quaternion)"),
-    _Family(r"Dic_?(\d+)", dicyclic, "Dic3 (dicyclic, of order 12)"),
-    _Family(r"F_?(\d+)", _frobenius, "F20 (Frobenius)"),
-    _Family(r"AGL\(1,(\d+)\)", affine, "AGL(1,7) (affine)"),
-    _Family(r"PSL\(2,(\d+)\)", psl2, "PSL(2,7)"),
-)
-
-
-def group(text: str | FiniteGroup) -> FiniteGroup:
-    """The group that a text names: ``"S5"``, ``"D59"``, ``"Q8"``, ``"PSL(2,7)"``, ``"S3xS3"``.
-
-    A group stands for itself. Factors of a direct product are joined with ``x``; ``"C2^4"`` stands
-    for four of them. The same text gives the same object, so what was computed of it once is kept.
-
-    Raises:
-        CosetCircuitsError: the text is not understood (the sentence lists what is), or the group
-            is too large.
-    """
-    if isinstance(text, FiniteGroup):
-        return text
-    if not isinstance(text, str):
-        raise CosetCircuitsError(
-            f"The group is a {type(text).__name__}; give a name such as S4, or a group: "
-            "cc.FiniteGroup.from_table(table)."
-        )
-    return _by_name(text)
-
-
-@cache
-def _by_name(text: str) -> FiniteGroup:
-    factors = [
-        factor
-        for part in re.split(r"[x×*]", re.sub(r"\s", "", text))
-        for factor in _powers_of(part, text)
-    ]
-    if len(factors) == 1:
-        return _named(factors[0], text)
-    return direct_product(*(group(factor) for factor in factors), name=re.sub(r"\s", "", text))
-
-
-def is_named(group_: FiniteGroup) -> bool:
-    """Whether its name alone tells what it is, numbering included."""
-    try:
-        return group(group_.name) == group_
-    except CosetCircuitsError:
-        return False
-
-
-def _powers_of(part: str, text: str) -> list[str]:
-    base, _, exponent = part.partition("^")
-    # Two digits at most: with leading zeros a longer one could stand for billions of factors.
-    if exponent and not (exponent.isdecimal() and len(exponent) < 3 and 1 <= int(exponent) <= 32):
-        raise _not_understood(text)
-    return [base] * int(exponent or 1)
-
-
-def _named(word: str, text: str) -> FiniteGroup:
-    for family in _FAMILIES:
-        match = re.fullmatch(family.pattern, word)
-        if match:
-            numbers = [int(n) for n in match.groups() if len(n) <= 5]
-            if len(numbers) == len(match.groups()) and 0 not in numbers:
-                return family.make(*numbers)
-    raise _not_understood(text)
-
-
-def _not_understood(text: str) -> CosetCircuitsError:
-    return CosetCircuitsError(
-        f"No group is called {text!r}; understood are "
-        + ", ".join(family.words for family in _FAMILIES)
-        + ", and direct products of these such as S3xS3 or C2^4, of up to "
-        f"{LARGEST_ORDER:,} elements. Any other group can be given by its Cayley table with "
-        "FiniteGroup.from_table or by permutations with from_generators."
-    )

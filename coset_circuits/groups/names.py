@@ -1,18 +1,27 @@
-"""Names of subgroups: the isomorphism type, and what tells classes of one type apart."""
+"""Names: the group that a text names, the isomorphism type of a subgroup, and unique names."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
-from functools import cache
+from collections.abc import Callable, Iterator, Sequence
+from difflib import get_close_matches
+from functools import cache, partial
 from math import factorial, gcd, lcm, prod
 from typing import NamedTuple
+from unicodedata import normalize
 
 import numpy as np
 
-from coset_circuits.groups.families import from_generators
-from coset_circuits.groups.families import group as named_group
+from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.groups import families
+from coset_circuits.groups.actions import actions, kernel_order
+from coset_circuits.groups.families import (
+    direct_product,
+    from_generators,
+    semidirect_product,
+    wreath_product,
+)
 from coset_circuits.groups.group import FiniteGroup
 from coset_circuits.groups.irreps import letters
 from coset_circuits.groups.subgroup_search import (
@@ -24,6 +33,258 @@ from coset_circuits.groups.subgroup_search import (
 # Of each element its order, the size of its class and how many square roots it has; all three
 # are known for a direct product from its factors.
 Fingerprint = Counter[tuple[int, int, int]]
+
+
+# --- from a text to a group -----------------------------------------------------------------
+
+
+class _Family(NamedTuple):
+    pattern: str
+    name: str
+    make: Callable[..., FiniteGroup]
+    words: str
+
+
+_FAMILIES = (
+    _Family(r"S(\d+)|Sym(\d+)|Sym\((\d+)\)", "S{}", families.symmetric, "S5 (symmetric)"),
+    _Family(r"A(\d+)|Alt(\d+)|Alt\((\d+)\)", "A{}", families.alternating, "A5 (alternating)"),
+    _Family(
+        r"[CZ](\d+)|Z/(\d+)Z?|(\d+)(?=\^)",
+        "C{}",
+        families.cyclic,
+        "C113 (cyclic; also Z113 and Z/113)",
+    ),
+    _Family(r"D(?:ih)?(\d+)", "D{}", families.dihedral, "D59 (dihedral, of order 118)"),
+    _Family(
+        r"[VK]4",
+        "V4",
+        lambda: direct_product(families.cyclic(2), families.cyclic(2), name="V4"),
+        "V4",
+    ),
+    _Family(r"Q(\d+)", "Q{}", families.quaternion, "Q8 (quaternion)"),
+    _Family(r"[SQ]D(\d+)", "SD{}", families.semidihedral, "SD16 (semidihedral)"),
+    _Family(r"Dic(\d+)", "Dic{}", families.dicyclic, "Dic3 (dicyclic, of order 12)"),
+    _Family(r"F(\d+)", "F{}", families.frobenius, "F20 (Frobenius)"),
+    _Family(r"AGL\(1,(\d+)\)", "AGL(1,{})", families.affine, "AGL(1,7) (affine)"),
+    _Family(
+        r"SL\((\d+),(\d+)\)",
+        "SL({},{})",
+        partial(families.linear, special=True),
+        "SL(2,3)",
+    ),
+    _Family(r"GL\((\d+),(\d+)\)", "GL({},{})", families.linear, "GL(2,3)"),
+    _Family(r"PSL\(2,(\d+)\)", "PSL(2,{})", families.psl2, "PSL(2,7)"),
+)
+
+
+def group(text: str | FiniteGroup) -> FiniteGroup:
+    """The group that a text names: ``"S5"``, ``"Z/5"``, ``"SL(2,3)"``, ``"C2^4"``, ``"S3wrC2"``.
+
+    A group stands for itself.
+    Factors of a direct product are joined with ``x``, ``×`` or ``*``, and ``^`` repeats a factor;
+    ``"2^3"`` is C2^3. ``N:H`` is the semidirect product whose action is faithful or, where none is,
+    not trivial, if there is one such action up to automorphisms of N and H; otherwise
+    ``N:H#2`` takes the second of :func:`~coset_circuits.groups.actions.actions`. ``wr`` is the
+    wreath product with a group that acts on its points, C_n and D_n on those of a polygon. Case,
+    blanks, subscripts and underscores are not looked at. All spellings of one name give the same
+    object, so what was computed of it once is kept.
+
+    Raises:
+        CosetCircuitsError: the text is not understood (the sentence has the nearest names and lists
+            what is), the action is left open, or the group is too large.
+    """
+    if isinstance(text, FiniteGroup):
+        return text
+    if not isinstance(text, str):
+        raise CosetCircuitsError(
+            f"The group is a {type(text).__name__}; give a name such as S4, or a group: "
+            "cc.FiniteGroup.from_table(table)."
+        )
+    return _by_name(text)
+
+
+@cache
+def _by_name(text: str) -> FiniteGroup:
+    parsed = _Reader(text).whole()
+    return parsed.build() if parsed.name == text else _by_name(parsed.name)
+
+
+def is_named(group_: FiniteGroup) -> bool:
+    """Whether its name alone tells what it is, numbering included."""
+    try:
+        return group(group_.name) == group_
+    except CosetCircuitsError:
+        return False
+
+
+def factors(text: str) -> list[str]:
+    """The names of the direct factors that a name is written with; itself alone if it has none."""
+    return _Reader(text).whole().factors
+
+
+class _Parsed(NamedTuple):
+    """The one spelling of a name, the names of its direct factors, and how the group is built."""
+
+    name: str
+    factors: list[str]
+    build: Callable[[], FiniteGroup]
+
+
+def _product_parsed(name: str, factors: list[str]) -> _Parsed:
+    return _Parsed(name, factors, lambda: direct_product(*map(group, factors), name=name))
+
+
+class _Reader:
+    """Reads a name from left to right."""
+
+    def __init__(self, text: str) -> None:
+        raised = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹]+", r"^\g<0>", text)
+        plain = re.sub(r"\s", "", normalize("NFKC", raised))
+        plain = re.sub(r"_\{?([0-9]+)\}?", r"\1", plain)
+        plain = re.sub(r"(?i)L([0-9])\(([0-9]+)\)", r"L(\1,\2)", plain)  # PSL2(7)
+        self.text = text
+        self.rest = self.word = re.sub("[×*]", "x", plain).replace("⋊", ":").replace("≀", "wr")
+
+    def whole(self) -> _Parsed:
+        parsed = self._expression(depth=0)
+        if self.rest:
+            raise self._not_understood()
+        return parsed
+
+    def _take(self, pattern: str) -> re.Match[str] | None:
+        match = re.match(pattern, self.rest, re.IGNORECASE)
+        if match:
+            self.rest = self.rest[match.end() :]
+        return match
+
+    def _expression(self, depth: int) -> _Parsed:
+        parts, sign = [self._power(depth)], ""
+        while match := self._take("x|:|wr"):
+            if sign and (sign, match[0].lower()) != ("x", "x"):
+                raise CosetCircuitsError(
+                    f"{self.text!r} can be read in two ways; put brackets, as in (C3xC3):C4."
+                )
+            sign = match[0].lower()
+            parts.append(self._power(depth))
+        names = [_bracketed(part.name, _SIGNS[sign]) for part in parts]
+        if sign == "x":
+            return _product_parsed("x".join(names), [f for part in parts for f in part.factors])
+        if sign == ":":
+            chosen = self._take("#([0-9]{1,4})")
+            number = int(chosen[1]) if chosen else 0
+            name = ":".join(names) + (f"#{number}" if chosen else "")
+            normal, acting = (part.name for part in parts)
+            return _Parsed(name, [name], lambda: _semidirect(normal, acting, number, name))
+        if sign == "wr":
+            name = "wr".join(names)
+            base, top = (part.name for part in parts)
+            return _Parsed(name, [name], lambda: _wreath(base, top, name))
+        return parts[0]
+
+    def _power(self, depth: int) -> _Parsed:
+        self.word = self.rest
+        if depth < 9 and self._take(r"\("):
+            base = self._expression(depth + 1)
+            if not self._take(r"\)"):
+                raise self._not_understood()
+        else:
+            base = self._family()
+        exponent = self._take(r"\^([0-9]+)")
+        if not exponent:
+            return base
+        # Two digits at most: with leading zeros a longer one could stand for billions of factors.
+        if len(exponent[1]) > 2 or not 1 <= int(exponent[1]) <= 32:
+            raise self._not_understood()
+        count = int(exponent[1])
+        name = f"{_bracketed(base.name, _SIGNS['^'])}^{count}" if count > 1 else base.name
+        return _product_parsed(name, base.factors * count) if count > 1 else base
+
+    def _family(self) -> _Parsed:
+        matches = [(re.match(f.pattern, self.rest, re.IGNORECASE), f) for f in _FAMILIES]
+        match, family = max(matches, key=lambda pair: pair[0].end() if pair[0] else -1)
+        numbers = [n for n in match.groups() if n] if match else []
+        if not match or any(len(n) > 5 or not int(n) for n in numbers):
+            raise self._not_understood()
+        self.rest = self.rest[match.end() :]
+        values = [int(n) for n in numbers]
+        name = family.name.format(*values)
+        return _Parsed(name, [name], lambda: family.make(*values))
+
+    def _not_understood(self) -> CosetCircuitsError:
+        word = re.match(r"[^\W\d]+\([^()]*\)|[^x:^()#]*", self.word)
+        near = _nearest(word[0]) if word else []
+        hint = f" (nearest: {', '.join(near)})" if near else ""
+        return CosetCircuitsError(
+            f"No group is called {self.text!r}{hint}; understood are "
+            + ", ".join(family.words for family in _FAMILIES)
+            + ", direct products of these such as S3xS3 or C2^4, semidirect ones such as C5:C4 and "
+            f"wreath products such as S3wrC2, of up to {families.LARGEST_ORDER:,} elements. Any "
+            "other group can be given by its Cayley table with FiniteGroup.from_table or by "
+            "permutations with from_generators."
+        )
+
+
+# What has to stand in brackets beside a sign: names with one of these characters.
+_SIGNS = {"": "", "x": ":w", ":": "x:w", "wr": "x:w", "^": "x:w^"}
+
+
+def _nearest(word: str) -> list[str]:
+    """Up to three names of groups that look like a word, with the word's own numbers first."""
+    numbers = [n for n in re.findall("[0-9]+", word) if len(n) <= 5 and int(n)]
+    last = {f.name: numbers[len(numbers) - f.name.count("{}") :] for f in _FAMILIES}
+    names = [name.format(*n) for name, n in last.items() if len(n) == name.count("{}")]
+    names += [name for f in _FAMILIES for name in re.split(r", | \(", f.words)[:1]]
+    spelt = {name.lower(): name for name in reversed(names)}
+    close = get_close_matches(word.lower(), spelt, n=len(spelt), cutoff=0.4)
+    return [spelt[name] for name in close if _is_understood(spelt[name])][:3]
+
+
+def _is_understood(name: str) -> bool:
+    try:
+        return group(name).order > 0
+    except CosetCircuitsError:
+        return False
+
+
+def _semidirect(normal: str, acting: str, number: int, name: str) -> FiniteGroup:
+    left, right = group(normal), group(acting)
+    families.check_order(name, left.order * right.order)
+    every = actions(left, right)
+    faithful = [action for action in every if kernel_order(action) == 1]
+    meant = every[number - 1 : number] if number else faithful or every
+    if len(meant) == 1:
+        return semidirect_product(left, right, meant[0], name)
+    if not every:
+        raise CosetCircuitsError(
+            f"{acting} acts on {normal} in no way but the trivial one; {normal}x{acting} is the "
+            "direct product."
+        )
+    plain = name.partition("#")[0]
+    choices = [
+        f"{plain}#{k} ({_described(left, right, action)})" for k, action in enumerate(every, 1)
+    ]
+    more = f" and {len(choices) - 9} more" if len(choices) > 9 else ""
+    raise CosetCircuitsError(
+        f"{acting} acts on {normal} in several ways; choose one: {', '.join(choices[:9])}{more}."
+    )
+
+
+def _described(normal: FiniteGroup, acting: FiniteGroup, action: np.ndarray) -> str:
+    product = semidirect_product(normal, acting, action)
+    kind = _by_sides(isomorphism_type(product, np.arange(product.order)))
+    kernel = kernel_order(action)
+    known = [] if kind.startswith("G") or ":" in kind else [kind]
+    return ", ".join([*known, "faithful" if kernel == 1 else f"kernel of order {kernel}"])
+
+
+def _wreath(base: str, top: str, name: str) -> FiniteGroup:
+    acting, action = group(top), None
+    if re.fullmatch("C[0-9]+", top):
+        action = acting.array
+    elif re.fullmatch("D[0-9]+", top):
+        sides = acting.order // 2
+        action = acting.array[:, :sides] % sides  # a corner is a coset of the reflection r0s
+    return wreath_product(group(base), acting, action, name)
 
 
 # --- names of classes -----------------------------------------------------------------------
@@ -118,8 +379,11 @@ def type_name(group: FiniteGroup, elements: np.ndarray) -> str:
 
 
 def _by_sides(name: str) -> str:
-    halved = re.sub(r"\bD([0-9]+)", lambda match: f"D{int(match[1]) // 2}", name)
-    return re.sub(r"\bS3\b", "D3", halved)
+    return re.sub(r"\bS3\b", "D3", _halved(name))
+
+
+def _halved(name: str) -> str:
+    return re.sub(r"\bD([0-9]+)", lambda match: f"D{int(match[1]) // 2}", name)
 
 
 _NAMES: dict[frozenset, str] = {}
@@ -223,10 +487,6 @@ _AMBIGUOUS = {("SD16", "Q8")}
 
 # Atoms that are no family's, as permutations.
 _OTHER_ATOMS = {
-    "SD16": (16, ["(1 2 3 4 5 6 7 8)", "(2 4)(3 7)(6 8)"]),
-    "SL(2,3)": (24, ["(1 6 2 3)(4 7 8 5)", "(1 4 7)(2 8 5)"]),
-    "GL(2,3)": (48, ["(1 6 2 3)(4 7 8 5)", "(1 4 7)(2 8 5)", "(3 6)(4 7)(5 8)"]),
-    "S3wrS2": (72, ["(1 2 3)", "(1 2)", "(1 4)(2 5)(3 6)"]),
     "(A4xC3):C2": (72, ["(1 2)(3 4)", "(1 2 3)", "(5 6 7)", "(1 2)(5 6)"]),
 }
 
@@ -274,7 +534,7 @@ _TRIVIAL: Fingerprint = Counter({(1, 1, 1): 1})
 
 
 def _product_name(*factors: str) -> str:
-    return "x".join(map(_bracketed, factors))
+    return "x".join(_bracketed(factor, _SIGNS["x"]) for factor in factors)
 
 
 def _atom_products(
@@ -301,7 +561,7 @@ def _atoms(order: int) -> dict[str, int]:
     known = {f"S{n}": factorial(n) for n in range(3, 7)}
     known |= {f"A{n}": factorial(n) // 2 for n in range(4, 8)}
     known |= {"PSL(2,7)": 168, "PSL(2,8)": 504, "PSL(2,11)": 660, "PSL(2,13)": 1092}
-    known["PSL(2,17)"] = 2448
+    known |= {"PSL(2,17)": 2448, "SD16": 16, "SL(2,3)": 24, "GL(2,3)": 48, "S3wrS2": 72}
     known |= {name: size for name, (size, _) in _OTHER_ATOMS.items()}
     divisors = [n for n in range(8, order + 1) if order % n == 0]
     for n in divisors:
@@ -328,16 +588,21 @@ def _largest_prime(number: int) -> int:
 
 @cache
 def _atom(name: str) -> Fingerprint:
-    group = atom_group(name)
+    group = group_of_type(name)
     return _fingerprint(group, np.arange(group.order))
 
 
-def atom_group(name: str) -> FiniteGroup:
-    """An atom of the catalogue as a group."""
-    if name in _OTHER_ATOMS:
-        return from_generators(_OTHER_ATOMS[name][1], name)
-    dihedral = re.fullmatch(r"D([0-9]+)", name)
-    return named_group(f"D{int(dihedral[1]) // 2}" if dihedral else name)
+def group_of_type(kind: str) -> FiniteGroup:
+    """A group of an isomorphism type as :func:`isomorphism_type` names it.
+
+    Dihedral types are named by order there (``D8``) and groups by sides (``D4``).
+
+    Raises:
+        CosetCircuitsError: the library does not build one.
+    """
+    if kind in _OTHER_ATOMS:
+        return from_generators(_OTHER_ATOMS[kind][1], kind)
+    return group(_halved(kind))
 
 
 # --- semidirect products --------------------------------------------------------------------

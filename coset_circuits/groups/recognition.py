@@ -15,10 +15,10 @@ import numpy as np
 from jaxtyping import Int
 
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.groups.families import direct_product, group
 from coset_circuits.groups.group import FiniteGroup
 from coset_circuits.groups.names import (
-    atom_group,
+    group,
+    group_of_type,
     isomorphism_type,
     product_names,
     single_names,
@@ -65,36 +65,28 @@ def _models(name: str | None, kind: str, order: int) -> Iterator[FiniteGroup | N
         wanted = group(name)
         if wanted.order == order:
             yield wanted
-    built = group_of_type(kind)
+    built = _built(kind)
     if built is not None:
         yield built
     elif kind == f"G{order}":
         # The catalogue does not name products of these orders, since it only looks at numbers that
         # other groups may share; an isomorphism that is written down leaves no doubt.
-        yield from map(group_of_type, product_names(order))
+        yield from map(_built, product_names(order))
 
 
 def groups_of_order(order: int) -> Iterator[FiniteGroup]:
     """Every group of an order that the library can name and build, families before products."""
     for kind in dict.fromkeys([*single_names(order), *product_names(order)]):
-        built = group_of_type(kind)
+        built = _built(kind)
         if built is not None:
             yield built
 
 
-def group_of_type(kind: str) -> FiniteGroup | None:
-    """A group of an isomorphism type as :func:`isomorphism_type` names it; None if none is built.
-
-    Dihedral types are named by order there (``D8``) and groups by sides (``D4``).
-    """
-    parts = kind.split("x")
+def _built(kind: str) -> FiniteGroup | None:
     try:
-        factors = [atom_group(part) for part in parts]
+        return group_of_type(kind)
     except CosetCircuitsError:
         return None
-    if len(factors) == 1:
-        return factors[0]
-    return direct_product(*factors)
 
 
 def isomorphism(one: FiniteGroup, other: FiniteGroup) -> Int[np.ndarray, "order"] | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from coset_circuits.groups.characters import spectrum
-from coset_circuits.groups.families import group
+from coset_circuits.groups.names import group
 from coset_circuits.groups.subgroups import Subgroup, SubgroupClass
 
 IRREPS = ("(4,1)", "(3,2)", "(3,1,1)", "(2,2,1)", "(2,1,1,1)", "(1,1,1,1,1)")

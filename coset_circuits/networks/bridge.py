@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -35,6 +36,7 @@ def check_bridge(bridge: Any) -> None:
         raise CosetCircuitsError(
             f"A {type(bridge).__name__} was given; give a TransformerBridge of TransformerLens."
         )
+    _check_version(type(bridge))
     odd = [
         f"{name} = {getattr(cfg, name)!r} (needed: {wanted!r})"
         for name, wanted in _PLAIN.items()
@@ -48,6 +50,14 @@ def check_bridge(bridge: Any) -> None:
         raise CosetCircuitsError(
             f"The bridge has {'; '.join(odd)}. Only one-layer transformers without layer norm, "
             "with learnt positions and a plain MLP, can be a GroupTransformer."
+        )
+
+
+def _check_version(kind: Any) -> None:
+    if not hasattr(kind, "W_pos"):
+        raise CosetCircuitsError(
+            f"TransformerLens {version('transformer-lens')} is installed; bridges need 4.0. "
+            "Run: pip install 'transformer-lens>=4,<5'."
         )
 
 
@@ -76,6 +86,7 @@ def make_bridge(
     from transformer_lens.config import TransformerBridgeConfig
     from transformer_lens.model_bridge import TransformerBridge
 
+    _check_version(TransformerBridge)
     if act_fn not in _ACTIVATIONS:
         raise CosetCircuitsError(
             f"A TransformerBridge has no activation {act_fn!r}; it has {', '.join(_ACTIVATIONS)}."

@@ -11,6 +11,7 @@ from jaxtyping import Int
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.groups import FiniteGroup
 from coset_circuits.groups import group as named_group
+from coset_circuits.groups.names import factors
 from coset_circuits.groups.permutations import parity
 
 Listing = Int[np.ndarray, "order"]
@@ -89,19 +90,11 @@ def _two_halves(half: int) -> dict[str, Listing]:
 def _factors(group: FiniteGroup) -> list[FiniteGroup]:
     """The factors of a direct product of named groups; none for any other group."""
     try:
-        factors = [named_group(part) for part in _parts(group.name)]
-        is_product = len(factors) > 1 and np.array_equal(
-            named_group("x".join(factor.name for factor in factors)).array, group.array
-        )
+        parts = [named_group(part) for part in factors(group.name)]
+        is_product = len(parts) > 1 and named_group(group.name) == group
     except CosetCircuitsError:
         return []
-    return factors if is_product else []
-
-
-def _parts(name: str) -> list[str]:
-    """``C2^3`` is written out."""
-    parts = (part.partition("^") for part in name.split("x"))
-    return [base for base, _, power in parts for _ in range(int(power or 1))]
+    return parts if is_product else []
 
 
 def _products(factors: list[FiniteGroup]) -> dict[str, Listing]:

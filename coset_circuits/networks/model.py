@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from typing import Any, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -76,9 +77,6 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-ActivationLike: TypeAlias = "str | Callable[[Tensor], Tensor] | Activation"
-
-
 @dataclass(frozen=True)
 class Activation:
     """An activation function and its name."""
@@ -131,6 +129,8 @@ class Activation:
         whole = self.function(_GRID + other)
         return torch.allclose(whole, self.function(_GRID) + self.function(other))
 
+
+ActivationLike: TypeAlias = str | Callable[[Tensor], Tensor] | Activation
 
 _FAR = torch.logspace(1, 4, 31, dtype=torch.float64)
 _GRID = torch.cat([-_FAR, torch.linspace(-6, 6, 241, dtype=torch.float64), _FAR])
@@ -561,6 +561,24 @@ class GroupModel(HookedRootModule):
     def untrained(self, seed: int) -> GroupModel:
         """A network of this architecture and size before any training: a control."""
         raise NotImplementedError
+
+    def reset_parameters(self) -> None:
+        """Draw every weight again, in place: normal, scaled by 1/√fan-in; biases are 0.
+
+        From torch's global generator, as layers of ``torch.nn`` do, for tools that expect it, such
+        as TransformerLens's ``interchange.reinitialized``. :meth:`untrained` makes a new network.
+        """
+        for name, parameter in self.named_parameters(recurse=False):
+            if name.startswith("b"):
+                nn.init.zeros_(parameter)
+                continue
+            *rows, columns = parameter.shape
+            # Left and right add up in a neuron, all heads in the residual stream.
+            fan_in = {"W_in_left": 2 * rows[-1], "W_in_right": 2 * rows[-1], "W_O": prod(rows)}
+            is_embedding = name.startswith(("W_E", "W_pos"))
+            nn.init.normal_(
+                parameter, std=(columns if is_embedding else fan_in.get(name, rows[-1])) ** -0.5
+            )
 
     def fingerprint(self, precision: torch.dtype = torch.float64) -> tuple[Any, ...]:
         """Equal for two models that compute the same at every site, up to a precision."""

@@ -12,7 +12,7 @@ from typing import Any
 from coset_circuits.errors import CosetCircuitsError, brief, whole_seed
 from coset_circuits.groups import FiniteGroup
 from coset_circuits.groups import group as named_group
-from coset_circuits.groups.families import is_named
+from coset_circuits.groups.names import is_named
 from coset_circuits.networks.model import GroupModel
 from coset_circuits.training.processes import cores, in_processes, ranks_of_torchrun
 from coset_circuits.training.recipes import Recipe, recipe_for

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+MISSING = "no Chromium on the PATH; on Debian: apt-get install chromium"
 ENDS = b"\0"
 WAIT = 60.0
 """Seconds for an answer; a busy machine may take a while to start a browser."""

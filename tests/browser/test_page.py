@@ -5,7 +5,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from chromium import browser, chromium
+from chromium import MISSING, browser, chromium
 
 import coset_circuits as cc
 from coset_circuits.networks import planted_coset, save
@@ -13,9 +13,7 @@ from coset_circuits.report import tables
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(
-        chromium() is None, reason="no chromium on the PATH; on Debian: apt-get install chromium"
-    ),
+    pytest.mark.skipif(chromium() is None, reason=MISSING),
 ]
 
 HOSTILE = "</script><script>document.title='taken'</script><img src=x onerror=alert(1)>&amp;"

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from chromium import browser, chromium
+from chromium import MISSING, browser, chromium
 
 ROOT = Path(__file__).parents[2]
 PARTS = sorted(path.stem for path in (ROOT / "docs" / "reference").glob("*.md"))
@@ -90,7 +90,7 @@ def test_the_notebook_is_a_page_with_the_output_that_is_stored_in_it(site):
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(chromium() is None, reason="no chromium on the PATH")
+@pytest.mark.skipif(chromium() is None, reason=MISSING)
 @pytest.mark.parametrize("page", ["index.html", "tutorial.html", "reference/experiments.html"])
 def test_a_page_from_a_file_searches_and_fetches_nothing(site, page):
     path = chromium()

@@ -1,13 +1,24 @@
-"""Names of subgroups against GAP's, and the proof that a name determines the type."""
+"""Texts and the groups they name, names of subgroups against GAP's, and what a name proves."""
 
 import re
 from collections import Counter
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from coset_circuits.groups import FiniteGroup, Subgroup, direct_product, group
-from coset_circuits.groups.names import atom_group, catalogue, isomorphism_type, type_name
+from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.groups import (
+    FiniteGroup,
+    Subgroup,
+    direct_product,
+    from_generators,
+    group,
+    wreath_product,
+)
+from coset_circuits.groups.actions import actions, automorphisms, homomorphisms
+from coset_circuits.groups.names import catalogue, group_of_type, isomorphism_type, type_name
 
 # GAP's StructureDescription of each class of subgroups.
 GAPS_TYPES = {
@@ -143,14 +154,14 @@ def test_the_catalogue_names_no_two_types_alike(order):
 
 def test_what_shares_its_fingerprint_has_no_name():
     """SD16xQ8 and another group of order 128, GAP's 2111 and 2113."""
-    product = direct_product(atom_group("SD16"), group("Q8"))
+    product = direct_product(group_of_type("SD16"), group("Q8"))
     assert isomorphism_type(product, np.arange(128)) == "G128"
     assert isomorphism_type(product, np.arange(0, 128, 8)) == "SD16"
 
 
 @pytest.mark.parametrize("name", ["SD16", "SL(2,3)", "GL(2,3)", "S3wrS2", "(A4xC3):C2"])
 def test_other_atoms_are_what_they_say(name):
-    g = atom_group(name)
+    g = group_of_type(name)
     center = sum(len(c) == 1 for c in g.conjugacy_classes)
     facts = {
         # order, centre, classes, elements of order 2
@@ -235,3 +246,191 @@ def test_among_all_groups_of_an_order_only_the_named_has_the_fingerprint(gap, or
         assert groups[frozenset(held.items())] == 1, name
     if order < 64:
         assert set(groups.values()) == {1}
+
+
+# --- from a text to a group -----------------------------------------------------------------
+
+SPELLINGS = {
+    "S4": "s4 S_4 S₄ S_{4} Sym(4) Sym4 (S4) S4^1 𝑆₄",
+    "C5": "c5 Z5 Z_5 Z/5 Z/5Z ℤ/5ℤ ℤ₅",
+    "C5xC5": "Z5xZ5 C5×C5 Z/5*Z/5Z (C5)x(C5)",
+    "C2^3": "2^3 2³ Z2^3 C₂³",
+    "D5": "Dih5 dih_5 D_5",
+    "V4": "K4 v4",
+    "SL(2,3)": "sl(2,3) SL2(3) SL₂(3)",
+    "PSL(2,7)": "PSL2(7) psl(2,7)",
+    "C5:C4": "Z5:Z4 C5⋊C4",
+    "S3wrC2": "s3WRz2 S₃≀C₂",
+    "(C3xC3):C4": "(Z3*Z3):C4",
+}
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_all_spellings_give_the_same_object(name):
+    for text in (name, *SPELLINGS[name].split(), " ".join(name)):
+        assert group(text) is group(name), text
+
+
+# Each in GAP's words; W is the wreath product with a transitive cyclic group.
+IN_GAP = {
+    "2^3": "ElementaryAbelianGroup(8)",
+    "Z/5Z": "CyclicGroup(5)",
+    "Z5xZ5": "ElementaryAbelianGroup(25)",
+    "Dih5": "DihedralGroup(10)",
+    "S₄": "SymmetricGroup(4)",
+    "SL(2,3)": "SL(2,3)",
+    "GL(2,3)": "GL(2,3)",
+    "SL(2,4)": "SL(2,4)",
+    "SL(2,5)": "SL(2,5)",
+    "GL(2,4)": "GL(2,4)",
+    "GL(3,2)": "GL(3,2)",
+    "SD16": "SmallGroup(16,8)",
+    "SD32": "SmallGroup(32,19)",
+    "C5:C4": "SmallGroup(20,3)",
+    "C7:C3": "SmallGroup(21,1)",
+    "C3:C4": "DicyclicGroup(12)",
+    "Q8:C3": "SL(2,3)",
+    "C2^3:C7": "SmallGroup(56,11)",
+    "S3wrC2": "WreathProduct(SymmetricGroup(3), SymmetricGroup(2))",
+    "C2wrC3": "WreathProduct(CyclicGroup(2), CyclicGroup(IsPermGroup, 3))",
+    "C2wrD4": "WreathProduct(CyclicGroup(IsPermGroup, 2), Group((1,2,3,4),(1,3)))",
+    "C3wrA4": "WreathProduct(CyclicGroup(IsPermGroup, 3), AlternatingGroup(4))",
+    "Q8wrC2": "WreathProduct(QuaternionGroup(IsPermGroup, 8), SymmetricGroup(2))",
+    "C5x(C2wrS2)": "DirectProduct(CyclicGroup(5), DihedralGroup(8))",
+}
+
+
+@pytest.mark.parametrize("name", IN_GAP)
+def test_groups_by_name_are_gaps(gap, name):
+    g = group(name)
+    images = [(g.array[:, s] + 1).tolist() for s in g.generators]
+    same = f"(images -> IsomorphismGroups(Group(List(images, PermList)), {IN_GAP[name]}) <> fail)"
+    classes = f"(x -> NrConjugacyClasses({IN_GAP[name]}))"
+    assert len(g.conjugacy_classes) == gap.ask(classes, 0)
+    assert gap.ask(same, images)
+    assert np.array_equal(FiniteGroup.from_table(g.array).array, g.array)
+
+
+@pytest.mark.parametrize(("degree", "q"), [(2, 2), (2, 3), (2, 4), (2, 5), (2, 7), (3, 2)])
+def test_linear_groups_have_their_orders_and_classes(degree, q):
+    """|GL(n, q)| = Π (qⁿ − qⁱ); q² − 1 classes of GL(2, q), q + 4 or q + 1 of SL(2, q)."""
+    matrices = 1
+    for i in range(degree):
+        matrices *= q**degree - q**i
+    general, special = group(f"GL({degree},{q})"), group(f"SL({degree},{q})")
+    assert (general.order, special.order) == (matrices, matrices // (q - 1))
+    if degree == 2:
+        assert len(general.conjugacy_classes) == q * q - 1
+        assert len(special.conjugacy_classes) == (q + 4 if q % 2 else q + 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        *[("C12", 4), ("C13", 12), ("C2^3", 168), ("C3^2", 48), ("S3", 6), ("S4", 24)],
+        *[("D4", 8), ("Q8", 24), ("D5", 20), ("A4", 24), ("C1", 1), ("V4", 6)],
+    ],
+)
+def test_automorphisms_are_counted(name, count):
+    assert automorphisms(group(name)).order == count
+
+
+@pytest.mark.parametrize(("one", "other"), [("C4", "D4"), ("V4", "S3"), ("S3", "C6"), ("C1", "C2")])
+def test_homomorphisms_are_all_maps_that_keep_products(one, other):
+    source, target = group(one), group(other)
+    tried = np.stack(np.meshgrid(*[np.arange(target.order)] * source.order, indexing="ij"), -1)
+    tried = tried.reshape(-1, source.order)
+    left, right = tried[:, :, None], tried[:, None, :]
+    keeps = (tried[:, source.array] == target.array[left, right]).all((1, 2))
+    assert sorted(map(tuple, homomorphisms(source, target))) == sorted(map(tuple, tried[keeps]))
+
+
+# Which groups of an order have a normal N and a complement H that moves it.
+SPLIT = """(function(order, normal, acting)
+  return Filtered([1..NumberSmallGroups(order)], function(i)
+    local g;
+    g := SmallGroup(order, i);
+    return ForAny(NormalSubgroups(g), n -> IdGroup(n) = IdGroup(normal) and
+      ForAny(ComplementClassesRepresentatives(g, n), h -> IdGroup(h) = IdGroup(acting) and
+        not IsTrivial(CommutatorSubgroup(n, h))));
+  end);
+end)"""
+
+
+@pytest.mark.parametrize(
+    ("normal", "acting"),
+    [
+        ("CyclicGroup(8)", "CyclicGroup(2)"),
+        ("CyclicGroup(5)", "CyclicGroup(8)"),
+        ("CyclicGroup(7)", "CyclicGroup(6)"),
+        ("AbelianGroup([2,2])", "CyclicGroup(4)"),
+        ("AbelianGroup([4,2])", "CyclicGroup(2)"),
+        ("AbelianGroup([3,3])", "CyclicGroup(4)"),
+        ("SymmetricGroup(3)", "CyclicGroup(2)"),
+    ],
+)
+def test_the_choices_of_an_action_give_every_split_extension(gap, normal, acting):
+    ours = [
+        re.sub(r"AbelianGroup\(\[(\d),(\d)\]\)", r"(C\1xC\2)", text)
+        .replace("CyclicGroup(", "C")
+        .replace("SymmetricGroup(", "S")
+        for text in (normal, acting)
+    ]
+    names = [re.sub(r"^([CS]\d)\)$", r"\1", name) for name in ours]
+    count = len(actions(*map(group, names)))
+    built = [group(f"{names[0]}:{names[1]}#{k + 1}") for k in range(count)]
+    images = [[(g.array[:, s] + 1).tolist() for s in g.generators] for g in built]
+    number = "(all -> Set(all, images -> IdGroup(Group(List(images, PermList)))[2]))"
+    assert gap.ask(number, images) == gap.ask(SPLIT, built[0].order, normal, acting)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("C8:C2", r"several ways; choose one: C8:C2#1 \(SD16, faithful\), C8:C2#2 \(faithful\)"),
+        ("C5:C8", r"C5:C8#1 \(kernel of order 2\), C5:C8#2 \(kernel of order 4\)"),
+        ("C5:C4#9", r"C5:C4#1 \(F20, faithful\), C5:C4#2 \(Dic5, kernel of order 2\)"),
+        ("C3:C5", "C3xC5 is the direct product"),
+        ("C3xC3:C4", "put brackets"),
+        ("C7:C3:C2", "put brackets"),
+        ("S3wrC2xC2", "put brackets"),
+        ("C2^4:C2", "20,160 automorphisms"),
+        ("C113:C113", "12,769 elements"),
+        ("S3wrQ8", "does not act faithfully on points"),
+        ("S3wrD2", "does not act faithfully on points"),
+        ("S4wrS3", "82,944 elements"),
+        ("SL(1,7)", "is cyclic"),
+        ("GL(2,6)", "6 is no prime power; GL"),
+        ("GL(99,2)", "more than a billion"),
+        ("SD12", "16, 32 or another power of 2"),
+        ("G5", r"nearest: S5, D5, C5"),
+        ("Dci12", r"nearest: Dic12"),
+        ("S3xPLS(2,5)", r"nearest: PSL\(2,5\)"),
+        ("(" * 12 + "S3" + ")" * 12, "No group is called"),
+        ("(S3", "No group is called"),
+    ],
+)
+def test_what_is_left_open_or_unknown_is_answered(text, sentence):
+    with pytest.raises(CosetCircuitsError, match=sentence):
+        group(text)
+
+
+def test_wreath_products_of_groups_without_names():
+    top = from_generators(["(1 2)(3 4)", "(1 3)(2 4)"], "mine")  # V4 on four points
+    g = wreath_product(group("C2"), top)
+    assert (g.name, g.order) == ("C2wrmine", 64)
+    two = from_generators(["(1 2)"])
+    swap = wreath_product(group("C3"), group("C2"), two.permutations)
+    assert swap == group("C3wrC2")
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.sampled_from([*"x:^#()2", "wr", "s3", "Z/2", "C4", "Q8", "V4"]), max_size=7))
+def test_any_combination_is_a_group_or_a_sentence(pieces):
+    try:
+        g = group("".join(pieces))
+    except CosetCircuitsError as error:
+        assert str(error).endswith(".")
+    else:
+        assert g.order <= 5040
+        assert group(g.name) == g

@@ -10,6 +10,9 @@ import coset_circuits as cc
 from coset_circuits.networks.model import Activation
 from coset_circuits.networks.transformer import PATTERN, GroupTransformer
 
+IS_4 = hasattr(TransformerBridge, "W_pos")
+pytestmark = pytest.mark.skipif(not IS_4, reason="bridges are read from TransformerLens 4 on")
+
 CONFIG = {
     "n_layers": 1,
     "n_heads": 2,
