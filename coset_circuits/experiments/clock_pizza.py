@@ -386,7 +386,7 @@ def _answers(model: GroupModel, chunk: int) -> tuple[Tensor, Tensor, pd.DataFram
         right.append(logits.gather(1, products)[:, 0].cpu())
         wrong.append(logits.scatter(1, products, -math.inf).max(1).values.cpu())
         patterns += [pattern.cpu() for pattern in cache.values()]
-    heads = attention_table(patterns).rename(
+    heads = attention_table(torch.cat(patterns) if patterns else None).rename(
         columns={"attention": "mean", "attention_deviation": "deviation"}
     )
     heads = heads.query("input in @SIDES").reset_index(drop=True)

@@ -300,18 +300,18 @@ def _attention(model: GroupModel) -> pd.DataFrame:
     if PATTERN in model.sites:
         for pairs in model.group.pairs().split(_CHUNK):
             patterns.append(model.run_with_cache(pairs, names_filter=PATTERN)[1][PATTERN].cpu())
-    return attention_table(patterns)
+    return attention_table(torch.cat(patterns) if patterns else None)
 
 
-def attention_table(patterns: Sequence[Float[Tensor, "batch heads keys"]]) -> pd.DataFrame:
-    """Each head's attention to each input: mean and standard deviation over the batches.
+def attention_table(pattern: Float[Tensor, "pairs heads keys"] | None) -> pd.DataFrame:
+    """Each head's attention to each input: mean and standard deviation over pairs.
 
     Columns: ``head``, ``input`` (``left``, ``right`` and, where there is a third token, ``=``),
-    ``attention``, ``attention_deviation``. Empty where there is no batch.
+    ``attention``, ``attention_deviation``. Empty where there is no attention.
     """
     rows = []
-    if patterns:
-        deviation, mean = torch.std_mean(torch.cat(tuple(patterns)), 0, correction=0)
+    if pattern is not None:
+        deviation, mean = torch.std_mean(pattern, 0, correction=0)
         rows = [
             (str(head), name, float(mean[head, i]), float(deviation[head, i]))
             for head in range(mean.shape[0])
