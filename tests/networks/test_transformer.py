@@ -3,6 +3,7 @@
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from released import CLOCKS, PEERS, figures, needs_clocks, needs_peers
@@ -319,6 +320,23 @@ def test_a_file_that_holds_more_or_less_is_refused(tmp_path, change, sentence):
     torch.save(content, tmp_path / "model.pt")
     with pytest.raises(CosetCircuitsError, match=sentence):
         cc.load(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors", ".npz"])
+@pytest.mark.parametrize("wrapper", [None, "state_dict", "model"])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod."])
+def test_wrappers_and_kinds_of_file_change_nothing(tmp_path, suffix, wrapper, prefix):
+    content = {prefix + name: value for name, value in adds_modulo_5([3, 0, 4, 2, 1]).items()}
+    path = tmp_path / f"model{suffix}"
+    if suffix == ".pt":
+        torch.save({wrapper: content, "epoch": 3} if wrapper else content, path)
+    elif suffix == ".safetensors":
+        save_file(content, path)
+    else:
+        np.savez(path, **{name: value.numpy() for name, value in content.items()})
+    network = cc.load(path)
+    assert isinstance(network, GroupTransformer)
+    assert network.group.name == "C5" and figures(network)[0] == 1
 
 
 def test_a_transformer_goes_through_a_comparison(tmp_path):
