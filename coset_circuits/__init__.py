@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         measure,
         neuron_sets,
         path_patching,
+        routing,
         scrub,
         substitution,
     )
@@ -81,7 +82,7 @@ _NAMES = {
     "errors": "CosetCircuitsError",
     "experiments": (
         "EXPERIMENTS INTERVENTIONS Intervention ablation activation_patching attribution_patching "
-        "clock_pizza gcr_evidence interchange measure neuron_sets path_patching scrub "
+        "clock_pizza gcr_evidence interchange measure neuron_sets path_patching routing scrub "
         "substitution"
     ),
     "groups": "FiniteGroup group",
@@ -133,6 +134,7 @@ __all__ = [
     "neuron_sets",
     "path_patching",
     "reproduce",
+    "routing",
     "save",
     "scrub",
     "shipped",

@@ -15,7 +15,7 @@ from transformer_lens.hook_points import HookPoint
 
 import coset_circuits as cc
 from coset_circuits import INTERVENTIONS, CosetCircuitsError, GroupMLP
-from coset_circuits.networks import SITES, SilentSiteError
+from coset_circuits.networks import SITES, GroupTransformer, SilentSiteError
 
 MODULE = "coset_circuits.experiments.with_nnsight"
 needs_nnsight = pytest.mark.skipif(
@@ -49,12 +49,29 @@ def drawn():
     )
 
 
+def transformer():
+    """One of S3 with every weight drawn."""
+    small = GroupTransformer.initialised(
+        cc.group("S3"), d_mlp=11, d_model=7, n_heads=2, d_head=5, act_fn="gelu"
+    )
+    return small.double()
+
+
+def additive():
+    """What a hypothesis about tables makes of a transformer."""
+    network = transformer().requires_grad_(False)
+    thresholds = cc.Thresholds(interaction=1)
+    return cc.CosetAlgorithm(even=True, thresholds=thresholds).fit(network).surrogate()
+
+
 MODELS = {
     "drawn": drawn,
     "trained": lambda: cc.load("s4", dtype=torch.float64),
     "single precision": lambda: cc.load("s4"),
     "coset": lambda: cc.CosetAlgorithm(even=True).fit(MODELS["trained"]()).surrogate(),
     "irrep": lambda: cc.IrrepAlgorithm().fit(MODELS["trained"]()).surrogate(),
+    "transformer": transformer,
+    "transformer, coset": additive,
     "bilinear": lambda: cc.IrrepAlgorithm("bilinear").fit(MODELS["trained"]()).surrogate(),
 }
 
@@ -81,7 +98,7 @@ def test_every_site_has_the_value_that_transformerlens_caches(model, through):
     pairs = model.group.pairs()
     wrapped = through.wrap(model)
     logits, cache = model.run_with_cache(pairs)
-    assert set(cache) == set(SITES) - model.silent
+    assert set(cache) == set(model.sites) - model.silent
     for site in cache:
         assert torch.equal(read(wrapped, site, pairs), cache[site])
     with wrapped.trace(pairs) as tracer:
@@ -93,7 +110,7 @@ def test_every_site_has_the_value_that_transformerlens_caches(model, through):
 def test_every_site_can_be_written(model, through):
     pairs = model.group.pairs()
     wrapped = through.wrap(model)
-    for site in sorted(set(SITES) - model.silent):
+    for site in sorted(set(model.sites) - model.silent):
         expected = model.run_with_hooks(pairs, fwd_hooks=[(site, lambda value, hook: 1 - value)])
         with wrapped.trace(pairs):
             wrapped.get(site).output = 1 - wrapped.get(site).output

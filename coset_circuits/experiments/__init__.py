@@ -37,6 +37,7 @@ from coset_circuits.experiments.resampling import (
     resample,
     shuffle,
 )
+from coset_circuits.experiments.routing import Routing, routing
 from coset_circuits.experiments.rows import PredictionError, Row
 from coset_circuits.experiments.scrub_result import ScrubResult
 from coset_circuits.experiments.scrubbing import scrub
@@ -61,6 +62,7 @@ __all__ = [
     "Patching",
     "PredictionError",
     "Predictions",
+    "Routing",
     "Row",
     "ScrubResult",
     "Substitution",
@@ -87,6 +89,7 @@ __all__ = [
     "relabelled_group",
     "replace",
     "resample",
+    "routing",
     "scrub",
     "shuffle",
     "standard_normal",

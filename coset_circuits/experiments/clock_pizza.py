@@ -25,6 +25,7 @@ from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.experiments.bench import Bench, measured
 from coset_circuits.experiments.candidates import NETWORK
 from coset_circuits.experiments.gcr import UNTRAINED
+from coset_circuits.experiments.routing import SIDES, attention_table
 from coset_circuits.findings import Finding, Findings, from_table
 from coset_circuits.groups import FiniteGroup, power
 from coset_circuits.networks import planted_gcr
@@ -33,7 +34,6 @@ from coset_circuits.networks.transformer import PATTERN
 from coset_circuits.progress import Progress, Steps
 
 MLP = "MLP by hand"
-SIDES = ("left", "right")
 _EMBEDDINGS = tuple(f"hook_{side}_embed" for side in SIDES)
 _UNITS = {
     "distance_irrelevance": "fraction",
@@ -385,17 +385,11 @@ def _answers(model: GroupModel, chunk: int) -> tuple[Tensor, Tensor, pd.DataFram
         products = model.group.products(pairs)[:, None].to(logits.device)
         right.append(logits.gather(1, products)[:, 0].cpu())
         wrong.append(logits.scatter(1, products, -math.inf).max(1).values.cpu())
-        patterns += [pattern[:, :, :2].cpu() for pattern in cache.values()]
-    rows = []
-    if patterns:
-        pattern = torch.cat(patterns)
-        mean, deviation = pattern.mean(0), pattern.std(0, correction=0)
-        rows = [
-            (str(head), side, float(mean[head, i]), float(deviation[head, i]))
-            for head in range(pattern.shape[1])
-            for i, side in enumerate(SIDES)
-        ]
-    heads = pd.DataFrame(rows, columns=["head", "input", "mean", "deviation"])
+        patterns += [pattern.cpu() for pattern in cache.values()]
+    heads = attention_table(torch.cat(patterns) if patterns else None).rename(
+        columns={"attention": "mean", "attention_deviation": "deviation"}
+    )
+    heads = heads.query("input in @SIDES").reset_index(drop=True)
     return torch.cat(right), torch.cat(wrong), heads
 
 

@@ -18,6 +18,7 @@ from coset_circuits.experiments.patching import ActivationPatching, AttributionP
 from coset_circuits.experiments.path_patching import PathPatching
 from coset_circuits.experiments.predictions import Interventions
 from coset_circuits.experiments.product_variance import ProductVarianceExperiment
+from coset_circuits.experiments.routing import RoutingExperiment
 from coset_circuits.experiments.scrubbing import Scrubbing
 from coset_circuits.experiments.substitution import SubstitutionExperiment
 
@@ -40,6 +41,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         Minimality(controls=3),
         GCRExperiment(),
         ClockPizzaExperiment(),
+        RoutingExperiment(),
     )
 }
 """Every experiment by its id. Those that are ``by_default`` run in every comparison."""

@@ -41,6 +41,7 @@ from coset_circuits.groups.lattice import SubgroupLattice
 from coset_circuits.groups.names import group
 from coset_circuits.groups.recognition import (
     Recognised,
+    as_named,
     groups_of_order,
     isomorphism,
     recognise,
@@ -53,7 +54,12 @@ from coset_circuits.groups.subgroups import (
     subgroup_classes,
 )
 
-build_with(irreps=numerical_irreps, real_blocks=real_blocks, subgroup_classes=subgroup_classes)
+build_with(
+    irreps=numerical_irreps,
+    real_blocks=real_blocks,
+    subgroup_classes=subgroup_classes,
+    as_named=as_named,
+)
 
 __all__ = [
     "CharacterTable",

@@ -19,7 +19,10 @@ _builders: dict[str, Callable[..., Any]] = {}
 
 
 def build_with(**builders: Callable[..., Any]) -> None:
-    """Name what builds ``irreps``, ``real_blocks`` and ``subgroup_classes`` of a group."""
+    """Name what builds ``irreps``, ``real_blocks`` and ``subgroup_classes`` of a group.
+
+    ``as_named`` makes of a table that is called like a group of the library the same with names.
+    """
     _builders.update(builders)
 
 
@@ -72,8 +75,16 @@ class FiniteGroup:
         Closure, identity and inverses are read off the table; associativity is decided by Light's
         test, which checks ``(a·s)·b = a·(s·b)`` for all a, b and only a generating set of s.
 
+        A table that is called like a group of the library, such as ``"S4"``, gets the names of its
+        elements, subgroups and irreps, in the table's own numbering.
+
+        Args:
+            name: what the group is called.
+            labels: what the elements are called.
+
         Raises:
-            CosetCircuitsError: the table is not a group; the sentence names the failing elements.
+            CosetCircuitsError: the table is not a group (the sentence names the failing elements),
+                or it is called like a group of the library that it is not isomorphic to.
         """
         checked = check_table(table)
         if labels is not None and len(labels) != len(checked):
@@ -81,7 +92,7 @@ class FiniteGroup:
                 f"{len(labels)} labels were given for a group of order {len(checked)}; "
                 "give one label an element, or none."
             )
-        return cls(checked, name, labels)
+        return _builders["as_named"](cls(checked, name, labels), labels is None)
 
     @property
     def order(self) -> int:

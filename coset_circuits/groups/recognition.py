@@ -55,8 +55,33 @@ def recognise(table: Int[np.ndarray, "order order"], name: str | None = None) ->
         images = None if model is None else isomorphism(own, model)
         if model is not None and images is not None:
             return Recognised(model, images)
-    unnamed = FiniteGroup.from_table(table, name=kind)
-    return Recognised(unnamed, np.arange(own.order))
+    return Recognised(FiniteGroup(own.array, kind), np.arange(own.order))
+
+
+def as_named(own: FiniteGroup, take_labels: bool) -> FiniteGroup:
+    """A table with the names that a group of the library has, if it is called like one.
+
+    Args:
+        take_labels: also the names of its elements.
+
+    Raises:
+        CosetCircuitsError: it is called like a group that it is not isomorphic to.
+    """
+    try:
+        model = group(own.name)
+    except CosetCircuitsError:
+        return own
+    images = isomorphism(own, model)
+    if images is None:
+        kind = recognise(own.array).group.name
+        raise CosetCircuitsError(
+            f"The Cayley table of {own.order} elements is called {own.name} and is not that group, "
+            f"which has {model.order} elements; its type is {kind}. Call it by a name of your own."
+        )
+    made = model.relabelled(np.argsort(images))
+    made.name = own.name
+    made.labels = made.labels if take_labels else own.labels
+    return made
 
 
 def _models(name: str | None, kind: str, order: int) -> Iterator[FiniteGroup | None]:

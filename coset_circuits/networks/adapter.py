@@ -414,11 +414,10 @@ def _in_readable_order(
         known = recognise(answers)
         return _renumbered(network, known.elements, known.group)
     score = float((answers == wanted.array).mean())
-    target, elements = _with_names(wanted)
     if score == 1:
-        return network if target is wanted else _renumbered(network, elements, target)
+        return network
     try:
-        images = isomorphism(FiniteGroup.from_table(answers), target)
+        images = isomorphism(FiniteGroup.from_table(answers), wanted)
     except CosetCircuitsError:
         images = None
     if images is None:
@@ -433,24 +432,11 @@ def _in_readable_order(
         return network
     warnings.warn(
         f"{network.label} is right on {score:.1%} of the pairs in the numbering of {wanted.name} "
-        f"that was given. Its answers are the Cayley table of {target.name} in another numbering, "
+        f"that was given. Its answers are the Cayley table of {wanted.name} in another numbering, "
         'which is used instead; provenance["elements"] lists it.',
         stacklevel=4,
     )
-    return _renumbered(network, images, target)
-
-
-def _with_names(group: FiniteGroup) -> tuple[FiniteGroup, np.ndarray]:
-    """A group whose elements have names, where a table was given under the name of one."""
-    same = group, np.arange(group.order)
-    if group.labels != tuple(map(str, range(group.order))):
-        return same
-    try:
-        target = named_group(group.name)
-    except CosetCircuitsError:
-        return same
-    images = isomorphism(group, target) if target.order == group.order else None
-    return same if images is None or target == group else (target, images)
+    return _renumbered(network, images, wanted)
 
 
 def _renumbered(network: GroupMLP, elements: np.ndarray, group: FiniteGroup) -> GroupMLP:

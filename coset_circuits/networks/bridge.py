@@ -32,7 +32,8 @@ def check_bridge(bridge: Any) -> None:
         CosetCircuitsError: the sentence names what it has beyond that.
     """
     cfg = getattr(bridge, "cfg", None)
-    if cfg is None or not hasattr(bridge, "boot_native"):
+    # By what is read, not by class: versions differ, and a HookedTransformer has the same names.
+    if cfg is None or not all(hasattr(bridge, name) for name in ("W_E", "W_Q", "W_U", "b_U")):
         raise CosetCircuitsError(
             f"A {type(bridge).__name__} was given; give a TransformerBridge of TransformerLens."
         )

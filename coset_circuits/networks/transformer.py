@@ -9,7 +9,7 @@ they are not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -31,8 +31,11 @@ from coset_circuits.networks.bridge import (
 )
 from coset_circuits.networks.model import STANDARD_SITES, Activation, GroupModel, Site
 
+_MEMO = 2**24
+"""How many numbers are kept of what does not depend on a surrogate."""
 PATTERN = "blocks.0.attn.hook_pattern"
 HEADS = "blocks.0.attn.hook_result"
+_BEFORE_THE_TABLES = ("hook_left_embed", "hook_right_embed", PATTERN, HEADS)
 _BOTH = ("left", "right")
 SHAPES = {
     "W_E": "tokens d_model",
@@ -73,6 +76,48 @@ class GroupTransformerConfig:
     device: str
     dtype: str
     seed: int | None
+
+
+class _Memo:
+    """What follows from the weights alone, for a transformer, its copies and its surrogates.
+
+    A comparison runs dozens of surrogates on the same pairs; all have the network's skip path.
+
+    Attributes:
+        weights, settings: of which the rest is true.
+        effects: the main effects and the additive share.
+        paths: for the bytes of a batch of pairs, the skip path's logits and, where a network has
+            asked for it, the interaction of the inputs.
+    """
+
+    def __init__(self) -> None:
+        self.weights: list[Tensor] = []
+        self.settings: object = None
+        self.effects: tuple[Tensor, Tensor, float] | None = None
+        self.paths: dict[bytes, tuple[Tensor, Tensor | None]] = {}
+
+    def of(self, weights: Sequence[Tensor], settings: object) -> _Memo:
+        """Itself, emptied where it is about other weights."""
+        same = self.settings == settings and len(self.weights) == len(weights)
+        if not same or not all(map(_same, self.weights, weights)):
+            # Neither address nor version of a tensor shows every change, such as one through .data.
+            self.weights, self.settings = [w.detach().clone() for w in weights], settings
+            self.effects, self.paths = None, {}
+        return self
+
+    def keep(self, key: bytes, skip: Tensor, interaction: Tensor | None) -> None:
+        """The paths of one more batch; the oldest are given up where they are too many."""
+        self.paths[key] = skip, interaction
+        sizes = [sum(x.numel() for x in path if x is not None) for path in self.paths.values()]
+        while sum(sizes) > _MEMO:
+            del self.paths[next(iter(self.paths))]
+            del sizes[0]
+
+    def __deepcopy__(self, memo: Any) -> _Memo:
+        return self
+
+    def __reduce__(self) -> Any:
+        return _Memo, ()
 
 
 class GroupTransformer(GroupModel):
@@ -154,7 +199,7 @@ class GroupTransformer(GroupModel):
             self.register_buffer(name, table)
         self.tokens, self.attention, self.seed = tokens, attention, seed
         self.provenance = dict(provenance or {})
-        self._effects: tuple[Any, Tensor, Tensor, float] | None = None
+        self._shared = _Memo()
         self.setup()
 
     @classmethod
@@ -294,6 +339,14 @@ class GroupTransformer(GroupModel):
         return self.W_out @ self.W_unembed if self.given_W_U is None else self.given_W_U
 
     @property
+    def device(self) -> torch.device:
+        return self.W_E.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.W_E.dtype
+
+    @property
     def d_mlp(self) -> int:
         return self.W_in.shape[1]
 
@@ -319,17 +372,50 @@ class GroupTransformer(GroupModel):
         Raises:
             CosetCircuitsError: the input is not a batch of pairs of elements.
         """
-        a, b = self.check_pairs(pairs).T
-        resid = self._residual(a, b, hooked=True)
-        left, right = self.left_table[a], self.right_table[b]
+        pairs = self.check_pairs(pairs)
+        skip, interaction = self._paths(pairs)
+        left, right = self._gathered(pairs)
         pre = self.hook_left_pre(left) + self.hook_right_pre(right)
-        if self.given_left is None:
-            # The interaction is what the running network has beyond the main effects.
-            pre = pre + (_with(resid @ self.W_in, self.b_in) - left - right)
+        pre = pre if interaction is None else pre + interaction
         post = self.hook_post(self.activate(self.hook_pre(pre)))
+        return self.hook_logits(post @ self.W_U + self.hook_skip(skip))
+
+    def _paths(
+        self, pairs: Int[Tensor, "batch 2"]
+    ) -> tuple[Float[Tensor, "batch order"], Float[Tensor, "batch d_mlp"] | None]:
+        """The skip path's logits, and what the running network has beyond the main effects.
+
+        A surrogate has no such interaction.
+        """
+        is_surrogate = self.given_left is not None
+        is_plain = not (
+            torch.is_grad_enabled()
+            or torch.is_inference_mode_enabled()
+            or any(self._is_watched(self.mod_dict[site]) for site in _BEFORE_THE_TABLES)  # type: ignore[arg-type]
+        )
+        key, memo = b"", self._memo()
+        if is_plain:
+            key = pairs.cpu().numpy().tobytes()
+            skip, interaction = memo.paths.get(key, (None, None))
+            if skip is not None and (is_surrogate or interaction is not None):
+                # Whoever watches the site may keep the tensor, and change it.
+                skip = skip.clone() if self._is_watched(self.hook_skip) else skip
+                return skip, None if is_surrogate else interaction
+        resid = self._residual(*pairs.T, hooked=True)
+        interaction = None
+        if not is_surrogate:
+            left, right = self._gathered(pairs)
+            interaction = _with(resid @ self.W_in, self.b_in) - left - right
         skip = _with(_with(resid, self.b_out) @ self.W_unembed, self.b_unembed)
-        skip = self.hook_skip(skip)
-        return self.hook_logits(post @ self.W_U + skip)
+        if is_plain:
+            memo.keep(key, skip.clone(), interaction)
+        return skip, interaction
+
+    def _gathered(self, pairs: Int[Tensor, "batch 2"]) -> tuple[Tensor, Tensor]:
+        left, right = self.given_left, self.given_right
+        if left is None or right is None:
+            left, right, _ = self._main_effects()
+        return left[pairs[:, 0]], right[pairs[:, 1]]
 
     def _residual(
         self, a: Int[Tensor, "batch"], b: Int[Tensor, "batch"], *, hooked: bool = False
@@ -394,9 +480,9 @@ class GroupTransformer(GroupModel):
 
         The residual stream's means and covariance are enough, since the MLP reads it linearly.
         """
-        parameters = [p for name, p in self.named_parameters() if name in (*SHAPES, *BIASES)]
-        if self._effects is not None and all(map(_same, self._effects[0], parameters)):
-            return self._effects[1:]
+        memo = self._memo()
+        if memo.effects is not None:
+            return memo.effects
         n, d = self.group.order, self.W_in.shape[0]
         by_left = torch.zeros(n, d, dtype=torch.float64, device=self.device)
         by_right, second = torch.zeros_like(by_left), by_left.new_zeros(d, d)
@@ -416,10 +502,12 @@ class GroupTransformer(GroupModel):
         total = einsum(W_in, covariance, W_in, "x m, x y, y m -> m").sum()
         additive = (left.var(0, correction=0) + right.var(0, correction=0)).sum()
         share = float((additive / total).clamp(0, 1)) if total > 0 else 1.0
-        # Neither address nor version of a tensor shows every change, such as one through .data.
-        copies = [p.clone() for p in parameters]
-        self._effects = copies, left.to(self.dtype), right.to(self.dtype), share
-        return self._effects[1:]
+        memo.effects = left.to(self.dtype), right.to(self.dtype), share
+        return memo.effects
+
+    def _memo(self) -> _Memo:
+        weights = [p for name, p in self.named_parameters() if name in (*SHAPES, *BIASES)]
+        return self._shared.of(weights, (self.tokens, self.attention))
 
     def with_tables(
         self,
@@ -433,13 +521,15 @@ class GroupTransformer(GroupModel):
     ) -> GroupTransformer:
         """A surrogate: its pre-activations are additive, its skip path is this network's."""
         tables = tuple(x.detach().to(self.device, self.dtype) for x in (left, right, W_U))
-        return self._like(
+        surrogate = self._like(
             self.state_dict(),
             label=label,
             silent={*silent, PATTERN, HEADS},
             provenance={"source": source},
             tables=tables,
         )
+        surrogate._shared = self._shared
+        return surrogate
 
     def untrained(self, seed: int) -> GroupTransformer:
         shapes = {name: tuple(p.shape) for name, p in self.named_parameters()}

@@ -31,11 +31,13 @@ class Kind(NamedTuple):
     order: int
     d_mlp: int
     act_fn: str
+    kind: str
 
     @property
     def title(self) -> str:
-        """Such as ``S5, 128 relu neurons``."""
-        return f"{self.group}, {self.d_mlp} {self.act_fn} neurons"
+        """Such as ``S5, 128 relu neurons``, with the architecture where it is not the paper's."""
+        architecture = "" if self.kind == "mlp" else f"{self.kind}, "
+        return f"{self.group}, {architecture}{self.d_mlp} {self.act_fn} neurons"
 
 
 @dataclass(frozen=True)
@@ -222,6 +224,7 @@ class Section:
         """How the names of a part's files begin."""
         kind = part.kind
         ending = "" if kind is None else f"-{kind.group}-{kind.d_mlp}-{kind.act_fn}"
+        ending += "" if kind is None or kind.kind == "mlp" else f"-{kind.kind}"
         return f"{self.artifact.name}{ending}"
 
     def drawings(self, part: Part) -> dict[str, Drawing]:

@@ -74,7 +74,12 @@ def analyse(study: Study) -> dict[str, Any]:
 def summarise(ours: art.Networks, controls: art.Networks) -> art.Part:
     """Means and medians over networks, next to the paper's means."""
     predicted = [_predicted(ours, quantity) for quantity in QUANTITIES]
-    return art.Part(list(_lines(ours)), [_observed(ours, controls), *predicted])
+    silent = [INTERVENTIONS[id].title for id in PAPER if not _column(ours, id, "accuracy")]
+    notes = [
+        f"{title} cannot be done on these networks: they have no embedding table on each side."
+        for title in silent
+    ]
+    return art.Part(list(_lines(ours)), [_observed(ours, controls), *predicted], notes=notes)
 
 
 def _lines(networks: art.Networks) -> Iterator[art.Line]:

@@ -43,7 +43,7 @@ def analyse(study: Study) -> dict[str, Any]:
         "fraction": recipe.get("fraction"),
         "steps": about["steps"] or recipe.get("max_steps"),
         "d_mlp": about["d_mlp"],
-        "d_embed": about["d_embed"],
+        "d_embed": about.get("d_embed", about.get("d_model")),
         "learning_rate": recipe.get("learning_rate"),
         "weight_decay": recipe.get("weight_decay"),
         "betas": None if betas is None else ", ".join(f"{b:g}" for b in betas),

@@ -69,3 +69,50 @@ def test_what_is_not_a_group_is_refused():
     table[1, [2, 3]] = table[1, [3, 2]]
     with pytest.raises(cc.CosetCircuitsError):
         recognise(table)
+
+
+@pytest.mark.parametrize("name", ["S4", "D6", "Q8", "S3xS3", "C12"])
+def test_a_table_that_is_called_like_a_group_of_the_library_has_its_names(name):
+    known = cc.group(name)
+    table = renumbered(known, 0)
+    named = cc.FiniteGroup.from_table(table, name)
+    assert named.name == name and (named.array == table).all()
+    # Names multiply as those of the group do, so they are an isomorphism.
+    place = {label: i for i, label in enumerate(known.labels)}
+    images = np.array([place[label] for label in named.labels])
+    assert (images[table] == known.array[np.ix_(images, images)]).all()
+    names = [c.name for c in known.subgroup_classes]
+    assert [c.name for c in named.subgroup_classes] == names
+    for subgroup in named.subgroups:
+        assert named.closure(subgroup.elements).tolist() == sorted(subgroup.elements)
+    assert [rho.name for rho in named.irreps] == [rho.name for rho in known.irreps]
+    own = [f"g{i}" for i in range(known.order)]
+    assert cc.FiniteGroup.from_table(table, name, own).labels == tuple(own)
+    assert cc.FiniteGroup.from_table(table, "mine").labels == tuple(map(str, range(known.order)))
+
+
+@pytest.mark.parametrize(
+    ("table", "name", "sentence"),
+    [
+        ("Q8", "D4", "8 elements is called D4 and is not that group.*its type is Q8"),
+        ("S3", "C2", "6 elements is called C2 and is not that group, which has 2 elements"),
+        ("D4", "D8", "is called D8 and is not that group, which has 16 elements; its type is D4"),
+    ],
+)
+def test_a_table_that_is_called_like_another_group_is_refused(table, name, sentence):
+    with pytest.raises(cc.CosetCircuitsError, match=sentence):
+        cc.FiniteGroup.from_table(renumbered(cc.group(table), 0), name)
+
+
+def test_a_network_on_such_a_table_is_compared_under_its_names():
+    s4 = cc.load("s4")
+    table, numbers = renumbered(s4.group, 0), np.random.default_rng(0).permutation(24)
+    network = cc.GroupMLP.from_weights(
+        cc.FiniteGroup.from_table(table, "S4"),
+        left_table=s4.left_table[numbers],
+        right_table=s4.right_table[numbers],
+        W_U=s4.W_U[:, numbers],
+    )
+    roles = [cc.CosetAlgorithm().fit(n).roles.to_dataframe() for n in (network, s4)]
+    assert roles[0]["role"].tolist() == roles[1]["role"].tolist()
+    assert roles[0]["fvu_left"].to_numpy() == pytest.approx(roles[1]["fvu_left"].to_numpy())

@@ -110,6 +110,54 @@ def test_a_bridge_that_computes_something_else_is_refused():
         GroupTransformer.from_bridge(bridge, cc.group("S3"))
 
 
+class OtherVersion(torch.nn.Module):
+    """What is common to a HookedTransformer and the bridges of all versions: cfg, names, logits."""
+
+    def __init__(self, cfg, scale=1.0):
+        super().__init__()
+        generator = torch.Generator().manual_seed(3)
+
+        def normal(*shape):
+            return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+        self.cfg, self.scale = cfg, scale
+        self.W_E, self.W_pos = normal(7, 8), normal(3, 8)
+        self.W_Q, self.W_K, self.W_V = (normal(1, 2, 8, 4) for _ in range(3))
+        self.b_Q, self.b_K, self.b_V = (normal(1, 2, 4) for _ in range(3))
+        self.W_O, self.b_O = normal(1, 2, 4, 8), normal(1, 8)
+        self.W_in, self.b_in, self.W_out, self.b_out = (
+            normal(1, *shape) for shape in ((8, 12), (12,), (12, 8), (8,))
+        )
+        self.W_U, self.b_U = normal(8, 6), normal(6)
+
+    def forward(self, tokens, return_type="logits"):
+        assert return_type == "logits"
+        x = self.W_E[tokens] + self.W_pos
+        q, k, v = (
+            torch.einsum("bpd,hdk->bhpk", x, W[0]) + b[0][:, None]
+            for W, b in zip(
+                (self.W_Q, self.W_K, self.W_V), (self.b_Q, self.b_K, self.b_V), strict=True
+            )
+        )
+        z = torch.nn.functional.scaled_dot_product_attention(
+            q, k, v, is_causal=True, scale=self.scale / 2
+        )
+        x = x + torch.einsum("bhpk,hkd->bpd", z, self.W_O[0]) + self.b_O[0]
+        x = x + (x @ self.W_in[0] + self.b_in[0]).relu() @ self.W_out[0] + self.b_out[0]
+        return x @ self.W_U + self.b_U
+
+
+def test_bridges_of_other_versions_and_hooked_transformers_are_read():
+    """By their names and logits; one that computes something else is refused by its logits."""
+    cfg, group = TransformerBridgeConfig(**CONFIG), cc.group("S3")
+    model = OtherVersion(cfg)
+    network = GroupTransformer.from_bridge(model, group)
+    expected = model(tokens_of(group.pairs(), 6))[:, -1]
+    torch.testing.assert_close(network(group.pairs()), expected, rtol=1e-10, atol=1e-10)
+    with pytest.raises(cc.CosetCircuitsError, match=r"differ by .* in their logits"):
+        GroupTransformer.from_bridge(OtherVersion(cfg, scale=2.0), group)
+
+
 def test_what_can_be_no_bridge_says_so():
     network = GroupTransformer.from_bridge(native(), cc.group("S3"))
     weights = {name: p.detach() for name, p in network.named_parameters()}

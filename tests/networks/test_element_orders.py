@@ -115,6 +115,26 @@ def test_foreign_orders_are_read_right_with_and_without_mistakes(name, share_rig
     assert (asked.table == truth).all() and str(asked) == name
 
 
+@pytest.mark.parametrize("product", [after, before])
+@pytest.mark.parametrize("share_right", [1, 0.91, 0.6])
+def test_alternating_groups_in_the_order_of_a_python_set(product, share_right):
+    """As sn-grok lists them: whatever order a set of tuples has."""
+    every = itertools.permutations(range(5))
+    elements = list({p for p in every if np.linalg.det(np.eye(5)[list(p)]) > 0})
+    truth = table_of(elements, product)
+    known = detect(with_mistakes(truth, share_right))
+    assert (known.group.name, known.name) == ("A5", READ_OFF)
+    assert (known.table == truth).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("factor", [S4, heap(range(4))])
+def test_the_product_of_two_copies_of_s4(factor):
+    truth = table_of(list(itertools.product(factor, factor)), of_pairs(after))
+    known = detect(truth)
+    assert known.group.name == "S4xS4" and (known.table == truth).all()
+
+
 @pytest.mark.parametrize(
     ("name", "believed"), [("Q8", "D4"), ("D30", "C60"), ("C60", "D30"), ("D18", "S3xS3")]
 )

@@ -3,6 +3,7 @@
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from released import CLOCKS, PEERS, figures, needs_clocks, needs_peers
@@ -164,6 +165,44 @@ def test_main_effects_follow_the_weights(network):
     torch.testing.assert_close(network.left_table, 2 * before)
 
 
+def test_the_skip_path_is_shared_with_surrogates_and_never_stale(group, network):
+    """Runs without gradients share what surrogates do not change; nothing else may notice."""
+    pairs = group.pairs()
+    tables = network.left_table, network.right_table, network.W_U
+    surrogate = network.with_tables(*tables, label="additive")
+    with torch.no_grad():
+        first, alone = network(pairs), surrogate(pairs)
+        residuals = network._residual
+        network._residual = surrogate._residual = None
+        assert torch.equal(network(pairs), first)
+        assert torch.equal(surrogate(pairs), alone)
+        network._residual = surrogate._residual = residuals
+        # What a user does to a cached value stays with the user.
+        _, cache = network.run_with_cache(pairs)
+        cache["hook_skip"].mul_(0)
+        network.run_with_hooks(pairs, fwd_hooks=[("hook_skip", lambda value, hook: value.mul_(0))])
+        assert torch.equal(network(pairs), first)
+        doubled = [(PATTERN, lambda value, hook: 2 * value)]
+        assert not torch.allclose(network.run_with_hooks(pairs, fwd_hooks=doubled), first)
+        assert torch.equal(network(pairs), first)
+        network.W_unembed.data.mul_(2)
+        changed = network(pairs)
+        assert not torch.allclose(changed, first)
+        assert torch.equal(surrogate(pairs), alone)
+    assert changed.equal(network(pairs).detach())
+    assert torch.equal(network.unhooked()(pairs), changed)
+
+
+def test_what_is_shared_has_a_bound(group, network, monkeypatch):
+    monkeypatch.setattr("coset_circuits.networks.transformer._MEMO", 100)
+    pairs = group.pairs()
+    with torch.no_grad():
+        parts = [network(part) for part in pairs.split(3)]
+        assert sum(x.numel() for path in network._shared.paths.values() for x in path) <= 100
+        torch.testing.assert_close(torch.cat(parts), network(pairs))
+        assert torch.equal(torch.cat([network(part) for part in pairs.split(3)]), torch.cat(parts))
+
+
 def test_every_site_is_cached_and_can_be_changed(group, network):
     pairs = group.pairs()[:10]
     logits, cache = network.run_with_cache(pairs)
@@ -281,6 +320,23 @@ def test_a_file_that_holds_more_or_less_is_refused(tmp_path, change, sentence):
     torch.save(content, tmp_path / "model.pt")
     with pytest.raises(CosetCircuitsError, match=sentence):
         cc.load(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors", ".npz"])
+@pytest.mark.parametrize("wrapper", [None, "state_dict", "model"])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod."])
+def test_wrappers_and_kinds_of_file_change_nothing(tmp_path, suffix, wrapper, prefix):
+    content = {prefix + name: value for name, value in adds_modulo_5([3, 0, 4, 2, 1]).items()}
+    path = tmp_path / f"model{suffix}"
+    if suffix == ".pt":
+        torch.save({wrapper: content, "epoch": 3} if wrapper else content, path)
+    elif suffix == ".safetensors":
+        save_file(content, path)
+    else:
+        np.savez(path, **{name: value.numpy() for name, value in content.items()})
+    network = cc.load(path)
+    assert isinstance(network, GroupTransformer)
+    assert network.group.name == "C5" and figures(network)[0] == 1
 
 
 def test_a_transformer_goes_through_a_comparison(tmp_path):

@@ -439,6 +439,67 @@ def test_networks_none_of_which_has_learnt():
     assert "No network of S3, 8 relu neurons has learnt its group" in markdown(made)
 
 
+QUICK = ["table2", "table3", "fig2", "fig6"]
+
+
+@pytest.mark.parametrize("what", [QUICK, pytest.param(["all"], marks=pytest.mark.slow)])
+def test_everything_is_made_of_a_transformer_too(tmp_path, what):
+    """The shipped one beside an MLP of its group; what a transformer lacks is left out by name."""
+    networks = ["s5_transformer", *(["s5"] if what is QUICK else [])]
+    made = cc.reproduce(what, networks, out=tmp_path)
+    kinds = ["S5, 128 relu neurons", "S5, transformer, 512 relu neurons"][-len(networks) :]
+    for section in made.sections:
+        assert not section.refused, section.artifact.name
+        assert section.artifact.name == "table5" or (
+            sorted(part.kind.title for part in section.parts) == kinds
+        )
+    assert (tmp_path / "figures" / "fig6-S5-512-relu-transformer.svg").is_file()
+
+    def ours(name, figure):
+        (part,) = [p for p in made[name].parts if p.kind.kind == "transformer"]
+        (found,) = [line for line in part.lines if line.figure == figure]
+        return found
+
+    network = cc.load("s5_transformer")
+    assert ours("table2", "neurons").ours == network.cfg.d_mlp
+    assert ours("table2", "embedding").ours == network.cfg.d_model
+    assert ours("table2", "steps (full batch: epochs)").ours == network.provenance["steps"]
+    roles = cc.CosetAlgorithm().fit(network.double()).roles.names
+    dull = sum(role in DULL for role in roles)
+    covered = ours("fig6", "neurons with a subgroup, mean")
+    assert covered.ours == pytest.approx(1 - dull / len(roles))
+    assert covered.control < 0.05
+    if what == ["all"]:
+        swapped = ours("table1", "embedding tables swapped: acc.")
+        assert swapped.ours is None and "no embedding table on each side" in markdown(made)
+        flipped = ours("table1", "left sign flipped: loss")
+        pairs = network.group.pairs()
+        logits = network.run_with_hooks(pairs, fwd_hooks=[("hook_left_pre", lambda x, hook: -x)])
+        losses = cross_entropy(logits, network.group.products(pairs))
+        assert flipped.ours == pytest.approx(float(losses.mean()))
+
+
+def test_a_transformer_to_which_cosets_do_not_apply_is_refused_with_the_reason():
+    """Attention that multiplies; so trained that it answers for the pairs it has seen."""
+    group = cc.group("C4")
+    network = cc.train(
+        group,
+        0,
+        architecture="transformer",
+        d_model=16,
+        n_heads=2,
+        d_head=8,
+        d_mlp=32,
+        fraction=1,
+        max_steps=600,
+    )
+    assert network.additive_share < 0.99
+    made = cc.reproduce(["table2", "table3", "fig6"], [network])
+    assert made["table2"].parts and not made["fig6"].parts
+    for name in ("table3", "fig6"):
+        assert "is an interaction of its two inputs" in made[name].refused[network.label]
+
+
 @pytest.mark.slow
 def test_networks_of_chughtai_et_al(tmp_path):
     """Eight S5 networks beside figures measured independently on fifty (HYPOTHESES, section 4)."""
