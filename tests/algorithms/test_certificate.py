@@ -98,7 +98,7 @@ def right_pairs(network, left, right, unembed, exact):
 
 @torch.no_grad()
 def assert_sound(network, certificate):
-    """Rounding decides nothing here: where float64 has fewer right pairs, rational numbers judge."""
+    """Where float64 finds fewer right pairs than were proved, rational numbers judge."""
     tables = network.left_table, network.right_table, network.W_U
     pairs = network.group.order**2
     proved = round(max(certificate.bound, certificate.accuracy, *certificate.curve) * pairs)
@@ -107,7 +107,7 @@ def assert_sound(network, certificate):
     )
 
 
-@pytest.mark.parametrize("count", [200, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [60, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_no_certificate_is_above_the_accuracy(count):
     proved = right = 0
     for i, network in enumerate(networks(count)):
@@ -136,7 +136,8 @@ def test_exact_cosets_leave_nothing_to_multiply_out():
     assert certificate.proof.startswith("cells")
     assert certificate.bound == 1
     assert "neurons multiplied out" not in certificate.lost
-    assert certificate.flops < certificate.control.flops_for_95
+    # Such tables are exactly of low rank, so that their truncation has the same cells.
+    assert certificate.flops == certificate.control.flops
 
 
 def test_a_relabelled_group_proves_little():
