@@ -288,7 +288,7 @@ class _Curve:
 
     def needed(self, bound: float) -> int | None:
         """The operations that prove so large a part of the pairs."""
-        enough = (self.right >= bound * self.pairs).nonzero()
+        enough = (self.right >= bound * self.pairs - 1e-6).nonzero()
         return int(self.spent[enough[0, 0]]) if bound and len(enough) else None
 
 
@@ -577,6 +577,7 @@ def _of_the_same_ranks(tables: Tables, fitted: Tables) -> Tables:
     cut = []
     for table, fit in zip(tables, fitted, strict=True):
         rank = int(torch.linalg.matrix_rank(fit - fit.mean(0)))
-        left, values, right = torch.linalg.svd(table - table.mean(0), full_matrices=False)
-        cut.append((left[:, :rank] * values[:rank]) @ right[:rank] + table.mean(0))
-    return Tables(*cut, tables.frame)
+        rows, values, columns = torch.linalg.svd(table - table.mean(0), full_matrices=False)
+        cut.append((rows[:, :rank] * values[:rank]) @ columns[:rank] + table.mean(0))
+    left, right, unembed = cut
+    return Tables(left, right, unembed, tables.frame)

@@ -27,7 +27,7 @@ def certify(
     chosen = hypotheses(algorithms)
     from coset_circuits.experiments.certificate import certificates
     from coset_circuits.networks import load
-    from coset_circuits.report.certificates import print_certificates
+    from coset_circuits.report.certificates import certified, print_certificates
 
     loaded = load(network, order=order)
     with progress_bar(hidden=as_json) as progress:
@@ -37,7 +37,7 @@ def certify(
             "network": network_facts(loaded),
             "certificates": [
                 {**part.certificate.to_dict(), "algorithm": key}
-                for key, part in result.parts.items()
+                for key, part in certified({"certificate": result}).items()
             ],
         },
         lambda: print_certificates(loaded, result),

@@ -36,8 +36,11 @@ class Certified(Findings):
     @property
     def uncertain(self) -> str:
         """The role whose neurons make most of what is uncertain, and their share of it."""
-        shares = pd.Series(self.certificate.neurons.numpy()).groupby(list(self.roles)).sum()
-        return f"{shares.idxmax()} ({shares.max():.0%})"
+        shares = dict.fromkeys(self.roles, 0.0)
+        for role, share in zip(self.roles, self.certificate.neurons.tolist(), strict=True):
+            shares[role] += share
+        role = max(shares, key=shares.__getitem__)
+        return f"{role} ({shares[role]:.0%})"
 
     def _rows(self) -> Iterator[tuple[str, Certificate]]:
         yield "hypothesis", self.certificate
@@ -48,7 +51,7 @@ class Certified(Findings):
 
     def to_dataframe(self) -> pd.DataFrame:
         """A row for the hypothesis and for each control; operations as shares of brute force's."""
-        return pd.DataFrame(
+        rows = [
             {
                 "proved from": what,
                 "certified": proof.bound,
@@ -59,7 +62,8 @@ class Certified(Findings):
                 "most operations in": next(iter(proof.lost), "–"),
             }
             for what, proof in self._rows()
-        )
+        ]
+        return pd.DataFrame(rows)
 
     @property
     def notes(self) -> tuple[str, ...]:
