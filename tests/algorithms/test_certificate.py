@@ -150,17 +150,18 @@ def test_a_relabelled_group_proves_little():
     assert other.flops_for_95 > 0.4 * own.brute_force_flops
 
 
-def test_operations_are_those_of_the_products():
-    """All pairs one by one: two for each neuron that is on and each logit, and the overhead."""
+def test_operations_are_counted():
+    """With one cell a neuron: two tables, their sum, and misread signs multiplied out."""
     network = next(networks(1, seed=5))
+    assert network.activation.name == "abs"
     with torch.no_grad():
-        pre = network.left_table[:, None] + network.right_table
-    n, width = network.left_table.shape
+        left, right = network.left_table, network.right_table
+        pre = left[:, None] + right
+        misread = int(((pre > 0) != (left.mean(0) + right.mean(0) > 0)).sum())
+    n, width = left.shape
     certificate = certify(cc.RawWeights().fit(network), 9.0, control=False)
-    products = 2 * n * int((pre != 0).sum())
-    assert certificate.proof == "every pair"
-    assert certificate.flops <= products + 2 * width * n**2 + n**3
-    assert certificate.flops > 0.5 * products * certificate.bound
+    assert certificate.proof == "cells and all neurons"
+    assert certificate.flops == 4 * width * n**2 + 2 * n**3 + 3 * width * n**2 + 2 * n * misread
 
 
 @needs_peers
