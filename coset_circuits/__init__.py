@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         MixedAlgorithm,
         RawWeights,
         RhoSetAlgorithm,
+        certify,
     )
     from coset_circuits.comparison import (
         Comparison,
@@ -76,7 +77,8 @@ __version__ = "0.1.0"
 _NAMES = {
     "algorithms": (
         "ALGORITHMS Algorithm Circuit CosetAlgorithm CosetIrrepAlgorithm DoesNotApplyError "
-        "DullNull IrrepAlgorithm LowRank MixedAlgorithm RawWeights RhoSetAlgorithm"
+        "DullNull IrrepAlgorithm LowRank MixedAlgorithm RawWeights RhoSetAlgorithm "
+        "certify"
     ),
     "comparison": "Comparison Ensemble compare load_comparison",
     "errors": "CosetCircuitsError",
@@ -122,6 +124,7 @@ __all__ = [
     "ablation",
     "activation_patching",
     "attribution_patching",
+    "certify",
     "clock_pizza",
     "compare",
     "from_module",

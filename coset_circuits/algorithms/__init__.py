@@ -16,6 +16,7 @@ from coset_circuits.algorithms.algorithm import (
     residuals,
 )
 from coset_circuits.algorithms.bilinear import logit_similarity
+from coset_circuits.algorithms.certificate import Certificate, certify
 from coset_circuits.algorithms.claims import CLAIM_NOTES
 from coset_circuits.algorithms.coset import CosetAlgorithm, concentration, coset_fvu
 from coset_circuits.algorithms.families import (
@@ -42,6 +43,7 @@ __all__ = [
     "TABLE_CLAIMS",
     "UNEXPLAINED",
     "Algorithm",
+    "Certificate",
     "Circuit",
     "Classes",
     "CosetAlgorithm",
@@ -57,6 +59,7 @@ __all__ = [
     "Roles",
     "TableCircuit",
     "Tables",
+    "certify",
     "check_additive",
     "concentration",
     "coset_fvu",

@@ -8,6 +8,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
+from coset_circuits.cli.certify import certify
 from coset_circuits.cli.compare import compare
 from coset_circuits.cli.group import group
 from coset_circuits.cli.import_ import import_
@@ -31,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Find the algorithm that a network learned, if it multiplies in a finite group.",
 )
-for command in (compare, train, reproduce, group, import_, networks, selftest):
+for command in (compare, certify, train, reproduce, group, import_, networks, selftest):
     app.command(command.__name__.rstrip("_"))(command)
 
 USAGE_ERROR = cast("type[Exception]", typer.BadParameter.__base__)

@@ -8,6 +8,7 @@ from coset_circuits.experiments.ablation import (
     Completeness,
     Minimality,
 )
+from coset_circuits.experiments.certificate import CertificateExperiment
 from coset_circuits.experiments.claims import Claims
 from coset_circuits.experiments.clock_pizza import ClockPizzaExperiment
 from coset_circuits.experiments.experiment import Experiment
@@ -29,6 +30,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         Claims(),
         FormationExperiment(),
         SubstitutionExperiment(),
+        CertificateExperiment(),
         Scrubbing(samples=5),
         ProductVarianceExperiment(),
         ActivationPatching(metrics=("logit_difference",), controls=3),

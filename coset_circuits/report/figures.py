@@ -20,6 +20,11 @@ from coset_circuits.comparison import Comparison
 from coset_circuits.comparison.verdict import RAW
 from coset_circuits.report import tables as t
 from coset_circuits.report.axes import guide, legend_above, log_scale, plain_number, power_of_ten
+from coset_circuits.report.certificates import (
+    certificate_alternative,
+    certificate_curves,
+    certified,
+)
 from coset_circuits.report.labels import place
 from coset_circuits.report.lattice import lattice, used_classes
 from coset_circuits.report.lattice import size as lattice_size
@@ -484,6 +489,13 @@ PLATES: dict[str, Plate] = {
         "Errors by intervention",
         _errors_alternative,
         _errors_size,
+    ),
+    "certificate": Plate(
+        certificate_curves,
+        "Accuracy proved, against operations",
+        certificate_alternative,
+        lambda comparison: (6.4, 4.4),
+        lambda comparison: bool(certified(comparison.on_request)),
     ),
 }
 """Every figure by its name, in the order of the report."""

@@ -59,7 +59,7 @@ def page(comparison: Comparison, drawn: Mapping[str, str]) -> str:
         _neurons(comparison, drawn),
         _subgroups(comparison, drawn),
         _training(comparison, drawn),
-        _on_request(comparison),
+        _on_request(comparison, drawn),
         _details(comparison, drawn),
         _circumstances(comparison),
     )
@@ -424,11 +424,13 @@ def _claims(comparison: Comparison) -> str:
     )
 
 
-def _on_request(comparison: Comparison) -> str:
+def _on_request(comparison: Comparison, drawn: Mapping[str, str]) -> str:
     """The experiments that were asked for, as they show themselves."""
     parts = []
-    for result in comparison.on_request.values():
+    for id, result in comparison.on_request.items():
         parts.append(f"<h3>{escaped(result.title)}</h3>")
+        if id in drawn:
+            parts.append(_figure(comparison, drawn, id, PLATES[id].alternative(comparison)))
         parts += [as_html(sheet) for sheet in of_findings(result)]
         parts += [paragraph(note, "soft") for note in result.notes]
     return section("Experiments on request", *parts, name="experiments") if parts else ""

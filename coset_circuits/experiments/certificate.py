@@ -1,0 +1,147 @@
+"""Accuracy proved from each hypothesis, see :mod:`coset_circuits.algorithms.certificate`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import pandas as pd
+
+from coset_circuits.algorithms import ALGORITHMS, Certificate, Circuit, certify
+from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.experiments.bench import Bench, at, measured
+from coset_circuits.experiments.experiment import OfEachHypothesis
+from coset_circuits.findings import Finding, Findings, FindingsBySubject
+from coset_circuits.networks.model import GroupModel
+from coset_circuits.progress import Progress, Steps
+from coset_circuits.thresholds import DEFAULT
+
+
+@dataclass(frozen=True, repr=False)
+class Certified(Findings):
+    """What is proved from one hypothesis, from the same ranks, and under a relabelled group.
+
+    Attributes:
+        relabelled: None where there is no such control.
+        roles: of the network's neurons under the hypothesis.
+    """
+
+    certificate: Certificate
+    relabelled: Certificate | None
+    budget: float
+    roles: tuple[str, ...]
+    title: ClassVar[str] = "accuracy proved within a budget of operations"
+
+    @property
+    def uncertain(self) -> str:
+        """The role whose neurons make most of what is uncertain, and their share of it."""
+        shares = dict.fromkeys(self.roles, 0.0)
+        for role, share in zip(self.roles, self.certificate.neurons.tolist(), strict=True):
+            shares[role] += share
+        role = max(shares, key=shares.__getitem__)
+        return f"{role} ({shares[role]:.0%})"
+
+    def _rows(self) -> Iterator[tuple[str, Certificate]]:
+        yield "hypothesis", self.certificate
+        if self.certificate.control is not None:
+            yield self.certificate.control.algorithm, self.certificate.control
+        if self.relabelled is not None:
+            yield "relabelled group", self.relabelled
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """A row for the hypothesis and for each control; operations as shares of brute force's."""
+        rows = [
+            {
+                "proved from": what,
+                "certified": proof.bound,
+                "operations": proof.flops / proof.brute_force_flops,
+                "operations for 95%": _share(proof),
+                "seconds": proof.seconds,
+                "by": proof.proof,
+                "most operations in": next(iter(proof.lost), "–"),
+            }
+            for what, proof in self._rows()
+        ]
+        return pd.DataFrame(rows)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return (
+            f"certified: a proved lower bound on accuracy over all pairs within {self.budget:g} of "
+            "brute force's 2·width·order³ operations, of which multiplying out every pair without "
+            "its zeros needs about half.",
+        )
+
+    def findings(self) -> Iterator[Finding]:
+        """The truncated SVD is the control; the relabelled group says ``control`` in ``at``."""
+        proof = self.certificate
+        for quantity, unit in (("certified", "fraction"), ("operations_for_95", "fraction")):
+
+            def finding(one: Certificate, at: dict[str, str], quantity=quantity, unit=unit):
+                value = one.bound if quantity == "certified" else _share(one)
+                more = {"budget": self.budget, "accuracy": one.accuracy, "proof": one.proof}
+                return Finding("certificate", None, quantity, value, unit, at=at, more=more)
+
+            own = finding(proof, {})
+            control = None if proof.control is None else finding(proof.control, {})
+            yield replace(own, control=control, source="proved: coset_circuits.certify")
+            if self.relabelled is not None:
+                yield finding(self.relabelled, {"control": "relabelled group"})
+
+
+def _share(proof: Certificate) -> float:
+    """Operations that prove 95%, as a share of brute force's; NaN where nothing does."""
+    needed = proof.flops_for_95
+    return float("nan") if needed is None else needed / proof.brute_force_flops
+
+
+@dataclass(frozen=True)
+class CertificateExperiment(OfEachHypothesis):
+    """Prove a lower bound on accuracy from each hypothesis.
+
+    Attributes:
+        budget: operations as a share of brute force's.
+    """
+
+    budget: float = 0.25
+
+    id = "certificate"
+
+    def of(self, circuit: Circuit, bench: Bench) -> Certified:
+        """Prove it from the circuit, and from the same fit under a relabelled group."""
+        bench.progress("certificate", 0, 2)
+        proof = certify(circuit, self.budget)
+        bench.progress("relabelled group", 1, 2)
+        other = bench.relabelled(circuit)
+        relabelled = None if isinstance(other, str) else certify(other, self.budget, control=False)
+        return Certified(proof, relabelled, self.budget, circuit.roles.names)
+
+
+def certificates(
+    network: GroupModel,
+    hypotheses: Sequence[str],
+    budget: float = 0.25,
+    progress: Progress | None = None,
+) -> FindingsBySubject:
+    """Certificates from the plain form of hypotheses of the registry, fitted at ``coding_error``.
+
+    Those that do not apply, or from which nothing can be proved, are listed with the reason.
+
+    Raises:
+        CosetCircuitsError: nothing can be proved from any of them; the sentence says why.
+    """
+    network = measured(network)
+    parts, missing = {}, {}
+    steps = Steps(progress, 100 * len(hypotheses))
+    for key in hypotheses:
+        step = steps.part(100, key)
+        try:
+            circuit = at(ALGORITHMS[key][0], DEFAULT.coding_error).fit(network)
+            bench = Bench.around(circuit, progress=step)
+            parts[key] = CertificateExperiment(budget).of(circuit, bench)
+        except CosetCircuitsError as error:
+            missing[key] = str(error)
+    if not parts:
+        raise CosetCircuitsError(" ".join(dict.fromkeys(missing.values())))
+    return FindingsBySubject("certificate", parts, missing)
