@@ -25,7 +25,7 @@ from coset_circuits.algorithms.families import (
 )
 from coset_circuits.algorithms.irrep import IrrepAlgorithm
 from coset_circuits.algorithms.null import DullNull, LowRank, RawWeights
-from coset_circuits.algorithms.registry import ALGORITHMS, default_algorithms, nulls
+from coset_circuits.algorithms.registry import ALGORITHMS, nulls
 from coset_circuits.algorithms.table_circuit import (
     CLAIMS,
     TABLE_CLAIMS,
@@ -60,7 +60,6 @@ __all__ = [
     "check_additive",
     "concentration",
     "coset_fvu",
-    "default_algorithms",
     "fitted_frame",
     "logit_similarity",
     "negligible",

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.groups import FiniteGroup
+from coset_circuits.groups import FiniteGroup, Subgroup
 from coset_circuits.networks.model import GroupModel
 from coset_circuits.thresholds import Thresholds
 
@@ -250,6 +250,21 @@ def fitted_frame(
         return group, torch.arange(group.order)
     base, forward = group.origin
     return base, torch.from_numpy(forward)
+
+
+def proper_subgroups(group: FiniteGroup, hypothesis: str) -> list[Subgroup]:
+    """The subgroups whose cosets a hypothesis may use.
+
+    Raises:
+        DoesNotApplyError: there is none.
+    """
+    found = [h for h in group.subgroups if not h.is_trivial and not h.is_whole]
+    if not found:
+        raise DoesNotApplyError(
+            f"{group.name} of order {group.order} has no proper non-trivial subgroup, so "
+            f"{hypothesis} has no cosets to use and does not apply."
+        )
+    return found
 
 
 def fvu(

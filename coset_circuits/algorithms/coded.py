@@ -10,7 +10,6 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from einops import einsum
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -24,6 +23,7 @@ from coset_circuits.algorithms.algorithm import (
     Tables,
     fitted_frame,
     negligible,
+    proper_subgroups,
 )
 from coset_circuits.algorithms.coder import Coded, Coder, Family
 from coset_circuits.algorithms.joint import jointly
@@ -96,13 +96,8 @@ class CodedNetwork:
             raise DoesNotApplyError(
                 f"{base.name} has only the trivial irrep; {algorithm.name} does not apply."
             )
-        if any(f.cosets for f in families) and all(
-            h.is_trivial or h.is_whole for h in base.subgroups
-        ):
-            raise DoesNotApplyError(
-                f"{base.name} of order {base.order} has no proper non-trivial subgroup, so "
-                f"{algorithm.name} has no cosets to use and does not apply."
-            )
+        if any(family.cosets for family in families):
+            proper_subgroups(base, algorithm.name)
         thresholds = algorithm.thresholds
         check_additive(network, thresholds)
         tables = Tables.of(network, frame)
@@ -168,23 +163,15 @@ class CodedNetwork:
 
     def _allowed(self, code: Coded, explained: Bool[Tensor, "d_mlp"]) -> Any:
         """The projection of an unembedding on what the description says that it is made of."""
-        backward = torch.argsort(self.tables.frame)
-        rho = [torch.from_numpy(matrices)[backward] for matrices in self.coder.matrices]
-        spaces = [
-            (torch.from_numpy(b) * explained[:, None, None], torch.from_numpy(c))
-            for b, c in zip(code.reads, code.writes, strict=True)
-        ]
+        frame, backward = self.tables.frame, torch.argsort(self.tables.frame)
+        reads = [space * explained.numpy()[:, None, None] for space in code.reads]
 
         def project(table: Float[Tensor, "order d_mlp"]) -> Float[Tensor, "order d_mlp"]:
-            result = table.mean(0).expand_as(table)
-            for (of_left, of_right), matrices, scale in list(
-                zip(spaces, rho, self.coder.scales, strict=True)
-            )[1:]:
-                like = matrices.to(table.device)
-                found = einsum(table, like, "g m, g i j -> m i j")
-                kept = of_left.to(table.device) @ found @ of_right.to(table.device)
-                result = result + scale**2 * einsum(kept, like, "m i j, g i j -> g m")
-            return result
+            mean, *found = self.coder.coefficients(table.cpu()[frame].numpy())
+            spaces = zip(reads[1:], found, code.writes[1:], strict=True)
+            kept = [of_left @ matrix @ of_right for of_left, matrix, of_right in spaces]
+            functions = self.coder.functions([mean, *kept])
+            return torch.from_numpy(functions)[backward].to(table.device)
 
         return project
 

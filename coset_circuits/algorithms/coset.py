@@ -17,12 +17,12 @@ from coset_circuits.algorithms.algorithm import (
     NEGLIGIBLE,
     UNEXPLAINED,
     Classes,
-    DoesNotApplyError,
     Roles,
     Tables,
     fitted_frame,
     fvu,
     negligible,
+    proper_subgroups,
     residuals,
 )
 from coset_circuits.algorithms.claims import claims_suffix, named_claims
@@ -84,12 +84,7 @@ class CosetAlgorithm:
         if self.relative_error is not None:
             return self._fit_shortest(network, group)
         base, frame = fitted_frame(network, group)
-        subgroups = [h for h in base.subgroups if not h.is_trivial and not h.is_whole]
-        if not subgroups:
-            raise DoesNotApplyError(
-                f"{base.name} of order {base.order} has no proper non-trivial subgroup, so the "
-                "coset hypothesis has no cosets to use and does not apply."
-            )
+        subgroups = proper_subgroups(base, self.name)
         check_additive(network, self.thresholds)
         tables = Tables.of(network, frame)
         search = _Search(base, subgroups, tables, self.thresholds)

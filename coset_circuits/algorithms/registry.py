@@ -34,11 +34,6 @@ ALGORITHMS: dict[str, tuple[Algorithm, ...]] = {
 Defaults, the choices of the command and the answers of the benchmark are derived from this."""
 
 
-def default_algorithms() -> list[Algorithm]:
-    """Every form of every hypothesis."""
-    return [algorithm for forms in ALGORITHMS.values() for algorithm in forms]
-
-
 def nulls(thresholds: Thresholds) -> list[Algorithm]:
     """The explanations without group theory; the verdict's rule reads the first."""
     return [

@@ -11,8 +11,8 @@ from typing import Any
 from coset_circuits.comparison.fidelity import Fidelity
 from coset_circuits.experiments.candidates import NETWORK, Candidate
 from coset_circuits.experiments.forms import SELECTION
-from coset_circuits.experiments.predictions import PredictionError, candidate_errors
-from coset_circuits.experiments.rows import Row, errors
+from coset_circuits.experiments.predictions import candidate_errors
+from coset_circuits.experiments.rows import PredictionError, Row, errors, misses
 from coset_circuits.thresholds import Thresholds
 
 RAW = "raw weights"
@@ -249,12 +249,7 @@ def _failing(candidate: Candidate, found: Evidence) -> Iterator[str]:
     spoken = {row.shows for row in found.rows if row.outcomes[candidate.key] is not None}
     if len(shown - spoken) > t.spoken * len(shown):
         yield f"it is silent on {len(shown - spoken)} of {len(shown)} interventions"
-    if not error.median_log_loss <= t.prediction_log_loss:
-        yield f"its median |Δlog10 loss| is {error.median_log_loss:.2f}"
-    if not error.mean_accuracy <= t.prediction_accuracy:
-        yield f"its mean |Δaccuracy| is {error.mean_accuracy:.2f}"
-    if not error.logit_r2 >= t.prediction_r2:
-        yield f"it accounts for {max(0.0, error.logit_r2):.0%} of the logits' variance"
+    yield from misses(error, t)
     if candidate.circuit.roles.coverage < t.coverage:
         yield f"it covers {candidate.circuit.roles.coverage:.0%} of the neurons"
     controls = found.controls(candidate.key)

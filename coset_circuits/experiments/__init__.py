@@ -26,7 +26,7 @@ from coset_circuits.experiments.partitions import cells
 from coset_circuits.experiments.patching import activation_patching, attribution_patching
 from coset_circuits.experiments.patching_result import Patching
 from coset_circuits.experiments.path_patching import path_patching
-from coset_circuits.experiments.predictions import Interventions, PredictionError, Predictions
+from coset_circuits.experiments.predictions import Interventions, Predictions
 from coset_circuits.experiments.product_variance import product_variance, variance_by_product
 from coset_circuits.experiments.registry import EXPERIMENTS
 from coset_circuits.experiments.resampling import (
@@ -37,7 +37,7 @@ from coset_circuits.experiments.resampling import (
     resample,
     shuffle,
 )
-from coset_circuits.experiments.rows import Row
+from coset_circuits.experiments.rows import PredictionError, Row
 from coset_circuits.experiments.scrub_result import ScrubResult
 from coset_circuits.experiments.scrubbing import scrub
 from coset_circuits.experiments.substitution import Substitution, substitution

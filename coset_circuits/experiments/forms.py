@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 from jaxtyping import Int
 from torch import Tensor
 
@@ -13,7 +13,7 @@ from coset_circuits.algorithms import Algorithm, Circuit
 from coset_circuits.experiments.candidates import NETWORK
 from coset_circuits.experiments.interventions import INTERVENTIONS
 from coset_circuits.experiments.measure import DistinctModels
-from coset_circuits.experiments.rows import Row, errors
+from coset_circuits.experiments.rows import Row, misses, prediction_error
 from coset_circuits.networks.model import GroupModel
 from coset_circuits.thresholds import Thresholds
 
@@ -88,23 +88,12 @@ class Forms:
         ]
         found = []
         for name, circuit in zip(models, circuits, strict=True):
-            error, passes = self._error(rows, name)
+            error = prediction_error(rows, name, self.thresholds)
+            passes = not any(misses(error, self.thresholds))
             bits = circuit.description_length(self.relative_error).bits_per_neuron
-            found.append(FormError(key, circuit.name, error, passes, bits, chosen=False))
+            nearness = error.median_log_loss if error.rows else math.inf
+            found.append(FormError(key, circuit.name, nearness, passes, bits, chosen=False))
         return found
-
-    def _error(self, rows: Sequence[Row], name: str) -> tuple[float, bool]:
-        t = self.thresholds
-        spoken = [(row, e) for row in rows if (e := errors(row, name, t)) is not None]
-        if not spoken:
-            return float("inf"), False
-        losses, accuracies = np.array([e for _, e in spoken]).T
-        outcomes = [row.outcomes[name] for row, _ in spoken]
-        shares = [o.logit_r2 for o in outcomes if o is not None and o.logit_r2 == o.logit_r2]
-        near = np.median(losses) <= t.prediction_log_loss
-        near &= accuracies.mean() <= t.prediction_accuracy
-        near &= bool(shares) and np.median(shares) >= t.prediction_r2
-        return float(np.median(losses)), bool(near)
 
 
 def _rank(error: FormError, place: int) -> tuple[float, ...]:

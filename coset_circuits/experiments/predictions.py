@@ -5,12 +5,10 @@ The same hooks are put on the network and on every candidate's surrogate; no pre
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
-import numpy as np
 import pandas as pd
 
 from coset_circuits.experiments.bench import Bench
@@ -18,30 +16,18 @@ from coset_circuits.experiments.candidates import NETWORK, Candidate
 from coset_circuits.experiments.controls import commuting_fraction
 from coset_circuits.experiments.interventions import INTERVENTIONS, Intervention
 from coset_circuits.experiments.measure import DistinctModels, Outcome, measure
-from coset_circuits.experiments.rows import Row, errors, evidence, measured_rows, used_up
+from coset_circuits.experiments.rows import (
+    PredictionError,
+    Row,
+    errors,
+    evidence,
+    measured_rows,
+    prediction_error,
+    used_up,
+)
 from coset_circuits.findings import Finding, Findings
 from coset_circuits.findings.intervals import normal_interval, wilson_interval
 from coset_circuits.thresholds import Thresholds
-
-
-@dataclass(frozen=True)
-class PredictionError:
-    """How far a surrogate's predictions are off, over the rows on which it is not silent.
-
-    Attributes:
-        rows: how many rows that is.
-        median_log_loss, worst_log_loss: of |Δ log10 mean loss|, in decades.
-        mean_accuracy, worst_accuracy: of |Δ accuracy|.
-        same_answer, logit_r2: medians over rows of the per-input agreement.
-    """
-
-    rows: int
-    median_log_loss: float
-    worst_log_loss: float
-    mean_accuracy: float
-    worst_accuracy: float
-    same_answer: float
-    logit_r2: float
 
 
 @dataclass(frozen=True, repr=False)
@@ -186,7 +172,9 @@ class Interventions:
             rows.append(row)
             bench.progress(row.intervention.title, len(rows), count)
         rows = used_up(rows, bench.candidates, bench.used)
-        predicted = {c.key: prediction_error(rows, c, bench.thresholds) for c in bench.candidates}
+        predicted = {
+            c.key: prediction_error(rows, c.key, bench.thresholds) for c in bench.candidates
+        }
         return Predictions(
             network=network.label,
             candidates=bench.candidates,
@@ -207,32 +195,6 @@ def candidate_errors(
     if candidate.key in row.used_by:
         return None
     return errors(row, candidate.key, thresholds)
-
-
-def prediction_error(
-    rows: Sequence[Row], candidate: Candidate, thresholds: Thresholds
-) -> PredictionError:
-    """One surrogate's errors over all rows that are evidence for it, equal ones counted once."""
-    kept = [
-        (row.outcomes[candidate.key], e)
-        for row in evidence(rows, candidate.key)
-        if (e := errors(row, candidate.key, thresholds)) is not None
-    ]
-    nan = float("nan")
-    if not kept:
-        return PredictionError(0, nan, nan, nan, nan, nan, nan)
-    losses, accuracies = np.array([e for _, e in kept]).T
-    outcomes = [outcome for outcome, _ in kept if outcome is not None]
-    return PredictionError(
-        rows=len(kept),
-        median_log_loss=float(np.median(losses)),
-        worst_log_loss=float(losses.max()),
-        mean_accuracy=float(accuracies.mean()),
-        worst_accuracy=float(accuracies.max()),
-        same_answer=float(np.median([o.same_answer for o in outcomes])),
-        # Undefined where the network's own logits are constant.
-        logit_r2=float(np.median([r for o in outcomes if not math.isnan(r := o.logit_r2)] or nan)),
-    )
 
 
 def separated(

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -127,3 +128,57 @@ def errors(
         abs(log_loss(mine, thresholds) - log_loss(other, thresholds)),
         abs(mine.accuracy - other.accuracy),
     )
+
+
+@dataclass(frozen=True)
+class PredictionError:
+    """How far a surrogate's predictions are off, over the rows on which it is not silent.
+
+    Attributes:
+        rows: how many rows that is.
+        median_log_loss, worst_log_loss: of |Δ log10 mean loss|, in decades.
+        mean_accuracy, worst_accuracy: of |Δ accuracy|.
+        same_answer, logit_r2: medians over rows of the per-input agreement.
+    """
+
+    rows: int
+    median_log_loss: float
+    worst_log_loss: float
+    mean_accuracy: float
+    worst_accuracy: float
+    same_answer: float
+    logit_r2: float
+
+
+def prediction_error(rows: Sequence[Row], key: str, thresholds: Thresholds) -> PredictionError:
+    """One surrogate's errors over all rows that are evidence for it, equal ones counted once."""
+    kept = [
+        (row.outcomes[key], e)
+        for row in evidence(rows, key)
+        if (e := errors(row, key, thresholds)) is not None
+    ]
+    nan = float("nan")
+    if not kept:
+        return PredictionError(0, nan, nan, nan, nan, nan, nan)
+    losses, accuracies = np.array([e for _, e in kept]).T
+    outcomes = [outcome for outcome, _ in kept if outcome is not None]
+    return PredictionError(
+        rows=len(kept),
+        median_log_loss=float(np.median(losses)),
+        worst_log_loss=float(losses.max()),
+        mean_accuracy=float(accuracies.mean()),
+        worst_accuracy=float(accuracies.max()),
+        same_answer=float(np.median([o.same_answer for o in outcomes])),
+        # Undefined where the network's own logits are constant.
+        logit_r2=float(np.median([r for o in outcomes if not math.isnan(r := o.logit_r2)] or nan)),
+    )
+
+
+def misses(error: PredictionError, t: Thresholds) -> Iterator[str]:
+    """Why a surrogate does not predict well enough to explain a network, one clause each."""
+    if not error.median_log_loss <= t.prediction_log_loss:
+        yield f"its median |Δlog10 loss| is {error.median_log_loss:.2f}"
+    if not error.mean_accuracy <= t.prediction_accuracy:
+        yield f"its mean |Δaccuracy| is {error.mean_accuracy:.2f}"
+    if not error.logit_r2 >= t.prediction_r2:
+        yield f"it accounts for {max(0.0, error.logit_r2):.0%} of the logits' variance"

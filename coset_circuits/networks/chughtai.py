@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,8 @@ from coset_circuits.networks.file import (
     check_tensors,
     halves,
     in_our_order,
+    json_beside,
     network_from,
-    why,
 )
 from coset_circuits.networks.lens_names import is_transformer, transformer_weights
 from coset_circuits.networks.model import Activation, GroupModel
@@ -104,7 +103,7 @@ def _released(
     order: str | None,
 ) -> GroupModel:
     """A released network, with what its folder and the cfg.json beside it say."""
-    cfg = _cfg(path.with_name("cfg.json"))
+    cfg = json_beside(path.with_name("cfg.json"), "how the network was trained")
     names = None
     kind, parameter = str(cfg.get("group")), cfg.get("group_parameter")
     if kind in _GROUPS and isinstance(parameter, int):
@@ -141,15 +140,3 @@ def _recipe(cfg: Mapping[str, Any]) -> dict[str, Any]:
         "num_epochs": "max_steps",
     }
     return {ours: cfg[theirs] for theirs, ours in names.items() if theirs in cfg}
-
-
-def _cfg(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        cfg = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError, OSError) as error:
-        raise CosetCircuitsError(
-            f"{path}, beside the checkpoint, is no JSON ({why(error)}); repair it or remove it."
-        ) from error
-    return cfg if isinstance(cfg, dict) else {}

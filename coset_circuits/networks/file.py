@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import warnings
 import zipfile
@@ -97,6 +98,26 @@ class CheckpointFile:
         ):
             weights = {name.removeprefix(prefix): value for name, value in weights.items()}
         return weights
+
+
+def json_beside(path: Path, says: str) -> dict[str, Any]:
+    """A JSON object in a file beside a checkpoint; empty where there is no such file.
+
+    Args:
+        says: what it is there for, for the sentence that refuses it.
+
+    Raises:
+        CosetCircuitsError: it cannot be read, or is not JSON.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError, OSError) as error:
+        raise CosetCircuitsError(
+            f"{path}, which says {says}, is not JSON ({why(error)}); fix it or remove it."
+        ) from error
+    return content if isinstance(content, dict) else {}
 
 
 @runtime_checkable

@@ -6,7 +6,6 @@ above. Every tensor has a first axis of instances, networks that were trained si
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,9 @@ from coset_circuits.networks.file import (
     CheckpointFile,
     check_tensors,
     in_our_order,
+    json_beside,
     naming,
     network_from,
-    why,
 )
 from coset_circuits.networks.model import GroupModel
 
@@ -106,14 +105,5 @@ def _of_layers(path: Path, held: Mapping[str, Any]) -> dict[str, Tensor]:
 def _params(path: Path) -> dict[str, Any]:
     """``params.json`` of the run, which alone says the activation; empty where there is none."""
     places = (path.absolute().parents[1] / "params.json", path.with_name("params.json"))
-    beside = next((place for place in places if place.is_file()), None)
-    if beside is None:
-        return {}
-    try:
-        params = json.loads(beside.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError, OSError) as error:
-        raise CosetCircuitsError(
-            f"{beside}, which says the activation of {path.name}, is not JSON ({why(error)}); "
-            "repair it or remove it."
-        ) from error
-    return params if isinstance(params, dict) else {}
+    beside = next((place for place in places if place.is_file()), places[1])
+    return json_beside(beside, f"the activation of {path.name}")

@@ -6,7 +6,6 @@ have two and are refused.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from coset_circuits.networks.file import (
     check_tensors,
     halves,
     in_our_order,
+    json_beside,
     network_from,
     why,
 )
@@ -163,14 +163,12 @@ def _in_our_shapes(weights: Mapping[str, Tensor], size: int) -> dict[str, Tensor
 def _config(path: Path) -> dict[str, Any]:
     """What the configuration beside a file says of the function that it computes."""
     beside = path.with_name(f"{path.stem.replace('model', 'config', 1)}.json")
-    try:
-        config = json.loads(beside.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError, OSError) as error:
+    if not beside.is_file():
         raise CosetCircuitsError(
-            f"{path} is a transformer of Zhong et al., whose attention is told by {beside.name} "
-            f"beside it; that cannot be read ({why(error)})."
-        ) from error
-    config = {"act_fn": "relu", **config} if isinstance(config, dict) else {}
+            f"{path} is a transformer of Zhong et al., which cannot be read without "
+            f"{beside.name} beside it: that says how much of its attention is constant."
+        )
+    config = {"act_fn": "relu", **json_beside(beside, "how much of the attention is constant")}
     kinds = {"C": int, "attn_coeff": (int, float), "diff_vocab": int, "eqn_sign": int}
     for name, kind in kinds.items():
         if not isinstance(config.get(name), kind):

@@ -5,17 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from coset_circuits.algorithms import (
-    Algorithm,
-    CosetAlgorithm,
-    DoesNotApplyError,
-    DullNull,
-    IrrepAlgorithm,
-)
+from coset_circuits.algorithms import ALGORITHMS, DoesNotApplyError, RawWeights, nulls
 from coset_circuits.experiments import INTERVENTIONS, commuting_fraction, measure
 from coset_circuits.networks.model import GroupModel
 from coset_circuits.reproduction import artifact as art
 from coset_circuits.reproduction.study import Study
+from coset_circuits.thresholds import DEFAULT
 
 NETWORK = "network"
 PAPER: dict[str, tuple[float, float]] = {
@@ -37,14 +32,13 @@ CONTROLS = ("swap_inputs", "double", "noise_rel_0.5", "mean_left", "scale_left_2
 
 ROWS = (*PAPER, *CONTROLS)
 
-SURROGATES: tuple[Algorithm, ...] = (
-    CosetAlgorithm(),
-    CosetAlgorithm(even=True, joint=True),
-    IrrepAlgorithm(variant="projected"),
-    IrrepAlgorithm(variant="bilinear"),
-    DullNull(),
-)
-"""Their predictions are shown next to the networks; the first also on a relabelled group."""
+SURROGATES = {
+    **{key: forms[0] for key, forms in ALGORITHMS.items()},
+    # The raw weights are the network itself.
+    **{n.name: n for n in nulls(DEFAULT) if not isinstance(n, RawWeights)},
+}
+"""The plain form of every hypothesis, then the null models; their predictions are shown next to the
+networks."""
 
 RELABELLED = "relabelled"
 QUANTITIES: dict[str, art.Unit] = {"accuracy": "fraction", "loss": "nats"}
@@ -59,12 +53,12 @@ READINGS: dict[str, tuple[str, art.Statistic]] = {
 def analyse(study: Study) -> dict[str, Any]:
     """Accuracy and mean loss of the network and of each surrogate, in every row."""
     models: dict[str, GroupModel] = {NETWORK: study.network}
-    for algorithm in SURROGATES:
+    for key, algorithm in SURROGATES.items():
         try:
-            models[algorithm.name] = algorithm.fit(study.network).surrogate()
+            models[key] = algorithm.fit(study.network).surrogate()
         except DoesNotApplyError:
             continue
-    if SURROGATES[0].name in models and study.relabelled is not None:
+    if "coset" in models and study.relabelled is not None:
         models[RELABELLED] = study.relabelled.surrogate()
     rows = {}
     for id in ROWS:
@@ -137,7 +131,7 @@ def _observed(ours: art.Networks, others: art.Networks) -> art.Table:
 
 
 def _predicted(networks: art.Networks, quantity: str) -> art.Table:
-    names = [*(algorithm.name for algorithm in SURROGATES), RELABELLED]
+    names = [*SURROGATES, RELABELLED]
     rows = []
     for id in ROWS:
         readings = (_column(networks, id, quantity, model) for model in (NETWORK, *names))
@@ -146,10 +140,10 @@ def _predicted(networks: art.Networks, quantity: str) -> art.Table:
         f"What each surrogate predicts: {quantity}, median over networks",
         art.columns(("text", "intervention"), (QUANTITIES[quantity], ", ".join(["seen", *names]))),
         rows,
-        "relabelled: coset, fitted after the group's elements were renamed at random. –: the "
-        "hypothesis is silent in this row, or does not apply. The dull null has no group theory "
-        "and takes several times the bits: coset-circuits compare sets prediction against "
-        "description length.",
+        "Every hypothesis in its plain form, without further claims. relabelled: coset, fitted "
+        "after the group's elements were renamed at random. –: the hypothesis is silent in this "
+        "row, or does not apply. Null models have no group theory and take several times the bits: "
+        "coset-circuits compare chooses claims and sets prediction against description length.",
     )
 
 

@@ -16,10 +16,12 @@ from coset_circuits import (
     IrrepAlgorithm,
     Thresholds,
 )
-from coset_circuits.algorithms import Roles, default_algorithms, nulls
+from coset_circuits.algorithms import ALGORITHMS as REGISTRY
+from coset_circuits.algorithms import Roles, nulls
 from coset_circuits.networks import SITES, planted_coset
 
-ALGORITHMS = {a.name: a for a in (*default_algorithms(), *nulls(Thresholds()))}
+FORMS = [form for forms in REGISTRY.values() for form in forms]
+ALGORITHMS = {a.name: a for a in (*FORMS, *nulls(Thresholds()))}
 
 
 @pytest.fixture(params=list(ALGORITHMS))

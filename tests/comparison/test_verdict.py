@@ -12,8 +12,8 @@ from coset_circuits.algorithms import SEEN_LOGITS, DullNull, RawWeights, Roles
 from coset_circuits.comparison.fidelity import Fidelity
 from coset_circuits.comparison.verdict import Evidence, Verdict, decide, rule
 from coset_circuits.experiments import Candidate, Outcome, Row
-from coset_circuits.experiments.predictions import prediction_error, separated
-from coset_circuits.experiments.rows import errors, log_loss, used_up
+from coset_circuits.experiments.predictions import separated
+from coset_circuits.experiments.rows import errors, log_loss, prediction_error, used_up
 
 T = Thresholds()
 IDS = ("base", "abs", "scale_left_2")
@@ -22,7 +22,7 @@ DELTAS = (*T.relative_errors, *POINT.deltas)
 
 
 def evidence(rows, candidates, *, pairs=1000, every=1000):
-    predicted = {c.name: prediction_error(rows, c, T) for c in candidates}
+    predicted = {c.name: prediction_error(rows, c.key, T) for c in candidates}
     separations = separated(rows, candidates, predicted, T)
     return Evidence("it", rows, candidates, predicted, separations, POINT, {}, pairs, every, T)
 
@@ -137,8 +137,8 @@ def test_agreement_is_the_median_over_rows_where_it_is_defined(candidate):
         Row(INTERVENTIONS[id], {"network": outcome(1e-6), "a": outcome(1e-6, logit_r2=share)})
         for id, share in zip(IDS, shares, strict=True)
     ]
-    assert prediction_error(rows, candidate("a"), T).logit_r2 == pytest.approx(0.7)
-    assert math.isnan(prediction_error(rows[1:2], candidate("a"), T).logit_r2)
+    assert prediction_error(rows, "a", T).logit_r2 == pytest.approx(0.7)
+    assert math.isnan(prediction_error(rows[1:2], "a", T).logit_r2)
 
 
 def test_what_is_silent_on_most_rows_cannot_explain(candidate, judge):
@@ -331,12 +331,12 @@ def test_equal_rows_count_once_and_use_up_each_other(candidate, null, raw):
         Row(INTERVENTIONS["square"], good),
     ]
     rows = used_up(rows, candidates, frozenset())
-    a, b = (prediction_error(rows, c, T) for c in candidates)
+    a, b = (prediction_error(rows, c.key, T) for c in candidates)
     assert (a.rows, a.median_log_loss, a.worst_log_loss) == (3, 0, pytest.approx(6))
     # Its fit has seen the base row, and so whatever equals it.
     assert (b.rows, b.worst_log_loss) == (2, 0)
     rows = used_up(rows, candidates, frozenset({"double"}))
-    assert prediction_error(rows, candidates[0], T).rows == 2
+    assert prediction_error(rows, candidates[0].key, T).rows == 2
 
 
 def test_the_verdict_can_be_read_again(candidate, judge):

@@ -454,7 +454,9 @@ def test_a_run_of_strange_values_is_refused(tmp_path):
 def test_a_description_that_is_no_json_is_refused(tmp_path):
     torch.save(gcr_like(), tmp_path / "model.pt")
     (tmp_path / "cfg.json").write_text("{")
-    with pytest.raises(CosetCircuitsError, match=r"cfg.json, beside the checkpoint, is no JSON"):
+    with pytest.raises(
+        CosetCircuitsError, match=r"cfg.json, which says how the network was trained, is not JSON"
+    ):
         cc.load(tmp_path)
 
 

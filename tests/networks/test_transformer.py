@@ -438,7 +438,7 @@ def test_a_configuration_of_zhong_et_al_that_does_not_fit_is_refused(tmp_path, c
 def test_a_file_of_zhong_et_al_without_its_configuration_is_refused(tmp_path):
     path = file_of_zhong(tmp_path, random_weights(5, positions=2))
     (tmp_path / "config_abc.json").unlink()
-    with pytest.raises(CosetCircuitsError, match=r"attention is told by config_abc\.json"):
+    with pytest.raises(CosetCircuitsError, match=r"cannot be read without config_abc\.json"):
         cc.load(path)
 
 
