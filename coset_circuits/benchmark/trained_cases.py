@@ -6,10 +6,8 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 
 from coset_circuits.benchmark.known_answers import (
-    BETWEEN,
     COSET,
     IRREP,
-    MIXED,
     NOTHING,
     NULLS,
     RHO_SET,
@@ -17,6 +15,7 @@ from coset_circuits.benchmark.known_answers import (
     Case,
     irreps_suffice,
     is_away_from_cosets,
+    said_of_mixture,
     usable_classes,
 )
 from coset_circuits.benchmark.trained import (
@@ -77,7 +76,8 @@ def _cases(group: FiniteGroup) -> Iterator[Case]:
     rho = rho_neurons(block, found.representative)
     what = f"trained, ρ-set of {block.name} on {found.name}"
     yield case(TRAINED[2], what, RHO_SET, [rho], (COSET, IRREP))
-    yield case(TRAINED[3], "trained, cosets and irreps", MIXED, [on_cosets, in_irreps], (BETWEEN,))
+    put, also = said_of_mixture(only_coset)
+    yield case(TRAINED[3], "trained, cosets and irreps", put, [on_cosets, in_irreps], also)
     permuted = partial(permuted_labels, group, d_mlp=width)
     name = f"{group.name}: trained freely, labels permuted"
     yield Case(name, NULLS[-1], group.name, NOTHING, frozenset(), permuted)

@@ -16,6 +16,7 @@ from coset_circuits.benchmark.known_answers import (
     NOTHING,
     NULLS,
     irreps_suffice,
+    numbers_saved,
     usable_classes,
 )
 from coset_circuits.experiments import INTERVENTIONS
@@ -58,6 +59,26 @@ def test_where_irreps_hold_the_cosets_by_brute_force():
             ]
             functions = sum(b.parameters for b in held)
             assert irreps_suffice(found) == (functions <= group.order // 2)
+
+
+def test_free_numbers_that_cosets_save_by_hand():
+    """Σ k(d − k): a reflection of D4 fixes a line in the plane; S3 one in the irrep (3,1) of S4; a
+    transposition fixes a plane in (3,1) and a line each in (2,2) and (2,1,1)."""
+    counts = {("D4", "C2⟨r0s⟩"): 1, ("S4", "S3"): 2, ("S4", "C2"): 2 + 1 + 2, ("S4", "A4"): 0}
+    for (name, subgroup), count in counts.items():
+        (found,) = [c for c in cc.group(name).subgroup_classes if c.name == subgroup]
+        assert numbers_saved(found) == count
+
+
+def test_irreps_are_true_of_a_mixture_that_saves_less_than_a_number():
+    (case,) = [c for c in known_cases(["D4"]) if c.kind == "cosets and GCR"]
+    assert (case.put, case.also) == ("irrep", {"coset-irrep", "mixed"})
+    found = compare(case.make(1), case.covers, seed=1)
+    bits = {c.key: c.bits[found.fidelity.delta] for c in found.candidates}
+    assert bits["irrep"] - bits["mixed"] < math.log2(1 / found.fidelity.delta)
+    assert case.is_right(found.verdict.explained_by)
+    # Rank one in each irrep gives the coset neurons whole, which lie in several irreps.
+    assert found.candidate("irrep").circuit.residual.max() < 1e-9
 
 
 def test_right_answers():
