@@ -20,6 +20,7 @@ from coset_circuits.experiments.predictions import Interventions
 from coset_circuits.experiments.product_variance import ProductVarianceExperiment
 from coset_circuits.experiments.scrubbing import Scrubbing
 from coset_circuits.experiments.substitution import SubstitutionExperiment
+from coset_circuits.experiments.unexplained import UnexplainedExperiment
 
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.id: experiment
@@ -40,6 +41,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         Minimality(controls=3),
         GCRExperiment(),
         ClockPizzaExperiment(),
+        UnexplainedExperiment(),
     )
 }
 """Every experiment by its id. Those that are ``by_default`` run in every comparison."""
