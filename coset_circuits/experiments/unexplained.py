@@ -25,7 +25,8 @@ class Unexplained(Findings):
     Attributes:
         neurons: one row a neuron, that of which most is left first: ``salience`` as a share of all
             neurons', ``norm`` of its tables beside the median neuron's, and ``least``, the part of
-            its three tables that the best hypothesis leaves.
+            its three tables that the best hypothesis leaves, of those that are shorter than every
+            null model (all where none is).
         rows: one row a neuron and candidate: its role, the part of the three tables that is left,
             and what the same hypothesis leaves on a relabelled group.
         left: for each candidate the part of all neurons that it leaves, weighted by salience.
@@ -93,7 +94,7 @@ class UnexplainedExperiment:
         left = {c.key: _left(c.circuit) for c in bench.hypotheses}
         controls = {key: bench.control_of(key) for key in left}
         relabelled = {k: None if c is None else _left(c.circuit) for k, c in controls.items()}
-        least = torch.stack([*left.values()]).amin(0)
+        least = torch.stack([left[key] for key in _short(bench)]).amin(0)
         worst = (weight * least).argsort(descending=True)[: self.most].tolist()
         norm = torch.stack([(t - t.mean(0)).norm(dim=0) for t in tables]).norm(dim=0)
         neurons = [
@@ -117,6 +118,14 @@ class UnexplainedExperiment:
             pd.DataFrame(rows, columns=["rank", "neuron", "role", "fvu", *columns]),
             pd.DataFrame(sums, columns=["left", *columns]),
         )
+
+
+def _short(bench: Bench) -> list[str]:
+    """The hypotheses that describe the network shorter than every null at the finest common δ."""
+    delta = min(bench.thresholds.relative_errors)
+    nulls = [c.bits[delta] for c in bench.candidates if c.kind == "null"]
+    keys = [c.key for c in bench.hypotheses]
+    return [c.key for c in bench.hypotheses if nulls and c.bits[delta] < min(nulls)] or keys
 
 
 def _left(circuit: Circuit) -> torch.Tensor:

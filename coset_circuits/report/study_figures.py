@@ -19,22 +19,24 @@ class Point(NamedTuple):
     interval: tuple[float, float] | None
 
 
-def compressions(points: Mapping[str, Mapping[str, Point]], ax: Axes) -> Axes:
+def compressions(points: Mapping[str, Mapping[str, Point]], null: str, ax: Axes) -> Axes:
     """How many times shorter than the raw weights each description is, one line a kind.
 
     Args:
         points: by kind, then by hypothesis.
+        null: what is no hypothesis among them.
     """
     names = list(dict.fromkeys(name for found in points.values() for name in found))
     for i, name in enumerate(names):
+        shade, mark = (INK, "|") if name == null else (colour(i), marker(i))
         for place, found in enumerate(points.values()):
             if name not in found:
                 continue
             # Marks of one kind lie side by side.
             height = place + 0.6 * (i / max(1, len(names) - 1) - 0.5)
             value, (low, high) = found[name].value, found[name].interval or (found[name].value,) * 2
-            ax.plot([low, high], [height, height], color=colour(i), lw=1.5, alpha=0.7)
-            ax.plot(value, height, marker(i), color=colour(i), ms=5, label=t.clean(name))
+            ax.plot([low, high], [height, height], color=shade, lw=1.5, alpha=0.7)
+            ax.plot(value, height, mark, color=shade, ms=5, label=t.clean(name))
     ax.axvline(1, color=INK, lw=0.8, ls=":")
     log_scale(ax, "x", plain_number, (1.0, 2.0, 5.0))
     ax.set_yticks(range(len(points)), [t.clean(kind) for kind in points])

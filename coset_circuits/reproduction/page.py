@@ -213,7 +213,8 @@ def _blocks(
                 yield f"![{_cell(drawing.caption)}]({figures_at}/{name}.svg)"
             if part.lines:
                 yield _rows_markdown(COLUMNS, "lrrrl", [line.cells() for line in part.lines])
-            for table in part.tables if in_full else ():
+            is_answer = section is made.sections[0] and not part.lines
+            for table in part.tables if in_full or is_answer else ():
                 yield f"**{table.title}.** {table.note}".strip()
                 yield _sheet_markdown(table.sheet(), width)
             if part.notes:

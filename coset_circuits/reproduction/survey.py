@@ -45,6 +45,7 @@ EXPERIMENTS = ("unexplained", "clock_pizza")
 """What is measured besides what every comparison measures."""
 BY_SUBGROUP = "coset"
 """The hypothesis whose roles are classes of subgroups."""
+NULL = "best null"
 CHECKPOINTS = 8
 """How many looks at a network in training are compared."""
 _NOT_LEARNT = "not learnt"
@@ -62,8 +63,8 @@ class NetworkKind(NamedTuple):
 
     @property
     def title(self) -> str:
-        """Such as ``S5 mlp, 128 neurons, fast``."""
-        return f"{self.group} {self.architecture}, {self.d_mlp} neurons, {self.recipe}"
+        """Such as ``S5 mlp 128, fast``."""
+        return f"{self.group} {self.architecture} {self.d_mlp}, {self.recipe}"
 
     @property
     def is_learnt(self) -> bool:
@@ -224,7 +225,7 @@ def _changes(recipe: Mapping[str, Any], group: str) -> list[str]:
     return [
         f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in recipe.items()
-        if name not in _NO_CHANGE and name in usual and value not in (usual[name], (usual[name],))
+        if name not in _NO_CHANGE and name in usual and value != usual[name]
     ]
 
 
@@ -275,7 +276,7 @@ def shortest(kinds: Sequence[Members]) -> art.Part:
     for members in kinds:
         found = {key: [n.compression(key) for n in members.networks] for key in names}
         beside = {
-            "best null": [_best(n, "null") for n in members.networks],
+            NULL: [_best(n, "null") for n in members.networks],
             "renamed group": [_best(n, "control") for n in members.networks],
         }
         rows.append(
@@ -289,7 +290,7 @@ def shortest(kinds: Sequence[Members]) -> art.Part:
         )
         points[members.title] = {
             key: point
-            for key, values in {**found, "best null": beside["best null"]}.items()
+            for key, values in {**found, NULL: beside[NULL]}.items()
             if (point := _estimate(values, members.seed))
         }
     counts = []
@@ -302,7 +303,7 @@ def shortest(kinds: Sequence[Members]) -> art.Part:
         tables=[
             art.Table(
                 "Compression at equal fidelity",
-                {**columns, **_texts("δ*", *names, "best null", "renamed group")},
+                {**columns, **_texts("δ*", *names, NULL, "renamed group")},
                 rows,
                 "best null: the shortest description without group theory. renamed group: the "
                 "shortest of the hypotheses after the elements were renamed at random.",
@@ -317,11 +318,11 @@ def shortest(kinds: Sequence[Members]) -> art.Part:
         drawings=[
             art.Drawing(
                 "Compression of each kind of network: median and 95% interval over networks.",
-                [[partial(compressions, points)]],
-                (7.5, 1.6 + 0.42 * len(points)),
+                [[partial(compressions, points, NULL)]],
+                (9.0, 1.6 + 0.42 * len(points)),
             )
         ],
-        notes=[f"{members.title}. {members.count.sentence}" for members in kinds],
+        notes=[f"{m.title}. {m.count.sentence.partition(';')[0].rstrip('.')}." for m in kinds],
     )
 
 
@@ -386,7 +387,8 @@ def _separating(network: NetworkSummary) -> dict[tuple[str, str], list[str]]:
 
 def apart(kinds: Sequence[Members]) -> art.Part:
     """Where two explanations come apart: rows that separate them, and which is nearer there."""
-    rows, never = [], []
+    rows: list[list[art.Value]] = []
+    never: dict[tuple[str, str], list[str]] = defaultdict(list)
     for members in kinds:
         separating = [_separating(network) for network in members.networks]
         for one, two in combinations(members.hypotheses, 2):
@@ -394,7 +396,7 @@ def apart(kinds: Sequence[Members]) -> art.Part:
             errors = [prediction_errors(n, one, two, DEFAULT) for n in members.networks]
             both = [pair for pair in errors if pair is not None]
             if not by:
-                never.append(f"{members.title}: {one} and {two}")
+                never[one, two].append(members.title)
                 continue
             count = sum((one, two) in found for found in separating)
             nearer = sum(a < b for a, b in both), sum(b < a for a, b in both)
@@ -414,7 +416,10 @@ def apart(kinds: Sequence[Members]) -> art.Part:
                 "error over the rows on which both speak.",
             )
         ],
-        notes=[f"No intervention separates, in any network: {'; '.join(never)}."] if never else [],
+        notes=[
+            f"No intervention separates {one} from {two} in any network of {'; '.join(titles)}."
+            for (one, two), titles in never.items()
+        ],
     )
 
 
@@ -467,10 +472,12 @@ def ambiguous(kinds: Sequence[Members]) -> art.Part:
             if not together:
                 continue
             by = Counter(row for n in members.networks for row in _separating(n).get(pair, ()))
+            kept: dict[str, list[str]] = defaultdict(list)
+            for other in kinds:
+                if (key := _only_one(other, pair)) is not None:
+                    kept[key].append(other.title)
             elsewhere = [
-                f"{other.title}: {kept}"
-                for other in kinds
-                if other is not members and (kept := _only_one(other, pair))
+                f"{key} in {len(titles)}, such as {titles[0]}" for key, titles in kept.items()
             ]
             split = _listing(by) or "none"
             pairs.append([members.title, " and ".join(pair), split, "; ".join(elsewhere), together])
@@ -622,11 +629,12 @@ def worst(kinds: Sequence[Members]) -> art.Part | None:
     names, rows, totals = _hypotheses(kinds), [], []
     for members in kinds:
         left = {n.name: _left(n) for n in members.networks}
-        known = [n for n in members.networks if left[n.name]]
+        known = [(_left_by_shortest(n), n.name) for n in members.networks if left[n.name]]
         if not known:
             continue
-        network = max(known, key=lambda n: min(left[n.name].values()))
-        shares = [left[network.name].get(key) for key in names]
+        called = max(known)[1]
+        (network,) = (n for n in members.networks if n.name == called)
+        shares = [left[called].get(key) for key in names]
         totals.append([members.title, network.name, *shares])
         listed: dict[int, dict[Any, Any]] = defaultdict(dict)
         for finding in network.summary.findings:
@@ -648,7 +656,7 @@ def worst(kinds: Sequence[Members]) -> art.Part | None:
                 "What each hypothesis leaves of the worst network of each kind",
                 _texts("kind", "network") | _numbers(*names),
                 totals,
-                "The worst network: that of which the best hypothesis leaves most. Fraction of the "
+                "The worst: that of which its shortest hypothesis leaves most. Fraction of the "
                 "variance of a neuron's three tables, weighted by salience.",
             ),
             art.Table(
@@ -672,6 +680,11 @@ def _left(network: NetworkSummary) -> dict[str, float]:
         and f.subject
         and f.value is not None
     }
+
+
+def _left_by_shortest(network: NetworkSummary) -> float:
+    left = _left(network)
+    return left[min(left, key=lambda key: network.bits(key) or np.inf)]
 
 
 def twins(kinds: Sequence[Members]) -> art.Part | None:
