@@ -1,7 +1,7 @@
 """How results print, show and save themselves, though no room knows the rooms above it.
 
-The package's ``__init__`` names the module that draws, once; it has ``plain_text(result)`` and
-``save(result, folder)``.
+The package's ``__init__`` names the module that draws, once; it has ``plain_text(result)``,
+``full_text(result)`` and ``save(result, folder)``.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ class Presented:
 
     def __str__(self) -> str:
         return _drawing_module().plain_text(self)
+
+    def tables(self) -> str:
+        """Every table as text, no line longer than 80 columns: what ``-v`` prints."""
+        return _drawing_module().full_text(self)
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write a report (report.html), the findings (findings.json) and figures into a folder.

@@ -4,7 +4,7 @@
 
 A coset neuron's left pre-activation is constant on right cosets Hg. If so, taking it from a' in Ha
 does nothing, whatever else a' is; taking it from any a' does. Beside it, neurons drawn at random,
-patched from the same a': their cosets are others, so it is no excuse that few neurons do little.
+patched from the same a': their cosets are others, so the small number alone is not the reason.
 """
 
 from __future__ import annotations

@@ -54,8 +54,12 @@ def test_help_needs_no_torch():
 
 @pytest.mark.slow
 def test_compare_writes_a_report_and_prints_the_evidence(tmp_path):
-    done = run("compare", "s4", "--out", tmp_path / "report", cwd=tmp_path)
+    done = run("compare", "s4", "--out", "report", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) <= 40 and max(map(len, lines)) <= 80
+    assert lines[-1] == "Report: report/report.html"
+    done = run("compare", "s4", "--out", tmp_path / "report", "-v", cwd=tmp_path)
     for intervention in INTERVENTIONS:
         assert intervention in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80 + len(str(tmp_path))
@@ -91,7 +95,10 @@ def runs(tmp_path):
 def test_compare_takes_several_networks_and_folders(runs, tmp_path):
     given = ("compare", runs / "S3-seed1", runs / "S3-seed0", runs / "bad.pt")
     options = ("--algorithms", "coset", "--out", tmp_path / "report")
-    done = run(*given, *options, cwd=tmp_path)
+    short = run(*given, *options, cwd=tmp_path).stdout
+    assert len(short.splitlines()) <= 40
+    assert short.startswith("2 networks: 2 of S3, ")
+    done = run(*given, *options, "--verbose", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert max(map(len, lines[:-1])) <= 80
@@ -248,6 +255,7 @@ def test_import_keeps_the_network(tmp_path):
         (("compare", "s4", "nosuch"), ("nosuch", "s5", "s4")),
         (("compare", "."), ("no network", "it is empty")),
         (("compare", "s4", "--algorithms", "magic"), ("magic", "coset, irrep")),
+        (("compare", "s4", "-v", "--json"), ("--verbose", "give one of them")),
         (("compare", "s4", "--pairs", "-3"), ("--pairs", "-3")),
         (("compare", "s4", "--seed", "one"), ("--seed", "integer", "compare --help")),
         (("compare", "s4", "--sed", "1"), ("--sed", "--seed")),

@@ -37,13 +37,3 @@ def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
         if "://" not in target:
             assert (page.parent / target).exists(), target
-
-
-def test_the_readme_compares_the_tools_of_the_comparison():
-    """Name, address and version of each, and its licence."""
-    rows = [
-        [line for line in page.read_text().splitlines() if line.startswith(("| | c", "| **Lic"))]
-        for page in (ROOT / "README.md", ROOT / "docs" / "comparison.md")
-    ]
-    assert len(rows[0]) == 2
-    assert rows[0] == [line.replace(" (in setup.cfg)", "") for line in rows[1]]

@@ -336,7 +336,7 @@ def test_a_hook_that_cannot_be_put_on_takes_the_others_off(network):
         return None
 
     wrong = cc.Intervention("wrong", "", lambda *_: [("hook_pre", keep), ("hook_nowhere", keep)])
-    with pytest.raises(cc.CosetCircuitsError, match="'hook_nowhere' is no site"):
+    with pytest.raises(cc.CosetCircuitsError, match="'hook_nowhere' is not a site"):
         wrong.run(network, network.group.pairs())
     assert state(network) == before
     surrogate = cc.CosetAlgorithm().fit(network).surrogate()

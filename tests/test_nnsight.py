@@ -283,7 +283,7 @@ def test_a_silent_site_is_refused_when_read_or_written(through):
 def test_wrong_names_and_wrong_models_are_refused(network, through, unchecked):
     pairs = network.group.pairs()
     wrapped = through.wrap(network)
-    with pytest.raises(CosetCircuitsError, match="'hook_mid' is no site of this model; its sites"):
+    with pytest.raises(CosetCircuitsError, match="'hook_mid' is not a site of this model"):
         through.with_hooks(wrapped, [("hook_mid", lambda value, hook: value)])
     for given, kind in ((network, "GroupMLP"), (None, "NoneType")):
         with pytest.raises(CosetCircuitsError, match=f"A {kind} was given; give an nnsight model"):

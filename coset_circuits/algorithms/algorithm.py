@@ -140,13 +140,17 @@ class Circuit(Protocol):
     name: str
     network: GroupModel
     roles: Roles
-    silent: frozenset[str]
     default_claims: frozenset[str]
     seen: frozenset[str]
     """What the fit has already looked at besides the weights, such as :data:`SEEN_LOGITS`: whatever
-    shows the same again is no evidence for it."""
+    shows the same again is not evidence for it."""
     algorithm: Algorithm | None
     """What was fitted; a control fits it again under another group. None where that is unknown."""
+
+    @property
+    def silent(self) -> frozenset[str]:
+        """The sites that the hypothesis says nothing about."""
+        ...
 
     def surrogate(self, claims: Collection[str] | None = None) -> GroupModel:
         """A hooked module with the network's sites that computes only what is claimed.

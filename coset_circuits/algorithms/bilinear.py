@@ -30,7 +30,6 @@ from coset_circuits.algorithms.algorithm import (
     residuals,
 )
 from coset_circuits.algorithms.blocks import block_shares, kernel_cosets
-from coset_circuits.algorithms.table_circuit import EMBEDDINGS
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.groups import FiniteGroup, RealBlock, fourier_basis
 from coset_circuits.networks import HiddenMoments, cross_entropy, hidden_moments
@@ -43,6 +42,7 @@ class BilinearSurrogate(GroupModel):
 
     def __init__(self, circuit: BilinearCircuit) -> None:
         network, tables, blocks = circuit.network, circuit.tables, circuit.key
+        self.sites = network.sites
         super().__init__(network.group, circuit.name, network.activation, circuit.silent)
         # Back in the network's order: its element frame[i] is the fit's element i.
         inverse = torch.argsort(tables.frame)
@@ -118,10 +118,13 @@ class BilinearCircuit:
     blocks: int
     rcond: float
     algorithm: Algorithm | None = None
-    silent: frozenset[str] = EMBEDDINGS | {"hook_pre", "hook_post"}
     default_claims: frozenset[str] = frozenset({"composition"})
     # Its temperature is fitted to the loss of these.
     seen: frozenset[str] = frozenset({SEEN_LOGITS})
+
+    @property
+    def silent(self) -> frozenset[str]:
+        return frozenset(self.network.sites) - {"hook_left_pre", "hook_right_pre", "hook_logits"}
 
     def surrogate(self, claims: Collection[str] | None = None) -> BilinearSurrogate:
         """The bilinear surrogate; its one claim, ``composition``, cannot be split.
@@ -149,7 +152,7 @@ class BilinearCircuit:
         return (Classes("kernel of the key irreps", None, columns, None),)
 
     def description_length(self, relative_error: float = 0.1) -> DescriptionLength:
-        """Every table of every neuron lies in the span of the key irreps, its mean apart."""
+        """Every table of every neuron is in the span of the key irreps, its mean apart."""
         width = len(self.roles.names)
         counted = np.array([name != NEGLIGIBLE for name in self.roles.names])
         functions = sum(block.parameters for block in self.key)

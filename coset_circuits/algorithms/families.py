@@ -51,7 +51,7 @@ class _Shortest:
 class CosetIrrepAlgorithm(_Shortest):
     """The family with coset circuits and irreps as its two ends.
 
-    A neuron reads Σ aᵀρ(g)b over irreps ρ and directions a, where b lies in the space V^H that a
+    A neuron reads Σ aᵀρ(g)b over irreps ρ and directions a, where b is in the space V^H that a
     subgroup H fixes. With every direction it is a function on cosets of H, with trivial H one of
     low rank in its irreps.
     """

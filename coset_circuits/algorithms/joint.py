@@ -37,7 +37,7 @@ def jointly(
 ) -> TableCircuit:
     """The same circuit with its unembedding's levels fitted together.
 
-    The fit is to the network's logits, so what leaves these as they are is no evidence for it.
+    The fit is to the network's logits, so what leaves these as they are is not evidence for it.
     """
     network = circuit.network
     surrogate = circuit.surrogate().double()

@@ -27,7 +27,6 @@ from coset_circuits.thresholds import Thresholds
 
 TABLE_CLAIMS = frozenset({"left", "right", "unembed"})
 CLAIMS = TABLE_CLAIMS | {"even"}
-EMBEDDINGS = frozenset({"hook_left_embed", "hook_right_embed"})
 
 
 def check_additive(network: GroupModel, thresholds: Thresholds) -> None:
@@ -49,8 +48,8 @@ def check_additive(network: GroupModel, thresholds: Thresholds) -> None:
     lost, after = loss_and_accuracy(additive, pairs)
     raise DoesNotApplyError(
         f"{interaction:.1%} of the variance of {network.label}'s pre-activations is an interaction "
-        f"of its two inputs, where at most {thresholds.interaction:.0%} is allowed, so they are no "
-        f"sum of a left and a right table. Without it the accuracy goes from {before:.1%} to "
+        f"of its two inputs, where at most {thresholds.interaction:.0%} is allowed, so they are "
+        f"not a sum of a left and a right table. Without it the accuracy goes from {before:.1%} to "
         f"{after:.1%} and the loss from {loss:.2g} to {lost:.2g} nats."
     )
 
@@ -80,9 +79,12 @@ class TableCircuit:
     levels: Float[Tensor, "d_mlp"]
     default_claims: frozenset[str] = TABLE_CLAIMS
     site_classes: dict[str, tuple[Classes, ...]] = field(default_factory=dict)
-    silent: frozenset[str] = EMBEDDINGS
     seen: frozenset[str] = frozenset()
     algorithm: Algorithm | None = None
+
+    @property
+    def silent(self) -> frozenset[str]:
+        return self.network.before_tables
 
     def surrogate(self, claims: Collection[str] | None = None) -> GroupModel:
         """The hooked module that computes what is claimed, on the network's device and dtype.

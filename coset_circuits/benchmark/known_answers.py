@@ -224,7 +224,7 @@ def _coset_circuit(classes: tuple[SubgroupClass, ...], seed: int) -> GroupMLP:
     """A coset circuit of which the irrep hypothesis is true exactly where irreps suffice.
 
     Some levels lie in fewer irreps than most levels do: on four cosets in D4, one order of equally
-    spaced levels in three lies in a single irrep.
+    spaced levels in three is in a single irrep.
     """
     found, group = classes[0], classes[0].representative.group
     has_right_label = _is_of_irreps if irreps_suffice(found) else _is_away_from_irreps

@@ -21,7 +21,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="What algorithm did this network learn? For networks that multiply in a finite group.",
+    help="Find the algorithm that a network learned, if it multiplies in a finite group.",
 )
 for command in (compare, train, reproduce, group, import_, networks, selftest):
     app.command(command.__name__.rstrip("_"))(command)

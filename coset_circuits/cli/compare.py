@@ -16,13 +16,14 @@ from coset_circuits.cli.options import (
     number_of_pairs,
 )
 from coset_circuits.cli.running import conclude, interruptible, progress_bar, rerun_to_continue
+from coset_circuits.errors import CosetCircuitsError
 
 
 def compare(
     network: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Shipped names, files of ours, checkpoints of either paper, folders of any of "
+            help="Networks: shipped names, our files, checkpoints of other projects, or folders of "
             "these (default: s5).",
             metavar="NETWORK",
             show_default=False,
@@ -33,7 +34,7 @@ def compare(
         typer.Option(help="Hypotheses to compare, separated by commas (default: all)."),
     ] = None,
     experiments: Annotated[
-        str, typer.Option(help="What else to measure, such as scrub,ablation (default: nothing).")
+        str, typer.Option(help="Further experiments, such as scrub,ablation (default: none).")
     ] = "",
     out: Annotated[
         Path | None,
@@ -46,13 +47,18 @@ def compare(
         int, typer.Option(help="Random seed for noise, relabelling, sampling and bootstrap.")
     ] = 0,
     pairs: Annotated[
-        str, typer.Option(help="How many pairs the interventions use: auto, all, or a number.")
+        str, typer.Option(help="Number of pairs that interventions use: auto, all, or a number.")
     ] = "auto",
     order: Order = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print every table.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Which algorithm explains a network, or many? Prints the evidence and writes a report."""
+    """Find the algorithm that explains a network, or each of many; writes a report."""
+    if verbose and (quiet or as_json):
+        raise CosetCircuitsError(
+            "--verbose prints every table, --quiet and --json print none; give one of them."
+        )
     count = number_of_pairs(pairs)
     chosen = None if algorithms is None else hypotheses(algorithms)
     wanted = comma_separated(experiments.replace("-", "_"))
@@ -60,8 +66,9 @@ def compare(
     from coset_circuits.comparison.sources import is_collection
     from coset_circuits.findings.storage import check_writable, file_name
     from coset_circuits.networks import load
-    from coset_circuits.report import print_comparison
+    from coset_circuits.report.brief import print_brief
     from coset_circuits.report.ensemble import print_ensemble
+    from coset_circuits.report.printed import print_comparison
 
     given = network or ["s5"]
     several = len(given) > 1 or is_collection(given[0])
@@ -93,7 +100,7 @@ def compare(
         result.save(folder)
     conclude(
         result.to_dict,
-        lambda: show(result),
+        lambda: show(result) if verbose else print_brief(result),
         "" if folder is None else f"Report: {folder / 'report.html'}",
         as_json=as_json,
         quiet=quiet,

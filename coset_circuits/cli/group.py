@@ -7,7 +7,7 @@ from coset_circuits.cli.running import conclude, progress_bar
 
 
 def group(name: GroupName, as_json: Json = False) -> None:
-    """What a group is made of: classes, subgroups, irreps, spectra of coset indicators."""
+    """Describe a group: conjugacy classes, subgroups, irreps, spectra of coset indicators."""
     from coset_circuits.groups import group as named_group
     from coset_circuits.report.groups import group_dict, print_group
 

@@ -12,14 +12,14 @@ from coset_circuits.cli.running import conclude, network_facts, progress_bar
 
 
 def import_(
-    file: Annotated[str, typer.Argument(help="A checkpoint of either paper: file or folder.")],
+    file: Annotated[str, typer.Argument(help="A checkpoint of another project: file or folder.")],
     out: Annotated[
         Path | None, typer.Option(help="File to write (default: NAME.safetensors).")
     ] = None,
     order: Order = None,
     as_json: Json = False,
 ) -> None:
-    """Turn a checkpoint of either paper into ours; its conventions are found by measuring."""
+    """Convert another project's checkpoint to our format; its conventions are measured."""
     from coset_circuits.findings.storage import check_writable, file_name
     from coset_circuits.networks import load, save
 

@@ -7,7 +7,7 @@ from coset_circuits.cli.running import conclude, network_facts
 
 
 def networks(as_json: Json = False) -> None:
-    """The networks that ship with the package."""
+    """List the networks that ship with the package."""
     from coset_circuits.networks import load, shipped
     from coset_circuits.report.terminal import print_networks
 

@@ -18,12 +18,12 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only where the
 Order = Annotated[
     str | None,
     typer.Option(
-        help='Element order of a foreign checkpoint, where its answers do not tell: "NAME" or '
-        '"GROUP, NAME".'
+        help="Element order of another project's checkpoint, where its answers do not show it: "
+        '"NAME" or "GROUP, NAME".'
     ),
 ]
 GroupName = Annotated[
-    str, typer.Argument(help="Such as S5, D59, Q8, PSL(2,7), S3xS3.", metavar="GROUP")
+    str, typer.Argument(help="A group, such as S5, D59, Q8, PSL(2,7), S3xS3.", metavar="GROUP")
 ]
 
 

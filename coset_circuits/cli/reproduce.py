@@ -16,15 +16,15 @@ def reproduce(
     what: Annotated[
         list[str],
         typer.Argument(
-            help="table1 to table5, fig2 to fig8, section7, or all; several at once. Or study: "
-            "what the networks compute, compared kind by kind.",
+            help="What to recompute: table1 to table5, fig2 to fig8, section7, or all. Or "
+            "study: what the networks compute, kind by kind.",
             metavar="WHAT",
         ),
     ],
     networks: Annotated[
         list[str] | None,
         typer.Option(
-            help="A folder of checkpoints, a file or a shipped name; may be given several times "
+            help="A folder of checkpoints, a file or a shipped name; repeat it for several "
             "(default: all shipped networks).",
             show_default=False,
         ),
@@ -46,7 +46,7 @@ def reproduce(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Tables and figures of Stander et al. from networks, theirs beside ours, with controls."""
+    """Recompute tables and figures of Stander et al. beside the published ones, with controls."""
     is_study = what == ["study"]
     if not is_study and ("study" in what or experiments is not None or workers is not None):
         raise CosetCircuitsError(

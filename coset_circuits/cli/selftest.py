@@ -12,11 +12,11 @@ from coset_circuits.cli.running import conclude, interruptible, progress_bar, re
 
 
 def selftest(
-    seeds: Annotated[int, typer.Option(help="Networks of each case.")] = 2,
-    groups: Annotated[str, typer.Option(help="Groups, separated by commas.")] = "D4,S4",
+    seeds: Annotated[int, typer.Option(help="Number of networks for each case.")] = 2,
+    groups: Annotated[str, typer.Option(help="Groups to use, separated by commas.")] = "D4,S4",
     trained: Annotated[
         bool,
-        typer.Option("--trained", help="Networks trained on tables of a known kind, not planted."),
+        typer.Option("--trained", help="Train networks on tables of a known kind."),
     ] = False,
     out: Annotated[
         Path, typer.Option(help="Folder that keeps every answer, so that a rerun continues.")
@@ -24,7 +24,7 @@ def selftest(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Judge networks whose algorithm is known: is the right one named, and no other?"""
+    """Test the verdict on networks whose algorithm is known."""
     from coset_circuits.benchmark import selftest as run
     from coset_circuits.report.selftest import print_selftest
 

@@ -29,38 +29,47 @@ _REPORTED = ("step", "train_loss", "loss", "train_accuracy", "test_accuracy", "s
 def train(
     group: GroupName,
     seeds: Annotated[str, typer.Option(help="One seed (7), a range (0-7) or a list (1,5).")] = "0",
-    recipe: Annotated[str, typer.Option(help="fast, paper or memorise.")] = "fast",
-    out: Annotated[Path, typer.Option(help="Folder that gets GROUP-seedN/.")] = Path("runs"),
+    recipe: Annotated[str, typer.Option(help="Training recipe: fast, paper or memorise.")] = "fast",
+    out: Annotated[Path, typer.Option(help="Folder for the runs, GROUP-seedN/ each.")] = Path(
+        "runs"
+    ),
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue stopped runs; finished ones stay.")
     ] = False,
-    architecture: Annotated[str, typer.Option(help="mlp or transformer.")] = "mlp",
+    architecture: Annotated[str, typer.Option(help="Architecture: mlp or transformer.")] = "mlp",
     width: Annotated[int | None, typer.Option(help="Number of neurons.")] = None,
     embedding: Annotated[int | None, typer.Option(help="Embedding dimension of an MLP.")] = None,
     d_model: Annotated[
         int | None, typer.Option(help="Size of a transformer's residual stream.")
     ] = None,
-    n_heads: Annotated[int | None, typer.Option(help="A transformer's attention heads.")] = None,
-    d_head: Annotated[int | None, typer.Option(help="Size of each head.")] = None,
-    fraction: Annotated[float | None, typer.Option(help="Share of pairs trained on.")] = None,
-    activation: Annotated[str | None, typer.Option(help="relu, gelu, silu, abs, …")] = None,
-    max_steps: Annotated[int | None, typer.Option(help="Most steps.")] = None,
+    n_heads: Annotated[
+        int | None, typer.Option(help="Number of a transformer's attention heads.")
+    ] = None,
+    d_head: Annotated[int | None, typer.Option(help="Size of each attention head.")] = None,
+    fraction: Annotated[float | None, typer.Option(help="Share of the pairs to train on.")] = None,
+    activation: Annotated[
+        str | None, typer.Option(help="Activation: relu, gelu, silu, abs, …")
+    ] = None,
+    max_steps: Annotated[int | None, typer.Option(help="Maximum number of steps.")] = None,
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Any field of the recipe, such as batch_size=2880."),
+        typer.Option("--set", help="Change any field of the recipe, such as batch_size=2880."),
     ] = None,
     checkpoints: Annotated[
-        str, typer.Option(help="Steps whose networks are kept: log, none, or a list (0,500,1000).")
+        str, typer.Option(help="Steps whose networks to keep: log, none, or a list (0,500,1000).")
     ] = "log",
     workers: Annotated[
-        int | None, typer.Option(help="Seeds trained at a time (default: one a core).", min=1)
+        int | None,
+        typer.Option(help="Number of seeds to train at a time (default: one a core).", min=1),
     ] = None,
-    threads: Annotated[int, typer.Option(help="Threads for each seed.", min=1)] = 1,
-    device: Annotated[str, typer.Option(help="cpu, or cuda: all seeds side by side.")] = "cpu",
+    threads: Annotated[int, typer.Option(help="Number of threads for each seed.", min=1)] = 1,
+    device: Annotated[
+        str, typer.Option(help="Device: cpu, or cuda, which trains all seeds together.")
+    ] = "cpu",
     as_json: Json = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
-    """Train networks until they grok, with live progress; Ctrl-C stops, --resume continues."""
+    """Train networks until they grok; Ctrl-C stops a run, --resume continues it."""
     numbers = seed_numbers(seeds)
     options = {
         "architecture": architecture,

@@ -63,7 +63,7 @@ class NetworkSummary:
 
     @property
     def kind(self) -> tuple[str, int, int, str]:
-        """Group, order, width, and activation with the architecture that is no MLP.
+        """Group, order, width, and activation with the architecture that is not an MLP.
 
         Only networks alike in these are taken together.
         """
@@ -187,6 +187,7 @@ class Count:
 
     Attributes:
         shortest: how often each hypothesis alone is the shortest that explains the network.
+        explaining: how often each one explains it, alone or with others.
         open: on how many several explain it at lengths whose order is open.
         nothing: on how many nothing explains it.
         compression: raw weights over each hypothesis, median and interval.
@@ -196,6 +197,7 @@ class Count:
 
     networks: int
     shortest: Mapping[str, int]
+    explaining: Mapping[str, int]
     open: int
     nothing: int
     compression: Mapping[str, Estimate]
@@ -206,17 +208,19 @@ class Count:
     def sentence(self) -> str:
         """The count in words."""
         counts = [(self.nouns[key], n) for key, n in self.shortest.items() if n]
-        counts += [("open", self.open)] * bool(self.open)
+        counts += [("order open", self.open)] * bool(self.open)
         counts += [("nothing", self.nothing)] * bool(self.nothing)
         (first, most), *rest = counts
         listed = [f"{first} in {most} of {self.networks}", *(f"{w} in {n}" for w, n in rest)]
         said = [f"Shortest: {', '.join(listed)}"]
         times = ", ".join(
-            f"{self.nouns[key]} {_interval_text(e, '.1f')}" for key, e in self.compression.items()
+            f"{self.nouns[key]} {_interval_text(self.compression[key], '.1f')}"
+            for key in self.leading
+            if key in self.compression
         )
         if times:
             said.append(f"times shorter than the weights: {times}")
-        for ratio in self.ratios:
+        for ratio in self.leading_ratios[: len(self.leading) - 1]:
             p = "" if ratio.p is None else f", exact signed-rank test p = {ratio.p:.2g}"
             said.append(
                 f"{self.nouns[ratio.one]} to {self.nouns[ratio.two]}: paired ratio of bits "
@@ -224,12 +228,27 @@ class Count:
             )
         return f"{'; '.join(said)}."
 
+    @property
+    def leading(self) -> list[str]:
+        """The hypotheses that explain a network, most often first; the shortest where none does."""
+        by_length = sorted(self.compression, key=lambda key: -self.compression[key].value)
+        often = sorted(by_length, key=lambda key: (-self.shortest[key], -self.explaining[key]))
+        return [key for key in often if self.explaining[key]] or by_length[:1]
+
+    @property
+    def leading_ratios(self) -> list[Ratio]:
+        """The paired ratios among these, those with the first of them first."""
+        leading = self.leading
+        found = [ratio for ratio in self.ratios if {ratio.one, ratio.two} <= set(leading)]
+        return sorted(found, key=lambda ratio: leading[0] not in (ratio.one, ratio.two))
+
     def to_dict(self) -> dict[str, Any]:
         """As it stands in findings.json."""
         return {
             "sentence": self.sentence,
             "networks": self.networks,
             "shortest": dict(self.shortest),
+            "explaining": dict(self.explaining),
             "open": self.open,
             "nothing": self.nothing,
             "compression": {
@@ -265,6 +284,7 @@ def count_verdicts(networks: Sequence[NetworkSummary], thresholds: Thresholds, s
     return Count(
         len(networks),
         {name: sum(by == (name,) for by in explained) for name in names},
+        {name: sum(name in by for by in explained) for name in names},
         sum(len(by) > 1 for by in explained),
         sum(not by for by in explained),
         compression,

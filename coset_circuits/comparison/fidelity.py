@@ -18,7 +18,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from coset_circuits.algorithms import Tables
-from coset_circuits.algorithms.table_circuit import EMBEDDINGS
 from coset_circuits.experiments import INTERVENTIONS, NETWORK, Intervention
 from coset_circuits.experiments.measure import DistinctModels, Outcome, sampled
 from coset_circuits.experiments.rows import Row, errors, evidence, measured_rows
@@ -269,7 +268,7 @@ class _Quantiser:
             tables.right,
             tables.unembed.T,
             label=f"{self.network.label}, quantised",
-            silent=EMBEDDINGS,
+            silent=self.network.before_tables,
         )
         model.reference_scale = self.network.pre_scale.detach()
         return model

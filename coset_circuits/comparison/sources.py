@@ -98,7 +98,7 @@ def sources(given: Given | Iterable[Given]) -> list[Source]:
     given.
 
     Raises:
-        CosetCircuitsError: nothing was given, something is no network or path, or a folder holds
+        CosetCircuitsError: nothing was given, something is not a network or path, or a folder holds
             nothing that could be a network.
     """
     is_one = isinstance(given, (torch.nn.Module, str, os.PathLike))

@@ -46,7 +46,7 @@ class CircuitSummary:
         bits_at_fidelity: bits per neuron at the fidelity point, over its dithers.
         compression: the raw weights' bits over its own, at the δ where lengths are compared.
         at: bits per neuron at each of these.
-        used_rows: ids of the interventions that are no evidence for it.
+        used_rows: ids of the interventions that are not evidence for it.
         prediction: a :class:`PredictionError`; figures that are not defined are None.
     """
 

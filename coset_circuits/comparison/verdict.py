@@ -10,7 +10,7 @@ from typing import Any
 
 from coset_circuits.comparison.fidelity import Fidelity
 from coset_circuits.experiments.candidates import NETWORK, Candidate
-from coset_circuits.experiments.forms import SELECTION
+from coset_circuits.experiments.forms import FINER, SELECTION
 from coset_circuits.experiments.predictions import candidate_errors
 from coset_circuits.experiments.rows import PredictionError, Row, errors, misses
 from coset_circuits.thresholds import Thresholds
@@ -29,7 +29,7 @@ class Verdict:
         equal: those among them that nothing separates.
         refuted: the hypotheses that a row refutes.
         not_applicable: hypotheses that have nothing to use here, and why.
-        rule: how the answer was reached, with its thresholds.
+        rule: how the answer was reached, with its thresholds; numbered points, one a line.
         fails: the hypotheses that apply and do not explain it, and why.
         details: further sentences.
     """
@@ -180,35 +180,40 @@ def _shortest(eligible: Sequence[Candidate], found: Evidence) -> list[Candidate]
 
 
 def rule(t: Thresholds) -> str:
-    """The rule of the verdict, in words, with its thresholds."""
-    return (
-        "Bits are compared at the fidelity point δ*, the coarsest error of the tables at which the "
-        f"network still behaves like itself (median |Δlog10 loss| ≤ {t.fidelity_log_loss:g} over "
-        f"the interventions, δ* ≤ {t.fidelity_cap:g}). A hypothesis can explain a network when its "
-        "surrogate alone predicts the interventions (median |Δlog10 loss| ≤ "
+    """The rule of the verdict with its thresholds: numbered points, one a line."""
+    points = (
+        "Bits are compared at the fidelity point δ*: the coarsest error of the tables at which the "
+        "network still behaves like itself (median |Δlog10 loss| over the interventions ≤ "
+        f"{t.fidelity_log_loss:g}; δ* ≤ {t.fidelity_cap:g}).",
+        "Each hypothesis is compared in one form (its claims): the shortest that predicts the rows "
+        f"{', '.join(SELECTION)} as well as point 3 asks, of equally short ones the nearest. Its "
+        "structure is chosen by bits at δ*; where no form predicts so well, at "
+        f"{', then '.join(f'δ*/{k}' for k in FINER[1:])}; then by levels fitted to the logits.",
+        "Prediction. Its surrogate alone predicts the interventions: median |Δlog10 loss| ≤ "
         f"{t.prediction_log_loss:g}, mean |Δaccuracy| ≤ {t.prediction_accuracy:g}, median R² of "
-        f"the logits ≥ {t.prediction_r2:g}), with at most {t.control_ratio:g} of the error that "
-        "the same hypothesis makes on a relabelled group, is silent on at most "
-        f"{t.spoken:.0%} of the interventions, covers at least {t.coverage:.0%} of the neurons "
-        "that matter, is not refuted, and is shorter than every null and than itself on the "
-        "relabelled group. The shortest of these explains the network, and so do those whose "
-        "length relative to it is open. A difference in length is open unless the longer one needs "
-        f"more than {t.as_short:g} times the bits, and more than one free number a neuron more, at "
-        "δ*/2, δ*, 2δ* (at most the cap) and at the δ* of each dither; smaller differences depend "
-        "on how choices are coded. A hypothesis that contains others explains a network only where "
-        "it is shorter than these. Of those that explain the network, those that no row separates "
-        "from the shortest are equal. A row separates two whose predictions differ by more than "
-        f"{t.separation_log_loss:g} decades or "
-        f"{t.separation_accuracy:g} of "
-        "accuracy and by more than both their own errors together. A row refutes a hypothesis that "
-        f"misses it by more than {t.refutation_log_loss:g} decades or {t.refutation_accuracy:g} of "
-        f"accuracy where a rival, separated from it there, makes at most {t.rival_ratio:g} of that "
-        "error and does not itself miss the row so. Of the forms of a "
-        f"hypothesis (its claims) the shortest that predicts the rows {', '.join(SELECTION)} so "
-        "well is compared, of equally short ones the nearest. Rows that show the same count once; "
-        "rows that a fit, or the choice of claims, has used are no evidence. A verdict needs "
-        f"{t.least_pairs:g} pairs, or all that there are."
+        f"the logits ≥ {t.prediction_r2:g}. It is silent on at most {t.spoken:.0%} of them.",
+        f"Coverage. It covers at least {t.coverage:.0%} of the neurons that matter.",
+        f"Control. It makes at most {t.control_ratio:g} of the error that the same hypothesis "
+        "makes on a relabelled group.",
+        "Length. It is shorter than every null model and than itself on the relabelled group.",
+        "Refutation. No row refutes it. A row refutes a hypothesis that misses it by more than "
+        f"{t.refutation_log_loss:g} decades or {t.refutation_accuracy:g} of accuracy, where a "
+        f"rival that the row separates from it makes at most {t.rival_ratio:g} of that error and "
+        "stays within these limits.",
+        "The shortest hypothesis that passes points 3 to 7 explains the network, and so does every "
+        "other that passes and whose length relative to it is open. A difference in length is open "
+        f"unless the longer one needs more than {t.as_short:g} times the bits, and more than one "
+        "free number a neuron more, at δ*/2, δ*, 2δ* (at most the cap) and at the δ* of each "
+        "dither; smaller differences depend on how choices are coded.",
+        "A hypothesis that contains others explains a network only where it is shorter than these.",
+        "Hypotheses that explain the network are equal where no row separates them from the "
+        "shortest. A row separates two whose predictions differ by more than "
+        f"{t.separation_log_loss:g} decades or {t.separation_accuracy:g} of accuracy, and by more "
+        "than both their own errors together.",
+        "Rows that show the same count once. Rows that a fit, or the choice of a form, has used "
+        f"are not evidence. A verdict needs {t.least_pairs:g} pairs, or all that there are.",
     )
+    return "\n".join(f"{i}. {point}" for i, point in enumerate(points, 1))
 
 
 def _refuting_row(
@@ -280,6 +285,10 @@ def _verb(nouns: Sequence[str], stem: str) -> str:
     return stem if plural else f"{stem}s"
 
 
+def _is(candidate: Candidate) -> str:
+    return "are" if candidate.noun.endswith("s") else "is"
+
+
 def _explanation(
     explained: Sequence[Candidate], alike: Sequence[Candidate], found: Evidence
 ) -> str:
@@ -305,7 +314,7 @@ def _explanation(
         rows = "1 experiment separates" if len(apart) == 1 else f"{len(apart)} experiments separate"
         parts.append(
             f"{rows} {other.noun} from {short.noun}, and {short.noun} "
-            f"{'are' if short.noun.endswith('s') else 'is'} nearer in {nearer}"
+            f"{_is(short)} nearer in {nearer}"
         )
     return "; ".join(parts) + "."
 
@@ -318,7 +327,8 @@ def _shorter(
     """Why no hypothesis explains the network that is shorter than the shortest that does."""
     shorter = [c for c in by_length[: by_length.index(explained[0])] if failing[c.key]]
     return "".join(
-        f" {c.noun[:1].upper()}{c.noun[1:]}, shorter still, cannot: {failing[c.key][0]}."
+        f" {c.noun[:1].upper()}{c.noun[1:]} {_is(c)} shorter but cannot explain it: "
+        f"{failing[c.key][0]}."
         for c in shorter
     )
 
@@ -363,12 +373,12 @@ def _details(
         ratio, (low, high) = found.ratio(two, one)
         order = "settled" if found.is_longer(two, one) else "open"
         yield (
-            f"{two.noun} to {one.noun}: {ratio:.2f} times as many bits [{low:.2f}, {high:.2f}], "
+            f"{two.key} needs {ratio:.2f} times the bits of {one.key} [{low:.2f}, {high:.2f}]: "
             f"{order}."
         )
     for candidate in by_length:
         if reasons := failing[candidate.key]:
-            yield f"{candidate.noun} cannot explain it: {'; '.join(reasons)}."
+            yield f"{candidate.key} cannot explain it: {'; '.join(reasons)}."
 
 
 def _nearer(row: Row, one: str, two: str, thresholds: Thresholds) -> bool:

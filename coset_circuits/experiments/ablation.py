@@ -129,7 +129,7 @@ class AblationExperiment(OfEachHypothesis):
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise CosetCircuitsError(
-                f"{self.kind!r} is no kind of ablation; choose one of {', '.join(KINDS)}."
+                f"{self.kind!r} is not a kind of ablation; choose one of {', '.join(KINDS)}."
             )
         check_draws(self.controls)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, is_dataclass, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -22,7 +22,7 @@ from coset_circuits.algorithms import (
 )
 from coset_circuits.experiments.candidates import NETWORK, Candidate, Kind, unused_key
 from coset_circuits.experiments.controls import relabelled_group
-from coset_circuits.experiments.forms import SELECTION, FormError, Forms
+from coset_circuits.experiments.forms import SELECTION, FormError, Forms, at
 from coset_circuits.experiments.measure import sampled
 from coset_circuits.groups import FiniteGroup
 from coset_circuits.networks.model import GroupModel, Model
@@ -111,8 +111,7 @@ class Bench:
         """The circuit of every hypothesis that applies: of a registered one, its best form."""
         not_applicable = {}
         found, reported = [], []
-        delta = relative_error or self.thresholds.coding_error
-        chooser = Forms(self.network, self.sample, self.seed, self.thresholds, delta)
+        chooser = Forms(self.network, self.sample, self.seed, self.thresholds, relative_error)
         for given in algorithms:
             key, forms = (
                 (given, ALGORITHMS[given]) if isinstance(given, str) else (given.name, (given,))
@@ -121,9 +120,7 @@ class Bench:
                 if len(forms) == 1:
                     circuit = at(forms[0], relative_error).fit(self.network)
                 else:
-                    circuit, errors = chooser.choose(
-                        key, forms, lambda form: at(form, relative_error).fit(self.network)
-                    )
+                    circuit, errors = chooser.choose(key, forms)
                     reported += errors
                 found.append((key, circuit))
             except DoesNotApplyError as error:
@@ -209,15 +206,6 @@ class Bench:
             return circuit.algorithm.fit(circuit.network, self.relabelled_group)
         except DoesNotApplyError as error:
             return str(error)
-
-
-def at(algorithm: Algorithm, relative_error: float | None) -> Algorithm:
-    """The algorithm, choosing structure at this precision where it can and was given none."""
-    open_to = is_dataclass(algorithm) and getattr(algorithm, "relative_error", 0.0) is None
-    if relative_error is None or not open_to:
-        return algorithm
-    given: Any = algorithm
-    return replace(given, relative_error=relative_error)
 
 
 def measured(model: Model) -> Model:

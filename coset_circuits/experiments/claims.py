@@ -74,7 +74,12 @@ class ClaimErrors(Findings):
                 "decades",
                 at={"form": form.form},
                 source=f"computed: rows {', '.join(SELECTION)}, used up by the choice",
-                more={"chosen": form.chosen, "passes": form.passes, "bits": form.bits},
+                more={
+                    "chosen": form.chosen,
+                    "passes": form.passes,
+                    "bits": form.bits,
+                    "chosen_at": form.chosen_at,
+                },
             )
 
 

@@ -82,7 +82,7 @@ class ClockPizza(Findings):
             "gradient_symmetricity: the cosine of the gradients of a logit with respect to the "
             f"two embeddings, averaged over {which} triples (a, b, c); 1 in a Pizza.",
             "circularity: of the embedding's first four principal components, the mean share that "
-            "lies in one frequency.",
+            "is in one frequency.",
             "attention_dependence: the largest standard deviation over all pairs of a head's "
             "attention to an input.",
             f"Clock and Pizza by hand have the network's frequencies, and noise of {self.noise:g} "
@@ -259,7 +259,7 @@ def gradient_cosines(
 
     Zhong et al.'s Definition 4.1, whose mean is the gradient symmetricity. The embeddings are those
     of the two positions, so a table that both share gives two gradients. Triples where one of the
-    gradients is zero are left out; nothing is left where the embeddings are no vectors of one
+    gradients is zero are left out; nothing is left where the embeddings are not vectors of one
     space, since the cosine would depend on two arbitrary bases.
     """
     cosines = []
@@ -275,7 +275,7 @@ def circularity(model: GroupModel) -> float:
     """The mean share of one frequency in the embedding's first principal components, at most four.
 
     As in the code of Zhong et al.: of each component, a function on the group, the largest share of
-    its squared norm that lies in one real irrep, which in a cyclic group is one frequency. The mean
+    its squared norm that is in one real irrep, which in a cyclic group is one frequency. The mean
     of both embeddings; NaN where the model has none.
     """
     every = torch.arange(model.group.order)

@@ -27,7 +27,7 @@ def relabelled_group(group: FiniteGroup, seed: int = 0) -> FiniteGroup | None:
 def random_names(
     group: FiniteGroup, rng: np.random.Generator, tries: int = 200
 ) -> Int[np.ndarray, "order"] | None:
-    """A random permutation of the elements under which cosets are no cosets; None if there is none.
+    """A random permutation of the elements that maps cosets to other sets; None if there is none.
 
     Maps that respect the product up to translation (automorphisms and anti-automorphisms followed
     by a shift) are redrawn, and so are those that send all cosets of some subgroup to cosets: with

@@ -48,7 +48,7 @@ def corrupted(
     """
     if change not in SIDES:
         raise CosetCircuitsError(
-            f"{change!r} is no side to corrupt; choose one of {', '.join(SIDES)}."
+            f"{change!r} is not a side to corrupt; choose one of {', '.join(SIDES)}."
         )
     least = 3 if change == "both" else 2
     if group.order < least:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, is_dataclass, replace
+from typing import Any
 
 from jaxtyping import Int
 from torch import Tensor
@@ -27,6 +28,11 @@ LAST = "joint"
 """A form with this claim is fitted only where no other passes: its levels are fitted to the logits,
 which takes the longest and leaves more to be described."""
 
+FINER = (1, 2, 4)
+"""Structure is chosen by bits at the precision of the comparison, divided by the first of these at
+which a form passes. What is cheapest to say at a coarse precision may leave out what the network
+needs when nothing else is said; lengths are compared at one precision all the same."""
+
 
 @dataclass(frozen=True)
 class FormError:
@@ -37,6 +43,7 @@ class FormError:
         median_log_loss: median |Δlog10 loss| in decades.
         passes: whether it is near enough to explain a network, see the verdict's rule.
         bits: bits per neuron at the precision at which forms are compared.
+        chosen_at: the precision at which its structure was chosen; None: it has no such choice.
     """
 
     hypothesis: str
@@ -44,7 +51,8 @@ class FormError:
     median_log_loss: float
     passes: bool
     bits: float
-    chosen: bool
+    chosen_at: float | None
+    chosen: bool = False
 
 
 @dataclass
@@ -58,42 +66,62 @@ class Forms:
     pairs: Int[Tensor, "pairs 2"]
     seed: int
     thresholds: Thresholds
-    relative_error: float
+    relative_error: float | None
 
-    def choose(
-        self, key: str, forms: Sequence[Algorithm], fit: Callable[[Algorithm], Circuit]
-    ) -> tuple[Circuit, list[FormError]]:
+    def choose(self, key: str, forms: Sequence[Algorithm]) -> tuple[Circuit, list[FormError]]:
         """The chosen form of one hypothesis, and how far each form that was fitted is off.
 
         Raises:
             DoesNotApplyError: the hypothesis has nothing to use here.
         """
         later = [form for form in forms if LAST in getattr(form, "claims", ())]
-        circuits = [fit(form) for form in forms if form not in later]
-        measured = self._measured(key, circuits)
-        if later and not any(error.passes for error in measured):
-            more = [fit(form) for form in later]
-            circuits, measured = circuits + more, measured + self._measured(key, more)
-        best = min(range(len(circuits)), key=lambda i: _rank(measured[i], i))
-        measured[best] = replace(measured[best], chosen=True)
-        return circuits[best], measured
+        plain = [form for form in forms if form not in later]
+        found: list[tuple[Circuit, FormError]] = []
+        for divisor in FINER:
+            delta = None if self.relative_error is None else self.relative_error / divisor
+            tried = plain if divisor == 1 else [f for f in plain if at(f, delta) is not f]
+            found += self._measured(key, tried, delta)
+            if any(error.passes for _, error in found):
+                break
+        else:
+            found += self._measured(key, later, self.relative_error)
+        best = min(range(len(found)), key=lambda i: _rank(found[i][1], i))
+        circuit, error = found[best]
+        found[best] = circuit, replace(error, chosen=True)
+        return circuit, [error for _, error in found]
 
-    def _measured(self, key: str, circuits: Sequence[Circuit]) -> list[FormError]:
+    def _measured(
+        self, key: str, forms: Sequence[Algorithm], delta: float | None
+    ) -> list[tuple[Circuit, FormError]]:
+        fitted = [
+            (at(form, delta) is not form, at(form, delta).fit(self.network)) for form in forms
+        ]
         # Numbered, since a name may be any text.
-        models = {str(i): circuit.surrogate() for i, circuit in enumerate(circuits)}
+        models = {str(i): circuit.surrogate() for i, (_, circuit) in enumerate(fitted)}
         distinct = DistinctModels({NETWORK: self.network, **models})
         rows = [
             Row(INTERVENTIONS[id], distinct.measure(INTERVENTIONS[id], self.pairs, self.seed))
             for id in SELECTION
         ]
+        coded_at = self.relative_error or self.thresholds.coding_error
         found = []
-        for name, circuit in zip(models, circuits, strict=True):
+        for name, (chooses, circuit) in zip(models, fitted, strict=True):
             error = prediction_error(rows, name, self.thresholds)
             passes = not any(misses(error, self.thresholds))
-            bits = circuit.description_length(self.relative_error).bits_per_neuron
+            bits = circuit.description_length(coded_at).bits_per_neuron
             nearness = error.median_log_loss if error.rows else math.inf
-            found.append(FormError(key, circuit.name, nearness, passes, bits, chosen=False))
+            chosen_at = delta if chooses else None
+            found.append((circuit, FormError(key, circuit.name, nearness, passes, bits, chosen_at)))
         return found
+
+
+def at(algorithm: Algorithm, relative_error: float | None) -> Algorithm:
+    """The algorithm, choosing structure at this precision where it can and was given none."""
+    open_to = is_dataclass(algorithm) and getattr(algorithm, "relative_error", 0.0) is None
+    if relative_error is None or not open_to:
+        return algorithm
+    given: Any = algorithm
+    return replace(given, relative_error=relative_error)
 
 
 def _rank(error: FormError, place: int) -> tuple[float, ...]:

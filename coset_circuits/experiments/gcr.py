@@ -63,7 +63,7 @@ class GCREvidence(Findings):
         accuracy, loss: over all pairs (mean cross-entropy in nats).
         train_pairs: how many pairs the network was trained on, over which the excluded loss is
             taken; None where that is not known and it is taken over all pairs.
-        train_loss, test_loss: the network's own; None where they cannot be told apart.
+        train_loss, test_loss: the network's own; None where they cannot be distinguished.
         rows: the table; see :meth:`to_dataframe`.
         seed: of the relabelled group and of the untrained network.
     """
@@ -167,8 +167,8 @@ class GCRExperiment:
         """The evidence on the bench's network.
 
         Raises:
-            CosetCircuitsError: the group has only the trivial irrep, ``train`` are no pairs, or the
-                chunk is below 1.
+            CosetCircuitsError: the group has only the trivial irrep, ``train`` are not pairs, or
+                the chunk is below 1.
         """
         network, group, chunk = measured(bench.network).cpu(), bench.network.group, self.chunk
         if group.order == 1:

@@ -39,7 +39,7 @@ class Intervention:
         inputs: a map of the pairs, whose labels stay those of the original pairs.
         control: the id of the intervention with the same dull effect, to be read beside this one.
         shows: what of the network it shows again to a fit that has seen it already, such as
-            :data:`~coset_circuits.algorithms.SEEN_LOGITS`; for that fit it is no evidence.
+            :data:`~coset_circuits.algorithms.SEEN_LOGITS`; for that fit it is not evidence.
         caution: what it cannot tell, where it is easily misread: a sentence, or a function of the
             network and of whether the intervention separates any two hypotheses.
     """

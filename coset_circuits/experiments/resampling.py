@@ -132,7 +132,7 @@ def resample(
         groups: columns of the last axis that share one donor, their labels intersected.
 
     Raises:
-        CosetCircuitsError: the labels are no integers or, when it runs, do not fit the activation.
+        CosetCircuitsError: the labels are not integers or, when it runs, do not fit the activation.
     """
     rows = donors(_checked_labels(labels), seed=seed, groups=groups)
 
@@ -168,7 +168,7 @@ def mean_over(labels: Int[Tensor, "batch *rest"] | Sequence[int]) -> ResamplingH
         labels: see :func:`resample`.
 
     Raises:
-        CosetCircuitsError: the labels are no integers or, when it runs, do not fit the activation.
+        CosetCircuitsError: the labels are not integers or, when it runs, do not fit the activation.
     """
     values, cells = torch.unique(_checked_labels(labels), return_inverse=True)
 

@@ -30,7 +30,7 @@ class Row:
 
     Attributes:
         equals: the id of the first intervention that shows the same of every model.
-        used_by: the keys of those for whom it is no evidence, because their fit or the choice of
+        used_by: the keys of those for whom it is not evidence, because their fit or the choice of
             their claims has already seen it.
     """
 
@@ -89,7 +89,7 @@ def _alike(one: Mapping[str, Tensor | None], two: Mapping[str, Tensor | None]) -
 def used_up(
     rows: Sequence[Row], candidates: Sequence[Candidate], used: frozenset[str]
 ) -> list[Row]:
-    """The rows with those for whom they are no evidence; what one shows, its equals show too.
+    """The rows with those for whom they are not evidence; what one shows, its equals show too.
 
     Args:
         used: ids of interventions that the choice of claims has used, for everyone.

@@ -156,7 +156,7 @@ class AdditiveRun:
         """Whether an update is cheaper than a new product, and as exact.
 
         Where what is left of the logits is next to nothing, an update leaves rounding, and the
-        largest of that is no answer: it is right far more often than by chance.
+        largest of that is not an answer: it is right far more often than by chance.
         """
         left = self._mass.sum() - self._mass[neurons].sum()
         return 2 * len(neurons) < len(self._mass) and bool(left > _DUST * self._mass.sum())
@@ -204,7 +204,7 @@ def check_sites(
     for site in chosen:
         if site not in usable:
             raise CosetCircuitsError(
-                f"{site!r} is no site for this experiment; choose from {', '.join(usable)}."
+                f"{site!r} is not a site for this experiment; choose from {', '.join(usable)}."
             )
         if site in model.silent:
             raise SilentSiteError(

@@ -112,7 +112,7 @@ def _measured(
 ) -> tuple[Outcome, dict[str, tuple[str, Outcome]]]:
     surrogate = measured(circuit.surrogate())
     # The embeddings carry nothing but the tables, which come next.
-    sites = [s for s in network.sites if s not in circuit.silent and not s.endswith("embed")]
+    sites = [s for s in network.sites if s not in surrogate.silent and not s.endswith("embed")]
     parts = {site: (site,) for site in sites if site != "hook_logits"}
     parts |= {BOTH: ("hook_left_pre", "hook_right_pre")} if "hook_left_pre" in sites else {}
     patched = {part: network.unhooked() for part in parts}

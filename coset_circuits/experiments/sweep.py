@@ -181,8 +181,8 @@ class Sweep(OfEachHypothesis):
 def check_choice(kind: str, given: Sequence[str], known: Sequence[str]) -> None:
     if isinstance(given, str) or not given:
         raise CosetCircuitsError(
-            f"{given!r} is no list of {kind}s; give some of {', '.join(known)}."
+            f"{given!r} is not a list of {kind}s; give some of {', '.join(known)}."
         )
     for name in given:
         if name not in known:
-            raise CosetCircuitsError(f"{name!r} is no {kind}; choose from {', '.join(known)}.")
+            raise CosetCircuitsError(f"{name!r} is not a {kind}; choose from {', '.join(known)}.")

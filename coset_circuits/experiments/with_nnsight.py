@@ -166,7 +166,7 @@ def _by_site(model: HookedRootModule, fwd_hooks: Hooks) -> dict[str, list[Any]]:
     for name, function in fwd_hooks:
         if isinstance(name, str) and not hasattr(model.mod_dict.get(name), "has_hooks"):
             raise CosetCircuitsError(
-                f"{name!r} is no site of this model; its sites are {', '.join(model.hook_dict)}."
+                f"{name!r} is not a site of this model; its sites are {', '.join(model.hook_dict)}."
             )
         for site in [name] if isinstance(name, str) else filter(name, model.hook_dict):
             found.setdefault(site, []).append(function)

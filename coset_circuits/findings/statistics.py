@@ -1,7 +1,7 @@
 """Statistics over networks: intervals, paired comparisons, Holm's correction, equivalence.
 
 The unit is the network (one seed), never the neuron: neurons of one network share its
-initialisation and its training pairs, so they are no independent sample of anything. Nothing here
+initialisation and its training pairs, so they are not independent samples. Nothing here
 knows what is compared.
 """
 
@@ -147,7 +147,7 @@ def estimates(
 def share(count: int, networks: int, thresholds: Thresholds = DEFAULT) -> Estimate:
     """A share of networks with its Wilson score interval."""
     if networks < 1 or not 0 <= count <= networks:
-        raise CosetCircuitsError(f"{count} of {networks} networks is no share.")
+        raise CosetCircuitsError(f"{count} of {networks} networks is not a share.")
     p = count / networks
     return Estimate(p, wilson_interval(p, networks, 1 - thresholds.significance), networks)
 
@@ -156,10 +156,10 @@ def signed_rank_p(
     differences: Float[np.ndarray, "networks"],
     alternative: Literal["two-sided", "greater", "less"] = "two-sided",
 ) -> float:
-    """Exact Wilcoxon signed-rank test that differences lie symmetrically about nought.
+    """Exact Wilcoxon signed-rank test that differences lie symmetrically about zero.
 
     Every flip of signs is equally likely under the null, for any number of networks; ties get
-    their mean rank, differences of nought are left out (Wilcoxon's own rule).
+    their mean rank, differences of zero are left out (Wilcoxon's own rule).
     """
     ranks, positive = _doubled_ranks(differences)
     total = int(ranks[positive].sum())
@@ -174,7 +174,7 @@ def equivalence_p(differences: Float[np.ndarray, "networks"], margin: float) -> 
     """Two one-sided exact signed-rank tests (TOST): small where differences lie within ± margin.
 
     Raises:
-        CosetCircuitsError: the margin is not above nought.
+        CosetCircuitsError: the margin is not above zero.
     """
     if not margin > 0:
         raise CosetCircuitsError(f"The margin is {margin}; give one above 0.")
@@ -204,7 +204,7 @@ def compare_paired(
 ) -> list[Paired]:
     """Answer a family of questions; p-values are corrected over all of them together.
 
-    Differences below ``thresholds.no_difference`` are rounding and count as nought.
+    Differences below ``thresholds.no_difference`` are rounding and count as zero.
     """
     values = [_without_dust(q.differences, thresholds) for q in questions]
     differ = _corrected(values, lambda i: signed_rank_p(values[i]), 2, thresholds)
@@ -362,7 +362,7 @@ def _within(angle: float, degrees: int) -> float:
 def _doubled_ranks(
     differences: np.ndarray,
 ) -> tuple[Int[np.ndarray, "ranked"], np.ndarray]:
-    """Twice the mid-ranks of what is not nought (whole numbers), and which are positive."""
+    """Twice the mid-ranks of what is not zero (whole numbers), and which are positive."""
     kept = np.asarray(differences, dtype=np.float64)
     kept = kept[kept != 0]
     _, places, counts = np.unique(np.abs(kept), return_inverse=True, return_counts=True)

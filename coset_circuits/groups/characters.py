@@ -68,8 +68,8 @@ def multiplicity(rho: Irrep, character: ClassFunction) -> int:
     """How often an irrep occurs in a representation with a given character, ⟨χ, χ_ρ⟩.
 
     Raises:
-        CosetCircuitsError: it does not occur a whole number of times, so the function is no
-            character of the irrep's group.
+        CosetCircuitsError: it does not occur a whole number of times, so the function is
+            not a character of the irrep's group.
     """
     if len(character) != rho.group.order:
         raise CosetCircuitsError(
@@ -80,7 +80,7 @@ def multiplicity(rho: Irrep, character: ClassFunction) -> int:
     product = complex((character.to(torch.complex128) * own).mean())
     if abs(product - round(product.real)) > 1e-6 or round(product.real) < 0:
         raise CosetCircuitsError(
-            f"{rho.name} would occur {product:.4g} times, which is no whole number; give the "
+            f"{rho.name} would occur {product:.4g} times, which is not a whole number; give the "
             f"character of a representation of {rho.group.name}."
         )
     return round(product.real)

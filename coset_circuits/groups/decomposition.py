@@ -28,7 +28,7 @@ def numerical_irreps(group: FiniteGroup) -> tuple[Irrep, ...]:
     Of a complex pair the second is marked with a star. The matrices are found on first use.
 
     Raises:
-        CosetCircuitsError: the group is too large, or no random draw told the irreps apart.
+        CosetCircuitsError: the group is too large, or no random draw separated the irreps.
     """
     if group.order > LARGEST_ORDER:
         raise CosetCircuitsError(

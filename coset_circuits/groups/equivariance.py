@@ -67,7 +67,7 @@ def average_over(
 
     Raises:
         CosetCircuitsError: neither H nor K, a subgroup of another group, not one row an element,
-            or values that are no real or complex numbers.
+            or values that are neither real nor complex numbers.
     """
     check_rows(functions, group.order, group.name)
     if not (functions.is_floating_point() or functions.is_complex()):
@@ -109,8 +109,9 @@ def orbit(
     nearer to each other than ``tolerance``·‖v‖.
 
     Raises:
-        CosetCircuitsError: the vector has another length than ρ's or is not finite; ρ is no irrep
-            of this group; or the elements that move v by less than the tolerance are no subgroup.
+        CosetCircuitsError: the vector has another length than ρ's or is not finite; ρ is not an
+            irrep of this group; or the elements that move v by less than the tolerance are not a
+            subgroup.
     """
     matrices = irrep.matrices
     if vector.shape != matrices.shape[1:2]:
@@ -138,7 +139,7 @@ def _coset_labels(
     for subgroup in (left, right):
         if subgroup is not None and subgroup.group is not group and subgroup.group != group:
             raise CosetCircuitsError(
-                f"The subgroup {subgroup.name} lies in {subgroup.group.name}, but the functions "
+                f"The subgroup {subgroup.name} is in {subgroup.group.name}, but the functions "
                 f"are on {group.name}; give a subgroup of {group.name}."
             )
     if left is not None:
@@ -160,8 +161,8 @@ def _check_action(group: FiniteGroup, name: str, matrices: Tensor, images: Tenso
         fits &= bool((gaps <= ROUNDING * images.norm(dim=1)).all())
     if not fits:
         raise CosetCircuitsError(
-            f"{name} is no irrep of {group.name}: its matrices do not multiply as the elements do; "
-            f"give one of {group.name}'s irreps or real_blocks."
+            f"{name} is not an irrep of {group.name}: its matrices do not multiply as the elements "
+            f"do; give one of {group.name}'s irreps or real_blocks."
         )
 
 
@@ -171,6 +172,6 @@ def _stabiliser(group: FiniteGroup, fixing: np.ndarray, tolerance: float) -> Sub
     except CosetCircuitsError as error:
         raise CosetCircuitsError(
             f"The {len(fixing)} elements that move the vector by less than {tolerance} of its "
-            "length are no subgroup, so it is only nearly symmetric; give another tolerance."
+            "length are not a subgroup, so it is only nearly symmetric; give another tolerance."
         ) from error
     return Subgroup.generated(group, found.generators)

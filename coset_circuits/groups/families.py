@@ -95,11 +95,11 @@ def affine(prime: int, degree: int | None = None) -> FiniteGroup:
     the map x ↦ mʲx + b is element j·p + b.
 
     Raises:
-        CosetCircuitsError: p is no prime, or the degree does not divide p − 1.
+        CosetCircuitsError: p is not a prime, or the degree does not divide p − 1.
     """
     if not _is_prime(prime):
         raise CosetCircuitsError(
-            f"{prime} is no prime; affine groups are built on the integers modulo a prime p, "
+            f"{prime} is not a prime; affine groups are built on the integers modulo a prime p, "
             "such as AGL(1,5)."
         )
     degree = prime - 1 if degree is None else degree
@@ -124,11 +124,11 @@ def psl2(q: int) -> FiniteGroup:
     Elements are in lexicographic one-line order; point 0 is ∞, then follow 0, 1, ….
 
     Raises:
-        CosetCircuitsError: q is no prime power, or the group is too large.
+        CosetCircuitsError: q is not a prime power, or the group is too large.
     """
     prime = next((p for p in range(2, q + 1) if q % p == 0), 0)
     if not prime or any(q % n == 0 and n % prime for n in range(2, q + 1)):
-        raise CosetCircuitsError(f"{q} is no prime power; PSL(2,q) needs one, such as 7 or 8.")
+        raise CosetCircuitsError(f"{q} is not a prime power; PSL(2,q) needs one, such as 7 or 8.")
     name = f"PSL(2,{q})"
     _check_order(name, q * (q * q - 1) // gcd(2, q - 1))
     add, times = _finite_field(q, prime)
@@ -188,7 +188,7 @@ def from_generators(generators: Iterable[Sequence[int] | str], name: str = "grou
         name: what to call it.
 
     Raises:
-        CosetCircuitsError: a generator is no permutation, or the group has more than 5,040
+        CosetCircuitsError: a generator is not a permutation, or the group has more than 5,040
             elements.
     """
     images = as_images(list(generators))
@@ -272,7 +272,7 @@ def semidirect_product(
         name: what to call it; by default such as ``"C7:C3"``.
 
     Raises:
-        CosetCircuitsError: the action is no homomorphism to the automorphisms of N, or the
+        CosetCircuitsError: the action is not a homomorphism to the automorphisms of N, or the
             product is too large.
     """
     name = f"{normal.name}:{acting.name}" if name is None else name
@@ -298,7 +298,7 @@ def semidirect_product(
         failing = np.flatnonzero((images[moved] != moved[acting.array[h]]).any(axis=1))
         if len(failing):
             raise CosetCircuitsError(
-                f"The action is no homomorphism: {h} after {failing[0]} does not act as their "
+                f"The action is not a homomorphism: {h} after {failing[0]} does not act as their "
                 f"product in {acting.name}."
             )
     n, h = (
@@ -411,7 +411,7 @@ def group(text: str) -> FiniteGroup:
 
 def _powers_of(part: str, text: str) -> list[str]:
     base, _, exponent = part.partition("^")
-    # Two digits at most: with leading noughts a longer one could stand for billions of factors.
+    # Two digits at most: with leading zeros a longer one could stand for billions of factors.
     if exponent and not (exponent.isdecimal() and len(exponent) < 3 and 1 <= int(exponent) <= 32):
         raise _not_understood(text)
     return [base] * int(exponent or 1)

@@ -83,17 +83,17 @@ def power(group: FiniteGroup, functions: Float[Tensor, "order ..."]) -> Float[Te
 def project(
     block: RealBlock | Iterable[RealBlock], functions: Float[Tensor, "order ..."]
 ) -> Float[Tensor, "order ..."]:
-    """The part of functions on the group that lies in one real block, or in several together.
+    """The part of functions on the group that is in one real block, or in several together.
 
     Raises:
-        CosetCircuitsError: what is given is no real block, or one of a group of another order; or
-            the functions are neither float32 nor float64.
+        CosetCircuitsError: what is given is not a real block, or one of a group of another order;
+            or the functions are neither float32 nor float64.
     """
     blocks = dict.fromkeys(block) if isinstance(block, Iterable) else [block]
     projected = torch.zeros_like(functions)
     for one in blocks:
         if not isinstance(one, RealBlock):
-            raise CosetCircuitsError(f"{one!r} is no real block; give one of group.real_blocks.")
+            raise CosetCircuitsError(f"{one!r} is not a real block; give one of group.real_blocks.")
         _check(functions, len(one.basis), f"block {one.name}'s group")
         basis = _block_basis(one, functions)
         coefficients = torch.tensordot(basis.T, functions, dims=1)
@@ -104,7 +104,7 @@ def project(
 def decompose(
     group: FiniteGroup, functions: Float[Tensor, "order ..."]
 ) -> Float[Tensor, "blocks order ..."]:
-    """The part of functions that lies in each real block; the parts add up to the functions.
+    """The part of functions that is in each real block; the parts add up to the functions.
 
     The result takes as much memory as the functions once for each block.
 

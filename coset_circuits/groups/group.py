@@ -72,7 +72,7 @@ class FiniteGroup:
         test, which checks ``(a·s)·b = a·(s·b)`` for all a, b and only a generating set of s.
 
         Raises:
-            CosetCircuitsError: the table is no group; the sentence names the failing elements.
+            CosetCircuitsError: the table is not a group; the sentence names the failing elements.
         """
         checked = check_table(table)
         if labels is not None and len(labels) != len(checked):
@@ -198,7 +198,8 @@ class FiniteGroup:
         forward = np.asarray(permutation, dtype=np.int64)
         if not np.array_equal(np.sort(forward), np.arange(self.order)):
             raise CosetCircuitsError(
-                f"The relabelling is no permutation of 0..{self.order - 1}; give each element once."
+                f"The relabelling is not a permutation of 0..{self.order - 1}; give each element "
+                "once."
             )
         table = np.empty_like(self.array)
         table[np.ix_(forward, forward)] = forward[self.array]

@@ -63,7 +63,7 @@ class Irrep:
         """One matrix an element: real orthogonal for the real type, complex unitary otherwise.
 
         Raises:
-            CosetCircuitsError: what was found is no unitary representation with this character.
+            CosetCircuitsError: what was found is not a unitary representation with this character.
         """
         matrices = self._build()
         self._check(matrices)

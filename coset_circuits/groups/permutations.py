@@ -28,7 +28,7 @@ def as_images(permutations: Sequence[Sequence[int] | str]) -> np.ndarray:
     Each is either the images of 0..n-1 in order or, as text, disjoint cycles on 1..n.
 
     Raises:
-        CosetCircuitsError: one of them is no permutation.
+        CosetCircuitsError: one of them is not a permutation.
     """
     rows = [_images(p) for p in permutations]
     degree = max((len(row) for row in rows), default=0)
@@ -46,7 +46,7 @@ def _images(permutation: Sequence[int] | str) -> list[int]:
         images = [-1]
     if sorted(images) != list(range(len(images))):
         raise CosetCircuitsError(
-            f"{permutation!r} is no permutation; give the images of 0..n-1, each once, such as "
+            f"{permutation!r} is not a permutation; give the images of 0..n-1, each once, such as "
             '[1, 2, 0], or disjoint cycles of the points 1..n as text, such as "(1 2 3)".'
         )
     return images
@@ -57,7 +57,8 @@ def _read_cycles(text: str) -> list[int]:
         return []
     if not re.fullmatch(r"(\s*\(\s*\d{1,4}([\s,]+\d{1,4})*\s*\))+\s*", text):
         raise CosetCircuitsError(
-            f'{text!r} is no product of cycles; write such as "(1 2 3)(4 5)", with points from 1.'
+            f'{text!r} is not a product of cycles; write one such as "(1 2 3)(4 5)", with points '
+            "from 1."
         )
     cycles = [[int(n) for n in re.findall(r"\d+", c)] for c in re.findall(r"\(([^)]*)\)", text)]
     points = [n for c in cycles for n in c]

@@ -27,7 +27,7 @@ class Subgroup:
     Two are equal when their groups' tables and their elements are.
 
     Attributes:
-        group: the group it lies in.
+        group: the group it is in.
         array: its elements in rising order (NumPy).
     """
 
@@ -37,7 +37,7 @@ class Subgroup:
         if not inside or tuple(group.closure(greedy_generators(group, given)).tolist()) != given:
             shown = str(list(given)) if len(given) <= 12 else f"A set of {len(given)} elements"
             raise CosetCircuitsError(
-                f"{shown} is no subgroup of {group.name}; "
+                f"{shown} is not a subgroup of {group.name}; "
                 "give the elements of a closed set, or use Subgroup.generated."
             )
         self._set(group, np.array(given, dtype=np.int64), name)
@@ -190,7 +190,7 @@ class SubgroupClass:
         return len(self.conjugates)
 
     def contains(self, other: SubgroupClass) -> bool:
-        """Whether a subgroup of the other class lies in one of this class."""
+        """Whether a subgroup of the other class is in one of this class."""
         lower = other.representative
         return any(upper.contains(lower) for upper in self.conjugates)
 

@@ -73,7 +73,7 @@ class Row:
 
     @property
     def wrong(self) -> tuple[str, ...]:
-        """The irreps whose printed percentage is no rounding of the exact one."""
+        """The irreps whose printed percentage is not a rounding of the exact one."""
         return tuple(rho for rho in IRREPS if not _is_rounding(self.printed[rho], self.exact[rho]))
 
     @property

@@ -149,7 +149,7 @@ def _read(file: CheckpointFile, order: str | None) -> GroupModel:
     content = file.content
     keys = ", ".join(map(one_line, list(content)[:6])) if isinstance(content, dict) else "no names"
     raise CosetCircuitsError(
-        f"{file.path} is no checkpoint of a known format: it holds {keys}; expected "
+        f"{file.path} is not a checkpoint of a known format: it holds {keys}; expected "
         f"are {' or '.join(reader.expects for reader in READERS[1:])}. Others: "
         "GroupMLP.from_weights, cc.from_module."
     )

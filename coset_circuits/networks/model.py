@@ -239,12 +239,12 @@ class GroupModel(HookedRootModule):
 
     def setup(self) -> None:
         super().setup()
-        # A silent site stays nameable (and refuses hooks) but is no site to cache.
+        # A silent site stays nameable (and refuses hooks) but is not a site to cache.
         for site in self.silent:
             del self.hook_dict[site]
 
     def check_names(self, names: Iterable[Any]) -> None:
-        """Refuse a hook name that is no site; TransformerLens would ignore it in a filter.
+        """Refuse a hook name that is not a site; TransformerLens would ignore it in a filter.
 
         Raises:
             CosetCircuitsError: a name is not one of ``sites``.
@@ -252,7 +252,7 @@ class GroupModel(HookedRootModule):
         for name in names:
             if isinstance(name, str) and name not in self.sites:
                 raise CosetCircuitsError(
-                    f"{name!r} is no site of this model; its sites are {', '.join(self.sites)}."
+                    f"{name!r} is not a site of this model; its sites are {', '.join(self.sites)}."
                 )
 
     def add_hook(self, name: Any, *args: Any, **kwargs: Any) -> None:
@@ -298,7 +298,7 @@ class GroupModel(HookedRootModule):
         Raises:
             CosetCircuitsError: wrong type, shape or range.
         """
-        # Shorter integers are no indices to torch, or masks.
+        # Shorter integers are not indices to torch, or masks.
         if not isinstance(pairs, Tensor) or pairs.dtype not in (torch.int64, torch.int32):
             kind = getattr(pairs, "dtype", type(pairs).__name__)
             raise CosetCircuitsError(
@@ -384,6 +384,12 @@ class GroupModel(HookedRootModule):
     def cfg(self) -> Any:
         """The configuration, as TransformerLens users know it from ``model.cfg``."""
         raise NotImplementedError
+
+    @property
+    def before_tables(self) -> frozenset[str]:
+        """The sites in front of the two tables: circuits of tables say nothing about them."""
+        names = list(self.sites)
+        return frozenset(names[: names.index("hook_left_pre")])
 
     @property
     def additive_share(self) -> float:

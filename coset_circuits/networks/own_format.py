@@ -166,7 +166,7 @@ def _read(file: CheckpointFile) -> GroupModel:
         )
     if not isinstance(description["provenance"], dict):
         raise CosetCircuitsError(
-            f"{path} has a provenance that is no list of names and values; it is damaged."
+            f"{path} has a provenance that is not a list of names and values; it is damaged."
         )
     table = weights.pop("group.table", None)
     name = one_line(description["group"])

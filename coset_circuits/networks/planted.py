@@ -32,9 +32,9 @@ def planted_coset(
     """A coset circuit and nothing else (Stander et al., ICML 2024, section 5).
 
     Every conjugate H of the class has a level L_H on each of its right cosets, and every coset
-    X = Hx has two ReLU neurons, ±(L_H(a) + R(b)) with R(b) = −L_H(x b⁻¹): nought exactly where
+    X = Hx has two ReLU neurons, ±(L_H(a) + R(b)) with R(b) = −L_H(x b⁻¹): zero exactly where
     ab ∈ X. Both write −scale on the elements of X, so that ``logit(c) = −scale · Σ_H |L_H(a) −
-    L_H(c b⁻¹)|``: every H votes for the coset that holds the product, and ab alone lies in all.
+    L_H(c b⁻¹)|``: every H votes for the coset that holds the product, and ab alone is in all.
 
     Args:
         group: the group to multiply in.
@@ -90,7 +90,7 @@ def planted_gcr(
 
     ReLU neurons come as ±(u+v) and ±(u−v): |u+v| − |u−v| stands for 4uv. Its mean over all bases is
     a multiple of the trace, by Schur's lemma; in one basis it is right on every pair all the same
-    where a test says so, and every table still lies in the irreps, which is what is claimed.
+    where a test says so, and every table is still in the irreps, which is what is claimed.
 
     Args:
         group: the group to multiply in.

@@ -178,7 +178,7 @@ class GroupTransformer(GroupModel):
         Raises:
             CosetCircuitsError: the bridge has more than one layer, layer norm, rotary positions,
                 a gated MLP or soft caps; its logits are not those of the transformer read from it;
-                or no group was given and the answers are no group's.
+                or no group was given and the answers are not those of a group.
         """
         check_bridge(bridge)
         order = len(bridge.W_E) - 1 if group is None else group.order

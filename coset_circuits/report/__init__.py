@@ -9,13 +9,13 @@ from typing import Any
 
 from coset_circuits.benchmark import SelfTest
 from coset_circuits.comparison import Comparison, Ensemble
+from coset_circuits.report import brief as _brief
 from coset_circuits.report import ensemble as _ensemble
 from coset_circuits.report import folder as _folder
 from coset_circuits.report import printed as _printed
 from coset_circuits.report import selftest as _selftest
-from coset_circuits.report.printed import print_comparison
 
-__all__ = ["plain_text", "print_comparison", "save"]
+__all__ = ["full_text", "plain_text", "save"]
 
 
 @singledispatch
@@ -25,14 +25,23 @@ def plain_text(result: Any, width: int = 80) -> str:
 
 
 @singledispatch
+def full_text(result: Any, width: int = 80) -> str:
+    """The same with every table."""
+    raise TypeError(f"{type(result).__name__} has no tables")
+
+
+@singledispatch
 def save(result: Any, folder: str | os.PathLike[str]) -> Path:
     """Write a result's report into a folder; returns the folder."""
     raise TypeError(f"{type(result).__name__} has no report")
 
 
-plain_text.register(Comparison, _printed.plain_text)
-plain_text.register(Ensemble, _ensemble.plain_text)
-plain_text.register(SelfTest, _selftest.plain_text)
+plain_text.register(Comparison, _brief.plain_text)
+plain_text.register(Ensemble, _brief.plain_text)
+full_text.register(Comparison, _printed.full_text)
+full_text.register(Ensemble, _ensemble.full_text)
+for _text in (plain_text, full_text):
+    _text.register(SelfTest, _selftest.plain_text)
 save.register(Comparison, _folder.save)
 save.register(Ensemble, _ensemble.save)
 save.register(SelfTest, _selftest.save)

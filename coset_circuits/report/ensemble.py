@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -16,9 +16,11 @@ from rich.text import Text
 from coset_circuits.comparison import Ensemble
 from coset_circuits.comparison.across import Stratum
 from coset_circuits.report import html as h
+from coset_circuits.report import hypotheses
 from coset_circuits.report import sheets as s
 from coset_circuits.report import tables as t
 from coset_circuits.report.axes import guide, legend_above, log_scale, plain_number
+from coset_circuits.report.brief import sentence
 from coset_circuits.report.folder import write
 from coset_circuits.report.sheet import Sheet, as_html, print_sheet
 from coset_circuits.report.style import COLOURS, INK, colour, inline, look, marker, svg
@@ -27,18 +29,18 @@ from coset_circuits.report.terminal import (
     plainly,
     print_heading,
     print_note,
+    print_rule,
 )
 
 MARKERS = {"control": "x", "null": "s"}
 KINDS = {"control": "on a relabelled group", "null": "null: no group theory"}
 MARKED = {s.EXPLAINS: "explains", s.REFUTED: "refuted"}
-STYLES = {"explains": "bold green", "open": "bold yellow"}
 
 
 def save(ensemble: Ensemble, folder: str | os.PathLike[str]) -> Path:
     """Write report.html and findings.json; returns the folder.
 
-    The page links to the networks' own reports where they lie in the same folder.
+    The page links to the networks' own reports in the same folder.
 
     Raises:
         CosetCircuitsError: the folder cannot be made or written.
@@ -52,7 +54,7 @@ def _files(ensemble: Ensemble, folder: Path) -> dict[str, str]:
     return {"findings.json": f"{findings}\n", "report.html": page(ensemble, frozenset(reports))}
 
 
-def plain_text(ensemble: Ensemble, width: int = 80) -> str:
+def full_text(ensemble: Ensemble, width: int = 80) -> str:
     """What :func:`print_ensemble` prints, without colour, no line longer than ``width``."""
     return plainly(lambda console: print_ensemble(ensemble, console), width)
 
@@ -60,19 +62,14 @@ def plain_text(ensemble: Ensemble, width: int = 80) -> str:
 def print_ensemble(ensemble: Ensemble, console: Console | None = None) -> None:
     """Print every network's verdict and figures, then what is found across them."""
     console = console or Console(highlight=False)
-    short = s.in_short(ensemble)
     console.print(fact_table(facts(ensemble)))
-    for sheet in s.per_network(ensemble, short.__getitem__):
+    for sheet in s.per_network(ensemble):
         print_sheet(console, sheet)
-    hypotheses = {name: short[name] for name in s.all_hypotheses(ensemble)}
-    if legend := t.legend(hypotheses):
-        print_note(console, f"{legend}.")
     for text in s.claims(ensemble):
         print_note(console, text)
     for stratum in ensemble.strata:
-        _print_stratum(console, stratum, ensemble, short)
-    console.print()
-    print_note(console, f"Rule for each network. {ensemble.rule}")
+        _print_stratum(console, stratum, ensemble)
+    print_rule(console, ensemble.rule)
 
 
 def facts(ensemble: Ensemble) -> list[tuple[str, str]]:
@@ -80,88 +77,80 @@ def facts(ensemble: Ensemble) -> list[tuple[str, str]]:
     kinds = "; ".join(f"{len(x.networks)} of {x.title}" for x in ensemble.strata)
     found = [("networks", f"{len(ensemble)}: {kinds}")]
     for i, (name, why) in enumerate(ensemble.skipped.items()):
-        told = why if why.startswith(name) else f"{name}: {why}"
-        found.append(("" if i else "not analysed", told))
+        reason = why if why.startswith(name) else f"{name}: {why}"
+        found.append(("" if i else "not analysed", reason))
     found.append(("seed", str(ensemble.seed)))
     if len(ensemble.strata) > 1:
         found.append(("across", "within one group, width and activation only"))
     return [(name, t.clean(value)) for name, value in found]
 
 
-def _print_stratum(
-    console: Console, stratum: Stratum, ensemble: Ensemble, short: Mapping[str, str]
-) -> None:
+def _print_stratum(console: Console, stratum: Stratum, ensemble: Ensemble) -> None:
     count = len(stratum.networks)
     print_heading(console, f"ACROSS {count} NETWORK{'S' * (count > 1)} OF {t.clean(stratum.title)}")
-    kind, text = s.verdict(stratum)
-    console.print(Text(text, style=STYLES[kind], overflow="fold"))
-    for sheet in _printed(stratum, short):
+    console.print(Text(sentence(stratum, titled=False), style="bold", overflow="fold"))
+    for sheet in _printed(stratum):
         print_sheet(console, sheet)
     console.print()
     for text in s.method(stratum, ensemble):
         print_note(console, text)
 
 
-def _printed(stratum: Stratum, short: Mapping[str, str]) -> Iterator[Sheet]:
+def _printed(stratum: Stratum) -> Iterator[Sheet]:
     """Means of predictions stay in the files: the median is what can be trusted."""
-    for sheet in s.across(stratum, short.__getitem__):
+    for sheet in s.across(stratum):
         if not sheet.title.startswith("Interventions: mean"):
             yield sheet
-    yield from s.on_request(stratum, short.__getitem__)
-    yield from s.paired(stratum, short.__getitem__)
+    yield from s.on_request(stratum)
+    yield from s.paired(stratum)
 
 
 def page(ensemble: Ensemble, reports: frozenset[str] = frozenset()) -> str:
     """The whole page; ``reports`` are the folders of networks' own reports beside it."""
-    networks = h.section("The networks", *_networks(ensemble, reports), name="networks")
-    sections = [_verdicts(ensemble), networks]
-    titles = {"networks": "The networks"}
+    sections, titles = [], {}
     for number, stratum in enumerate(ensemble.strata):
         sections.append(_across(stratum, ensemble, number))
         titles[f"across-{number}"] = stratum.title
-    sections += [_skipped(ensemble), _circumstances(ensemble)]
-    titles |= {"skipped": "Not analysed", "how": "How it was decided"}
+    networks = h.section("The networks", *_networks(ensemble, reports), name="networks")
+    sections += [networks, _skipped(ensemble), _circumstances(ensemble)]
+    titles |= {"networks": "The networks", "skipped": "Not analysed", "how": "How it was decided"}
     title = f"Which algorithm explains these {len(ensemble)} networks?"
     return h.document(title, sections, h.contents(sections, titles))
 
 
-def _verdicts(ensemble: Ensemble) -> str:
-    parts = []
-    for stratum in ensemble.strata:
-        title = h.escaped(f"{len(stratum.networks)} of {stratum.title}")
-        kind, text = s.verdict(stratum)
-        item = f'<li class="{kind}">{h.escaped(text)}</li>'
-        parts.append(f'<h3>{title}</h3>\n<ul class="verdict">{item}</ul>')
-    return f'<section aria-label="Verdict">\n{"".join(parts)}\n</section>'
-
-
 def _networks(ensemble: Ensemble, reports: frozenset[str]) -> Iterator[str]:
-    yield h.paragraph(
-        "Every network by itself. Statistics come below: their unit is the network, never the "
-        "neuron."
+    verdicts, *figures = s.per_network(ensemble)
+    yield as_html(verdicts, reports, MARKED)
+    yield h.details(
+        "Prediction error and bits of every network",
+        *(as_html(sheet) for sheet in figures),
+        *(h.paragraph(text, "soft") for text in s.claims(ensemble)),
     )
-    for sheet in s.per_network(ensemble, s.in_full):
-        yield as_html(sheet, reports, MARKED)
-    for text in s.claims(ensemble):
-        yield h.paragraph(text, "soft")
 
 
 def _across(stratum: Stratum, ensemble: Ensemble, number: int) -> str:
-    title = h.escaped(f"Across the networks of {stratum.title}")
+    """The sentence; of several networks the paired bits and the table of hypotheses too."""
+    count = len(stratum.networks)
+    said = h.paragraph(sentence(stratum, titled=False), "verdict")
     found = []
-    if len(stratum.networks) > 1:
+    if count > 1:
         sheets = [
-            *s.across(stratum, s.in_full),
-            *s.on_request(stratum, s.in_full),
-            *s.paired(stratum, s.in_full),
+            *s.across(stratum),
+            *s.on_request(stratum),
+            *s.paired(stratum),
         ]
         found = [
             _ratio_figure(stratum, number),
-            _front_figure(stratum, number),
-            *(as_html(sheet, marks=MARKED) for sheet in sheets),
+            as_html(hypotheses.of_many(stratum, 1 - ensemble.thresholds.significance)),
+            h.details("Prediction error against bits", _front_figure(stratum, number)),
+            h.details(
+                "Every figure over these networks, and paired comparisons",
+                *map(h.paragraph, s.method(stratum, ensemble)),
+                *(as_html(sheet, marks=MARKED) for sheet in sheets),
+            ),
         ]
-    method = map(h.paragraph, s.method(stratum, ensemble))
-    return h.section(title, *method, *found, name=f"across-{number}")
+    title = h.escaped(f"{count} network{'s' * (count > 1)} of {stratum.title}")
+    return h.section(title, said, *found, name=f"across-{number}")
 
 
 def _skipped(ensemble: Ensemble) -> str:
@@ -180,9 +169,10 @@ def _circumstances(ensemble: Ensemble) -> str:
     return h.section(
         "How this was decided, and how to repeat it",
         "<h3>Rule for each network</h3>",
-        h.paragraph(ensemble.rule),
-        "<h3>Thresholds</h3>",
-        h.table("Thresholds", "They travel with every result.", head, thresholds),
+        h.points(t.rule(ensemble.rule)),
+        h.details(
+            "Thresholds", h.table("Thresholds", "They travel with every result.", head, thresholds)
+        ),
         "<h3>Circumstances</h3>",
         h.facts(versions),
         name="how",
@@ -190,7 +180,7 @@ def _circumstances(ensemble: Ensemble) -> str:
 
 
 def _ratio_figure(stratum: Stratum, number: int) -> str:
-    ratios = stratum.count.ratios
+    ratios = stratum.count.leading_ratios
     if not ratios:
         return ""
     with look():
@@ -207,7 +197,7 @@ def _ratio_figure(stratum: Stratum, number: int) -> str:
 
 def paired_bits(stratum: Stratum, ax: Axes) -> Axes:
     """The ratio of bits of every two hypotheses, one marker a network."""
-    ratios = stratum.count.ratios
+    ratios = stratum.count.leading_ratios
     for place, ratio in enumerate(ratios):
         pairs = [(n.bits(ratio.one), n.bits(ratio.two)) for n in stratum.networks]
         values = [one / two for one, two in pairs if one and two]
@@ -216,7 +206,7 @@ def paired_bits(stratum: Stratum, ax: Axes) -> Axes:
         ax.plot([low, high], [place, place], color=INK, lw=1.5)
         ax.plot(ratio.figure.value, place, "o", color=INK, ms=5)
     ax.axvline(1, color=INK, lw=0.8, ls=":")
-    log_scale(ax, "x", plain_number, (1.0, 2.0, 5.0))
+    log_scale(ax, "x", plain_number, (1.0, 2.0, 3.0, 5.0, 7.0))
     ax.set_yticks(range(len(ratios)), [t.clean(f"{r.one} / {r.two}") for r in ratios])
     ax.set_ylim(len(ratios) - 0.4, -0.6)
     ax.set_xlabel("ratio of bits at equal fidelity")
@@ -230,8 +220,8 @@ def _front_figure(stratum: Stratum, number: int) -> str:
         figure = Figure(figsize=(7.5, 5.0), layout="constrained")
         front(stratum, figure.subplots())
     title = "The front over networks: prediction error against description length"
-    told = "One mark a network and candidate; the figures are in the tables."
-    picture = inline(svg(figure, f"front-{number}"), h.escaped(f"{title}. {told}"))
+    words = "One mark a network and candidate; the figures are in the tables."
+    picture = inline(svg(figure, f"front-{number}"), h.escaped(f"{title}. {words}"))
     caption = (
         "One mark a network and candidate: low and to the left is better. A hypothesis and its "
         "relabelled control share a colour. The vertical axis is linear below 0.01."

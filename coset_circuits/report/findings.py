@@ -31,7 +31,7 @@ def findings_table(comparison: Comparison, lines: Sequence[t.InterventionLine]) 
         "<b>What was done, what happened, what was predicted.</b> Observed and control: accuracy "
         "(share of pairs) above mean loss (nats). Under each hypothesis the mean loss it predicts "
         f"above how many decades that is off, shaded from 0 to {DEEPEST:g}; in brackets where its "
-        "fit has used the row. Separates: how many pairs of hypotheses are told apart. Open a row "
+        "fit has used the row. Separates: how many pairs of hypotheses differ here. Open a row "
         "for its control, its method and the Python that repeats it."
     )
     button = '<p class="needs-js"><button type="button" id="open-all" class="control-button">'
@@ -91,7 +91,7 @@ def _off(comparison: Comparison, line: t.InterventionLine, guess: t.Reading) -> 
 def _more(comparison: Comparison, line: t.InterventionLine, names: Sequence[str]) -> str:
     facts = [("control", _control_text(line)), ("method", _method(comparison, line))]
     if line.caution:
-        facts.append(("what it cannot tell", line.caution))
+        facts.append(("what it cannot show", line.caution))
     facts.append(("separates", t.separation_text(line.separates, names)))
     python = h.escaped(one_row(comparison, line.id))
     return (
@@ -106,7 +106,7 @@ def _control_text(line: t.InterventionLine) -> str:
         return "none for this row; each hypothesis has its own, the relabelled group, below"
     loss = "" if control.loss is None else f", loss {t.loss(control.loss)}"
     return (
-        f"{control.title} (the same dull effect on the network itself): accuracy "
+        f"{control.title} (a comparable effect without group theory): accuracy "
         f"{t.accuracy(control.accuracy)}{loss}"
     )
 
@@ -145,7 +145,7 @@ def _predicted(comparison: Comparison, line: t.InterventionLine, names: Sequence
         rows.append(h.row(h.broken(name), [*own, *control]))
     caption = (
         "Predicted by each hypothesis, and by the same fitted after the group's elements were "
-        "renamed at random: where that predicts as well, the row is no evidence for the group."
+        "renamed at random: where that predicts as well, the row is not evidence for the group."
     )
     return h.table(f"Predictions: {line.title}", caption, head, rows)
 

@@ -82,6 +82,17 @@ def paragraph(text: str, style: str = "") -> str:
     return f'<p class="{style}">{escaped(text)}</p>' if style else f"<p>{escaped(text)}</p>"
 
 
+def points(texts: Iterable[str]) -> str:
+    """A numbered list."""
+    return f"<ol>{''.join(f'<li>{escaped(text)}</li>' for text in texts)}</ol>"
+
+
+def details(summary: str, *content: str) -> str:
+    """What a reader opens."""
+    inner = "\n".join(content)
+    return f"<details><summary>{escaped(summary)}</summary>\n{inner}\n</details>"
+
+
 def scroll(label: str, content: str) -> str:
     """A box that scrolls sideways by itself, by keyboard too."""
     return (

@@ -20,10 +20,10 @@ from coset_circuits.groups import FiniteGroup, Subgroup
 from coset_circuits.report import tables as t
 
 LEVELS = 255
-"""Table entries are told to this many steps of their neuron's range: finer than a pixel."""
+"""Table entries are stored in this many steps of their neuron's range: finer than a pixel."""
 
 DIGITS = 4
-"""Shares are told to as many decimals."""
+"""Shares are stored to as many decimals."""
 
 
 def gallery(comparison: Comparison) -> dict[str, Any]:

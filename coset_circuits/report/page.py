@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from html import escape
 
 from coset_circuits.comparison import Comparison
+from coset_circuits.report import hypotheses
 from coset_circuits.report import tables as t
 from coset_circuits.report.figures import MAX_NAMED, PLATES, STRAY, STRAY_ACCURACY
 from coset_circuits.report.findings import findings_table
@@ -14,10 +15,12 @@ from coset_circuits.report.html import (
     cell,
     column,
     contents,
+    details,
     document,
     escaped,
     facts,
     paragraph,
+    points,
     row,
     scroll,
     section,
@@ -29,15 +32,18 @@ from coset_circuits.report.sheet import as_html, of_findings
 from coset_circuits.report.style import inline
 
 CONTENTS = {
-    "findings": "Findings",
+    "findings": "Interventions",
     "neurons-heading": "Neurons",
     "subgroups": "Subgroups",
     "training": "Training",
-    "predictions": "Observed and predicted",
-    "front": "The front",
     "experiments": "Experiments",
+    "details": "Details",
     "how": "How it was decided",
 }
+
+
+MARKS = {"explains": "explains", "refuted": "refuted"}
+"""Classes of the cells with these texts."""
 
 
 def page(comparison: Comparison, drawn: Mapping[str, str]) -> str:
@@ -53,10 +59,8 @@ def page(comparison: Comparison, drawn: Mapping[str, str]) -> str:
         _neurons(comparison, drawn),
         _subgroups(comparison, drawn),
         _training(comparison, drawn),
-        _observed_and_predicted(comparison, drawn),
-        _front(comparison, drawn),
         _on_request(comparison),
-        _not_applicable(comparison),
+        _details(comparison, drawn),
         _circumstances(comparison),
     )
     return document(
@@ -71,7 +75,7 @@ def _lead(comparison: Comparison) -> str:
     known = dict(t.network_facts(comparison))
     pairs = f"{comparison.network.group.order**2:,}"
     return (
-        f"{known['group']}. {known['width']}. Accuracy {known['accuracy']}, loss {known['loss']}, "
+        f"{known['group']}; {known['width']}. Accuracy {known['accuracy']}, loss {known['loss']}, "
         f"over all {pairs} pairs."
     )
 
@@ -86,17 +90,17 @@ def _figure(comparison: Comparison, drawn: Mapping[str, str], name: str, caption
 
 
 def _verdict(comparison: Comparison, drawn: Mapping[str, str]) -> str:
-    kind, text = t.verdict_line(comparison)
-    sentences = "\n".join(paragraph(s) for s in t.details(comparison))
+    why = "\n".join(paragraph(sentence) for sentence in t.details(comparison))
     caption = (
         f"{t.FRONT_NOTE} Colours: a hypothesis and its relabelled control share one. Thick lines: "
         "bits over the dithers. The vertical axis is linear below the dotted line."
     )
     return (
         '<section aria-label="Verdict">\n'
-        f'<ul class="verdict"><li class="{kind}">{escaped(text)}</li></ul>\n'
-        f'<div class="beside">\n<div>{sentences}</div>\n'
-        f"{_figure(comparison, drawn, 'front', caption)}\n</div>\n</section>"
+        f"{paragraph(t.sentence(comparison), 'verdict')}\n"
+        f"{_figure(comparison, drawn, 'front', caption)}\n"
+        f"{as_html(hypotheses.of_one(comparison), marks=MARKS)}\n"
+        f"{_not_applicable(comparison)}\n{details('Why', why)}\n</section>"
     )
 
 
@@ -104,10 +108,10 @@ def _findings(comparison: Comparison) -> str:
     lines = t.interventions(comparison)
     notes = "\n".join(paragraph(note, "soft") for note in t.footnotes(comparison))
     return section(
-        "Findings",
+        "Interventions",
         paragraph(
             f"Pairs: {t.pairs_text(comparison)}. The control is the network's own value under "
-            "another intervention with the same dull effect, or an exact value. A row separates "
+            "another intervention of comparable size, or an exact value. A row separates "
             "hypotheses when their predictions differ by more than their own errors."
         ),
         findings_table(comparison, lines),
@@ -238,8 +242,7 @@ def _role_tables(comparison: Comparison) -> str:
         "surrogate.",
         "soft",
     )
-    tables = "\n".join(parts)
-    return f"<details><summary>Roles and residuals in tables</summary>\n{tables}\n{note}</details>"
+    return details("Roles and residuals in tables", *parts, note)
 
 
 def _subgroups(comparison: Comparison, drawn: Mapping[str, str]) -> str:
@@ -273,55 +276,52 @@ def _training(comparison: Comparison, drawn: Mapping[str, str]) -> str:
     return section("Training", '<div class="beside">', *figures, "</div>", name="training")
 
 
-def _observed_and_predicted(comparison: Comparison, drawn: Mapping[str, str]) -> str:
-    return section(
-        "Interventions: observed and predicted",
-        '<div class="beside">',
-        _figure(
-            comparison,
-            drawn,
-            "observed_predicted_loss",
-            f"Loss. Named: predictions more than {STRAY:g} decade off the diagonal, of "
-            f"more than {MAX_NAMED} the worst.",
-        ),
-        _figure(
-            comparison,
-            drawn,
-            "observed_predicted_accuracy",
-            f"Accuracy. Named: predictions more than {STRAY_ACCURACY:g} off the diagonal, of "
-            f"more than {MAX_NAMED} the worst.",
-        ),
-        "</div>",
-        "<h3>Errors by intervention</h3>",
-        _figure(
-            comparison,
-            drawn,
-            "errors_by_intervention",
-            "Differences of log10 mean loss between each surrogate and the network; losses below "
-            f"{comparison.thresholds.loss_floor:g} count as that.",
-        ),
-        name="predictions",
-    )
-
-
-def _front(comparison: Comparison, drawn: Mapping[str, str]) -> str:
-    caption = (
+def _details(comparison: Comparison, drawn: Mapping[str, str]) -> str:
+    """Figures and tables behind those above, each closed at first."""
+    strays = "predictions more than {} off the diagonal, of more than {} the worst."
+    curve = (
         "Each point is the raw weights' description length over a candidate's, both with what they "
         "leave coded to the same δ."
     )
-    curve = _figure(comparison, drawn, "lengths", caption)
+    errors = (
+        "Differences of log10 mean loss between each surrogate and the network; losses below "
+        f"{comparison.thresholds.loss_floor:g} count as that."
+    )
     return section(
-        "The front: prediction error against description length",
-        _predictions(comparison),
-        f"<details><summary>The curve over δ</summary>\n{curve}\n</details>",
+        "Details",
+        details(
+            "Observed and predicted",
+            '<div class="beside">',
+            _figure(
+                comparison,
+                drawn,
+                "observed_predicted_loss",
+                f"Loss. Named: {strays.format(f'{STRAY:g} decade', MAX_NAMED)}",
+            ),
+            _figure(
+                comparison,
+                drawn,
+                "observed_predicted_accuracy",
+                f"Accuracy. Named: {strays.format(f'{STRAY_ACCURACY:g}', MAX_NAMED)}",
+            ),
+            "</div>",
+        ),
+        details(
+            "Errors by intervention", _figure(comparison, drawn, "errors_by_intervention", errors)
+        ),
+        details("Prediction errors of every candidate", _predictions(comparison)),
+        details(
+            "Description lengths of every candidate",
+            _lengths(comparison),
+            _figure(comparison, drawn, "lengths", curve),
+        ),
         _forms(comparison),
         _claims(comparison),
-        name="front",
+        name="details",
     )
 
 
 def _predictions(comparison: Comparison) -> str:
-    deltas = comparison.thresholds.relative_errors
     titles = (
         "median |Δlog10 loss|",
         "worst |Δlog10 loss|",
@@ -331,16 +331,25 @@ def _predictions(comparison: Comparison) -> str:
         "logit R²",
         "rows",
     )
-    bits = [column(f"bits at δ = {delta:g}") for delta in deltas]
-    own = map(column, ("bits at δ*", "times shorter"))
-    head = [column("candidate", name=True), *own, *map(column, titles), *bits]
+    head = [column("candidate", name=True), *map(column, titles)]
+    rows = [row(_named(line), _error_cells(line), line.kind) for line in t.front(comparison)]
+    caption = (
+        "Errors in decades of loss and shares of pairs, over the rows that are evidence for a "
+        "candidate; same answer and logit R² compare input by input (medians over rows)."
+    )
+    return table("Prediction errors", escape(caption), head, rows)
+
+
+def _lengths(comparison: Comparison) -> str:
+    deltas = comparison.thresholds.relative_errors
+    titles = ("bits at δ*", "times shorter", *(f"bits at δ = {delta:g}" for delta in deltas))
+    head = [column("candidate", name=True), *map(column, titles)]
     rows = [
         row(
-            f"{broken(line.name)}<small>{line.kind}</small>",
+            _named(line),
             [
                 cell(f"{t.whole(line.bits)} {_range(line.interval, '.0f')}"),
                 cell(f"{line.compression:.1f} {_range(line.compression_interval, '.1f')}"),
-                *_error_cells(line),
                 *(cell(t.whole(line.at[delta])) for delta in deltas),
             ],
             line.kind,
@@ -350,11 +359,13 @@ def _predictions(comparison: Comparison) -> str:
     caption = (
         "Bits per neuron that give both tables and the unembedding to a relative error δ; in "
         "brackets the least and most, of bits over the dithers, of times shorter than the raw "
-        "weights from δ*/2 to 2δ*; errors in decades of loss and shares of pairs, over the rows "
-        "that are evidence for a candidate; same answer and logit R² compare input by input "
-        "(medians over rows)."
+        "weights from δ*/2 to 2δ*."
     )
-    return table("Prediction summary", escape(caption), head, rows)
+    return table("Description lengths", escape(caption), head, rows)
+
+
+def _named(line: t.FrontLine) -> str:
+    return f"{broken(line.name)}<small>{line.kind}</small>"
 
 
 def _range(interval: tuple[float, float], form: str) -> str:
@@ -373,10 +384,10 @@ def _forms(comparison: Comparison) -> str:
     caption = (
         "Bits per neuron of each form, and its median |Δlog10 loss| in decades on the rows "
         f"{', '.join(sorted(comparison.bench.used))}, on which claims are chosen and which are "
-        "then no evidence."
+        "then not evidence."
     )
     inner = table("Forms of each hypothesis", escape(caption), head, rows)
-    return f"<details><summary>How claims were chosen</summary>\n{inner}\n</details>"
+    return details("How claims were chosen", inner)
 
 
 def _error_cells(line: t.FrontLine) -> list[str]:
@@ -408,7 +419,9 @@ def _claims(comparison: Comparison) -> str:
         "Median |Δlog10 loss| in decades when one claim alone replaces its part of the network and "
         "the rest stays the network's own: which claim brings the error in."
     )
-    return "<h3>Claims apart</h3>\n" + table("Errors of single claims", escape(caption), head, rows)
+    return details(
+        "Errors of single claims", table("Errors of single claims", escape(caption), head, rows)
+    )
 
 
 def _on_request(comparison: Comparison) -> str:
@@ -424,10 +437,7 @@ def _on_request(comparison: Comparison) -> str:
 def _not_applicable(comparison: Comparison) -> str:
     if not comparison.not_applicable:
         return ""
-    return section(
-        "Hypotheses that do not apply",
-        facts(t.not_applicable(comparison)),
-    )
+    return f"<h3>Hypotheses that do not apply</h3>\n{facts(t.not_applicable(comparison))}"
 
 
 def _circumstances(comparison: Comparison) -> str:
@@ -441,9 +451,8 @@ def _circumstances(comparison: Comparison) -> str:
         "<h3>The network</h3>",
         facts(t.network_facts(comparison)),
         "<h3>Rule</h3>",
-        paragraph(comparison.verdict.rule),
-        "<h3>Thresholds</h3>",
-        table("Thresholds", "They travel with every result.", head, rows),
+        points(t.rule(comparison.verdict.rule)),
+        details("Thresholds", table("Thresholds", "They travel with every result.", head, rows)),
         "<h3>Circumstances</h3>",
         facts(t.circumstances(comparison)),
         "<h3>Again, in Python</h3>",

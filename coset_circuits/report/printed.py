@@ -1,4 +1,4 @@
-"""A comparison on a terminal; legible at 80 columns, without colour and through a pipe."""
+"""All tables of a comparison on a terminal; legible at 80 columns and through a pipe."""
 
 from __future__ import annotations
 
@@ -6,26 +6,25 @@ from collections.abc import Sequence
 
 from rich.console import Console
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from coset_circuits.comparison import Comparison
 from coset_circuits.report import tables as t
-from coset_circuits.report.sheet import of_findings, print_sheet
+from coset_circuits.report.sheet import Sheet, of_findings, print_sheet
 from coset_circuits.report.terminal import (
     fact_table,
-    parts,
     plain_table,
     plainly,
     print_heading,
     print_note,
+    print_rule,
 )
 
 MAX_ROLES = 12
 
 
 def print_comparison(comparison: Comparison, console: Console | None = None) -> None:
-    """Print a comparison: network, verdict, front, roles, interventions, rule."""
+    """Print every table: network, verdict, front, roles, interventions, rule."""
     console = console or Console(highlight=False)
     lines = t.interventions(comparison)
     console.print(fact_table(t.network_facts(comparison)))
@@ -37,16 +36,14 @@ def print_comparison(comparison: Comparison, console: Console | None = None) -> 
     _closing(console, comparison)
 
 
-def plain_text(comparison: Comparison, width: int = 80) -> str:
+def full_text(comparison: Comparison, width: int = 80) -> str:
     """The same without colour, no line longer than ``width``."""
     return plainly(lambda console: print_comparison(comparison, console), width)
 
 
 def _verdict(console: Console, comparison: Comparison) -> None:
     print_heading(console, "VERDICT")
-    kind, text = t.verdict_line(comparison)
-    style = {"explains": "bold green", "open": "bold yellow"}[kind]
-    console.print(Text(text, style=style, overflow="fold"))
+    console.print(Text(t.sentence(comparison), style="bold", overflow="fold"))
 
 
 def _roles(console: Console, comparison: Comparison) -> None:
@@ -79,13 +76,9 @@ def _roles(console: Console, comparison: Comparison) -> None:
 def _interventions(
     console: Console, comparison: Comparison, lines: Sequence[t.InterventionLine]
 ) -> None:
-    short = t.short_names([c.name for c in comparison.hypotheses])
     for quantity, unit in (("accuracy", "share of pairs"), ("loss", "mean, nats")):
-        print_heading(console, f"INTERVENTIONS: {quantity.upper()} ({unit})")
-        for part in parts(list(short), max(1, (console.width - 40) // 8)):
-            console.print(_readings(lines, quantity, {name: short[name] for name in part}))
-    if legend := t.legend(short):
-        print_note(console, f"{legend}.")
+        names = [c.name for c in comparison.hypotheses]
+        print_sheet(console, _readings(lines, quantity, unit, names))
     print_note(console, "; ".join(f"{line.number} {line.title}" for line in lines) + ".")
     print_note(
         console,
@@ -97,26 +90,30 @@ def _interventions(
         print_note(console, note)
 
 
-def _readings(lines: Sequence[t.InterventionLine], quantity: str, short: dict[str, str]) -> Table:
+def _readings(
+    lines: Sequence[t.InterventionLine], quantity: str, unit: str, names: Sequence[str]
+) -> Sheet:
+    """What every intervention did and what each hypothesis predicted."""
     show = t.accuracy if quantity == "accuracy" else t.loss
-    table = plain_table(
-        ["", "intervention"], ["seen", *map(t.clean, short.values()), "control", "row", "sep"]
-    )
+    rows = []
     for line in lines:
-        predictions = [line.predictions[name] for name in short]
-        control = line.control
-        value = None if control is None else getattr(control, quantity)
-        number = "" if control is None else str(control.number or "=")
-        table.add_row(
-            str(line.number),
-            Text(line.id),
-            show(getattr(line.observed, quantity)),
-            *(t.MISSING if p is None else show(getattr(p, quantity)) for p in predictions),
-            show(value),
-            number if value is not None else "",
-            "yes" if line.separates else "no",
+        predictions = [line.predictions[name] for name in names]
+        value = None if line.control is None else getattr(line.control, quantity)
+        number = "" if line.control is None else str(line.control.number or "=")
+        rows.append(
+            (
+                str(line.number),
+                line.id,
+                show(getattr(line.observed, quantity)),
+                *(t.MISSING if p is None else show(getattr(p, quantity)) for p in predictions),
+                show(value),
+                number if value is not None else "",
+                "yes" if line.separates else "no",
+            )
         )
-    return table
+    numbers = ("seen", *map(t.clean, names), "control", "row", "sep")
+    title = f"Interventions: {quantity} ({unit})"
+    return Sheet(title, "", ("", "intervention"), numbers, tuple(rows))
 
 
 def _front(console: Console, comparison: Comparison) -> None:
@@ -149,8 +146,7 @@ def _closing(console: Console, comparison: Comparison) -> None:
         console.print(Text(sentence, overflow="fold"))
     for names, why in t.not_applicable(comparison):
         console.print(Text(f"Not applicable, {names}: {why}", overflow="fold"))
-    console.print()
-    print_note(console, f"Rule. {comparison.verdict.rule}")
+    print_rule(console, comparison.verdict.rule)
 
 
 def _on_request(console: Console, comparison: Comparison) -> None:

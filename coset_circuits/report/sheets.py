@@ -18,20 +18,16 @@ from coset_circuits.findings.statistics import METHOD, Estimate, Paired, network
 from coset_circuits.report import tables as t
 from coset_circuits.report.sheet import Sheet
 
-Label = Callable[[str], str]
-"""How a candidate is written: short on a terminal, in full on a page."""
-
 MISSING_SUBJECT = "network"
 EXPLAINS, REFUTED, NEITHER = "+", "×", "·"
 
 
-def per_network(ensemble: Ensemble, label: Label) -> Iterator[Sheet]:
+def per_network(ensemble: Ensemble) -> Iterator[Sheet]:
     """What was found on each network by itself."""
-    yield _networks(ensemble, label)
+    yield _networks(ensemble)
     names = all_hypotheses(ensemble)
     yield _by_hypothesis(
         ensemble,
-        label,
         "Prediction error",
         "Median |Δlog10 loss| in decades, and after / the same on a relabelled group; nulls have "
         "no group theory and need none.",
@@ -41,37 +37,35 @@ def per_network(ensemble: Ensemble, label: Label) -> Iterator[Sheet]:
         "Worst accuracy error",
         "The largest |Δaccuracy| over the interventions.",
         ("network",),
-        tuple(map(label, names)),
+        tuple(map(t.clean, names)),
         tuple((n.name, *(_worst_accuracy(n, name) for name in names)) for n in ensemble),
     )
     yield _by_hypothesis(
         ensemble,
-        label,
         "Bits per neuron at equal fidelity",
         "At each network's own fidelity point; after / that on a relabelled group.",
         lambda network, name: t.whole(network.bits(name)),
     )
     yield _by_hypothesis(
         ensemble,
-        label,
         "Times shorter than the weights",
         "Raw weights' bits over its own; after / that on a relabelled group.",
         lambda network, name: t.decades(network.compression(name)),
     )
 
 
-def across(stratum: Stratum, label: Label) -> Iterator[Sheet]:
+def across(stratum: Stratum) -> Iterator[Sheet]:
     """What is found across the networks of one kind; nothing for one network."""
     if len(stratum.networks) < 2:
         return
-    yield _candidates(stratum, label)
+    yield _candidates(stratum)
     for quantity, show in (("accuracy", t.accuracy), ("loss", t.loss)):
         yield _observed(stratum, quantity, show)
         for statistic in ("median", "mean"):
-            yield _predicted(stratum, label, quantity, show, statistic)
+            yield _predicted(stratum, quantity, show, statistic)
 
 
-def on_request(stratum: Stratum, label: Label) -> Iterator[Sheet]:
+def on_request(stratum: Stratum) -> Iterator[Sheet]:
     """Each experiment that was asked for: its figures over the networks, beside their controls."""
     titles = dict.fromkeys(
         id
@@ -83,7 +77,7 @@ def on_request(stratum: Stratum, label: Label) -> Iterator[Sheet]:
         figures = [item for item in stratum.findings if item.experiment == id]
         rows = tuple(
             (
-                MISSING_SUBJECT if item.subject is None else label(item.subject),
+                MISSING_SUBJECT if item.subject is None else t.clean(item.subject),
                 t.clean("; ".join(f"{name} {value}" for name, value in item.at)),
                 item.quantity.replace("_", " "),
                 *_centres(item, t.loss),
@@ -103,7 +97,7 @@ def on_request(stratum: Stratum, label: Label) -> Iterator[Sheet]:
             )
 
 
-def paired(stratum: Stratum, label: Label) -> Iterator[Sheet]:
+def paired(stratum: Stratum) -> Iterator[Sheet]:
     """Every two hypotheses over the same networks, and each against its relabelled control."""
     for compared, what in ((stratum.between, "Hypotheses"), (stratum.controlled, "Controls")):
         for quantity, title, show in (
@@ -112,7 +106,7 @@ def paired(stratum: Stratum, label: Label) -> Iterator[Sheet]:
         ):
             chosen = [p for p in compared if p.quantity == quantity]
             if chosen:
-                yield _paired(f"{what} compared: {title}", chosen, label, show)
+                yield _paired(f"{what} compared: {title}", chosen, show)
 
 
 def all_hypotheses(ensemble: Ensemble) -> list[str]:
@@ -124,12 +118,6 @@ def claims(ensemble: Ensemble) -> list[str]:
     """What the endings of the hypotheses' names stand for."""
     names = all_hypotheses(ensemble)
     return [note for end, note in CLAIM_NOTES.items() if any(f"+{end}" in name for name in names)]
-
-
-def verdict(stratum: Stratum) -> tuple[str, str]:
-    """Whether anything explains one of the networks, and the verdicts counted."""
-    kind = "open" if stratum.count.nothing == stratum.count.networks else "explains"
-    return kind, t.clean(stratum.count.sentence)
 
 
 def method(stratum: Stratum, ensemble: Ensemble) -> list[str]:
@@ -161,7 +149,7 @@ def method(stratum: Stratum, ensemble: Ensemble) -> list[str]:
     ]
 
 
-def _networks(ensemble: Ensemble, label: Label) -> Sheet:
+def _networks(ensemble: Ensemble) -> Sheet:
     names = all_hypotheses(ensemble)
     rows, links = [], []
     for network in ensemble:
@@ -177,7 +165,7 @@ def _networks(ensemble: Ensemble, label: Label) -> Sheet:
         f"Over all pairs; loss: mean, nats. {EXPLAINS} explains it, {REFUTED} refuted, {NEITHER} "
         f"neither, {t.MISSING} does not apply.",
         ("network", "group"),
-        ("width", "accuracy", "loss", *map(label, names)),
+        ("width", "accuracy", "loss", *map(t.clean, names)),
         tuple(rows),
         tuple(links),
     )
@@ -192,7 +180,6 @@ def _mark(network: NetworkSummary, name: str) -> str:
 
 def _by_hypothesis(
     ensemble: Ensemble,
-    label: Label,
     title: str,
     note: str,
     show: Callable[[NetworkSummary, str], str],
@@ -210,7 +197,7 @@ def _by_hypothesis(
             for n in names
         ]
         rows.append((t.clean(network.name), *cells, *(show(network, n) for n in nulls)))
-    titles = (*map(label, names), *map(label, nulls))
+    titles = (*map(t.clean, names), *map(t.clean, nulls))
     return Sheet(title, note, ("network",), titles, tuple(rows))
 
 
@@ -224,7 +211,7 @@ def _worst_accuracy(network: NetworkSummary, name: str) -> str:
     return t.decades(value)
 
 
-def _candidates(stratum: Stratum, label: Label) -> Sheet:
+def _candidates(stratum: Stratum) -> Sheet:
     candidates = dict.fromkeys(name for network in stratum.networks for name in network.circuits)
     rows = []
     for name in candidates:
@@ -232,7 +219,7 @@ def _candidates(stratum: Stratum, label: Label) -> Sheet:
         bits = stratum.finding("fidelity", name, BITS)
         rows.append(
             (
-                label(name),
+                t.clean(name),
                 *_centres(error, t.decades),
                 *_centres(bits, t.whole),
             )
@@ -276,7 +263,7 @@ def _observed(stratum: Stratum, quantity: str, show: Callable[[float | None], st
     return Sheet(
         f"Interventions: {quantity} of the networks",
         f"Over networks ({unit}); control: the median under the intervention in “row”, which has "
-        "the same dull effect (=: an exact value).",
+        "a comparable effect (=: an exact value).",
         ("", "intervention"),
         ("mean [low, high]", "median [low, high]", "control", "row"),
         tuple(rows),
@@ -296,7 +283,6 @@ def _brief(text: str) -> str:
 
 def _predicted(
     stratum: Stratum,
-    label: Label,
     quantity: str,
     show: Callable[[float | None], str],
     statistic: str,
@@ -313,7 +299,7 @@ def _predicted(
         f"{t.MISSING}: silent; sep: in how many of the {len(stratum.networks)} networks the row "
         "separates any two hypotheses.",
         ("intervention",),
-        ("seen", *map(label, names), "sep"),
+        ("seen", *map(t.clean, names), "sep"),
         tuple(rows),
     )
 
@@ -327,13 +313,11 @@ def _experiments(stratum: Stratum) -> list[str]:
     return [id for id in ids if stratum.finding(id, None, "accuracy") is not None]
 
 
-def _paired(
-    title: str, compared: Iterable[Paired], label: Label, show: Callable[[float | None], str]
-) -> Sheet:
+def _paired(title: str, compared: Iterable[Paired], show: Callable[[float | None], str]) -> Sheet:
     rows = tuple(
         (
-            label(p.one),
-            label(p.two),
+            t.clean(p.one),
+            t.clean(p.two),
             str(p.networks),
             show(p.median.value),
             _interval(p.median, show),
@@ -358,19 +342,3 @@ def _interval(estimate: Estimate, show: Callable[[float | None], str], between: 
     if estimate.interval is None:
         return t.MISSING
     return f"[{between.join(show(bound) for bound in estimate.interval)}]"
-
-
-def in_full(name: str) -> str:
-    """A candidate's name as a page writes it."""
-    return t.clean(name)
-
-
-def in_short(ensemble: Ensemble) -> dict[str, str]:
-    """Short names of all candidates; those of the hypotheses are told apart."""
-    found = t.short_names(all_hypotheses(ensemble))
-    short = {name: t.clean(text) for name, text in found.items()}
-    for network in ensemble:
-        for name, circuit in network.circuits.items():
-            of = circuit.of
-            short.setdefault(name, f"{short[of]} (relab.)" if of in short else t.clean(name))
-    return short

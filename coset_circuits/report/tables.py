@@ -18,7 +18,6 @@ from coset_circuits.thresholds import Thresholds
 
 SILENT = "silent"
 MISSING = "–"
-SHORT = {"irrep-projected": "proj", "irrep-bilinear": "bilin", "bilinear": "bilin"}
 
 FRONT_NOTE = (
     "An explanation should predict well and be short: low and to the left. Bits are taken at the "
@@ -56,9 +55,9 @@ class InterventionLine:
         predictions: a reading for each hypothesis, None where it is silent.
         relabelled: the same for each hypothesis fitted to the relabelled group; a hypothesis
             without such a control is left out.
-        used: the hypotheses whose fit has used this row: no evidence for them.
-        separates: the pairs of hypotheses told apart here.
-        caution: what this row cannot tell, for rows that are easily misread.
+        used: the hypotheses whose fit has used this row: it is not evidence for them.
+        separates: the pairs of hypotheses that it separates.
+        caution: what this row cannot show, for rows that are easily misread.
     """
 
     number: int
@@ -107,13 +106,18 @@ class FrontLine:
     """One candidate's description length beside its prediction error.
 
     Attributes:
+        verdict: what the verdict says of it, in one word.
+        coverage: the share of the neurons that matter which it covers.
         bits: bits per neuron at the fidelity point, over the dithers.
         compression: the raw weights' bits over its own.
         at: bits per neuron at every relative error that was asked for.
     """
 
+    key: str
     name: str
     kind: str
+    verdict: str
+    coverage: float
     bits: float
     interval: tuple[float, float]
     compression: float
@@ -148,10 +152,23 @@ def pairs_text(comparison: Comparison) -> str:
     return f"all {every:,}"
 
 
-def verdict_line(comparison: Comparison) -> tuple[str, str]:
-    """Whether anything explains the network (``explains`` or ``open``), and the sentence."""
-    kind = "explains" if comparison.verdict.explained_by else "open"
-    return kind, clean(comparison.verdict.sentence)
+def sentence(comparison: Comparison) -> str:
+    """The answer."""
+    return clean(comparison.verdict.sentence)
+
+
+def rule(text: str) -> list[str]:
+    """The points of a verdict's rule, without their numbers."""
+    return [clean(line).partition(". ")[2] for line in text.splitlines()]
+
+
+def _said(comparison: Comparison, candidate: Candidate) -> str:
+    """What the verdict says of a candidate, in one word."""
+    verdict = comparison.verdict
+    if candidate.kind != "hypothesis":
+        return candidate.kind
+    wider = any(key in candidate.contains for key in verdict.explained_by)
+    return verdict.on(candidate.key) or ("wider" if wider else "longer")
 
 
 def details(comparison: Comparison) -> list[str]:
@@ -164,7 +181,7 @@ def forms(comparison: Comparison) -> list[tuple[str, str, str, str, str]]:
     return [
         (
             clean(f.hypothesis),
-            clean(f.form),
+            clean(f.form) + ("" if f.chosen_at is None else f" at δ = {f.chosen_at:.3f}"),
             whole(f.bits),
             decades(f.median_log_loss),
             "chosen" * f.chosen,
@@ -255,8 +272,11 @@ def front(comparison: Comparison) -> list[FrontLine]:
     """All candidates, the shortest at the fidelity point first."""
     lines = [
         FrontLine(
+            c.key,
             c.name,
             c.kind,
+            _said(comparison, c),
+            c.circuit.roles.coverage,
             *comparison.fidelity.length(c.bits),
             *comparison.compression(c),
             dict(sorted(c.bits.items())),
@@ -320,8 +340,8 @@ def footnotes(comparison: Comparison) -> list[str]:
     notes = [note for claim, note in CLAIM_NOTES.items() if claim in claims]
     if comparison.bench.used:
         notes.append(
-            "Claims were chosen on the rows "
-            f"{', '.join(sorted(comparison.bench.used))}: no evidence for any hypothesis."
+            f"Claims were chosen on the rows {', '.join(sorted(comparison.bench.used))}: "
+            "these are not evidence for any hypothesis."
         )
     for row in comparison.rows:
         if row.equals is not None:
@@ -338,7 +358,7 @@ def footnotes(comparison: Comparison) -> list[str]:
     for rows, fitted in users.items():
         notes.append(
             f"The fit of {' and of '.join(fitted)} has already used what is observed under "
-            f"{', '.join(sorted(rows))}: no evidence for it, and not among its errors."
+            f"{', '.join(sorted(rows))}: these rows are not evidence for it, nor among its errors."
         )
     return notes + [clean(note) for note in comparison.notes]
 
@@ -346,27 +366,6 @@ def footnotes(comparison: Comparison) -> list[str]:
 def reading(outcome: Outcome | None) -> Reading | None:
     """The two figures of an outcome; None stays None."""
     return None if outcome is None else Reading(outcome.accuracy, outcome.loss)
-
-
-def short_names(names: Sequence[str]) -> dict[str, str]:
-    """Column headings of at most seven characters, all different."""
-    found: dict[str, str] = {}
-    for name in names:
-        stem, *claims = name.split("+")
-        suffix = f"+{''.join(claim[:1] for claim in claims)}" if claims else ""
-        base = f"{SHORT.get(stem, stem)[: 7 - len(suffix)]}{suffix}"
-        short, count = base, 1
-        while short in found.values():
-            count += 1
-            short = f"{base[: 6 - len(str(count))]}~{count}"
-        found[name] = short
-    return found
-
-
-def legend(short: dict[str, str]) -> str:
-    """What the short headings stand for; empty where they are the names."""
-    changed = [f"{clean(s)} = {clean(name)}" for name, s in short.items() if s != name]
-    return ", ".join(changed)
 
 
 def display_name(candidate: Candidate | FrontLine) -> str:
@@ -415,7 +414,7 @@ def clean(text: str) -> str:
 
 
 def separation_text(pairs: Sequence[tuple[str, str]], names: Sequence[str]) -> str:
-    """“no”, or which hypotheses a row tells apart, in as few words as it takes."""
+    """“no”, or which hypotheses a row separates, in as few words as it takes."""
     rest = {frozenset(pair) for pair in pairs}
     every_pair = [frozenset(pair) for pair in combinations(names, 2)]
     missing = [" and ".join(sorted(pair)) for pair in every_pair if pair not in rest]

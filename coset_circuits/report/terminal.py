@@ -60,9 +60,11 @@ def print_note(console: Console, text: str) -> None:
     console.print(Text(text, style="dim", overflow="fold"))
 
 
-def parts(names: Sequence[str], size: int) -> list[Sequence[str]]:
-    """Columns in tables of at most ``size`` hypotheses; one empty part where there are none."""
-    return [names[i : i + size] for i in range(0, len(names), size)] or [[]]
+def print_rule(console: Console, rule: str) -> None:
+    """The rule of a verdict, a point a paragraph."""
+    print_heading(console, "RULE")
+    for line in rule.splitlines():
+        print_note(console, t.clean(line))
 
 
 def plain_table(texts: Sequence[str], numbers: Sequence[str], *, gap: int = 1) -> Table:

@@ -100,7 +100,7 @@ class Lockstep:
         """Measure a run on all pairs, or on a sample where there are many and nothing hangs on it.
 
         Raises:
-            TrainingFailed: the loss is no number, or the training loss far above chance.
+            TrainingFailed: the loss is NaN or infinite, or the training loss far above chance.
         """
         train, test = self.pairs[self.runs.index(run)]
         order = run.network.group.order

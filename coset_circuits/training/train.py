@@ -54,7 +54,7 @@ def train(
         report: called with the :class:`TrainingState` at each look.
 
     Raises:
-        TrainingFailed: the weights are no numbers any more, or far off; the state is kept.
+        TrainingFailed: the weights are NaN or infinite, or far off; the state is kept.
         CosetCircuitsError: an unknown recipe or field, a state that is damaged or of another run,
             or a folder that holds another run, is in use or cannot be written.
     """

@@ -248,12 +248,26 @@ BOXES = (
 @pytest.mark.parametrize("width", [400, 1280])
 def test_what_goes_on_sideways_says_so_and_can_be_reached(page, width):
     page.resize(width, 800)
+    page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
+    page.settle()
     page.settle()
     found = page.evaluate(BOXES)
-    # Six hypotheses with their controls need more than 1,280 pixels in some tables.
-    assert any(wide for wide, *_ in found)
+    # Six hypotheses with their controls fit an ordinary screen, opened details too.
+    assert len(found) > 10 and any(wide for wide, *_ in found) == (width < 1280)
     for wide, fits, beyond, tab in found:
         assert (fits, beyond, tab) == ((False, True, 0) if wide else (True, False, -1))
+
+
+def test_the_page_opens_with_the_sentence_the_figure_and_the_table(page, comparison):
+    first = "document.querySelector('section')"
+    assert page.evaluate(f"{first}.firstElementChild.textContent") == comparison.verdict.sentence
+    kinds = page.evaluate(f"[...{first}.children].map(e => e.tagName)")
+    assert kinds == ["P", "FIGURE", "DIV", "DETAILS"]
+    names = page.evaluate(f"[...{first}.querySelectorAll('tbody th')].map(e => e.textContent)")
+    told = [c.name for c in comparison.candidates if c.kind != "control"]
+    assert sorted(names) == sorted(told)
+    opened = "[...document.querySelectorAll('details')].filter(d => d.open).length"
+    assert page.evaluate(opened) == 0
 
 
 def test_the_fade_goes_at_the_end(page):
@@ -323,6 +337,8 @@ def test_without_its_script_the_page_has_its_words(chrome, report, comparison):
 @pytest.mark.parametrize("width", [320, 400, 1100, 1280])
 def test_the_page_of_many_networks(chrome, many, width):
     chrome.open(many, width=width)
+    chrome.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
+    chrome.settle()
     chrome.settle()
     assert chrome.errors == [] and chrome.requests == [many.resolve().as_uri()]
     assert chrome.evaluate("document.documentElement.scrollWidth") <= width
@@ -337,7 +353,7 @@ def test_the_page_of_many_networks_leads_to_its_parts_and_to_each_report(chrome,
     chrome.open(many)
     links = "[...document.querySelectorAll('nav a')].map(a => [a.hash, a.textContent])"
     told = dict(chrome.evaluate(links))
-    assert list(told) == ["#networks", "#across-0", "#across-1", "#skipped", "#how"]
+    assert list(told) == ["#across-0", "#across-1", "#networks", "#skipped", "#how"]
     assert told["#across-0"].startswith(HOSTILE) and told["#across-1"].startswith("S4")
     there = "[...document.querySelectorAll('nav a')].every(a => document.querySelector(a.hash))"
     assert chrome.evaluate(there)

@@ -13,12 +13,15 @@ import torch
 
 import coset_circuits as cc
 from coset_circuits import CosetAlgorithm, CosetCircuitsError, IrrepAlgorithm, compare
+from coset_circuits.comparison.across import Count, Ratio
 from coset_circuits.comparison.compare import Comparison
 from coset_circuits.comparison.many import Ensemble
 from coset_circuits.comparison.question import asked
 from coset_circuits.comparison.sources import is_collection, sources
+from coset_circuits.findings.statistics import Estimate
 from coset_circuits.findings.storage import Kept
 from coset_circuits.networks import planted_coset, planted_gcr
+from coset_circuits.report import full_text, plain_text
 
 COSET = [CosetAlgorithm()]
 # The bilinear variant is silent on many rows.
@@ -329,19 +332,56 @@ def test_the_same_networks_give_the_same_findings():
 
 @pytest.mark.parametrize("width", [80, 61])
 def test_no_line_is_longer_than_the_width(ensemble, width):
-    from coset_circuits.report.ensemble import plain_text
+    for text in (plain_text(ensemble, width), full_text(ensemble, width)):
+        assert max(map(len, text.splitlines())) <= width
 
-    assert max(map(len, plain_text(ensemble, width).splitlines())) <= width
+
+def test_what_is_printed_fits_a_screen(ensemble):
+    """With the report's line, and an empty one before it, at most 40 lines."""
+    text = str(ensemble)
+    assert len(text.splitlines()) <= 38
+    words = " ".join(text.split())
+    for network in ensemble:
+        by = " and ".join(network.verdict.explained_by) or "nothing"
+        assert f"{network.name}: {by}" in words
+    several = [s for s in ensemble.strata if len(s.networks) > 1]
+    assert several and all(s.count.sentence in words for s in several)
+
+
+def test_the_sentence_speaks_of_what_explains():
+    """Two hypotheses explain, a third does not: the figures are those of the two."""
+    count = Count(
+        networks=8,
+        shortest={"a": 1, "b": 3, "c": 0},
+        explaining={"a": 4, "b": 6, "c": 0},
+        open=3,
+        nothing=1,
+        compression={
+            name: Estimate(x, (x - 1, x + 1), 8) for name, x in zip("abc", (5, 4, 6), strict=True)
+        },
+        ratios=tuple(
+            Ratio(one, two, Estimate(1.5, (1.25, 1.75), 8), (1.0, 2.0), 0.0078125)
+            for one, two in (("a", "b"), ("a", "c"), ("b", "c"))
+        ),
+        nouns={"a": "As", "b": "Bs", "c": "Cs"},
+    )
+    assert count.leading == ["b", "a"]
+    assert [(r.one, r.two) for r in count.leading_ratios] == [("a", "b")]
+    assert count.sentence == (
+        "Shortest: As in 1 of 8, Bs in 3, order open in 3, nothing in 1; times shorter than the "
+        "weights: Bs 4.0 [3.0, 5.0], As 5.0 [4.0, 6.0]; As to Bs: paired ratio of bits 1.50 "
+        "[1.25, 1.75], exact signed-rank test p = 0.0078."
+    )
 
 
 def test_the_text_says_what_was_found(ensemble):
-    words = " ".join(str(ensemble).split())
+    words = " ".join(ensemble.tables().split())
     for network in ensemble:
         assert network.name in words
     assert " ".join(ensemble.strata[0].count.sentence.split()) in words
     assert "ACROSS 5 NETWORKS OF S3, 18 relu neurons" in words
     assert "ACROSS 1 NETWORK OF C3" in words
-    assert " ".join(ensemble.rule.split()) in words
+    assert all(line in words for line in ensemble.rule.splitlines())
     assert "Holm" in words and "bootstrap" in words
 
 
@@ -404,7 +444,7 @@ def test_bad_files_are_listed_and_the_others_analysed(folder, unchecked):
     assert "cannot be read as a checkpoint" in reasons["bad.pt"]
     assert "unfinished run" in reasons["unfinished/checkpoints/state.safetensors"]
     assert [s["file"] for s in ensemble.to_dict()["skipped"]] == list(ensemble.skipped)
-    text = " ".join(str(ensemble).split())
+    text = " ".join(ensemble.tables().split())
     assert "not analysed" in text and "unfinished run" in text
 
 

@@ -249,7 +249,7 @@ def test_the_shorter_of_two_explains(candidate, judge):
         )
         assert verdict.explained_by == ("a",) and verdict.fails == {}
         assert "b 6.0" in verdict.sentence
-        assert "2.00 times as many bits [2.00, 2.00], settled" in " ".join(verdict.details)
+        assert "b needs 2.00 times the bits of a [2.00, 2.00]: settled" in " ".join(verdict.details)
 
 
 def test_a_shorter_one_that_fails_is_named_with_its_reason(candidate, judge):
@@ -257,7 +257,9 @@ def test_a_shorter_one_that_fails_is_named_with_its_reason(candidate, judge):
         GOOD, {"a": GOOD, "b": (1e-3, 1e-9, 1e-2)}, [candidate("a"), candidate("b", bits=50.0)]
     )
     assert verdict.explained_by == ("a",)
-    assert verdict.sentence.endswith("B, shorter still, cannot: its median |Δlog10 loss| is 3.00.")
+    assert verdict.sentence.endswith(
+        "B is shorter but cannot explain it: its median |Δlog10 loss| is 3.00."
+    )
 
 
 def test_a_length_that_crosses_is_open(candidate, judge):
@@ -383,6 +385,8 @@ def test_controls_and_nulls_are_not_judged(candidate, judge):
 def test_the_rule_states_its_thresholds():
     text = rule(dataclasses.replace(T, prediction_log_loss=0.123, coverage=0.77, rival_ratio=0.31))
     assert "0.123" in text and "77%" in text and "0.31" in text
+    starts = [line.partition(". ")[0] for line in text.splitlines()]
+    assert starts == [str(number) for number in range(1, len(starts) + 1)]
 
 
 @pytest.mark.parametrize(

@@ -339,8 +339,8 @@ def test_a_surrogate_can_be_ablated(coset_network):
 
 def test_arguments_that_make_no_sense(untrained, unchecked):
     for arguments, said in (
-        ({"kind": "burn"}, "'burn' is no kind of ablation; choose one of zero, mean, resample"),
-        ({"site": "hook_logits"}, "'hook_logits' is no site for this experiment"),
+        ({"kind": "burn"}, "'burn' is not a kind of ablation; choose one of zero, mean, resample"),
+        ({"site": "hook_logits"}, "'hook_logits' is not a site for this experiment"),
         ({"controls": -1}, "-1 controls"),
         ({"pairs": 0}, "0 pairs"),
     ):

@@ -253,7 +253,7 @@ def test_a_silent_site_is_refused(gcr_network):
 
 
 def test_sites_without_neurons_are_refused(circuit):
-    with pytest.raises(CosetCircuitsError, match="'hook_logits' is no site for this experiment"):
+    with pytest.raises(CosetCircuitsError, match="'hook_logits' is not a site for this experiment"):
         interchange(circuit, sites=["hook_logits"])
     with pytest.raises(CosetCircuitsError, match="-2 controls"):
         interchange(circuit, controls=-2)

@@ -615,12 +615,12 @@ def test_groups_that_make_no_sense(coset_network, gcr_network, unchecked):
 
 def test_arguments_that_make_no_sense(untrained, unchecked):
     for arguments, said in (
-        ({"corrupt": "up"}, "'up' is no side"),
-        ({"direction": "back"}, "'back' is no direction"),
-        ({"metrics": ("speed",)}, "'speed' is no metric"),
+        ({"corrupt": "up"}, "'up' is not a side"),
+        ({"direction": "back"}, "'back' is not a direction"),
+        ({"metrics": ("speed",)}, "'speed' is not a metric"),
         ({"metrics": ()}, "no list of metrics"),
         ({"metrics": "loss"}, "no list of metrics"),
-        ({"sites": ["hook_resid"]}, "'hook_resid' is no site"),
+        ({"sites": ["hook_resid"]}, "'hook_resid' is not a site"),
         ({"sites": []}, "No site was given"),
         ({"controls": -1}, "-1 controls"),
         ({"pairs": 0}, "0 pairs"),
@@ -629,9 +629,9 @@ def test_arguments_that_make_no_sense(untrained, unchecked):
         with pytest.raises(CosetCircuitsError, match=said):
             activation_patching(untrained, {"g": [0]}, **arguments)
     for arguments, said in (
-        ({"senders": ("up",)}, "'up' is no sender"),
-        ({"halves": ("third",)}, "'third' is no half"),
-        ({"receivers": ("noone",)}, "'noone' is no receiver"),
+        ({"senders": ("up",)}, "'up' is not a sender"),
+        ({"halves": ("third",)}, "'third' is not a half"),
+        ({"receivers": ("noone",)}, "'noone' is not a receiver"),
     ):
         with pytest.raises(CosetCircuitsError, match=said):
             path_patching(untrained, {"g": [0]}, **arguments)

@@ -124,7 +124,7 @@ def test_multiplicities_of_the_regular_character_are_the_dimensions():
 
 def test_what_is_no_character_is_refused():
     rho = group("S4").irreps[1]
-    with pytest.raises(CosetCircuitsError, match=r"would occur .* no whole number"):
+    with pytest.raises(CosetCircuitsError, match=r"would occur .* not a whole number"):
         multiplicity(group("S4").irreps[0], torch.full((24,), 0.5).double())
     with pytest.raises(CosetCircuitsError, match="6 values but S4 has 24 elements"):
         multiplicity(rho, torch.ones(6).double())

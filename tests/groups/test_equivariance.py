@@ -146,7 +146,7 @@ def test_averaging_refuses_what_it_cannot_average(unchecked):
     with pytest.raises(CosetCircuitsError, match=r"No subgroup was given .* left=H"):
         average_over(g, f)
     for side in ("left", "right"):
-        with pytest.raises(CosetCircuitsError, match="lies in D6, but the functions are on S4"):
+        with pytest.raises(CosetCircuitsError, match="is in D6, but the functions are on S4"):
             average_over(g, f, **{side: foreign})
     with pytest.raises(CosetCircuitsError, match=r"torch.int64, .*functions.double\(\)"):
         average_over(g, f.long(), left=g.subgroups[1])
@@ -251,7 +251,7 @@ def test_the_tolerance_is_a_share_of_the_vectors_length(length):
     v = torch.tensor([length, 0.0])
     step = 2 * np.sin(np.pi / 12)  # of ‖v‖, from one corner of the 12-gon to the next
     assert len(orbit(g, block, v, tolerance=0.99 * step).points) == 12
-    with pytest.raises(CosetCircuitsError, match=r"3 elements .* are no subgroup.* tolerance"):
+    with pytest.raises(CosetCircuitsError, match=r"3 elements .* are not a subgroup.* tolerance"):
         orbit(g, block, v, tolerance=1.01 * step)
     assert orbit(g, block, v, tolerance=2.01).stabiliser.is_whole
 
@@ -263,10 +263,10 @@ def test_orbits_refuse_what_does_not_fit(unchecked):
         orbit(g, block, torch.ones(2))
     with pytest.raises(CosetCircuitsError, match="not finite"):
         orbit(g, block, torch.tensor([1.0, float("nan"), 0.0]))
-    with pytest.raises(CosetCircuitsError, match=r"is no irrep of A5; give|no irrep of A5"):
+    with pytest.raises(CosetCircuitsError, match=r"is not an irrep of A5; give|not an irrep of A5"):
         orbit(group("A5"), block, torch.ones(3))
     same_order = group("D12")
-    with pytest.raises(CosetCircuitsError, match="freq_1 is no irrep of S4"):
+    with pytest.raises(CosetCircuitsError, match="freq_1 is not an irrep of S4"):
         orbit(g, next(b for b in same_order.irreps if b.name == "freq_1"), torch.ones(2))
 
 

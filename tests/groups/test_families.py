@@ -189,7 +189,7 @@ def test_semidirect_products_are_the_families():
         ([[0, 1, 2]], r"shape \(1, 3\)"),
         ([[0, 1, 2], [0, 1, 1]], "does not permute"),
         ([[0, 1, 2], [1, 0, 2]], "Element 1 of C2 does not act on C3 by an automorphism"),
-        ([[0, 2, 1], [0, 2, 1]], "no homomorphism"),
+        ([[0, 2, 1], [0, 2, 1]], "not a homomorphism"),
         (np.array([[0.0, 1, 2], [0, 2, 1]]), "give integers"),
     ],
 )
@@ -224,12 +224,12 @@ def test_generated_s5_is_the_familys():
 @pytest.mark.parametrize(
     ("generator", "sentence"),
     [
-        ([0, 0, 1], r"\[0, 0, 1\] is no permutation"),
-        ([1, 2, 3], r"is no permutation; give the images of 0\.\.n-1"),
+        ([0, 0, 1], r"\[0, 0, 1\] is not a permutation"),
+        ([1, 2, 3], r"is not a permutation; give the images of 0\.\.n-1"),
         ("(1 2)(2 3)", "not disjoint"),
         ("(0 1)", "a point is 0"),
-        ("1 2 3", "no product of cycles"),
-        ("(1 2", "no product of cycles"),
+        ("1 2 3", "not a product of cycles"),
+        ("(1 2", "not a product of cycles"),
     ],
 )
 def test_what_is_no_permutation_is_refused(generator, sentence):
@@ -268,9 +268,9 @@ def test_spellings(text):
         ("Q4", "another power of 2"),
         ("F12", "p·d with p a prime"),
         ("F5", "p·d with p a prime"),
-        ("AGL(1,6)", "6 is no prime"),
-        ("PSL(2,6)", "6 is no prime power"),
-        ("PSL(2,1)", "1 is no prime power"),
+        ("AGL(1,6)", "6 is not a prime"),
+        ("PSL(2,6)", "6 is not a prime power"),
+        ("PSL(2,1)", "1 is not a prime power"),
         ("PSL(2,23)", "6,072 elements"),
     ],
 )

@@ -262,5 +262,5 @@ def test_an_irrep_is_no_real_block(unchecked):
     g = group("C7")
     irrep: Any = g.irreps[1]
     for wrong in (irrep, [irrep]):
-        with pytest.raises(CosetCircuitsError, match=r"freq_1.* is no real block; give one of"):
+        with pytest.raises(CosetCircuitsError, match=r"freq_1.* is not a real block; give one of"):
             project(wrong, noise(g, 1))

@@ -113,7 +113,7 @@ def test_relabelled_is_an_isomorphic_copy(forward):
 
 
 def test_relabelling_with_a_repeated_element_is_refused():
-    with pytest.raises(CosetCircuitsError, match=r"no permutation of 0\.\.2"):
+    with pytest.raises(CosetCircuitsError, match=r"not a permutation of 0\.\.2"):
         group("C3").relabelled(np.array([0, 0, 1]))
 
 

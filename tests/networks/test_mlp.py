@@ -145,7 +145,7 @@ def test_hooks_hold_in_their_context_and_no_longer(group, network):
     ],
 )
 def test_an_unknown_site_is_refused_with_the_known_ones(group, network, run):
-    with pytest.raises(CosetCircuitsError, match=r"'hook_mid' is no site.*hook_pre, "):
+    with pytest.raises(CosetCircuitsError, match=r"'hook_mid' is not a site.*hook_pre, "):
         run(network, group.pairs())
 
 

@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 
 import matplotlib.image
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from matplotlib.figure import Figure
@@ -19,15 +20,23 @@ from rich.console import Console
 
 import coset_circuits as cc
 from coset_circuits import report
-from coset_circuits.findings import without_nan
+from coset_circuits.findings import Finding, Findings, without_nan
 from coset_circuits.networks import planted_coset, save
 from coset_circuits.report import lattice, tables
 from coset_circuits.report.figures import PLATES, all_figures
 from coset_circuits.report.neurons import gallery
+from coset_circuits.report.printed import print_comparison
 from coset_circuits.report.repeat import one_row, whole_comparison
 from coset_circuits.report.style import FAINT, look, png
 
 HOSTILE = '<script>alert("1")</script> [bold]&\x1b[31m $x$'
+
+
+class Foreign(cc.CosetAlgorithm):
+    def variants(self):
+        return (self,)
+
+
 VOID = {"meta", "link", "br", "hr", "img", "wbr", "input"}
 
 
@@ -108,17 +117,79 @@ class Page(HTMLParser):
 
 
 def test_public_names():
-    assert report.__all__ == ["plain_text", "print_comparison", "save"]
+    assert report.__all__ == ["full_text", "plain_text", "save"]
 
 
 @pytest.mark.parametrize("width", [80, 60, 100])
 def test_no_line_is_longer_than_the_width(comparison, nothing_applies, width):
     for each in (comparison, nothing_applies):
-        assert max(map(len, report.plain_text(each, width).splitlines())) <= width
+        for text in (report.plain_text(each, width), report.full_text(each, width)):
+            assert max(map(len, text.splitlines())) <= width
+
+
+def test_what_is_printed_fits_a_screen(comparison, nothing_applies, trained):
+    """With the report's line, and an empty one before it, at most 40 lines."""
+    flags = (False, True)
+    many = [
+        cc.CosetAlgorithm(even=even, joint=joint, unexplained=unexplained)
+        for even in flags
+        for joint in flags
+        for unexplained in ("mean", "project", "keep")
+    ]
+    for each in (comparison, nothing_applies, trained, cc.compare(trained.network, many)):
+        text = str(each)
+        assert text == report.plain_text(each, 80) and len(text.splitlines()) <= 38
+        words = " ".join(text.split())
+        assert " ".join(tables.clean(each.verdict.sentence).split())[:300] in words
+        assert "Rule" not in words and each.verdict.rule.splitlines()[0] not in words
+
+
+def test_what_is_printed_has_the_table_and_the_roles_of_what_explains(trained):
+    lines = str(trained).splitlines()
+    for candidate in trained.candidates:
+        if candidate.kind == "control":
+            continue
+        (row,) = [line for line in lines if line.startswith(f"{candidate.name} ")]
+        bits = candidate.bits[trained.fidelity.delta]
+        assert f" {trained.compression(candidate)[0]:.1f} " in row
+        assert f" {round(bits):,} [" in row
+        error = tables.decades(trained.predicted[candidate.key].median_log_loss)
+        assert error in row.split()
+        if candidate.kind == "hypothesis":
+            assert f"{candidate.circuit.roles.coverage:.0%}" in row.split()
+            verdict = trained.verdict.on(candidate.key)
+            assert row.split()[-1] == verdict if verdict else row.split()[-1] in ("wider", "longer")
+    told = [line.split(":")[0] for line in lines if line.startswith("Neurons under")]
+    names = [trained.candidate(key).name for key in trained.verdict.explained_by]
+    assert told == [f"Neurons under {name}" for name in names[:3]]
+    roles = trained.candidate(trained.verdict.explained_by[0]).circuit.roles.names
+    (first, *_) = [line for line in lines if line.startswith("Neurons under")]
+    assert f"{roles.count(roles[0])} {roles[0]}" in first
+
+
+@dataclasses.dataclass(frozen=True)
+class Proof(Findings):
+    """A certificate as the table of hypotheses reads it."""
+
+    title = "a certificate"
+
+    def to_dataframe(self):
+        return pd.DataFrame({"bound": [0.75]})
+
+    def findings(self):
+        yield Finding("certificate", "coset", "bound", 0.75, "fraction")
+
+
+def test_proofs_have_a_column_where_they_were_asked_for(trained):
+    assert "proof" not in str(trained)
+    proved = dataclasses.replace(trained, results={**trained.results, "certificate": Proof()})
+    rows = {line.split()[0]: line.split() for line in str(proved).splitlines() if line}
+    assert rows["hypothesis"][-2:] == ["proof", "verdict"]
+    assert rows["coset"][-2] == "0.7500" and rows["irrep"][-2] == tables.MISSING
 
 
 def test_plain_text_has_every_row_candidate_and_verdict(comparison):
-    text = report.plain_text(comparison)
+    text = report.full_text(comparison)
     words = " ".join(text.split())
     for row in comparison.rows:
         # Once among the accuracies, once among the losses, where the row's own name stands.
@@ -130,47 +201,29 @@ def test_plain_text_has_every_row_candidate_and_verdict(comparison):
     for sentence in (
         comparison.verdict.sentence,
         *comparison.verdict.details,
-        comparison.verdict.rule,
+        *comparison.verdict.rule.splitlines(),
     ):
         assert " ".join(tables.clean(sentence).split()) in words
     assert "\x1b" not in text
 
 
 def test_terminal_prints_the_observed_figures(comparison):
-    first, second = [
-        line.split()
-        for line in report.plain_text(comparison).splitlines()
-        if line.split()[1:2] == ["base"]
-    ][:2]
+    """The accuracies of one row, over as many tables as the hypotheses need."""
+    text = report.full_text(comparison)
+    accuracies = text[text.index("INTERVENTIONS: ACCURACY") : text.index("INTERVENTIONS: LOSS")]
+    rows = [line.split() for line in accuracies.splitlines() if line.split()[1:2] == ["base"]]
     outcomes = comparison.rows[0].outcomes
-    observed, *shown = [
-        f"{outcomes[name].accuracy:.4f}"
-        for name in ["network", *(c.name for c in comparison.hypotheses)]
-    ]
-    # As many hypotheses as there are columns for on 80 stand in the first table.
-    count = min(5, len(shown))
-    assert first[2 : 3 + count] == [observed, *shown[:count]]
-    if len(shown) > count:
-        assert second[2 : 3 + len(shown) - count] == [observed, *shown[count:]]
+    names = ["network", *(c.name for c in comparison.hypotheses)]
+    expected = [f"{outcomes[name].accuracy:.4f}" for name in names]
+    shown = [cell for row in rows for cell in row[2:]]
+    assert shown[: len(expected)] == expected
 
 
 def test_print_comparison_takes_a_console(comparison):
     console = Console(width=80, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
     with console.file:
-        report.print_comparison(comparison, console)
+        print_comparison(comparison, console)
     assert "VERDICT" in console.export_text()
-
-
-def test_short_names_are_short_and_differ():
-    names = [f"hypothesis-{i}" for i in range(12)]
-    short = tables.short_names(names)
-    assert len(set(short.values())) == 12
-    assert max(map(len, short.values())) <= 7
-    assert tables.short_names(["coset", "coset+even", "irrep-projected+even"]) == {
-        "coset": "coset",
-        "coset+even": "coset+e",
-        "irrep-projected+even": "proj+e",
-    }
 
 
 @pytest.mark.parametrize(
@@ -249,7 +302,7 @@ def test_rows_that_a_fit_has_used_are_marked(comparison, page):
         if r.intervention.id == row and r.outcomes[name] is not None
     ]
     assert page.count("<small>(") == len(spoken)
-    words = " ".join(report.plain_text(comparison).split())
+    words = " ".join(report.full_text(comparison).split())
     assert "Claims were chosen on the rows abs, base, noise_rel_0.5" in words
 
 
@@ -297,19 +350,18 @@ def test_page_has_every_row_and_the_verdict(page, comparison):
     words = " ".join(" ".join(Page(page).words).split())
     for row in comparison.rows:
         assert row.intervention.title in words
-    assert " ".join(comparison.verdict.rule.split()) in words
+    assert all(point in words for point in tables.rule(comparison.verdict.rule))
     assert "prefers-color-scheme: dark" in page and "@media print" in page
 
 
 def test_what_cannot_explain_does_not_look_like_an_explanation(comparison, page, trained):
     # The network is untrained.
     assert comparison.verdict.explained_by == ()
-    assert tables.verdict_line(comparison)[0] == "open"
-    for text in (page, report.plain_text(comparison)):
+    for text in (page, report.full_text(comparison)):
         words = " ".join(text.split())
         assert "Nothing explains" in words
         assert words.count("(cannot explain it)") >= len(tables.role_families(comparison))
-    assert tables.verdict_line(trained)[0] == "explains"
+    assert trained.verdict.explained_by
     for family in tables.role_families(trained):
         fails = set(family.names) <= set(trained.verdict.fails)
         assert family.title == ", ".join(family.names) + " (cannot explain it)" * fails
@@ -331,7 +383,7 @@ def test_page_can_be_used_without_eyes_or_mouse(page):
 def test_labels_are_escaped(page, comparison):
     assert "<script>alert" not in page and "\x1b" not in page
     assert "&lt;script&gt;" in page
-    assert "[bold]" in report.plain_text(comparison)
+    assert "[bold]" in report.plain_text(comparison) and "[bold]" in report.full_text(comparison)
 
 
 def test_figures_are_the_same_each_time(comparison, folder, tmp_path):
@@ -408,11 +460,6 @@ def test_a_line_of_python_repeats_the_comparison(trained, tmp_path, monkeypatch)
     exec(whole_comparison(trained), {})
     again = json.loads((tmp_path / "report" / "findings.json").read_text())
     assert again["findings"] == trained.to_dict()["findings"]
-
-
-class Foreign(cc.CosetAlgorithm):
-    def variants(self):
-        return (self,)
 
 
 def test_the_line_that_repeats_a_comparison_names_a_foreign_algorithm():
@@ -508,7 +555,8 @@ def test_front_has_a_marker_for_each_candidate(comparison):
 def test_a_report_where_nothing_applies(nothing_applies, tmp_path):
     page = (report.save(nothing_applies, tmp_path) / "report.html").read_text(encoding="utf-8")
     assert "no proper non-trivial subgroup" in page
-    assert "no proper non-trivial subgroup" in " ".join(report.plain_text(nothing_applies).split())
+    for text in (report.plain_text(nothing_applies), report.full_text(nothing_applies)):
+        assert "no proper non-trivial subgroup" in " ".join(text.split())
 
 
 def test_a_row_that_could_not_be_measured_says_why(tmp_path):

@@ -1,0 +1,99 @@
+"""The table of hypotheses and null models, of one network and of many; for terminal and page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from statistics import median
+
+from coset_circuits.comparison import Comparison
+from coset_circuits.comparison.across import BITS, Stratum
+from coset_circuits.findings import Finding
+from coset_circuits.report import tables as t
+from coset_circuits.report.sheet import Sheet
+
+NOTE = (
+    "compression: times shorter than the weights; bits [least–most] at {}; prediction: median "
+    "|Δlog10 loss| of the hypothesis alone, in decades."
+)
+NOTE_OF_MANY = (
+    "Medians over {} networks [{} interval]. compression: times shorter than the weights; bits at "
+    "each network's fidelity point; prediction: median |Δlog10 loss| of the hypothesis alone, in "
+    "decades; explains: alone or with others."
+)
+PROOF = " proof: accuracy that is proved."
+
+
+def of_one(comparison: Comparison) -> Sheet:
+    """Every hypothesis and null, the shortest first; their relabelled controls are in the note."""
+    proofs = _proved(f for result in comparison.on_request.values() for f in result.findings())
+    lines = t.front(comparison)
+    rows = tuple(
+        (
+            t.clean(line.name),
+            f"{line.compression:.1f}",
+            f"{t.whole(line.bits)} [{t.whole(line.interval[0])}–{t.whole(line.interval[1])}]",
+            t.decades(line.error.median_log_loss),
+            t.MISSING if line.kind == "null" else f"{line.coverage:.0%}",
+            *([t.accuracy(proofs.get(line.key))] if proofs else []),
+            line.verdict,
+        )
+        for line in lines
+        if line.kind != "control"
+    )
+    note = NOTE.format(t.fidelity_text(comparison)) + PROOF * bool(proofs)
+    if controls := [line for line in lines if line.kind == "control"]:
+        note += (
+            f" On a renamed group: compression {max(c.compression for c in controls):.1f} at most, "
+            f"prediction {t.decades(min(c.error.median_log_loss for c in controls))} at best."
+        )
+    return _sheet(note, rows, bool(proofs), "verdict")
+
+
+def of_many(stratum: Stratum, confidence: float) -> Sheet:
+    """The same over the networks of one kind, and how often each explains one."""
+    proofs = [_proved(network.summary.findings) for network in stratum.networks]
+    kinds = {name: c.kind for n in stratum.networks for name, c in n.circuits.items()}
+    found = []
+    for name in (name for name, kind in kinds.items() if kind != "control"):
+        bits = _median(n.bits(name) for n in stratum.networks)
+        figure = stratum.finding("fidelity", name, BITS)
+        interval = None if figure is None else figure.estimates["median"].interval
+        between = "" if interval is None else " [{}–{}]".format(*map(t.whole, interval))
+        compression = _median(n.compression(name) for n in stratum.networks)
+        covered = _median(c.coverage for n in stratum.networks if (c := n.circuits.get(name)))
+        by = sum(name in n.verdict.explained_by for n in stratum.networks)
+        is_null = kinds[name] == "null"
+        row = (
+            t.clean(name),
+            t.MISSING if compression is None else f"{compression:.1f}",
+            t.whole(bits) + between,
+            t.decades(_median(n.error(name) for n in stratum.networks)),
+            t.MISSING if is_null or covered is None else f"{covered:.0%}",
+            *([t.accuracy(_median(p.get(name) for p in proofs))] if any(proofs) else []),
+            "null" if is_null else f"{by} of {len(stratum.networks)}",
+        )
+        found.append((bits or 0.0, row))
+    rows = tuple(row for _, row in sorted(found))
+    note = NOTE_OF_MANY.format(len(stratum.networks), f"{confidence:.0%}")
+    return _sheet(note + PROOF * any(map(bool, proofs)), rows, any(map(bool, proofs)), "explains")
+
+
+def _sheet(note: str, rows: tuple[tuple[str, ...], ...], proof: bool, last: str) -> Sheet:
+    figures = ("compression", "bits per neuron", "prediction", "coverage")
+    numbers = (*figures, *(("proof",) if proof else ()), last)
+    return Sheet("Hypotheses and null models", note, ("hypothesis",), numbers, rows)
+
+
+def _proved(findings: Iterable[Finding]) -> dict[str, float]:
+    """Each hypothesis's proved lower bound on the accuracy, where certificates were asked for."""
+    return {
+        finding.subject: finding.value
+        for finding in findings
+        if finding.experiment == "certificate" and finding.quantity == "bound"
+        if finding.subject is not None and finding.value is not None
+    }
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    found = [value for value in values if value is not None]
+    return median(found) if found else None
