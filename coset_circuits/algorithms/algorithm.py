@@ -300,17 +300,19 @@ def residuals(tables: Tables, fitted: Tables) -> Float[Tensor, "d_mlp 3"]:
     return torch.stack([fvu(table, fit) for table, fit in zip(tables, fitted, strict=True)], 1)
 
 
-def negligible(tables: Tables, thresholds: Thresholds) -> np.ndarray:
-    """Which neurons hardly touch the logits: their salience is far below the others' median.
-
-    Salience is std(left and right pre-activation)·‖unembedding row‖.
-    """
+def salience(tables: Tables) -> Float[Tensor, "d_mlp"]:
+    """How much each neuron can move the logits: std(its pre-activation)·‖its unembedding row‖."""
     spread = (tables.left.var(0, correction=0) + tables.right.var(0, correction=0)).sqrt()
-    salience = (spread * tables.unembed.norm(dim=0)).numpy()
-    if salience.max() == 0:
-        return np.ones(len(salience), dtype=bool)
-    usual = np.median(salience[salience > thresholds.salience * salience.max()])
-    return salience < thresholds.salience * usual
+    return spread * tables.unembed.norm(dim=0)
+
+
+def negligible(tables: Tables, thresholds: Thresholds) -> np.ndarray:
+    """Which neurons hardly touch the logits: their salience is far below the others' median."""
+    values = salience(tables).numpy()
+    if values.max() == 0:
+        return np.ones(len(values), dtype=bool)
+    usual = np.median(values[values > thresholds.salience * values.max()])
+    return values < thresholds.salience * usual
 
 
 def description_length(

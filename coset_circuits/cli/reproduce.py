@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from coset_circuits.cli.options import Json, Order, Quiet, Verbose
+from coset_circuits.cli.options import Json, Order, Quiet, Verbose, comma_separated
 from coset_circuits.cli.running import conclude, interruptible, progress_bar, rerun_to_continue
+from coset_circuits.errors import CosetCircuitsError
 
 
 def reproduce(
     what: Annotated[
         list[str],
         typer.Argument(
-            help="What to recompute: table1 to table5, fig2 to fig8, section7, or all.",
+            help="What to recompute: table1 to table5, fig2 to fig8, section7, or all. Or "
+            "study: what the networks compute, kind by kind.",
             metavar="WHAT",
         ),
     ],
@@ -34,20 +36,41 @@ def reproduce(
         int, typer.Option(help="Random seed for noise, relabelling and random sets.")
     ] = 0,
     order: Order = None,
+    experiments: Annotated[
+        str | None,
+        typer.Option(help="study: what else to measure (default: unexplained,clock_pizza)."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="study: processes that compare networks.", min=1)
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Recompute tables and figures of Stander et al. beside the published ones, with controls."""
+    is_study = what == ["study"]
+    if not is_study and ("study" in what or experiments is not None or workers is not None):
+        raise CosetCircuitsError(
+            "study is a page of its own: give it alone, and --experiments and --workers with it."
+        )
+    from coset_circuits.networks import shipped
+    from coset_circuits.reproduction import survey
     from coset_circuits.reproduction.page import print_reproduction
     from coset_circuits.reproduction.reproduce import reproduction_of, save_anew
 
     with interruptible(rerun_to_continue(out)), progress_bar(hidden=quiet or as_json) as progress:
-        made = reproduction_of(what, networks, out, seed=seed, order=order, progress=progress)
+        common: dict[str, Any] = {"seed": seed, "order": order, "progress": progress}
+        if is_study:
+            common["workers"] = workers
+            if experiments is not None:
+                common["experiments"] = comma_separated(experiments.replace("-", "_"))
+            made = survey(list(shipped()) if networks is None else networks, out=out, **common)
+        else:
+            made = reproduction_of(what, networks, out, **common)
     conclude(
         made.to_dict,
         lambda: print_reproduction(made),
-        f"Page: {out / 'reproduction.md'}",
+        f"Page: {out / f'{made.name}.html'}",
         as_json=as_json,
         quiet=quiet,
         save=lambda: save_anew(made, out),

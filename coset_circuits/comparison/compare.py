@@ -196,6 +196,7 @@ class Comparison(Presented):
             "loss": {"mean": self.base.loss, "median": self.base.median_loss},
             "sha256": weights_sha256(network),
             "source": network.provenance.get("source"),
+            "recipe": network.provenance.get("recipe"),
             "element_order": network.provenance.get("element_order"),
         }
         circuits = [

@@ -82,6 +82,9 @@ def _by_repr(value: Any) -> list[str] | None:
     """An algorithm or experiment that is no dataclass, whose ``repr`` must show its parameters."""
     if dataclasses.is_dataclass(value) or type(value).__repr__ is object.__repr__:
         return None
+    if isinstance(value, tuple):
+        # A registered hypothesis, as its key and its forms.
+        return None
     return [_code_hash(value), repr(value)]
 
 

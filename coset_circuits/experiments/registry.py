@@ -22,6 +22,7 @@ from coset_circuits.experiments.product_variance import ProductVarianceExperimen
 from coset_circuits.experiments.routing import RoutingExperiment
 from coset_circuits.experiments.scrubbing import Scrubbing
 from coset_circuits.experiments.substitution import SubstitutionExperiment
+from coset_circuits.experiments.unexplained import UnexplainedExperiment
 
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.id: experiment
@@ -44,6 +45,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         GCRExperiment(),
         ClockPizzaExperiment(),
         RoutingExperiment(),
+        UnexplainedExperiment(),
     )
 }
 """Every experiment by its id. Those that are ``by_default`` run in every comparison."""

@@ -13,6 +13,7 @@ from coset_circuits.reproduction.artifacts import ARTIFACTS
 from coset_circuits.reproduction.page import Reproduction
 from coset_circuits.reproduction.reproduce import reproduce
 from coset_circuits.reproduction.study import Study
+from coset_circuits.reproduction.survey import survey
 
 __all__ = [
     "ARTIFACTS",
@@ -26,4 +27,5 @@ __all__ = [
     "Study",
     "Table",
     "reproduce",
+    "survey",
 ]

@@ -208,15 +208,25 @@ class Artifact:
 
 
 @dataclass(frozen=True)
+class Question:
+    """What a section of the study asks, and where its answer is taken from."""
+
+    name: str
+    title: str
+    source: str
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class Section:
-    """An artifact with its results.
+    """An artifact or question with its results.
 
     Attributes:
         parts: one for each kind of network.
         refused: networks that have learnt their group but cannot be measured for it, and why.
     """
 
-    artifact: Artifact
+    artifact: Artifact | Question
     parts: tuple[Part, ...]
     refused: Mapping[str, str]
 

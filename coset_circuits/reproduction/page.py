@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
+from markdown_it import MarkdownIt
 from rich.console import Console
 from rich.markdown import Markdown
 
@@ -19,8 +22,10 @@ from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.findings import without_nan
 from coset_circuits.findings.storage import read_note
 from coset_circuits.networks.files import write_folder
+from coset_circuits.report import html as h
 from coset_circuits.report import tables as t
 from coset_circuits.report.sheet import Sheet
+from coset_circuits.report.style import inline
 from coset_circuits.report.terminal import plainly
 from coset_circuits.reproduction.artifact import Kind, Measured, Part, Section, counted
 from coset_circuits.reproduction.files import section_dict, section_files
@@ -34,6 +39,11 @@ COLUMNS_NOTE = (
 )
 SAVED = "saved.json"
 """What the files were made from, and the hash of each, so that they are not drawn twice."""
+HEAD = (
+    "# Reproduction of Stander et al.",
+    "D. Stander, Q. Yu, H. Fan, S. Biderman, *Grokking Group Multiplication with Cosets*, "
+    "ICML 2024, arXiv 2312.06581.",
+)
 MAX_NAMES = 8
 PADDING = 10
 """Columns of a terminal that are left for the spaces between the columns of a table."""
@@ -49,6 +59,8 @@ class Reproduction:
         skipped: files that were left out, and why.
         command: makes it again.
         made_from: a hash of everything that it depends on.
+        name: how the names of its files begin.
+        head: how the page begins: its heading, then what it is about.
     """
 
     sections: tuple[Section, ...]
@@ -58,6 +70,8 @@ class Reproduction:
     versions: Mapping[str, str]
     command: str
     made_from: str
+    name: str = "reproduction"
+    head: tuple[str, ...] = HEAD
 
     def __getitem__(self, name: str) -> Section:
         """The section of an artifact.
@@ -87,7 +101,7 @@ class Reproduction:
         )
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Write reproduction.md and .json, tables as CSV, figures as SVG and PNG.
+        """Write the page as Markdown, HTML and JSON, tables as CSV, figures as SVG and PNG.
 
         Raises:
             CosetCircuitsError: the folder cannot be made or written.
@@ -122,11 +136,13 @@ def _files(made: Reproduction) -> dict[str, str | bytes]:
     """Every file by its path in the folder."""
     content = json.dumps(made.to_dict(), indent=1, allow_nan=False)
     files: dict[str, str | bytes] = {
-        "reproduction.md": markdown(made),
-        "reproduction.json": f"{content}\n",
+        f"{made.name}.md": markdown(made),
+        f"{made.name}.json": f"{content}\n",
     }
     for section in made.sections:
         files |= section_files(section)
+    figures = {path: text for path, text in files.items() if isinstance(text, str)}
+    files[f"{made.name}.html"] = html(made, figures)
     hashes = {name: _sha256(content) for name, content in files.items()}
     note = {"made_from": made.made_from, "files": hashes}
     return {**files, SAVED: json.dumps(note, indent=1) + "\n"}
@@ -138,13 +154,23 @@ def _sha256(content: str | bytes) -> str:
 
 def markdown(made: Reproduction, figures_at: str = "figures") -> str:
     """The page; its figures are linked from a folder next to it."""
-    head = [
-        "# Reproduction of Stander et al.",
-        "D. Stander, Q. Yu, H. Fan, S. Biderman, *Grokking Group Multiplication with Cosets*, "
-        "ICML 2024, arXiv 2312.06581.",
-        f"Made by\n```\n{made.command}\n```",
-    ]
+    head = [*made.head, f"Made by\n```\n{made.command}\n```"]
     return "\n\n".join([*head, *_blocks(made, figures_at)]) + "\n"
+
+
+def html(made: Reproduction, figures: Mapping[str, str]) -> str:
+    """The same page as one file; ``figures`` are the drawings as SVG, by their paths."""
+    heading, _, text = markdown(made).partition("\n")
+    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
+    body = body.replace("<table>", '<div class="scroll" role="region" tabindex="0">\n<table>')
+    body = body.replace("</table>", "</table>\n</div>")
+
+    def drawn(match: re.Match[str]) -> str:
+        picture = inline(figures[unquote(match[1])], match[2])
+        return f"<figure>\n{picture}\n<figcaption>{match[2]}</figcaption>\n</figure>"
+
+    body = re.sub(r'<p><img src="([^"]*)" alt="([^"]*)" /></p>', drawn, body)
+    return h.document(heading.removeprefix("# "), [f"<section>\n{body}</section>"])
 
 
 def print_reproduction(made: Reproduction, console: Console | None = None) -> None:
@@ -166,7 +192,8 @@ def _blocks(
     made: Reproduction, figures_at: str = "", width: int | None = None, in_full: bool = True
 ) -> Iterator[str]:
     """The page, block by block: with figures if their folder is given, tables cut to a width."""
-    yield COLUMNS_NOTE
+    if any(part.lines for section in made.sections for part in section.parts):
+        yield COLUMNS_NOTE
     if made.networks:
         yield "## Networks"
         yield _sheet_markdown(_networks(made.networks), width)
@@ -186,7 +213,8 @@ def _blocks(
                 yield f"![{_cell(drawing.caption)}]({figures_at}/{name}.svg)"
             if part.lines:
                 yield _rows_markdown(COLUMNS, "lrrrl", [line.cells() for line in part.lines])
-            for table in part.tables if in_full else ():
+            is_answer = section is made.sections[0] and not part.lines
+            for table in part.tables if in_full or is_answer else ():
                 yield f"**{table.title}.** {table.note}".strip()
                 yield _sheet_markdown(table.sheet(), width)
             if part.notes:

@@ -676,6 +676,16 @@ def test_the_folder_has_a_page_that_leads_to_each_report(tmp_path):
         assert not list(tmp_path.glob(f".{name}*"))
 
 
+def test_registered_hypotheses_are_described_by_their_forms():
+    """Asked by key, the same is found again, and other forms make another question."""
+    one, two = (
+        asked("network", [], {}, [("coset", forms)])
+        for forms in (cc.ALGORITHMS["coset"], cc.ALGORITHMS["coset"][:1])
+    )
+    assert one is not None and one == asked("network", [], {}, [("coset", cc.ALGORITHMS["coset"])])
+    assert one != two
+
+
 # Processes
 
 
