@@ -268,7 +268,25 @@ def _listing(counts: Mapping[str, int], most: int = 3) -> str:
 
 # --- questions ------------------------------------------------------------------------------------
 
+Answer = Callable[[Sequence[Members]], art.Part | None]
+QUESTIONS: list[tuple[art.Question, Answer]] = []
+"""What the page asks, in its order, and what answers it."""
 
+
+def asks(title: str, source: str) -> Callable[[Answer], Answer]:
+    """Make a function's answer a section of the page under the function's name."""
+
+    def registered(answer: Answer) -> Answer:
+        QUESTIONS.append((art.Question(answer.__name__, title, source), answer))
+        return answer
+
+    return registered
+
+
+@asks(
+    "Which explanation is shortest, and by how much?",
+    "Description length at equal fidelity, verdicts counted",
+)
 def shortest(kinds: Sequence[Members]) -> art.Part:
     """Compressions of every kind, beside those of nulls and renamed groups; verdicts counted."""
     names = _hypotheses(kinds)
@@ -331,6 +349,7 @@ def _best(network: NetworkSummary, kind: str) -> float | None:
     return max((value for value in found if value is not None), default=None)
 
 
+@asks("Is one shorter on the same networks?", "Paired by network")
 def ratios(kinds: Sequence[Members]) -> art.Part:
     """Paired ratios of bits with exact tests, corrected over the whole table."""
     found = [(members, ratio) for members in kinds for ratio in members.count.ratios]
@@ -385,6 +404,7 @@ def _separating(network: NetworkSummary) -> dict[tuple[str, str], list[str]]:
     return found
 
 
+@asks("Where do two explanations come apart?", "The interventions of the verdict")
 def apart(kinds: Sequence[Members]) -> art.Part:
     """Where two explanations come apart: rows that separate them, and which is nearer there."""
     rows: list[list[art.Value]] = []
@@ -423,6 +443,10 @@ def apart(kinds: Sequence[Members]) -> art.Part:
     )
 
 
+@asks(
+    "Does it depend on recipe, width, group, architecture?",
+    "One factor at a time, networks that have learnt their group",
+)
 def dependence(kinds: Sequence[Members]) -> art.Part | None:
     """Compression against one factor, the others held fixed."""
     names, rows = _hypotheses(kinds), []
@@ -455,6 +479,7 @@ def dependence(kinds: Sequence[Members]) -> art.Part | None:
     return art.Part(tables=[art.Table("Compression, one factor at a time", columns, rows, note)])
 
 
+@asks("How many explanations hold?", "Verdicts, and what separates the explanations that they name")
 def ambiguous(kinds: Sequence[Members]) -> art.Part:
     """How many explanations hold within the rule's tolerance, and what would split them."""
     rows, pairs = [], []
@@ -517,6 +542,7 @@ def _only_one(members: Members, pair: tuple[str, str]) -> str | None:
     return None
 
 
+@asks("Where does description length disagree with prediction?", "Medians over networks")
 def disagreements(kinds: Sequence[Members]) -> art.Part:
     """Description length beside prediction, and beside scrubs and certificates where these are."""
     rows, notes = [], []
@@ -569,6 +595,10 @@ def _disagree(network: NetworkSummary) -> bool:
     )
 
 
+@asks(
+    "Do transformers and MLPs use the same subgroups?",
+    "Roles of the coset hypothesis: median share of neurons over networks",
+)
 def subgroups(kinds: Sequence[Members]) -> art.Part | None:
     """Which subgroups neurons use, by architecture: shares of the neurons that matter."""
     shares: dict[str, dict[str, dict[str, list[float]]]] = defaultdict(lambda: defaultdict(dict))
@@ -606,6 +636,10 @@ def subgroups(kinds: Sequence[Members]) -> art.Part | None:
     return art.Part(tables=[art.Table("Neurons on each class of subgroups", columns, rows, note)])
 
 
+@asks(
+    "What do Clock and Pizza measures say of cyclic groups?",
+    "Measures of Zhong et al., arXiv 2306.17844",
+)
 def clocks(kinds: Sequence[Members]) -> art.Part | None:
     """Zhong et al.'s measures of cyclic groups, beside an untrained network's."""
     measures = (
@@ -624,6 +658,7 @@ def clocks(kinds: Sequence[Members]) -> art.Part | None:
     return art.Part(tables=[art.Table("Clock and Pizza", columns, rows)])
 
 
+@asks("What stays unexplained in the worst networks?", "The experiment unexplained")
 def worst(kinds: Sequence[Members]) -> art.Part | None:
     """The neurons of which no hypothesis gives much, in the worst network of each kind."""
     names, rows, totals = _hypotheses(kinds), [], []
@@ -687,6 +722,7 @@ def _left_by_shortest(network: NetworkSummary) -> float:
     return left[min(left, key=lambda key: network.bits(key) or np.inf)]
 
 
+@asks("Same characters, other subgroups: what is learnt?", "Dihedral and dicyclic groups")
 def twins(kinds: Sequence[Members]) -> art.Part | None:
     """Groups with the same characters and other subgroups, side by side."""
     names, rows = _hypotheses(kinds), []
@@ -733,6 +769,7 @@ def twin(name: str) -> tuple[str, ...]:
     return (f"Dic{half}", "Q8") if half == 2 else (f"Dic{half}",)
 
 
+@asks("The table of results", "Every network")
 def results(kinds: Sequence[Members]) -> art.Part:
     """The table of results, one row a network."""
     names, rows = _hypotheses(kinds), []
@@ -816,81 +853,6 @@ def _command(
     return " ".join([*words, *([f"--seed {seed}"] if seed else [])])
 
 
-QUESTIONS: tuple[tuple[art.Question, Callable[[Sequence[Members]], art.Part | None]], ...] = (
-    (
-        art.Question(
-            "shortest",
-            "Which explanation is shortest, and by how much?",
-            "Description length at equal fidelity, verdicts counted",
-        ),
-        shortest,
-    ),
-    (
-        art.Question("ratios", "Is one shorter on the same networks?", "Paired by network"),
-        ratios,
-    ),
-    (
-        art.Question(
-            "apart", "Where do two explanations come apart?", "The interventions of the verdict"
-        ),
-        apart,
-    ),
-    (
-        art.Question(
-            "dependence",
-            "Does it depend on recipe, width, group, architecture?",
-            "One factor at a time, networks that have learnt their group",
-        ),
-        dependence,
-    ),
-    (
-        art.Question(
-            "ambiguous",
-            "How many explanations hold?",
-            "Verdicts, and what separates the explanations that they name",
-        ),
-        ambiguous,
-    ),
-    (
-        art.Question(
-            "disagreements",
-            "Where does description length disagree with prediction?",
-            "Medians over networks",
-        ),
-        disagreements,
-    ),
-    (
-        art.Question(
-            "subgroups",
-            "Do transformers and MLPs use the same subgroups?",
-            "Roles of the coset hypothesis: median share of neurons over networks",
-        ),
-        subgroups,
-    ),
-    (
-        art.Question(
-            "clocks",
-            "What do Clock and Pizza measures say of cyclic groups?",
-            "Measures of Zhong et al., arXiv 2306.17844",
-        ),
-        clocks,
-    ),
-    (
-        art.Question(
-            "worst", "What stays unexplained in the worst networks?", "The experiment unexplained"
-        ),
-        worst,
-    ),
-    (
-        art.Question(
-            "twins",
-            "Same characters, other subgroups: what is learnt?",
-            "Dihedral and dicyclic groups",
-        ),
-        twins,
-    ),
-    (art.Question("results", "The table of results", "Every network"), results),
-)
 TRAINING = art.Question(
     "training", "When over training does it become so?", "Checkpoints of one run an architecture"
 )
