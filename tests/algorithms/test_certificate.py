@@ -71,7 +71,7 @@ def explained(network, kind):
 def integers(*tables):
     """Float64 numbers as integers times one power of two, exactly."""
     parts = [np.frexp(table.double().numpy()) for table in tables]
-    power = min(int(e[m != 0].min()) for m, e in parts if m.any()) - 53
+    power = min((int(e[m != 0].min()) for m, e in parts if m.any()), default=0) - 53
 
     def whole(m, e):
         numbers = zip(m.ravel(), e.ravel(), strict=True)
