@@ -211,7 +211,7 @@ def test_networks_made_from_one_keep_its_activation(tmp_path):
         ({"W_in_left": normal(5, 4)}, r"W_in_left has shape \(5, 4\).*\(4, 5\).*transpose"),
         ({"W_U": normal(6, 5)}, r"W_U has shape \(6, 5\).*need \(5, 6\).*transpose, .T"),
         ({"W_U": normal(9, 6)}, r"W_U has shape \(9, 6\).*need \(5, 6\)\."),
-        ({"W_U": [[1.0]]}, "W_U is a list; give a tensor or a NumPy array"),
+        ({"W_U": [[1.0]]}, r"W_U has shape \(1, 1\)"),
         ({"W_U": np.zeros((5, 6), dtype=int)}, "W_U holds torch.int64"),
         ({"W_U": np.zeros((5, 6), dtype=object)}, "W_U holds object"),
         ({"W_U": np.zeros((5, 6), dtype=np.longdouble)}, "W_U holds .*float128|longdouble"),
