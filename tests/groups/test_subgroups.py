@@ -345,7 +345,7 @@ def test_subgroups_of_different_groups_have_no_double_cosets():
 
 def test_a_set_that_is_not_closed_is_refused():
     for elements in ([0, 3], [1], [], [0, 99]):
-        with pytest.raises(CosetCircuitsError, match="no subgroup of S3"):
+        with pytest.raises(CosetCircuitsError, match="not a subgroup of S3"):
             Subgroup(group("S3"), elements)
 
 

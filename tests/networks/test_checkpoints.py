@@ -405,7 +405,7 @@ FOREIGN = {
 @pytest.mark.parametrize("kind", FOREIGN)
 def test_a_checkpoint_of_something_else_is_refused(tmp_path, kind):
     torch.save(FOREIGN[kind], tmp_path / "model.pt")
-    with pytest.raises(CosetCircuitsError, match="no checkpoint of a known format"):
+    with pytest.raises(CosetCircuitsError, match="not a checkpoint of a known format"):
         cc.load(tmp_path)
 
 
