@@ -185,10 +185,12 @@ def rule(t: Thresholds) -> str:
         "Bits are compared at the fidelity point δ*: the coarsest error of the tables at which the "
         "network still behaves like itself (median |Δlog10 loss| over the interventions ≤ "
         f"{t.fidelity_log_loss:g}; δ* ≤ {t.fidelity_cap:g}).",
-        "Each hypothesis is compared in one form (its claims): the shortest that predicts the rows "
-        f"{', '.join(SELECTION)} as well as point 3 asks, of equally short ones the nearest. Its "
-        "structure is chosen by bits at δ*; where no form predicts so well, at "
-        f"{', then '.join(f'δ*/{k}' for k in FINER[1:])}; then by levels fitted to the logits.",
+        "Each hypothesis is compared in one form (its claims and structure). Of those that "
+        f"predict the rows {', '.join(SELECTION)} as well as point 3 asks, and need at most one "
+        "free number a neuron more than the shortest of them, it is the nearest. Structure is "
+        f"chosen by bits at δ*, then at {', '.join(f'δ*/{k}' for k in FINER[1:])} until a form is "
+        f"off by at most {t.fidelity_log_loss:g} decades. Levels are fitted to the logits where no "
+        "form passes.",
         "Prediction. Its surrogate alone predicts the interventions: median |Δlog10 loss| ≤ "
         f"{t.prediction_log_loss:g}, mean |Δaccuracy| ≤ {t.prediction_accuracy:g}, median R² of "
         f"the logits ≥ {t.prediction_r2:g}. It is silent on at most {t.spoken:.0%} of them.",

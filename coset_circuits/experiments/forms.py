@@ -29,9 +29,10 @@ LAST = "joint"
 which takes the longest and leaves more to be described."""
 
 FINER = (1, 2, 4)
-"""Structure is chosen by bits at the precision of the comparison, divided by the first of these at
-which a form passes. What is cheapest to say at a coarse precision may leave out what the network
-needs when nothing else is said; lengths are compared at one precision all the same."""
+"""Structure is chosen by bits at the precision of the comparison divided by each of these, until a
+form is as near as the network itself at that precision. What is cheapest to say at a coarse
+precision may leave out what the network needs when nothing else is said; lengths are compared at
+one precision all the same."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,10 @@ class FormError:
 
 @dataclass
 class Forms:
-    """Chooses the form of each hypothesis: the shortest that passes on the selection rows.
+    """Chooses the form of each hypothesis among those that pass on the selection rows.
 
-    Of equally short ones the nearest is chosen, and the nearest of all where none passes.
+    Of those that need at most one free number a neuron more than the shortest, it is the nearest.
+    Where none passes, it is the nearest of all.
     """
 
     network: GroupModel
@@ -78,18 +80,34 @@ class Forms:
         later = [form for form in forms if LAST in getattr(form, "claims", ())]
         plain = [form for form in forms if form not in later]
         found: list[tuple[Circuit, FormError]] = []
+        t = self.thresholds
         for divisor in FINER:
             delta = None if self.relative_error is None else self.relative_error / divisor
             tried = plain if divisor == 1 else [f for f in plain if at(f, delta) is not f]
             found += self._measured(key, tried, delta)
-            if any(error.passes for _, error in found):
+            if any(e.passes and e.median_log_loss <= t.fidelity_log_loss for _, e in found):
                 break
-        else:
+        if not any(error.passes for _, error in found):
             found += self._measured(key, later, self.relative_error)
-        best = min(range(len(found)), key=lambda i: _rank(found[i][1], i))
+        best = self._best([error for _, error in found])
         circuit, error = found[best]
         found[best] = circuit, replace(error, chosen=True)
         return circuit, [error for _, error in found]
+
+    def _best(self, errors: Sequence[FormError]) -> int:
+        passing = [error.bits for error in errors if error.passes]
+        longest = min(passing, default=math.inf) + math.log2(1 / self._coded_at)
+
+        def rank(i: int) -> tuple[bool, float, float, int]:
+            error = errors[i]
+            eligible = error.passes and error.bits <= longest
+            return (not eligible, round(error.median_log_loss, 9), round(error.bits, 6), i)
+
+        return min(range(len(errors)), key=rank)
+
+    @property
+    def _coded_at(self) -> float:
+        return self.relative_error or self.thresholds.coding_error
 
     def _measured(
         self, key: str, forms: Sequence[Algorithm], delta: float | None
@@ -104,12 +122,11 @@ class Forms:
             Row(INTERVENTIONS[id], distinct.measure(INTERVENTIONS[id], self.pairs, self.seed))
             for id in SELECTION
         ]
-        coded_at = self.relative_error or self.thresholds.coding_error
         found = []
         for name, (chooses, circuit) in zip(models, fitted, strict=True):
             error = prediction_error(rows, name, self.thresholds)
             passes = not any(misses(error, self.thresholds))
-            bits = circuit.description_length(coded_at).bits_per_neuron
+            bits = circuit.description_length(self._coded_at).bits_per_neuron
             nearness = error.median_log_loss if error.rows else math.inf
             chosen_at = delta if chooses else None
             found.append((circuit, FormError(key, circuit.name, nearness, passes, bits, chosen_at)))
@@ -123,9 +140,3 @@ def at(algorithm: Algorithm, relative_error: float | None) -> Algorithm:
         return algorithm
     given: Any = algorithm
     return replace(given, relative_error=relative_error)
-
-
-def _rank(error: FormError, place: int) -> tuple[float, ...]:
-    """What is chosen first; of equals, the plainer one."""
-    nearness = round(error.median_log_loss, 9)
-    return (not error.passes, round(error.bits, 6) if error.passes else 0, nearness, place)
