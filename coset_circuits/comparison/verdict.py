@@ -314,9 +314,12 @@ def _explanation(
         apart = found.apart(short.key, other.key)
         nearer = sum(_nearer(row, short.key, other.key, found.thresholds) for row in apart)
         rows = "1 experiment separates" if len(apart) == 1 else f"{len(apart)} experiments separate"
+        ahead, count = short, nearer
+        if 2 * nearer < len(apart):
+            ahead, count = other, len(apart) - nearer
         parts.append(
-            f"{rows} {other.noun} from {short.noun}, and {short.noun} "
-            f"{_is(short)} nearer in {nearer}"
+            f"{rows} {other.noun} from {short.noun}, and {ahead.noun} "
+            f"{_is(ahead)} nearer in {count}"
         )
     return "; ".join(parts) + "."
 
