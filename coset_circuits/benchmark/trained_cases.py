@@ -58,7 +58,8 @@ def _cases(group: FiniteGroup) -> Iterator[Case]:
             f"{group.name} has no class of subgroups, or no faithful irrep, on which networks "
             "of one kind can be trained; choose another group, such as S4 or A5."
         )
-    width = 128
+    # With 128 neurons in A5, ρ-sets are not right on all pairs.
+    width = max(128, 3 * group.order)
     largest = max(only_coset, key=lambda c: c.order)
 
     def case(kind: str, what: str, put: str, kinds: list[Kind], also: tuple[str, ...] = ()) -> Case:
