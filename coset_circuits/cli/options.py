@@ -17,10 +17,11 @@ Json = Annotated[
 ]
 
 
-def _log_everything(wanted: bool) -> None:
+def _log_everything(wanted: bool) -> bool:
     if wanted:
         logging.basicConfig(format="%(message)s")
         logging.getLogger("coset_circuits").setLevel(logging.DEBUG)
+    return wanted
 
 
 Verbose = Annotated[

@@ -335,12 +335,16 @@ class Formula(GroupModel):
         return cls(group, kind, radius, noise * size * draw)
 
     @property
+    def device(self) -> torch.device:
+        return self.embed.device
+
+    @property
     def has_one_embedding_space(self) -> bool:
         return True
 
     def forward(self, pairs: Int[Tensor, "batch 2"]) -> Float[Tensor, "batch order"]:
         """Logits of every product for a batch of pairs (a, b)."""
-        self.check_pairs(pairs)
+        pairs = self.check_pairs(pairs)
         table = rearrange(self.embed, "order frequencies part -> order (frequencies part)")
         left = _complex(self.hook_left_embed(table[pairs[:, 0]]))
         right = _complex(self.hook_right_embed(table[pairs[:, 1]]))

@@ -159,7 +159,7 @@ def linear(degree: int, q: int, special: bool = False) -> FiniteGroup:
     Vector (c₁, …, c_n) is point Σ c_i q^(n−i) − 1; elements are in lexicographic one-line order.
 
     Raises:
-        CosetCircuitsError: q is no prime power, or the group is too large.
+        CosetCircuitsError: q is not a prime power, or the group is too large.
     """
     kind = "SL" if special else "GL"
     if degree < 2:
@@ -191,7 +191,7 @@ def _characteristic(q: int, name: str) -> int:
     """The prime of which q is a power."""
     prime = next((p for p in range(2, q + 1) if q % p == 0), 0)
     if not prime or any(q % n == 0 and n % prime for n in range(2, q + 1)):
-        raise CosetCircuitsError(f"{q} is no prime power; {name} needs one, such as 7 or 8.")
+        raise CosetCircuitsError(f"{q} is not a prime power; {name} needs one, such as 7 or 8.")
     return prime
 
 
@@ -463,9 +463,9 @@ def _factorial(degree: int) -> int:
 
 def check_order(name: str, order: int) -> None:
     if order > LARGEST_ORDER:
-        elements, size = f"{order:,}", f"{8 * order**2 / 1e9:,.1f} GB"
-        if order > 10**9:
-            elements, size = "more than a billion", "millions of terabytes"
+        elements, size = "more than a billion", "millions of terabytes"
+        if order <= 10**9:
+            elements, size = f"{order:,}", f"{8 * order**2 / 1e9:,.1f} GB"
         raise CosetCircuitsError(
             f"{name} has {elements} elements, so its Cayley table alone would take {size}; groups "
             f"of up to {LARGEST_ORDER:,} elements are made. Take a smaller one of the family."

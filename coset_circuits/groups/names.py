@@ -383,7 +383,8 @@ def _by_sides(name: str) -> str:
 
 
 def _halved(name: str) -> str:
-    return re.sub(r"\bD([0-9]+)", lambda match: f"D{int(match[1]) // 2}", name)
+    # A factor begins with no letter before it, or after x or wr.
+    return re.sub(r"(?<![A-Za-qs-wyz])D([0-9]+)", lambda match: f"D{int(match[1]) // 2}", name)
 
 
 _NAMES: dict[frozenset, str] = {}

@@ -236,7 +236,7 @@ class GroupMLP(GroupModel):
         try:
             yield
         finally:
-            self._held = None
+            del self._held
 
     @property
     def embeddings(self) -> tuple[Tensor, Tensor]:

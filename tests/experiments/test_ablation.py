@@ -342,7 +342,7 @@ def test_arguments_that_make_no_sense(untrained, unchecked):
         ({"kind": "burn"}, "'burn' is not a kind of ablation; choose one of zero, mean, resample"),
         ({"site": "hook_logits"}, "'hook_logits' is not a site for this experiment"),
         ({"controls": -1}, "-1 controls"),
-        ({"pairs": 0}, "0 pairs"),
+        ({"pairs": 0}, "The number of pairs is 0"),
     ):
         with pytest.raises(CosetCircuitsError, match=said):
             ablation(untrained, {"g": [0]}, **arguments)

@@ -623,7 +623,7 @@ def test_arguments_that_make_no_sense(untrained, unchecked):
         ({"sites": ["hook_resid"]}, "'hook_resid' is not a site"),
         ({"sites": []}, "No site was given"),
         ({"controls": -1}, "-1 controls"),
-        ({"pairs": 0}, "0 pairs"),
+        ({"pairs": 0}, "The number of pairs is 0"),
         ({"chunk": 0}, "A chunk of 0 pairs"),
     ):
         with pytest.raises(CosetCircuitsError, match=said):

@@ -238,9 +238,9 @@ def test_an_unknown_activation_is_refused_with_the_known_ones(group):
 @pytest.mark.parametrize(
     ("pairs", "sentence"),
     [
-        (torch.zeros(4, 2), "torch.float32; give integer pairs"),
-        (torch.zeros(4, 2, dtype=torch.bool), "torch.bool; give integer pairs"),
-        ([(0, 1), (2,)], "list; give integer pairs"),
+        (torch.zeros(4, 2), "torch.float32; give a tensor of integer pairs"),
+        (torch.zeros(4, 2, dtype=torch.bool), "torch.bool; give a tensor of integer pairs"),
+        ([(0, 1), (2,)], "list; give a tensor of integer pairs"),
         (torch.zeros(4, dtype=torch.int64), r"shape \(4,\); give pairs"),
         (torch.zeros(4, 3, dtype=torch.int64), r"shape \(4, 3\); give pairs"),
         (torch.tensor([[0, 6]]), "elements 0 to 6; the elements of S3 are 0 to 5"),

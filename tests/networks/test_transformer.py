@@ -124,10 +124,11 @@ def test_a_file_of_ours_holds_a_released_transformer(tmp_path, path):
     assert read.fingerprint() == network.fingerprint()
 
 
-def test_a_file_of_ours_refuses_a_surrogate_of_a_transformer(tmp_path, network):
+def test_a_surrogate_of_a_transformer_is_read_as_it_was_saved(tmp_path, network):
     tables = network.left_table, network.right_table, network.W_U
-    with pytest.raises(CosetCircuitsError, match="has tables in place of its attention"):
-        cc.networks.save(network.with_tables(*tables, label="s"), tmp_path / "n.safetensors")
+    surrogate = network.with_tables(*tables, label="s")
+    cc.networks.save(surrogate, tmp_path / "n.safetensors")
+    assert cc.load(tmp_path / "n.safetensors").fingerprint() == surrogate.fingerprint()
 
 
 @pytest.mark.parametrize(

@@ -415,11 +415,11 @@ def test_every_axis_is_labelled(comparison, nothing_applies, trained):
 
 
 def test_a_figure_draws_on_the_axes_it_is_given(trained):
-    assert drawn(trained) == list(PLATES)
+    assert drawn(trained) == [name for name in PLATES if name != "certificate"]
     with look():
-        for plate in PLATES.values():
+        for name in drawn(trained):
             ax = Figure().add_subplot()
-            assert plate.draw(trained, ax) is ax
+            assert PLATES[name].draw(trained, ax) is ax
 
 
 def test_a_png_is_dark_on_white(trained):
