@@ -274,8 +274,16 @@ def test_import_keeps_the_network(tmp_path):
     ],
     ids=lambda value: "-".join(value) if isinstance(value, tuple) else "",
 )
-def test_bad_input_is_one_sentence(arguments, words, tmp_path):
-    sentence = one_sentence(run(*arguments, cwd=tmp_path))
+def test_bad_input_is_one_sentence(arguments, words, tmp_path, monkeypatch, capsys):
+    """In this process: each start of Python and TransformerLens takes seconds."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["coset-circuits", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    shown = capsys.readouterr()
+    sentence = one_sentence(
+        subprocess.CompletedProcess(arguments, ended.value.code, shown.out, shown.err)
+    )
     assert all(word in sentence for word in words)
     assert list(tmp_path.iterdir()) == []
 

@@ -86,12 +86,13 @@ def _print_usage_error(error: Any) -> None:
     say(f"Error: {message}; see {name} --help.")
 
 
-def _print_version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> bool:
     if wanted:
         from importlib.metadata import version
 
         print(f"coset-circuits {version('coset-circuits')}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()

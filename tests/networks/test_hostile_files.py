@@ -157,12 +157,12 @@ def test_a_zip_bomb_is_not_unpacked(tmp_path, limited_memory):
     path = tmp_path / "model.pt"
     part = b"\0" * 2**20
     with (
-        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
         archive.open("model/data/0", "w", force_zip64=True) as inside,
     ):
-        for _ in range(4 * 2**10):
+        for _ in range(3 * 2**10):
             inside.write(part)
-    assert path.stat().st_size < 2**23
+    assert path.stat().st_size < 2**25
     refused(path, "compressed")
 
 
@@ -327,27 +327,27 @@ def test_pipes_and_devices_are_not_waited_for(tmp_path):
 
 
 @pytest.mark.slow
-def test_of_128_networks_ten_are_bad_and_118_are_analysed(tmp_path, unchecked):
-    for seed in range(128):
+def test_of_16_networks_ten_are_bad_and_six_are_analysed(tmp_path, unchecked):
+    for seed in range(16):
         own = planted_coset(cc.group("S3"), "C2", seed=seed, scale=1 + seed / 100)
         own.label = f"n{seed:03d}"
         save(own, tmp_path / f"n{seed:03d}.safetensors", card=False)
     whole = (tmp_path / "n000.safetensors").read_bytes()
     bad = {
         "n003.safetensors": b"",
-        "n014.safetensors": whole[:50],
-        "n025.safetensors": whole[:-7],
-        "n036.safetensors": b"\xff" * 8 + whole[8:],
-        "n047.safetensors": whole.replace(b'"group\\": \\"S3', b'"group\\": \\"XX'),
-        "n058.safetensors": to_bytes({"other": torch.zeros(2)}),
-        "n069.safetensors": pickle.dumps(Runs()),
-        "n080.safetensors": whole.replace(b"W_U", b"W_V"),
-        "n091.safetensors": whole[:-8] + struct.pack("<d", float("nan")),
-        "n102.safetensors": os.urandom(3000),
+        "n004.safetensors": whole[:50],
+        "n005.safetensors": whole[:-7],
+        "n006.safetensors": b"\xff" * 8 + whole[8:],
+        "n007.safetensors": whole.replace(b'"group\\": \\"S3', b'"group\\": \\"XX'),
+        "n008.safetensors": to_bytes({"other": torch.zeros(2)}),
+        "n009.safetensors": pickle.dumps(Runs()),
+        "n010.safetensors": whole.replace(b"W_U", b"W_V"),
+        "n011.safetensors": whole[:-8] + struct.pack("<d", float("nan")),
+        "n012.safetensors": os.urandom(3000),
     }
     for name, content in bad.items():
         (tmp_path / name).write_bytes(content)
     ensemble = compare(tmp_path, [CosetAlgorithm()], pairs=4)
-    assert len(ensemble) == 118
+    assert len(ensemble) == 6
     assert sorted(os.path.basename(file) for file in ensemble.skipped) == sorted(bad)
     assert all("\n" not in reason and len(reason) < 900 for reason in ensemble.skipped.values())
