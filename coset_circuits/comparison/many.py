@@ -27,7 +27,7 @@ from coset_circuits.comparison.question import asked
 from coset_circuits.comparison.sources import Given, Source, sources
 from coset_circuits.comparison.summary import SCHEMA, Summary, versions
 from coset_circuits.errors import CosetCircuitsError, unexpected
-from coset_circuits.findings import Finding
+from coset_circuits.findings import Finding, without_nan
 from coset_circuits.findings.statistics import METHOD, too_few
 from coset_circuits.findings.storage import Kept
 from coset_circuits.networks.model import GroupModel
@@ -182,7 +182,7 @@ class Ensemble(Presented):
                     "device": network.summary.device,
                     "dtype": network.summary.dtype,
                     "experiments": network.summary.experiments,
-                    "formation": network.summary.formation,
+                    "formation": without_nan(network.summary.formation),
                 }
                 for network in self.networks
             ],
