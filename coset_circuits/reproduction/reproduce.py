@@ -98,7 +98,7 @@ def reproduction_of(
         raise CosetCircuitsError(none_of(len(to_read), reader.skipped))
     if progress is not None:
         progress("tables and figures", reader.steps, reader.steps)
-    command = _command(what, networks, seed, order)
+    command = command_line(what, networks, seed, order)
     return Reproduction(
         tuple(_section(artifact, reader.results.get(artifact.name, [])) for artifact in artifacts),
         tuple(reader.networks),
@@ -266,17 +266,21 @@ def _names(networks: Iterable[Measured]) -> tuple[str, ...]:
     return tuple(network.name for network in networks)
 
 
-def _command(
+def command_line(
     what: str | Sequence[str],
     networks: Given | Iterable[Given] | None,
     seed: int,
     order: str | None,
+    **more: Sequence[str] | None,
 ) -> str:
+    """What makes a page again; ``more`` are options that take several words."""
     names = [what] if isinstance(what, str) else list(what)
-    items = [networks] if isinstance(networks, (str, os.PathLike)) else (networks or [])
+    items = [networks] if isinstance(networks, (str, os.PathLike)) else networks
     words = ["coset-circuits", "reproduce", *names]
-    for item in items:  # type: ignore[union-attr]
+    for item in items if isinstance(items, Iterable) else ():
         words += ["--networks", str(item)] if isinstance(item, (str, os.PathLike)) else []
     words += ["--seed", str(seed)] if seed else []
     words += [] if order is None else ["--order", order]
+    for option, values in more.items():
+        words += [] if values is None else [f"--{option}", ",".join(values)]
     return shlex.join(words)
