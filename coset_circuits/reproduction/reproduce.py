@@ -15,7 +15,7 @@ from typing import Any
 
 from coset_circuits.comparison.many import none_of, unused_name
 from coset_circuits.comparison.question import asked
-from coset_circuits.comparison.sources import Given, Source, sources
+from coset_circuits.comparison.sources import Given, Source, digest, sources
 from coset_circuits.comparison.summary import versions
 from coset_circuits.errors import CosetCircuitsError, unexpected
 from coset_circuits.findings import without_nan
@@ -158,7 +158,7 @@ class _Reader:
             "seed": self.seed,
             "order": self.order,
             "versions": versions(),
-            "beside": _hash(_files_beside(folder)),
+            "beside": digest(_files_beside(folder)),
         }
 
         @cache
@@ -219,25 +219,16 @@ def _files_beside(folder: Path | None) -> Iterator[bytes]:
             yield path.read_bytes() if path.is_file() else b""
 
 
-def _hash(parts: Iterable[bytes]) -> str:
-    whole = hashlib.sha256()
-    for part in parts:
-        whole.update(hashlib.sha256(part).digest())
-    return whole.hexdigest()
-
-
 def _made_from(reader: _Reader, artifacts: Sequence[Artifact], command: str) -> str:
-    """A hash of what was measured, what was asked for, and the code that summarises and draws."""
     measured = (reader.networks, *reader.results.values())
-    whole = [
-        [[asdict(network) for network in networks] for networks in measured],
-        reader.skipped,
-        [artifact.name for artifact in artifacts],
-        command,
-        versions(),
-        source_hash(),
-    ]
-    return hashlib.sha256(json.dumps(whole).encode()).hexdigest()
+    networks = [[asdict(network) for network in networks] for networks in measured]
+    return hash_of(networks, reader.skipped, [artifact.name for artifact in artifacts], command)
+
+
+def hash_of(*parts: Any) -> str:
+    """Of what a page is made from, for JSON, and of the code that summarises and draws it."""
+    whole = json.dumps([*parts, versions(), source_hash()])
+    return hashlib.sha256(whole.encode()).hexdigest()
 
 
 def _section(artifact: Artifact, results: Sequence[Measured]) -> Section:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 from collections import Counter, defaultdict
@@ -28,7 +26,6 @@ from coset_circuits.comparison.sources import Given, is_collection
 from coset_circuits.comparison.summary import versions
 from coset_circuits.errors import CosetCircuitsError, plain
 from coset_circuits.findings.statistics import Estimate, holm
-from coset_circuits.findings.storage import source_hash
 from coset_circuits.groups import group as named_group
 from coset_circuits.networks import load
 from coset_circuits.progress import Progress
@@ -36,7 +33,7 @@ from coset_circuits.report.ensemble import paired_bits
 from coset_circuits.report.study_figures import compressions, over_training
 from coset_circuits.reproduction import artifact as art
 from coset_circuits.reproduction.page import Reproduction
-from coset_circuits.reproduction.reproduce import command_line, save_anew
+from coset_circuits.reproduction.reproduce import command_line, hash_of, save_anew
 from coset_circuits.reproduction.study import checkpoints_in
 from coset_circuits.thresholds import DEFAULT
 from coset_circuits.training.recipes import recipe_for
@@ -188,7 +185,6 @@ def survey(
     more = None if tuple(experiments) == EXPERIMENTS else experiments
     command = command_line("study", given, seed, order, experiments=more, algorithms=algorithms)
     results = [[n.name, n.summary.to_dict()] for n in ensemble]
-    whole = [results, dict(ensemble.skipped), command, versions(), source_hash()]
     made = Reproduction(
         tuple(art.Section(question, (part,), {}) for question, part in answered if part),
         (),
@@ -196,7 +192,7 @@ def survey(
         seed,
         versions(),
         command,
-        hashlib.sha256(json.dumps(whole).encode()).hexdigest(),
+        hash_of(results, dict(ensemble.skipped), command),
         "study",
         (
             "# What do networks that multiply compute?",
@@ -548,7 +544,7 @@ def disagreements(study: Survey) -> Answers:
         by_bits, by_error = _ranked(bits), _ranked(errors)
         for rank, key in enumerate(by_bits, 1):
             scrubs = members.measured("scrub", key, "accuracy")
-            certified = members.measured("certificate", key, "bound")
+            certified = members.measured("certificate", key, "certified")
             texts = [_text(bits[key]), _text(errors[key]), *scrubs, *certified]
             nearness = by_error.index(key) + 1 if key in by_error else None
             rows.append([members.title, key, *texts, rank, nearness])
