@@ -17,7 +17,7 @@ def compressions(points: Mapping[str, Mapping[str, Estimate]], null: str, ax: Ax
 
     Args:
         points: by kind, then by hypothesis.
-        null: what is no hypothesis among them.
+        null: the name among them that is not a hypothesis.
     """
     names = list(dict.fromkeys(name for found in points.values() for name in found))
     for i, name in enumerate(names):
