@@ -214,7 +214,7 @@ class Count:
         listed = [f"{first} in {most} of {self.networks}", *(f"{w} in {n}" for w, n in rest)]
         said = [f"Shortest: {', '.join(listed)}"]
         times = ", ".join(
-            f"{self.nouns[key]} {_interval_text(self.compression[key], '.1f')}"
+            f"{self.nouns[key]} {self.compression[key].text('.1f')}"
             for key in self.leading
             if key in self.compression
         )
@@ -224,7 +224,7 @@ class Count:
             p = "" if ratio.p is None else f", exact signed-rank test p = {ratio.p:.2g}"
             said.append(
                 f"{self.nouns[ratio.one]} to {self.nouns[ratio.two]}: paired ratio of bits "
-                f"{_interval_text(ratio.figure, '.2f')}{p}"
+                f"{ratio.figure.text('.2f')}{p}"
             )
         return f"{'; '.join(said)}."
 
@@ -257,13 +257,6 @@ class Count:
             },
             "paired_ratios": [ratio.to_dict() for ratio in self.ratios],
         }
-
-
-def _interval_text(estimate: Estimate, form: str) -> str:
-    between = estimate.interval
-    if between is None:
-        return f"{estimate.value:{form}}"
-    return f"{estimate.value:{form}} [{between[0]:{form}}, {between[1]:{form}}]"
 
 
 def count_verdicts(networks: Sequence[NetworkSummary], thresholds: Thresholds, seed: int) -> Count:

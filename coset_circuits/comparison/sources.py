@@ -62,7 +62,7 @@ class Source:
         files = [path, *companions(path)]
         try:
             # A missing one is no network, and says so.
-            return _digest(file.read_bytes() for file in files if file == path or file.is_file())
+            return digest(file.read_bytes() for file in files if file == path or file.is_file())
         except OSError as error:
             raise CosetCircuitsError(
                 f"{path} cannot be read ({error.strerror}); allow it or leave it out."
@@ -196,8 +196,8 @@ def _nothing_in(folder: Path) -> str:
     )
 
 
-def _digest(parts: Iterable[bytes]) -> str:
-    """Each part is hashed by itself first, so that no two lists of parts run together alike."""
+def digest(parts: Iterable[bytes]) -> str:
+    """A hash of parts, each hashed by itself first, so that no two lists run together alike."""
     whole = hashlib.sha256()
     for part in parts:
         whole.update(hashlib.sha256(part).digest())

@@ -11,7 +11,7 @@ from einops import rearrange, reduce, repeat
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.errors import CosetCircuitsError, whole
 from coset_circuits.experiments.measure import pairs_to_use
 from coset_circuits.groups import FiniteGroup
 
@@ -73,8 +73,7 @@ def sample_blocks(group: FiniteGroup, wanted: int | None, seed: int) -> Blocks:
         CosetCircuitsError: fewer than one pair was asked for.
     """
     n = group.order
-    if wanted is not None and wanted < 1:
-        raise CosetCircuitsError(f"{wanted} pairs were asked for; give a number from 1 up.")
+    wanted = None if wanted is None else whole("number of pairs", wanted)
     size = min(n, -(-pairs_to_use(n * n, wanted) // n))
     if size == n:
         return Blocks(rearrange(group.pairs(), "(left right) pair -> left right pair", left=n))

@@ -38,6 +38,13 @@ class Estimate:
     interval: tuple[float, float] | None
     networks: int
 
+    def text(self, form: str) -> str:
+        """The figure and its interval, each in a format such as ``.2f``."""
+        between = (
+            "" if self.interval is None else " [{:{f}}, {:{f}}]".format(*self.interval, f=form)
+        )
+        return f"{self.value:{form}}{between}"
+
 
 @dataclass(frozen=True)
 class Question:

@@ -8,10 +8,9 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Int
 
-from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.groups import FiniteGroup
 from coset_circuits.groups import group as named_group
-from coset_circuits.groups.names import factors
+from coset_circuits.groups.names import factors, is_named
 from coset_circuits.groups.permutations import parity
 
 Listing = Int[np.ndarray, "order"]
@@ -89,12 +88,8 @@ def _two_halves(half: int) -> dict[str, Listing]:
 
 def _factors(group: FiniteGroup) -> list[FiniteGroup]:
     """The factors of a direct product of named groups; none for any other group."""
-    try:
-        parts = [named_group(part) for part in factors(group.name)]
-        is_product = len(parts) > 1 and named_group(group.name) == group
-    except CosetCircuitsError:
-        return []
-    return parts if is_product else []
+    parts = [named_group(part) for part in factors(group.name)] if is_named(group) else []
+    return parts if len(parts) > 1 else []
 
 
 def _products(factors: list[FiniteGroup]) -> dict[str, Listing]:

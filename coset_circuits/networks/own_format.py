@@ -13,9 +13,10 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from coset_circuits.errors import CosetCircuitsError, brief
+from coset_circuits.errors import CosetCircuitsError, brief, plain
 from coset_circuits.groups import FiniteGroup
 from coset_circuits.groups import group as named_group
+from coset_circuits.groups.names import is_named
 from coset_circuits.networks.file import CheckpointFile, naming, network_from, one_line, why
 from coset_circuits.networks.files import refuse_to_replace, write_whole
 from coset_circuits.networks.mlp import GroupMLP
@@ -78,7 +79,7 @@ def save(network: GroupModel, path: str | os.PathLike[str], *, card: bool = True
     if isinstance(network, GroupTransformer):
         description |= {"architecture": "transformer", "tokens": network.tokens}
         description |= {"attention": network.attention}
-    text = json.dumps(description, default=_plain)
+    text = json.dumps(plain("description", description))
     content = to_bytes(tensors, {"coset_circuits": text})
     if described_hash(path) is not None:
         # A card that outlives its file would accuse the next one of damage.
@@ -125,18 +126,9 @@ def _weights(network: GroupModel) -> dict[str, Tensor]:
 
 def _described_group(group: FiniteGroup) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Its name where that tells everything; else its labels, and its table among the tensors."""
-    try:
-        named = named_group(group.name)
-    except CosetCircuitsError:
-        named = None
-    if named is not None and named == group and named.labels == group.labels:
+    if is_named(group) and named_group(group.name).labels == group.labels:
         return {"group": group.name}, {}
     return {"group": group.name, "elements": list(group.labels)}, {"group.table": group.table}
-
-
-def _plain(value: Any) -> Any:
-    """For JSON: a number of NumPy's or torch's as one of Python's, anything else as text."""
-    return value.item() if getattr(value, "ndim", None) == 0 else str(value)
 
 
 def described_hash(path: Path) -> str | None:

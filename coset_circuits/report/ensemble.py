@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from coset_circuits.comparison import Ensemble
-from coset_circuits.comparison.across import Stratum
+from coset_circuits.comparison.across import Count, NetworkSummary, Stratum
 from coset_circuits.networks.files import write_folder
 from coset_circuits.report import html as h
 from coset_circuits.report import hypotheses
@@ -185,7 +185,7 @@ def _ratio_figure(stratum: Stratum, number: int) -> str:
         return ""
     with look():
         figure = Figure(figsize=(7.5, 1.6 + 0.5 * len(ratios)), layout="constrained")
-        paired_bits(stratum, figure.subplots())
+        paired_bits(stratum.networks, stratum.count, figure.subplots())
     title = "Bits of two hypotheses on the same networks"
     picture = inline(svg(figure, f"ratios-{number}"), h.escaped(stratum.count.sentence))
     caption = (
@@ -195,11 +195,11 @@ def _ratio_figure(stratum: Stratum, number: int) -> str:
     return f"<figure>\n{h.scroll(title, picture)}\n<figcaption>{caption}</figcaption>\n</figure>"
 
 
-def paired_bits(stratum: Stratum, ax: Axes) -> Axes:
+def paired_bits(networks: Sequence[NetworkSummary], count: Count, ax: Axes) -> Axes:
     """The ratio of bits of every two hypotheses, one marker a network."""
-    ratios = stratum.count.leading_ratios
+    ratios = count.leading_ratios
     for place, ratio in enumerate(ratios):
-        pairs = [(n.bits(ratio.one), n.bits(ratio.two)) for n in stratum.networks]
+        pairs = [(n.bits(ratio.one), n.bits(ratio.two)) for n in networks]
         values = [one / two for one, two in pairs if one and two]
         ax.plot(values, [place] * len(values), "|", color=colour(place), ms=12, alpha=0.7)
         low, high = ratio.figure.interval or (ratio.figure.value, ratio.figure.value)

@@ -363,17 +363,10 @@ def _lengths_alternative(comparison: Comparison) -> str:
     return f"The raw weights' bits over each candidate's, by relative error. At δ*: {said}."
 
 
-def _loss_alternative(comparison: Comparison) -> str:
-    return (
-        "Scatter plot of predicted against observed mean loss, one point for each intervention and "
-        "hypothesis; the figures are in the interventions table."
-    )
-
-
-def _accuracy_alternative(comparison: Comparison) -> str:
-    return (
-        "Scatter plot of predicted against observed accuracy, one point for each intervention and "
-        "hypothesis; the figures are in the interventions table."
+def _scatter_alternative(quantity: str) -> Callable[[Comparison], str]:
+    return lambda comparison: (
+        f"Scatter plot of predicted against observed {quantity}, one point for each intervention "
+        "and hypothesis; the figures are in the interventions table."
     )
 
 
@@ -475,13 +468,13 @@ PLATES: dict[str, Plate] = {
     "observed_predicted_loss": Plate(
         observed_predicted_loss,
         "Observed and predicted loss",
-        _loss_alternative,
+        _scatter_alternative("mean loss"),
         lambda comparison: (6.0, 6.4),
     ),
     "observed_predicted_accuracy": Plate(
         observed_predicted_accuracy,
         "Observed and predicted accuracy",
-        _accuracy_alternative,
+        _scatter_alternative("accuracy"),
         lambda comparison: (6.0, 6.4),
     ),
     "errors_by_intervention": Plate(

@@ -89,8 +89,11 @@ def _proved(findings: Iterable[Finding]) -> dict[str, float]:
     return {
         finding.subject: finding.value
         for finding in findings
-        if finding.experiment == "certificate" and finding.quantity == "bound"
-        if finding.subject is not None and finding.value is not None
+        if finding.experiment == "certificate"
+        and finding.quantity == "certified"
+        and not finding.at
+        and finding.subject is not None
+        and finding.value is not None
     }
 
 

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from matplotlib.axes import Axes
 
+from coset_circuits.findings.statistics import Estimate
 from coset_circuits.report import tables as t
 from coset_circuits.report.axes import guide, legend_above, log_scale, plain_number, power_of_ten
 from coset_circuits.report.style import INK, colour, marker
 
 
-class Point(NamedTuple):
-    """A median over networks, with its interval where there are enough of them."""
-
-    value: float
-    interval: tuple[float, float] | None
-
-
-def compressions(points: Mapping[str, Mapping[str, Point]], null: str, ax: Axes) -> Axes:
+def compressions(points: Mapping[str, Mapping[str, Estimate]], null: str, ax: Axes) -> Axes:
     """How many times shorter than the raw weights each description is, one line a kind.
 
     Args:
         points: by kind, then by hypothesis.
-        null: what is no hypothesis among them.
+        null: the name among them that is not a hypothesis.
     """
     names = list(dict.fromkeys(name for found in points.values() for name in found))
     for i, name in enumerate(names):

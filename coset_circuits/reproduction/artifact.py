@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -94,7 +94,7 @@ class Line:
         statistic: Statistic = "mean",
     ) -> Line:
         """A mean or median over networks, and the same statistic of those that have a control."""
-        estimate = _estimate(ours, statistic)
+        estimate = over_networks(ours, statistic)
         value, interval = (None, None) if estimate is None else (estimate.value, estimate.interval)
         beside = centre(control, statistic)
         return cls(figure, unit, paper, value, beside, control_is if control else "", interval)
@@ -258,21 +258,27 @@ def show(value: Value, unit: Unit) -> str:
     return f"{value:,.12g}" if unit == "count" else f"{value:.3g}"
 
 
-def columns(*units: tuple[Unit, str]) -> dict[str, Unit]:
+def columns(*units: tuple[Unit, str | Sequence[str]]) -> dict[str, Unit]:
     """The columns of a table, in order: ``columns(("text", "step"), ("nats", "mean, median"))``."""
-    return {name: unit for unit, names in units for name in names.split(", ")}
+    return {
+        name: unit
+        for unit, names in units
+        for name in (names.split(", ") if isinstance(names, str) else names)
+    }
 
 
 def centre(values: Sequence[float | None], statistic: Statistic = "mean") -> float | None:
     """A mean or median over the networks that have a value; None if none has."""
-    estimate = _estimate([value for value in values if value is not None], statistic)
+    estimate = over_networks(values, statistic)
     return None if estimate is None else estimate.value
 
 
-def _estimate(values: Sequence[float], statistic: Statistic) -> Estimate | None:
-    if not values:
-        return None
-    return estimates(np.array(values, dtype=np.float64)[:, None], statistic)[0]
+def over_networks(
+    values: Iterable[float | None], statistic: Statistic = "median", seed: int = 0
+) -> Estimate | None:
+    """A mean or median over the networks that have a value, with its interval."""
+    kept = np.array([value for value in values if value is not None], dtype=np.float64)
+    return estimates(kept[:, None], statistic, seed=seed)[0] if len(kept) else None
 
 
 def counted(count: int) -> str:

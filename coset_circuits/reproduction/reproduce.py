@@ -15,7 +15,7 @@ from typing import Any
 
 from coset_circuits.comparison.many import none_of, unused_name
 from coset_circuits.comparison.question import asked
-from coset_circuits.comparison.sources import Given, Source, sources
+from coset_circuits.comparison.sources import Given, Source, digest, sources
 from coset_circuits.comparison.summary import versions
 from coset_circuits.errors import CosetCircuitsError, unexpected
 from coset_circuits.findings import without_nan
@@ -98,7 +98,7 @@ def reproduction_of(
         raise CosetCircuitsError(none_of(len(to_read), reader.skipped))
     if progress is not None:
         progress("tables and figures", reader.steps, reader.steps)
-    command = _command(what, networks, seed, order)
+    command = command_line(what, networks, seed, order)
     return Reproduction(
         tuple(_section(artifact, reader.results.get(artifact.name, [])) for artifact in artifacts),
         tuple(reader.networks),
@@ -158,7 +158,7 @@ class _Reader:
             "seed": self.seed,
             "order": self.order,
             "versions": versions(),
-            "beside": _hash(_files_beside(folder)),
+            "beside": digest(_files_beside(folder)),
         }
 
         @cache
@@ -219,25 +219,16 @@ def _files_beside(folder: Path | None) -> Iterator[bytes]:
             yield path.read_bytes() if path.is_file() else b""
 
 
-def _hash(parts: Iterable[bytes]) -> str:
-    whole = hashlib.sha256()
-    for part in parts:
-        whole.update(hashlib.sha256(part).digest())
-    return whole.hexdigest()
-
-
 def _made_from(reader: _Reader, artifacts: Sequence[Artifact], command: str) -> str:
-    """A hash of what was measured, what was asked for, and the code that summarises and draws."""
     measured = (reader.networks, *reader.results.values())
-    whole = [
-        [[asdict(network) for network in networks] for networks in measured],
-        reader.skipped,
-        [artifact.name for artifact in artifacts],
-        command,
-        versions(),
-        source_hash(),
-    ]
-    return hashlib.sha256(json.dumps(whole).encode()).hexdigest()
+    networks = [[asdict(network) for network in networks] for networks in measured]
+    return hash_of(networks, reader.skipped, [artifact.name for artifact in artifacts], command)
+
+
+def hash_of(*parts: Any) -> str:
+    """Of what a page is made from, for JSON, and of the code that summarises and draws it."""
+    whole = json.dumps([*parts, versions(), source_hash()])
+    return hashlib.sha256(whole.encode()).hexdigest()
 
 
 def _section(artifact: Artifact, results: Sequence[Measured]) -> Section:
@@ -266,17 +257,21 @@ def _names(networks: Iterable[Measured]) -> tuple[str, ...]:
     return tuple(network.name for network in networks)
 
 
-def _command(
+def command_line(
     what: str | Sequence[str],
     networks: Given | Iterable[Given] | None,
     seed: int,
     order: str | None,
+    **more: Sequence[str] | None,
 ) -> str:
+    """What makes a page again; ``more`` are options that take several words."""
     names = [what] if isinstance(what, str) else list(what)
-    items = [networks] if isinstance(networks, (str, os.PathLike)) else (networks or [])
+    items = [networks] if isinstance(networks, (str, os.PathLike)) else networks
     words = ["coset-circuits", "reproduce", *names]
-    for item in items:  # type: ignore[union-attr]
+    for item in items if isinstance(items, Iterable) else ():
         words += ["--networks", str(item)] if isinstance(item, (str, os.PathLike)) else []
     words += ["--seed", str(seed)] if seed else []
     words += [] if order is None else ["--order", order]
+    for option, values in more.items():
+        words += [] if values is None else [f"--{option}", ",".join(values)]
     return shlex.join(words)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.groups import FiniteGroup
-from coset_circuits.groups import group as named_group
+from coset_circuits.groups.names import is_named
 from coset_circuits.networks.model import GroupModel
 from coset_circuits.training.architectures import ARCHITECTURES
 from coset_circuits.training.recipes import RECIPES, Recipe, recipe_for
@@ -166,10 +166,7 @@ def meets(progress: TrainingState, recipe: Recipe) -> bool:
 
 def _command(recipe: Recipe, seed: int, group: FiniteGroup) -> dict[str, str]:
     """What to type for the same network; nothing for a group that has no name to be typed."""
-    try:
-        if named_group(group.name) != group:
-            return {}
-    except CosetCircuitsError:
+    if not is_named(group):
         return {}
     base = recipe.name if recipe.name in RECIPES else "fast"
     plain = asdict(recipe_for(group, base, {"architecture": recipe.architecture}))

@@ -9,6 +9,7 @@ import pytest
 import coset_circuits as cc
 from coset_circuits.experiments.certificate import CertificateExperiment, certificates
 from coset_circuits.networks import planted_coset
+from coset_circuits.report import hypotheses
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +30,16 @@ def test_a_comparison_reports_the_certificate_with_its_controls(network, tmp_pat
     assert (tmp_path / "figures/certificate.svg").exists()
     page = (tmp_path / "report.html").read_text()
     assert "Accuracy proved, against operations" in page
+
+
+def test_what_is_proved_stands_in_the_table_of_hypotheses(network):
+    """That of the hypothesis, not that of its control."""
+    comparison = cc.compare(network, [cc.CosetAlgorithm()], experiments=["certificate"])
+    bound = cc.certify(comparison.candidate("coset").circuit).bound
+    sheet = hypotheses.of_one(comparison)
+    (row,) = [row for row in sheet.rows if row[0] == "coset"]
+    shown = dict(zip((*sheet.names, *sheet.numbers), row, strict=True))["proof"]
+    assert float(shown) == pytest.approx(bound, abs=1e-4)
 
 
 def test_several_networks_are_certified(tmp_path):

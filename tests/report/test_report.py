@@ -177,7 +177,7 @@ class Proof(Findings):
         return pd.DataFrame({"bound": [0.75]})
 
     def findings(self):
-        yield Finding("certificate", "coset", "bound", 0.75, "fraction")
+        yield Finding("certificate", "coset", "certified", 0.75, "fraction")
 
 
 def test_proofs_have_a_column_where_they_were_asked_for(trained):
