@@ -195,6 +195,6 @@ class _Question:
         return isinstance(other, _Question) and self.key == other.key
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)
 def _described(question: _Question) -> Coded:
     return question.coder.fit(question.tables, question.family, question.kept)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from typing import Any
 
 from jaxtyping import Int
@@ -13,7 +13,7 @@ from torch import Tensor
 from coset_circuits.algorithms import Algorithm, Circuit
 from coset_circuits.experiments.candidates import NETWORK
 from coset_circuits.experiments.interventions import INTERVENTIONS
-from coset_circuits.experiments.measure import DistinctModels, Known
+from coset_circuits.experiments.measure import DistinctModels, Known, References
 from coset_circuits.experiments.rows import Row, misses, prediction_error
 from coset_circuits.networks.model import GroupModel
 from coset_circuits.thresholds import Thresholds
@@ -70,6 +70,7 @@ class Forms:
     thresholds: Thresholds
     relative_error: float | None
     known: Known
+    _references: References = field(default_factory=dict, repr=False)
 
     def choose(self, key: str, forms: Sequence[Algorithm]) -> tuple[Circuit, list[FormError]]:
         """The chosen form of one hypothesis, and how far each form that was fitted is off.
@@ -117,7 +118,7 @@ class Forms:
         ]
         # Numbered, since a name may be any text.
         models = {str(i): circuit.surrogate() for i, (_, circuit) in enumerate(fitted)}
-        distinct = DistinctModels({NETWORK: self.network, **models}, self.known)
+        distinct = DistinctModels({NETWORK: self.network, **models}, self.known, self._references)
         rows = [
             Row(INTERVENTIONS[id], distinct.measure(INTERVENTIONS[id], self.pairs, self.seed))
             for id in SELECTION

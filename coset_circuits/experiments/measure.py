@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from coset_circuits.experiments.interventions import Intervention
-from coset_circuits.networks import SilentSiteError, cross_entropy
+from coset_circuits.networks import GroupMLP, SilentSiteError, cross_entropy
 from coset_circuits.networks.model import GroupModel
 
 # More pairs than this are sampled, unless the caller says how many are wanted.
@@ -19,6 +19,8 @@ ALL_PAIRS_UP_TO = 60_000
 SAMPLE = 10_000
 CACHED = 2**19
 """How many numbers of one kind (pre-activations, logits) are made of a chunk of pairs."""
+KEPT = 2**23
+"""How many logits of a reference are kept for the next models."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -68,7 +70,7 @@ class _Reference:
     @classmethod
     def of(cls, logits: Tensor) -> _Reference:
         best = _largest(logits)
-        return cls(logits, best, best.sum(1), float(_centred_energy(logits)))
+        return cls(logits, best, best.sum(1), _centred_energy(logits.clone()))
 
 
 class _Tally:
@@ -91,7 +93,7 @@ class _Tally:
         common = (best & reference.best).sum(1)
         either = count + reference.count - common
         self.same += float((common.double() / either).sum())
-        self.error += float(_centred_energy(logits - reference.logits))
+        self.error += _centred_energy(logits - reference.logits)
 
     def outcome(self) -> Outcome:
         losses = torch.cat(self.losses)
@@ -112,10 +114,14 @@ def _largest(logits: Float[Tensor, "pairs order"]) -> Bool[Tensor, "pairs order"
     return logits >= best - rounding * best.abs().clamp_min(1)
 
 
-def _centred_energy(logits: Tensor) -> Tensor:
-    """Σ of squares after each row's mean is taken off."""
-    centred = (logits - logits.mean(1, keepdim=True)).flatten()
-    return centred.dot(centred)
+def _centred_energy(logits: Tensor) -> float:
+    """Σ of squares after each row's mean is taken off, in the memory of what is given."""
+    centred = logits.sub_(logits.mean(1, keepdim=True)).flatten()
+    return float(centred.dot(centred))
+
+
+References = dict[int, tuple[Intervention, list[_Reference]]]
+"""What the network answers, chunk by chunk, by the intervention's id()."""
 
 
 @torch.no_grad()
@@ -126,34 +132,66 @@ def measure(
     *,
     seed: int = 0,
     chunk: int | None = None,
+    references: References | None = None,
 ) -> dict[str, Outcome | None]:
     """Every model under one intervention, chunk by chunk; the first model is the reference.
 
     A model that is silent at a site the intervention touches gets None. By default chunks are so
-    small that they stay in the processor's cache.
+    small that they stay in the processor's cache. What is among the references is not computed
+    again, and what is computed is added; all are on the same pairs with the same seed.
     """
     pairs = next(iter(models.values())).check_pairs(pairs).cpu()
     tallies = {name: _Tally() for name in models}
     silent: set[str] = set()
     if chunk is None:
         chunk = max(1, CACHED // max(max(model.W_U.shape) for model in models.values()))
+    first = next(iter(models))
+    known = None
+    # What would take much memory is computed again instead.
+    if references is not None and len(pairs) * models[first].group.order <= KEPT:
+        _, known = references.setdefault(id(intervention), (intervention, []))
     with ExitStack() as held:
         for model in models.values():
             held.enter_context(model.tables_held())
-        for part in pairs.split(chunk):
-            reference = None
-            labels = next(iter(models.values())).group.products(part)
+        same = {name for name, model in models.items() if _computes_the_same(models[first], model)}
+        for i, part in enumerate(pairs.split(chunk)):
+            reference = known[i] if known and i < len(known) else None
+            labels = models[first].group.products(part)
             for name, model in models.items():
                 if name in silent:
                     continue
+                # One pair shows whether the model is silent.
+                repeats = name in same and first not in silent and reference is not None
                 try:
-                    logits = intervention.run(model, part, seed)
+                    logits = intervention.run(model, part[:1] if repeats else part, seed)
                 except SilentSiteError:
                     silent.add(name)
                     continue
-                reference = _Reference.of(logits) if reference is None else reference
+                reference = reference or _Reference.of(logits)
+                if known is not None and name == first and i == len(known):
+                    known.append(reference)
+                logits = reference.logits if repeats else logits
                 tallies[name].add(logits, labels.to(logits.device), reference)
     return {name: None if name in silent else tally.outcome() for name, tally in tallies.items()}
+
+
+def _computes_the_same(one: GroupModel, other: GroupModel) -> bool:
+    """Whether the other says as much, embeddings apart, as an MLP does, and with the same tables.
+
+    The null of raw weights does.
+    """
+    if other is one:
+        return True
+    are_mlps = isinstance(one, GroupMLP) and isinstance(other, GroupMLP)
+    if not are_mlps or not other.silent >= one.before_tables or one.activation != other.activation:
+        return False
+    mine, others = (
+        [m.left_table, m.right_table, m.W_U, m.pre_scale, m.b_U, m.cancelled] for m in (one, other)
+    )
+    return all(
+        (x is y) if x is None or y is None else torch.equal(x, y)
+        for x, y in zip(mine, others, strict=True)
+    )
 
 
 Known = dict[tuple[object, int], tuple[Intervention, "Outcome | None"]]
@@ -169,14 +207,21 @@ class DistinctModels:
         models: the first is the reference.
         known: outcomes beside the same reference on the same pairs with the same seed; what is
             among them is not measured again, and what is measured is added.
+        references: the same of the reference's logits.
     """
 
-    def __init__(self, models: Mapping[str, GroupModel], known: Known | None = None) -> None:
+    def __init__(
+        self,
+        models: Mapping[str, GroupModel],
+        known: Known | None = None,
+        references: References | None = None,
+    ) -> None:
         self._prints = {name: model.fingerprint() for name, model in models.items()}
         first: dict[object, str] = {}
         self._first = {name: first.setdefault(p, name) for name, p in self._prints.items()}
         self._distinct = {name: models[name] for name in dict.fromkeys(self._first.values())}
         self._known: Known = {} if known is None else known
+        self._references = references
 
     def measure(
         self, intervention: Intervention, pairs: Int[Tensor, "pairs 2"], seed: int = 0
@@ -187,7 +232,7 @@ class DistinctModels:
         missing = [name for name in others if keys[name] not in self._known]
         if missing or keys[reference] not in self._known:
             run = {name: self._distinct[name] for name in (reference, *missing)}
-            found = measure(intervention, run, pairs, seed=seed)
+            found = measure(intervention, run, pairs, seed=seed, references=self._references)
             self._known.update((keys[name], (intervention, o)) for name, o in found.items())
         return {name: self._known[keys[first]][1] for name, first in self._first.items()}
 

@@ -320,8 +320,14 @@ class GroupMLP(GroupModel):
         a, b = self.check_pairs(pairs).T
         left_embed = self._embedded(self.hook_left_embed, self.W_E_left, a)
         right_embed = self._embedded(self.hook_right_embed, self.W_E_right, b)
-        left = self.left_table[a] if left_embed is None else self._left_pre(left_embed)
-        right = self.right_table[b] if right_embed is None else right_embed @ self.W_in_right
+        if left_embed is None:
+            left = self.left_table.index_select(0, a)
+        else:
+            left = self._left_pre(left_embed)
+        if right_embed is None:
+            right = self.right_table.index_select(0, b)
+        else:
+            right = right_embed @ self.W_in_right
         pre = self.hook_pre(self.hook_left_pre(left) + self.hook_right_pre(right))
         logits = self.hook_post(self.activate(pre)) @ self.W_U
         return self.hook_logits(logits if self.b_U is None else logits + self.b_U)

@@ -434,8 +434,8 @@ class GroupModel(HookedRootModule):
         post = function(pre)
         if self.cancelled is None:
             return post
-        odd = (post - function(-pre)) / 2
-        return post - odd @ self.cancelled.T @ self.cancelled
+        twice_odd = post - function(-pre)
+        return torch.addmm(post, twice_odd @ self.cancelled.T, self.cancelled, alpha=-0.5)
 
     def cancel_linear_half(self, rcond: float = DEFAULT.rcond) -> None:
         """Claim from now on that the linear half cancels; see :meth:`activate`.

@@ -10,11 +10,11 @@ from coset_circuits.comparison import Comparison
 from coset_circuits.networks.files import write_folder
 from coset_circuits.report.figures import all_figures
 from coset_circuits.report.page import page
-from coset_circuits.report.style import png, svg
+from coset_circuits.report.style import svg
 
 
 def save(comparison: Comparison, folder: str | os.PathLike[str]) -> Path:
-    """Write report.html, findings.json and the figures as SVG and PNG; returns the folder.
+    """Write report.html, findings.json and the figures as SVG; returns the folder.
 
     Files of an earlier report in the same folder are replaced, but nobody else's.
 
@@ -26,12 +26,10 @@ def save(comparison: Comparison, folder: str | os.PathLike[str]) -> Path:
 
 
 def _files(comparison: Comparison) -> dict[str, str | bytes]:
-    figures = all_figures(comparison)
-    drawn = {name: svg(figure, name) for name, figure in figures.items()}
+    drawn = {name: svg(figure, name) for name, figure in all_figures(comparison).items()}
     findings = json.dumps(comparison.to_dict(), indent=1, allow_nan=False)
     return {
         **{f"figures/{name}.svg": text for name, text in drawn.items()},
-        **{f"figures/{name}.png": png(figure) for name, figure in figures.items()},
         "findings.json": f"{findings}\n",
         "report.html": page(comparison, drawn),
     }

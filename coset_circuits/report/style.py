@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import matplotlib
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 INK = "#010203"
 """Stands for the page's text colour: every use becomes ``currentColor`` in the SVG."""
@@ -86,7 +88,7 @@ def svg(figure: Figure, name: str) -> str:
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with look():
-        figure.savefig(buffer, format="svg", metadata=nothing, bbox_inches="tight", pad_inches=0.08)
+        figure.savefig(buffer, format="svg", metadata=nothing, bbox_inches=_framed(figure))
     text = _own_ids(buffer.getvalue(), name)
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
     text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>\s*", "", text, count=1, flags=re.DOTALL)
@@ -103,9 +105,18 @@ def png(figure: Figure) -> bytes:
     with look():
         figure.savefig(
             buffer, format="png", dpi=200, facecolor="white", metadata={"Software": None},
-            bbox_inches="tight", pad_inches=0.08,
+            bbox_inches=_framed(figure), pil_kwargs={"compress_level": 2},
         )  # fmt: skip
     return buffer.getvalue()
+
+
+def _framed(figure: Figure) -> Bbox:
+    """What a figure covers, in inches; laid out once for all formats, since that takes longest."""
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    if (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)
+        figure.set_layout_engine(None)
+    return figure.get_tightbbox(renderer).padded(0.08)
 
 
 def inline(text: str, label: str) -> str:

@@ -45,7 +45,8 @@ def test_a_comparison_is_some_hundred_forward_passes(one_thread):
     once = fastest(all_pairs)
     whole = seconds(lambda: cc.compare(network))
     print(f"\ncomparison of s5 / forward pass: {whole / once:.0f}")
-    assert whole < 1_500 * once
+    # 507 were measured.
+    assert whole < 800 * once
 
 
 def test_what_is_known_is_not_measured_again(one_thread):
