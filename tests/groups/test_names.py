@@ -400,7 +400,7 @@ def test_the_choices_of_an_action_give_every_split_extension(gap, normal, acting
         ("S3wrD2", "does not act faithfully on a set of points"),
         ("S4wrS3", "82,944 elements"),
         ("SL(1,7)", "is cyclic"),
-        ("GL(2,6)", "6 is no prime power; GL"),
+        ("GL(2,6)", "6 is not a prime power; GL"),
         ("GL(99,2)", "more than a billion"),
         ("SD12", "16, 32 or another power of 2"),
         ("G5", r"nearest: S5, D5, C5"),

@@ -102,7 +102,7 @@ def test_labels_of_a_groups_own_table_are_kept(tmp_path):
     [
         (made(), "x.pt", r"ends in \.safetensors"),
         (made(), "x.json", r"ends in \.safetensors"),
-        (made(act_fn=torch.tanh), "x.safetensors", "activation tanh, a function in Python"),
+        (made(act_fn=torch.tanh), "x.safetensors", "activation tanh, a Python function"),
         (None, "x.safetensors", "A NoneType was to be saved"),
     ],
 )

@@ -175,7 +175,7 @@ def test_a_learnt_activation_is_copied_and_takes_any_dtype():
         (nn.LayerNorm(3), "cannot be applied to one number"),
         (nn.PReLU(5), "cannot be applied to one number"),
         (lambda x: None, "cannot be applied to one number"),
-        ("tanhh", "'tanhh' is not known.*or give a function"),
+        ("tanhh", "'tanhh' is not known.*or give a Python function"),
         (3, "cannot be applied"),
     ],
 )
@@ -194,7 +194,7 @@ def test_networks_made_from_one_keep_its_activation(tmp_path):
     assert network.unhooked().fingerprint() == network.fingerprint()
     for made in (network.untrained(0), noisy(network, 0.1)):
         assert made.activation is network.activation
-    with pytest.raises(CosetCircuitsError, match="activation tanh, a function in Python"):
+    with pytest.raises(CosetCircuitsError, match="activation tanh, a Python function"):
         cc.save(network, tmp_path / "n.safetensors")
 
 
