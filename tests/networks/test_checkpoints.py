@@ -490,7 +490,7 @@ DESCRIPTION = {
         ({"group": "M11"}, {}, "No group is called 'M11'"),
         ({"act_fn": "tanh"}, {}, "'tanh' is not known"),
         ({"group": None}, {}, "group"),
-        ({"schema": 2}, {}, "no network of schema 1"),
+        ({"schema": 2}, {}, "not a network of schema 1"),
     ],
 )
 @pytest.mark.usefixtures("unchecked")

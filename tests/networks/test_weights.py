@@ -204,7 +204,7 @@ def test_networks_made_from_one_keep_its_activation(tmp_path):
 @pytest.mark.parametrize(
     ("extra", "sentence"),
     [
-        ({"left_table": normal(6, 4)}, "left_table and W_E_left and W_in_left were given"),
+        ({"left_table": normal(6, 4)}, "left_table and W_E_left and W_in_left were both given"),
         ({"W_in": normal(9, 5)}, "W_in and W_in_left and W_in_right"),
         ({"W_E": normal(6, 4)}, "W_E and W_E_left and W_E_right"),
         ({"W_E_left": normal(4, 6)}, r"W_E_left has shape \(4, 6\).*need \(6, 6\)"),
