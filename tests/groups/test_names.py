@@ -390,7 +390,7 @@ def test_the_choices_of_an_action_give_every_split_extension(gap, normal, acting
         ("C8:C2", r"several ways; choose one: C8:C2#1 \(SD16, faithful\), C8:C2#2 \(faithful\)"),
         ("C5:C8", r"C5:C8#1 \(kernel of order 2\), C5:C8#2 \(kernel of order 4\)"),
         ("C5:C4#9", r"C5:C4#1 \(F20, faithful\), C5:C4#2 \(Dic5, kernel of order 2\)"),
-        ("C3:C5", "C3xC5 is the direct product"),
+        ("C3:C5", "use the direct product C3xC5"),
         ("C3xC3:C4", "add brackets"),
         ("C7:C3:C2", "add brackets"),
         ("S3wrC2xC2", "add brackets"),
