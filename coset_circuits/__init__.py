@@ -1,4 +1,4 @@
-"""What algorithm did this network learn? Hypotheses as hookable circuits, tested side by side."""
+"""Which algorithm did this network learn? Test hypotheses as hookable circuits, side by side."""
 
 from __future__ import annotations
 

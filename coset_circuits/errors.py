@@ -1,4 +1,4 @@
-"""The one error that a user meets, and arguments that are converted or refused at the door."""
+"""The library's one error class, and functions that check and convert arguments."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 
 
 class CosetCircuitsError(ValueError):
-    """Bad input, said in one sentence: what was given, what was expected, what to do.
+    """Bad input. The message says what was given, what was expected and what to do.
 
-    The command line prints the sentence and exits with code 2. Whatever it quotes, it is one line
-    that steers no terminal.
+    The command line prints the message and exits with code 2. The message is always one line
+    without terminal control characters, whatever input it quotes.
     """
 
     def __init__(self, sentence: str = "") -> None:
@@ -26,9 +26,9 @@ class CosetCircuitsError(ValueError):
 
 
 def unexpected(error: Exception) -> str:
-    """A sentence on an error that nobody expected; the traceback goes to the log.
+    """A one-line message for an unexpected error; the traceback goes to the log.
 
-    The log is that of Python, under ``coset_circuits``, at the level DEBUG.
+    The traceback is logged by Python's ``logging``, under ``coset_circuits``, at level DEBUG.
     """
     logging.getLogger("coset_circuits").debug("Traceback:", exc_info=error)
     lines = str(error).split("\n\n")[0].splitlines() or ["no message"]
@@ -36,10 +36,10 @@ def unexpected(error: Exception) -> str:
 
 
 def whole(name: str, given: Any, least: int = 1, most: float = math.inf) -> int:
-    """A whole number of Python, NumPy or torch.
+    """Convert a Python, NumPy or torch integer to an ``int`` and check its range.
 
     Raises:
-        CosetCircuitsError: it is something else, or out of range.
+        CosetCircuitsError: the value is not a whole number, or is out of range.
     """
     try:
         value = None if isinstance(given, bool) else operator.index(given)
@@ -54,19 +54,19 @@ def whole(name: str, given: Any, least: int = 1, most: float = math.inf) -> int:
 
 
 def whole_seed(given: Any) -> int:
-    """A seed: one range for training, comparing and every experiment, which is NumPy's.
+    """Check a random seed. Training, comparing and every experiment accept NumPy's range.
 
     Raises:
-        CosetCircuitsError: it is no whole number from 0 to 2³² − 1.
+        CosetCircuitsError: the seed is not a whole number from 0 to 2³² − 1.
     """
     return whole("seed", given, 0, 2**32 - 1)
 
 
 def text(name: str, given: Any) -> str:
-    """A name as text: a path and a number have one.
+    """Convert a name to text; paths and numbers are accepted too.
 
     Raises:
-        CosetCircuitsError: it is something else.
+        CosetCircuitsError: the value is of another type.
     """
     if isinstance(given, (str, os.PathLike, int, float)) or hasattr(given, "dtype"):
         return str(given)
@@ -74,10 +74,10 @@ def text(name: str, given: Any) -> str:
 
 
 def plain(name: str, given: Any) -> Any:
-    """What JSON can hold: paths as text, arrays and tensors as lists.
+    """Convert a value to what JSON can hold: paths become text, arrays and tensors lists.
 
     Raises:
-        CosetCircuitsError: something in it is neither.
+        CosetCircuitsError: the value contains something that JSON cannot hold.
     """
     if given is None or type(given) in (bool, int, float, str):
         return given
@@ -95,6 +95,6 @@ def plain(name: str, given: Any) -> Any:
 
 
 def brief(given: Any) -> str:
-    """What was given, short enough for a sentence."""
+    """The ``repr`` of an argument, shortened to fit into an error message."""
     shown = " ".join(repr(given).split())
     return shown if len(shown) <= 60 else f"a {type(given).__name__}"

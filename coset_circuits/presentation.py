@@ -1,6 +1,6 @@
-"""How results print, show and save themselves, though no room knows the rooms above it.
+"""How results print and save themselves, although low-level modules import nothing above them.
 
-The package's ``__init__`` names the module that draws, once; it has ``plain_text(result)``,
+The package's ``__init__`` names the drawing module once. That module has ``plain_text(result)``,
 ``full_text(result)`` and ``save(result, folder)``.
 """
 
@@ -20,7 +20,7 @@ def draw_with(module: str) -> None:
 
 
 class Presented:
-    """A result that prints itself and writes itself into a folder."""
+    """A result that can be printed and saved as a report."""
 
     def __str__(self) -> str:
         return _drawing_module().plain_text(self)

@@ -1,30 +1,30 @@
-"""How long work says how far it is."""
+"""Progress reports of long computations."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 Progress = Callable[[str, int, int], None]
-"""Called with (what is being done, steps done, steps in all)."""
+"""A function that is called with (description, steps done, total steps)."""
 
 
 def silent(text: str, done: int, total: int) -> None:
-    """The progress that nobody looks at."""
+    """Ignore progress reports."""
 
 
 class Steps:
-    """Parts of a piece of work, each of which reports its own progress.
+    """Combine the progress of several parts into one overall progress.
 
     Args:
-        progress: called with the progress of the whole; None for no call.
-        total: the sum of the weights that will be given to the parts.
+        progress: called with the overall progress; None reports nothing.
+        total: the sum of all parts' weights.
     """
 
     def __init__(self, progress: Progress | None, total: int) -> None:
         self.progress, self.total, self.begun = progress or silent, total, 0
 
     def part(self, weight: int = 1, title: str = "") -> Progress:
-        """The progress of the next part; ``title`` goes before whatever it says."""
+        """The progress function of the next part; ``title`` is put before its descriptions."""
         start = self.begun
         self.begun += weight
 

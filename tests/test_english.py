@@ -28,7 +28,6 @@ TO_BE_REWRITTEN = {
     "coset_circuits/comparison/compare.py",
     "coset_circuits/comparison/fidelity.py",
     "coset_circuits/comparison/question.py",
-    "coset_circuits/training/many.py",
 }
 """Files that still have some of these words."""
 

@@ -245,7 +245,7 @@ def test_nothing_is_silently_ignored(network):
         {**TABLES, "W_E_left": TABLES["left_table"]},
         {"W_E": TABLES["left_table"], "W_E_left": TABLES["left_table"], "W_in": W_in},
     ):
-        with pytest.raises(cc.CosetCircuitsError, match="which say the same"):
+        with pytest.raises(cc.CosetCircuitsError, match="mean the same"):
             cc.GroupMLP.from_weights(S3, **{"W_U": TABLES["W_U"], **clash})
     with pytest.raises(cc.CosetCircuitsError, match="it would cut the batch"):
         network.run_with_cache(pairs, pos_slice=slice(0, 1))

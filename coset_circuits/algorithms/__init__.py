@@ -1,4 +1,4 @@
-"""What a network might be computing. Knows groups and networks."""
+"""Hypotheses about what a network computes. Builds on ``groups`` and ``networks``."""
 
 from coset_circuits.algorithms.algorithm import (
     NEGLIGIBLE,

@@ -1,4 +1,4 @@
-"""The contract: an Algorithm, fitted to a network, becomes a Circuit that can be run and hooked."""
+"""The interface: an Algorithm, fitted to a network, gives a Circuit that can be run and hooked."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from coset_circuits.thresholds import Thresholds
 UNEXPLAINED = "unexplained"
 NEGLIGIBLE = "negligible"
 SEEN_LOGITS = "logits"
-"""A fit that has seen the network's logits on unchanged inputs."""
+"""Marks a fit that has used the network's logits on unchanged inputs."""
 
 
 class DoesNotApplyError(CosetCircuitsError):
-    """The hypothesis has nothing to say about this group or network; the sentence says why."""
+    """The hypothesis does not apply to this group or network; the message says why."""
 
 
 @dataclass(frozen=True)
 class Roles:
-    """What each neuron does under a hypothesis: one row a neuron, the two dull roles included.
+    """The role of each neuron under a hypothesis, one row per neuron.
 
     Attributes:
         names: the role of each neuron; ``unexplained`` and ``negligible`` are always possible.
         fvu_left: fraction of variance of the left table that the role leaves unexplained.
         fvu_right: the same for the right table.
         fvu_unembed: the same for the unembedding row.
-        notes: further columns, one value a neuron.
+        notes: further columns, one value per neuron.
     """
 
     names: tuple[str, ...]
@@ -53,12 +53,12 @@ class Roles:
         residual: Float[Tensor, "d_mlp 3"],
         notes: Mapping[str, Sequence[Any]] | None = None,
     ) -> Roles:
-        """Roles whose FVUs are what a fit leaves of the left table, right table and unembedding."""
+        """Make roles with the FVUs of a fit of left table, right table and unembedding."""
         left, right, unembed = residual.T
         return cls(tuple(names), left, right, unembed, notes or {})
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row a neuron."""
+        """The roles as a table, one row per neuron."""
         return pd.DataFrame(
             {
                 "neuron": range(len(self.names)),
@@ -71,7 +71,7 @@ class Roles:
         )
 
     def summary(self) -> list[dict[str, Any]]:
-        """Roles with their neuron counts and median FVUs, the commonest first, dull ones last."""
+        """Roles with neuron counts and median FVUs: the commonest first, unexplained ones last."""
         frame = self.to_dataframe()
         columns = ["fvu_left", "fvu_right", "fvu_unembed"]
         rows = []
@@ -83,7 +83,7 @@ class Roles:
 
     @property
     def coverage(self) -> float:
-        """Share of the neurons that are not negligible to which the hypothesis gives a role."""
+        """The share of non-negligible neurons that the hypothesis gives a role."""
         salient = [name for name in self.names if name != NEGLIGIBLE]
         return sum(name != UNEXPLAINED for name in salient) / max(1, len(salient))
 
@@ -93,13 +93,14 @@ class Roles:
 
 @dataclass(frozen=True)
 class Classes:
-    """What a site may depend on: an input's cell is (left[a], right[b], product[ab]).
+    """The information that a site may depend on: an input's cell (left[a], right[b], product[ab]).
 
     Attributes:
-        name: what the classes are, for reports.
-        left, right, product: integer labels of elements, one column a neuron; None where the
+        name: a description of the classes, for reports.
+        left, right, product: integer labels of elements, one column per neuron; None if the
             cell does not depend on that element.
-        groups: neurons that share one donor, their cells intersected; None: each alone.
+        groups: sets of neurons that share one donor input, drawn from the intersection of their
+            cells; None if each neuron has its own donor.
     """
 
     name: str
@@ -111,11 +112,12 @@ class Classes:
 
 @dataclass(frozen=True)
 class DescriptionLength:
-    """Bits that give a network's tables and unembedding to a relative error.
+    """The bits needed to describe a network's tables and unembedding to a relative error δ.
 
-    ``structure`` are the choices (which subgroup, which irrep), ``levels`` the free numbers at
-    log2(1/δ) bits each, ``residual`` what is left to say: (order/2)·log2(1 + FVU/δ²) a table.
-    All three are totals over the ``neurons`` that are not negligible.
+    ``structure`` counts the choices (which subgroup, which irrep). ``levels`` counts the free
+    numbers, at log2(1/δ) bits each. ``residual`` counts the rest of each table, at
+    (order/2)·log2(1 + FVU/δ²) bits. All three are totals over the ``neurons`` that are not
+    negligible.
     """
 
     relative_error: float
@@ -143,25 +145,25 @@ class Circuit(Protocol):
     roles: Roles
     default_claims: frozenset[str]
     seen: frozenset[str]
-    """What the fit has already looked at besides the weights, such as :data:`SEEN_LOGITS`: whatever
-    shows the same again is not evidence for it."""
+    """What the fit has used besides the weights, such as :data:`SEEN_LOGITS`. Experiments that only
+    reproduce it are not evidence for the fit."""
     algorithm: Algorithm | None
-    """What was fitted; a control fits it again under another group. None where that is unknown."""
+    """The algorithm that was fitted, so that a control can refit it; None if unknown."""
 
     @property
     def silent(self) -> frozenset[str]:
-        """The sites that the hypothesis says nothing about."""
+        """The sites at which the hypothesis makes no prediction."""
         ...
 
     def surrogate(self, claims: Collection[str] | None = None) -> GroupModel:
         """A hooked module with the network's sites that computes only what is claimed.
 
-        A part that is not among ``claims`` is the network's own.
+        Parts that are not among ``claims`` are taken from the network.
         """
         ...
 
     def classes(self, site: str) -> tuple[Classes, ...]:
-        """What the site may depend on; () where there is no claim."""
+        """The classes that the site may depend on; () if the hypothesis makes no claim about it."""
         ...
 
     def description_length(self, relative_error: float = 0.1) -> DescriptionLength: ...
@@ -171,26 +173,28 @@ class Circuit(Protocol):
 class Algorithm(Protocol):
     """A hypothesis before it meets a network.
 
-    An algorithm may also have ``claims`` (the further claims of this form, such as ``even``),
-    ``noun`` (what a sentence calls the hypothesis, such as ``coset circuits``; by default its key),
-    ``contains`` (the keys of hypotheses that are special cases of this one) and
-    ``short_name`` (at most seven characters, for the columns of a table). A dataclass field
-    ``relative_error: float | None`` is the precision, in standard deviations, at which each
-    neuron's structure is chosen by bits: where it is None, a comparison fits at the network's
-    fidelity point, and anything else at ``Thresholds.coding_error``.
+    An algorithm may also have these attributes:
+
+    - ``claims``: the further claims of this form, such as ``even``;
+    - ``noun``: the hypothesis's name in a sentence, such as ``coset circuits``; by default its key;
+    - ``contains``: the keys of hypotheses that are special cases of this one;
+    - ``short_name``: at most seven characters, for the columns of a table;
+    - ``relative_error``, a dataclass field of type ``float | None``: the precision, in standard
+      deviations, at which each neuron's structure is chosen by bits. If it is None, a comparison
+      fits at the network's fidelity point, and other callers at ``Thresholds.coding_error``.
     """
 
     @property
     def name(self) -> str: ...
 
     def fit(self, network: GroupModel, group: FiniteGroup | None = None) -> Circuit:
-        """Fit to a network.
+        """Fit the hypothesis to a network.
 
-        ``group`` other than the network's own is the relabelled control: the hypothesis looks for
-        its structure under other element names. Labels always come from ``network.group``.
+        A ``group`` other than ``network.group`` is the relabelled control: the hypothesis looks
+        for its structure in a renumbered group. Labels always come from ``network.group``.
 
         Raises:
-            DoesNotApplyError: the hypothesis has nothing to use here.
+            DoesNotApplyError: the hypothesis does not apply to this group or network.
         """
         ...
 
@@ -199,8 +203,8 @@ class Algorithm(Protocol):
 class Tables:
     """The three tables of a network in float64, in the element order of a fitted group.
 
-    A fit under a relabelled group is a fit of the permuted tables under the group itself:
-    ``frame[i]`` is the network's element that the fit calls i.
+    Fitting under a relabelled group is the same as fitting permuted tables under the original
+    group: ``frame[i]`` is the network's number for the fit's element i.
     """
 
     left: Float[Tensor, "order d_mlp"]
@@ -219,7 +223,7 @@ class Tables:
         return cls(left[frame], right[frame], unembed[frame].contiguous(), frame)
 
     def back(self, fitted: Tables) -> Tables:
-        """Tables fitted in this frame, in the network's own element order."""
+        """Convert tables fitted in this frame to the network's element order."""
         inverse = torch.argsort(self.frame)
         return Tables(
             fitted.left[inverse],
@@ -229,7 +233,7 @@ class Tables:
         )
 
     def means(self) -> Tables:
-        """Every column replaced by its mean: what an unexplained neuron carries."""
+        """Replace every column by its mean, as the surrogate does for an unexplained neuron."""
         left, right, unembed = (t.mean(0).expand_as(t).clone() for t in self)
         return Tables(left, right, unembed, self.frame)
 
@@ -238,10 +242,10 @@ class Tables:
 
 
 def check_circuit(given: Any) -> None:
-    """Refuse what is no fitted hypothesis.
+    """Check that the argument is a fitted hypothesis.
 
     Raises:
-        CosetCircuitsError: it is a network, say, or an algorithm that was not fitted.
+        CosetCircuitsError: it is something else, such as a network or an unfitted algorithm.
     """
     if not isinstance(getattr(given, "network", None), GroupModel):
         raise CosetCircuitsError(
@@ -253,7 +257,7 @@ def check_circuit(given: Any) -> None:
 def fitted_frame(
     network: GroupModel, group: FiniteGroup | None
 ) -> tuple[FiniteGroup, Int[Tensor, "order"]]:
-    """The group whose structure is looked for, and the network's element under each of its names.
+    """The group whose structure to fit, and the network's number for each of its elements.
 
     Raises:
         CosetCircuitsError: the group has another order than the network's.
@@ -262,8 +266,9 @@ def fitted_frame(
     group = network.group if group is None else named_group(group)
     if group.order != network.group.order:
         raise CosetCircuitsError(
-            f"The group {group.name} has {group.order} elements, the network's "
-            f"{network.group.name} {network.group.order}; a control group must have the same order."
+            f"The group {group.name} has {group.order} elements but the network's group "
+            f"{network.group.name} has {network.group.order}; give a control group of the same "
+            "order."
         )
     if group.origin is None:
         return group, torch.arange(group.order)
@@ -272,16 +277,16 @@ def fitted_frame(
 
 
 def proper_subgroups(group: FiniteGroup, hypothesis: str) -> list[Subgroup]:
-    """The subgroups whose cosets a hypothesis may use.
+    """The proper non-trivial subgroups, whose cosets a hypothesis may use.
 
     Raises:
-        DoesNotApplyError: there is none.
+        DoesNotApplyError: the group has none.
     """
     found = [h for h in group.subgroups if not h.is_trivial and not h.is_whole]
     if not found:
         raise DoesNotApplyError(
-            f"{group.name} of order {group.order} has no proper non-trivial subgroup, so "
-            f"{hypothesis} has no cosets to use and does not apply."
+            f"{group.name} of order {group.order} has no proper non-trivial subgroup, so there are "
+            f"no cosets and {hypothesis} does not apply."
         )
     return found
 
@@ -301,13 +306,13 @@ def residuals(tables: Tables, fitted: Tables) -> Float[Tensor, "d_mlp 3"]:
 
 
 def salience(tables: Tables) -> Float[Tensor, "d_mlp"]:
-    """How much each neuron can move the logits: std(its pre-activation)·‖its unembedding row‖."""
+    """Each neuron's influence on the logits: std(pre-activation)·‖unembedding row‖."""
     spread = (tables.left.var(0, correction=0) + tables.right.var(0, correction=0)).sqrt()
     return spread * tables.unembed.norm(dim=0)
 
 
 def negligible(tables: Tables, thresholds: Thresholds) -> np.ndarray:
-    """Which neurons hardly touch the logits: their salience is far below the others' median."""
+    """Which neurons hardly affect the logits: their salience is far below the others' median."""
     values = salience(tables).numpy()
     if values.max() == 0:
         return np.ones(len(values), dtype=bool)
@@ -324,7 +329,7 @@ def description_length(
     unexplained: Float[Tensor, "d_mlp tables"],
     counted: np.ndarray,
 ) -> DescriptionLength:
-    """Bits of a fit, summed over the ``counted`` neurons (DESIGN: structure, levels, residual).
+    """The description length of a fit, summed over the ``counted`` neurons.
 
     Raises:
         CosetCircuitsError: the relative error is not between 0 and 1.

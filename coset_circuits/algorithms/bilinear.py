@@ -38,13 +38,13 @@ from coset_circuits.thresholds import Thresholds
 
 
 class BilinearSurrogate(GroupModel):
-    """ρ(a), ρ(b) decoded, multiplied and traced: logit(c) = Σ_ρ α_ρ χ_ρ(abc⁻¹). No ReLU."""
+    """Decodes ρ(a) and ρ(b), multiplies them and takes traces: logit(c) = Σ_ρ α_ρ χ_ρ(abc⁻¹)."""
 
     def __init__(self, circuit: BilinearCircuit) -> None:
         network, tables, blocks = circuit.network, circuit.tables, circuit.key
         self.sites = network.sites
         super().__init__(network.group, circuit.name, network.activation, circuit.silent)
-        # Back in the network's order: its element frame[i] is the fit's element i.
+        # Return to the network's order: its element frame[i] is the fit's element i.
         inverse = torch.argsort(tables.frame)
         rho = _side_by_side(blocks, len(inverse))
         for side, table in (("left", tables.left), ("right", tables.right)):
@@ -66,7 +66,7 @@ class BilinearSurrogate(GroupModel):
         return self.get_buffer("right_rows")
 
     def forward(self, pairs: Int[Tensor, "batch 2"]) -> Float[Tensor, "batch order"]:
-        """Logits of every product for a batch of pairs."""
+        """The logits of every possible product, for a batch of pairs."""
         self.check_pairs(pairs)
         pairs = pairs.to(self.device)
         left = self.hook_left_pre(self.left_table[pairs[:, 0]])
@@ -76,7 +76,7 @@ class BilinearSurrogate(GroupModel):
     def decoded_products(
         self, left: Float[Tensor, "batch d_mlp"], right: Float[Tensor, "batch d_mlp"]
     ) -> Float[Tensor, "batch functions"]:
-        """ρ(a)ρ(b), as decoded from the two pre-activations, for every key irrep side by side."""
+        """ρ(a)ρ(b) decoded from the pre-activations; the key irreps are concatenated."""
         left, right = left @ self.get_buffer("decode_left"), right @ self.get_buffer("decode_right")
         products, start = [left.new_zeros(len(left), 0)], 0
         for d in self.dimensions:
@@ -100,7 +100,7 @@ def _side_by_side(blocks: list[RealBlock], order: int) -> Float[Tensor, "order f
 
 @dataclass
 class BilinearCircuit:
-    """GCR as a circuit: one global claim, that the logits are Σ_ρ α_ρ χ_ρ(abc⁻¹).
+    """GCR as a circuit. Its one global claim is that the logits are Σ_ρ α_ρ χ_ρ(abc⁻¹).
 
     Attributes:
         key: the irreps whose logit similarity is above the threshold, with their ``coefficients``.
@@ -119,7 +119,7 @@ class BilinearCircuit:
     rcond: float
     algorithm: Algorithm | None = None
     default_claims: frozenset[str] = frozenset({"composition"})
-    # Its temperature is fitted to the loss of these.
+    # The temperature is fitted to the loss of these logits.
     seen: frozenset[str] = frozenset({SEEN_LOGITS})
 
     @property
@@ -134,15 +134,15 @@ class BilinearCircuit:
         """
         if claims is not None and frozenset(claims) != self.default_claims:
             raise CosetCircuitsError(
-                f"{self.name} makes one claim, composition, that cannot be split; "
-                f"{', '.join(sorted(claims)) or 'nothing'} was asked for."
+                f"{self.name} makes a single claim, composition, which cannot be split, but "
+                f"{', '.join(sorted(claims)) or 'nothing'} was given; leave claims out."
             )
         model = BilinearSurrogate(self)
         model.reference_scale = self.network.pre_scale.detach()
         return model.to(self.network.device, self.network.dtype)
 
     def classes(self, site: str) -> tuple[Classes, ...]:
-        """The two inputs are read through the key irreps alone; () at the other sites."""
+        """The two inputs are read only through the key irreps; () at other sites."""
         if not self.key or site not in ("hook_left_pre", "hook_right_pre"):
             return ()
         labels = kernel_cosets(self.key)[torch.argsort(self.tables.frame)]
@@ -152,12 +152,12 @@ class BilinearCircuit:
         return (Classes("kernel of the key irreps", None, columns, None),)
 
     def description_length(self, relative_error: float = 0.1) -> DescriptionLength:
-        """Every table of every neuron is in the span of the key irreps, its mean apart."""
+        """The bits, with every neuron's tables in the span of the key irreps, apart from means."""
         width = len(self.roles.names)
         counted = np.array([name != NEGLIGIBLE for name in self.roles.names])
         functions = sum(block.parameters for block in self.key)
         levels = torch.full((width,), 3.0 + 3 * functions, dtype=torch.float64)
-        # Which irreps are key, their coefficients and the temperature are said once for all.
+        # The key irreps, their coefficients and the temperature are described only once.
         shared = self.blocks / max(1, counted.sum())
         levels += (len(self.key) + 1) / max(1, counted.sum())
         structure = torch.full((width,), shared, dtype=torch.float64)
@@ -228,11 +228,11 @@ def fit_bilinear(
 def _coefficients(
     network: GroupModel, circuit: BilinearCircuit, chunk: int = 40_000
 ) -> Float[Tensor, "key"]:
-    """The α_ρ with which the decoded products come nearest to the network's logits.
+    """The α_ρ that bring the decoded products closest to the network's logits.
 
-    The irreps' matrix elements are orthogonal over c, so each α_ρ is a ratio of two sums. Taken on
-    what is decoded, not on χ_ρ itself: decoding shrinks ρ(a) where the neurons hold only part of
-    it, and not at all evenly (an irrep that cannot be decoded must not be blown up).
+    The irreps' matrix elements are orthogonal over c, so each α_ρ is a ratio of two sums. The fit
+    uses the decoded products, not χ_ρ itself. Decoding shrinks ρ(a) if the neurons hold only part
+    of it, by different amounts, and an irrep that cannot be decoded must not be amplified.
     """
     model = circuit.surrogate()
     sizes = [block.dimension**2 for block in circuit.key]
@@ -254,10 +254,10 @@ def _coefficients(
 
 @torch.no_grad()
 def _temperature(network: GroupModel, circuit: BilinearCircuit, sample: int = 10_000) -> float:
-    """One factor for all α_ρ, from ¼ to 4, that gives the surrogate the network's own base loss.
+    """One factor for all α_ρ, from ¼ to 4, that gives the surrogate the network's base loss.
 
-    A gift to the hypothesis: that row is then no evidence for it, and no other row can be blamed
-    on the size of its logits.
+    This helps the hypothesis. The base loss is then not evidence for it, but no other error can be
+    due to the size of its logits.
     """
     pairs = network.group.pairs()
     generator = torch.Generator().manual_seed(0)
@@ -282,13 +282,15 @@ def logit_similarity(
 ) -> Float[Tensor, "blocks"]:
     """Cosine over all order³ entries between logits, centred over c, and χ_ρ(abc⁻¹).
 
-    One figure a real block, the trivial one's 0. Over c and the product p = ab, χ_ρ(pc⁻¹) is a
-    multiple of the projection on ρ's functions, and the logits are linear in the hidden layer: so
-    its means by product are enough, and nothing of order³ entries is made.
+    There is one figure per real block; the trivial block's is 0. As a matrix over c and the
+    product p = ab, χ_ρ(pc⁻¹) is a multiple of the projection on ρ's functions. The logits are
+    linear in the hidden layer, so its means by product suffice, and no array of order³ entries is
+    made.
 
     Args:
-        network: whose logits.
-        moments: of its hidden layer, under the group that the irreps belong to; by default its own.
+        network: the network whose logits to use.
+        moments: the moments of its hidden layer, for the group of the irreps; by default the
+            network's group.
     """
     if moments is None:
         (moments,) = hidden_moments(network, [network.group])

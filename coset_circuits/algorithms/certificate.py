@@ -1,12 +1,12 @@
-"""Accuracy that is proved, at less cost than running every pair.
+"""Prove a network's accuracy at less cost than running every pair.
 
-A neuron that reads cosets is on or off by the two cosets of its inputs. Where it is on, it adds a
-function of the left input and one of the right input to the logits, and these are tabulated once
-for each element and coset, for all neurons with the same cosets together. What is left are the
-pairs on which a neuron is on although its cosets say off, or the reverse: few for a good
-explanation, and bounded or multiplied out. Nothing is assumed of the explanation: a wrong one
-makes the proof dear, never false (in the spirit of Gross et al., arXiv 2406.11779, and Wu et al.,
-arXiv 2410.07476).
+If a neuron reads cosets, the two cosets of its inputs decide whether it is on or off. When it is
+on, it adds a function of the left input and one of the right input to the logits. These functions
+are tabulated once per element and coset, for all neurons with the same cosets together. What
+remains are the pairs on which a neuron is on although its cosets say off, or the reverse. A good
+explanation leaves few such pairs; they are bounded or multiplied out. Nothing is assumed about the
+explanation: a wrong one makes the proof expensive, never false. The approach follows Gross et al.
+(arXiv 2406.11779) and Wu et al. (arXiv 2410.07476).
 """
 
 from __future__ import annotations
@@ -28,35 +28,38 @@ from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.networks.mlp import GroupMLP
 
 SLOPES = {"relu": (0.0, 1.0), "abs": (-1.0, 1.0)}
-"""Slopes of the activations that a proof exists for, below and above zero."""
+"""The activations for which a proof exists, with their slopes below and above zero."""
 LOGITS, HIDDEN = 2**25, 2**19
-"""How many numbers are held at a time: memory stays bounded whatever the group."""
+"""The largest count of numbers in memory at once, whatever the group."""
 MISREAD = 0.2
-"""A neuron that its cells misread on more pairs than this is multiplied out before others are."""
+"""Neurons that are misread on more than this share of pairs are multiplied out first."""
 
 
 @dataclass(frozen=True)
 class Certificate:
     """A proved lower bound on accuracy over all pairs; ties count as wrong.
 
-    What is proved is of the network's tables as float64 numbers, in exact arithmetic: sums of N
-    terms in float64 are off by at most N·2⁻⁵³/(1 − N·2⁻⁵³) times the sum of the terms' sizes, in
-    any order, and a margin counts only above twice the sum of all such errors.
+    The statement is about the network with its tables as float64 numbers, in exact arithmetic. A
+    float64 sum of N terms, in any order, is off by at most N·2⁻⁵³/(1 − N·2⁻⁵³) times the sum of
+    the terms' absolute values. A margin counts only if it exceeds twice the sum of all such errors.
 
     Attributes:
-        algorithm: the explanation it is proved from.
+        algorithm: the explanation that the proof uses.
         bound: fraction of all pairs proved right within the budget.
-        accuracy: fraction of all pairs that multiplying everything out proves right.
-        flops: multiplications, additions and comparisons that ``bound`` took; those by a zero that
-            a sparse product skips are not counted.
-        flops_for_95: those that prove 95% of all pairs; None where the network is not so good.
-        brute_force_flops: those of the unembedding over all pairs, 2·width·order³.
-        seconds: what the function took, which tries several proofs and multiplies out everything.
-        proof: which proof reaches the bound.
-        lost: each step's share of ``brute_force_flops``, the dearest first.
-        neurons: each neuron's share of what is uncertain before anything is multiplied out.
+        accuracy: fraction of all pairs proved right by multiplying everything out.
+        flops: multiplications, additions and comparisons that ``bound`` needs; multiplications by
+            zeros that a sparse product skips are not counted.
+        flops_for_95: the operations that prove 95% of all pairs right; None if the network's
+            accuracy is lower.
+        brute_force_flops: the operations of the unembedding over all pairs, 2·width·order³.
+        seconds: the function's running time. It includes trying several proofs and multiplying
+            out everything.
+        proof: the proof that reaches the bound.
+        lost: each step's share of ``brute_force_flops``, the most expensive first.
+        neurons: each neuron's share of the uncertainty before anything is multiplied out.
         curve: the bound at budgets from 0 to 1 in steps of 0.01.
-        control: the same from tables of the same ranks without group theory, by truncated SVD.
+        control: the certificate from tables of the same ranks without group theory (truncated
+            SVD).
     """
 
     algorithm: str
@@ -73,7 +76,7 @@ class Certificate:
     control: Certificate | None = None
 
     def to_dict(self) -> dict[str, object]:
-        """What ``coset-circuits certify --json`` prints."""
+        """The certificate as ``coset-circuits certify --json`` prints it."""
         return {
             "algorithm": self.algorithm,
             "bound": self.bound,
@@ -90,11 +93,11 @@ def certify(circuit: Circuit, budget: float = 0.25, *, control: bool = True) -> 
     """Prove a lower bound on a network's accuracy from an explanation fitted to it.
 
     Several proofs are tried with the explanation's tables, and the one that proves most within the
-    budget counts; what is left of the budget multiplies out pairs one by one.
+    budget is used. The rest of the budget multiplies out single pairs.
 
     Args:
-        budget: operations as a share of brute force's, 2·width·order³.
-        control: also try the same without group theory.
+        budget: the number of operations, as a share of the 2·width·order³ of brute force.
+        control: also compute the certificate without group theory.
 
     Raises:
         CosetCircuitsError: the network is not an MLP with ReLU or absolute values, the explanation
@@ -102,16 +105,16 @@ def certify(circuit: Circuit, budget: float = 0.25, *, control: bool = True) -> 
     """
     if not isinstance(circuit, TableCircuit):
         raise CosetCircuitsError(
-            f"A certificate was asked from {circuit.name}, which does not say what a neuron's "
-            "tables are; fit a hypothesis about tables, such as coset or irrep."
+            f"{circuit.name} cannot be certified, because it does not say what a neuron's tables "
+            "are; fit a hypothesis about tables, such as coset or irrep."
         )
     network = circuit.network
     name = network.activation.name if network.activation.is_named else "a function of its own"
     if not isinstance(network, GroupMLP) or name not in SLOPES or not network.is_additive:
         raise CosetCircuitsError(
-            f"A certificate was asked for {network.label}, a {type(network).__name__} with the "
-            f"activation {name}; there are proofs only for MLPs with {' or '.join(SLOPES)} whose "
-            "linear half is not cancelled."
+            f"{network.label} is a {type(network).__name__} with the activation {name} and cannot "
+            f"be certified; give an MLP with {' or '.join(SLOPES)} whose linear half is not "
+            "cancelled."
         )
     if not budget > 0:
         raise CosetCircuitsError(f"The budget is {budget}; give a positive share, such as 0.25.")
@@ -157,7 +160,7 @@ def _certificate(network: GroupMLP, fitted: Tables, name: str, budget: float) ->
 
 @dataclass(frozen=True)
 class _Folded:
-    """The numbers a proof is about, scaled exactly: a factor of all logits changes no answer."""
+    """The numbers used in a proof, scaled by powers of two, which changes no answer."""
 
     left: Float[Tensor, "order d_mlp"]
     right: Float[Tensor, "order d_mlp"]
@@ -178,7 +181,7 @@ class _Folded:
         return cls(
             _times(tables.left, power),
             _times(tables.right, power),
-            # A number added to all logits of a pair changes no answer either.
+            # Adding a number to all logits of a pair changes no answer either.
             unembed - unembed.mean(1, keepdim=True),
             bias,
             network.group.table.cpu(),
@@ -195,10 +198,10 @@ class _Folded:
 
     @cached_property
     def slack(self) -> float:
-        """More than any difference of two logits can be off by rounding.
+        """An upper bound on the rounding error of a difference of two logits.
 
-        A logit is a sum of at most five terms a neuron and the bias, each of factors that are
-        rounded at most four times. The constant is for products below 2⁻¹⁰²².
+        A logit is a sum of the bias and at most five terms per neuron. The factors of each term
+        are rounded at most four times. The constant covers products below 2⁻¹⁰²².
         """
         reach = self.left.abs().amax(0) + self.right.abs().amax(0)
         mass = 5 * float((reach * self.unembed.abs().amax(1)).sum()) + float(self.bias.abs().max())
@@ -207,16 +210,16 @@ class _Folded:
 
     @cached_property
     def gaps(self) -> Float[Tensor, "order d_mlp"]:
-        """How far any other logit can gain on an element's, for each unit of a neuron."""
+        """The most that another logit can gain on an element's, per unit of a neuron."""
         return (self.unembed.amax(1, keepdim=True) - self.unembed).T.contiguous()
 
     def blocks(self) -> Iterator[tuple[slice, Float[Tensor, "rows order d_mlp"]]]:
-        """Pre-activations, some left elements at a time; single sums, so their signs are right."""
+        """Pre-activations in batches of left elements; their signs are exact, being single sums."""
         for rows in _slices(self.order, self.order * self.width, HIDDEN):
             yield rows, self.left[rows, None] + self.right
 
     def correct(self, unknown: Bool[Tensor, "order order"]) -> Bool[Tensor, "order order"]:
-        """Which pairs of these are right, everything multiplied out."""
+        """Which of these pairs are right, by multiplying everything out."""
         below, above = self.slopes
         right = torch.zeros_like(unknown)
         pairs = unknown.nonzero()
@@ -231,12 +234,12 @@ class _Folded:
 
 
 def _power(*tables: Tensor) -> int:
-    """Of two, that makes the largest number at most 1."""
+    """The power of two that scales the largest number to at most 1."""
     return -math.frexp(max(float(table.abs().max()) for table in tables))[1]
 
 
 def _times(table: Tensor, power: int) -> Tensor:
-    """A power of two times a table, in steps that neither over- nor underflow."""
+    """Multiply a table by a power of two, in steps that neither overflow nor underflow."""
     steps = [power // 4 + (k < power % 4) for k in range(4)]
     for step in steps:
         table = table * 2.0**step
@@ -244,7 +247,7 @@ def _times(table: Tensor, power: int) -> Tensor:
 
 
 def _slices(count: int, numbers: int, most: int) -> Iterator[slice]:
-    """Parts of a range, so that each has few numbers in all."""
+    """Split a range into slices that each need at most a given count of numbers."""
     step = max(1, most // max(1, numbers))
     for start in range(0, count, step):
         yield slice(start, min(start + step, count))
@@ -265,7 +268,7 @@ class _Proof:
 
 @dataclass(frozen=True)
 class _Curve:
-    """A proof, then the pairs that it leaves, multiplied out one by one, the cheapest first."""
+    """A proof and the pairs it leaves open, which are multiplied out one by one, cheapest first."""
 
     proof: _Proof
     pairs: int
@@ -281,13 +284,13 @@ class _Curve:
         return cls(proof, exact.numel(), spent, int(proof.proved.sum()) + torch.cat([start, right]))
 
     def at(self, flops: Float[Tensor, "budgets"]) -> Float[Tensor, "budgets"]:
-        """The bounds within so many operations."""
+        """The bounds within given numbers of operations."""
         reached = torch.searchsorted(self.spent.double(), flops, right=True)
         proved = torch.cat([torch.tensor([0]), self.right])[reached]
         return proved.double() / self.pairs
 
     def needed(self, bound: float) -> int | None:
-        """The operations that prove so large a part of the pairs."""
+        """The operations needed to prove a given share of the pairs; None if it is not reached."""
         enough = (self.right >= bound * self.pairs - 1e-6).nonzero()
         return int(self.spent[enough[0, 0]]) if bound and len(enough) else None
 
@@ -295,7 +298,7 @@ class _Curve:
 def _proofs(
     folded: _Folded, fitted: Tables
 ) -> tuple[list[_Curve], Bool[Tensor, "order order"], Float[Tensor, "d_mlp"]]:
-    """Every proof, the pairs that are right, and each neuron's share of what is uncertain."""
+    """Every proof, the pairs that are right, and each neuron's share of the uncertainty."""
     n, width = folded.order, folded.width
     cells = _Cells.of(folded, fitted)
     misread = cells.misread()
@@ -322,15 +325,15 @@ def _proofs(
 
 @dataclass(frozen=True)
 class _Misread:
-    """Where a neuron is on although its cells say off, or the reverse.
+    """The pairs on which a neuron is on although its cells say off, or the reverse.
 
     Attributes:
-        counts: on how many pairs, for each neuron.
-        often: the neurons that are misread on more than a share of the pairs.
-        need: how much all that is misread can cost a pair's margin.
+        counts: the number of misread pairs of each neuron.
+        often: the neurons that are misread on more than a given share of the pairs.
+        need: the most that all misreadings can reduce a pair's margin.
         rest: the same for the neurons that are not misread often.
         neurons: each neuron's share of ``need``, over all pairs.
-        cost: operations that multiply out one pair.
+        cost: the operations that multiply out one pair.
     """
 
     counts: Int[Tensor, "d_mlp"]
@@ -343,10 +346,11 @@ class _Misread:
 
 @dataclass(frozen=True)
 class _Cells:
-    """Where the explanation's left and right tables are constant, neuron by neuron.
+    """For each neuron, the cells on which the explanation's left and right tables are constant.
 
     Attributes:
-        left_labels, right_labels: the cell of each element; one cell where few neurons share it.
+        left_labels, right_labels: the cell of each element; a single cell if few neurons share the
+            same cells.
         left_means, right_means: the network's tables, averaged over the cells.
     """
 
@@ -368,12 +372,12 @@ class _Cells:
         )
 
     def slopes(self, left: Tensor, right: Tensor) -> Tensor:
-        """The activation's slope that cells tell, from averages over them."""
+        """The activation's slope according to the cells, from averages over them."""
         below, above = self.folded.slopes
         return torch.where(left + right > 0, above, below)
 
     def left_over(self, rows: slice, pre: Tensor, neurons: Tensor) -> Float[Tensor, "rows y i"]:
-        """What the slope times the pre-activation is short of; not negative, for it is convex."""
+        """Activation minus slope times pre-activation; by convexity it is not negative."""
         pre = pre[..., neurons]
         on = self.left_means[rows, None][..., neurons] + self.right_means[:, neurons] > 0
         below, above = self.folded.slopes
@@ -403,7 +407,7 @@ class _Cells:
         return _Misread(counts, often, need, need - often_need, share, cost)
 
     def margins(self, often: Tensor) -> tuple[list[Float[Tensor, "order order"]], dict[str, int]]:
-        """The right logit above the largest other: from cells alone, and with some neurons."""
+        """The right logit minus the largest other: from cells, and with some neurons exact."""
         folded = self.folded
         n = folded.order
         by_right, by_left = _Sets.of(self.right_labels), _Sets.of(self.left_labels)
@@ -435,7 +439,7 @@ class _Cells:
 
 
 def _keep(right: Tensor, other: Tensor, logits: Tensor, answers: Tensor) -> None:
-    """Take the right and the largest other of some logits, in place."""
+    """Write the right logit and the largest other logit, in place."""
     here = (answers >= 0) & (answers < logits.shape[2])
     index = answers.clamp(0, logits.shape[2] - 1)[..., None]
     values = logits.gather(2, index)
@@ -446,17 +450,17 @@ def _keep(right: Tensor, other: Tensor, logits: Tensor, answers: Tensor) -> None
 
 @dataclass(frozen=True)
 class _Sets:
-    """Neurons with the same cells on one side, and in which order their tables are added.
+    """Sets of neurons with the same cells on one side, and the order of adding their tables.
 
-    Tables of two sets are added cell by cell of both, and the two with the fewest cells first, so
-    that only the last additions are done for every element.
+    The tables of two sets are added once per pair of cells. The two sets with the fewest cells come
+    first, so that only the last additions are done for every element.
 
     Attributes:
-        neurons: of each set.
+        neurons: the neurons of each set.
         first: an element of each cell of each set.
-        merges: pairs of tables, and which cell of each makes a cell of their sum.
+        merges: pairs of tables, and the cells of each that make up a cell of their sum.
         labels: the cell of each element in the last table.
-        additions: for each row and each logit.
+        additions: the number of additions for each row and each logit.
     """
 
     neurons: list[Tensor]
@@ -490,7 +494,7 @@ class _Sets:
         )
 
     def summed(self, tables: list[Tensor]) -> Float[Tensor, "rows order part"]:
-        """All tables added up, for every element of the side."""
+        """The sum of all tables, for every element of the side."""
         for i, j, of_i, of_j in self.merges:
             tables.append(tables[i][:, of_i] + tables[j][:, of_j])
         return tables[-1][:, self.labels]
@@ -504,13 +508,13 @@ def _first(labels: Int[Tensor, "order"]) -> Int[Tensor, "cells"]:
 
 
 def _joint(one: Tensor, two: Tensor) -> tuple[Tensor, Tensor]:
-    """The cells of both, and the first element of each."""
+    """The intersections of two partitions' cells, and the first element of each."""
     labels = torch.unique(one * (two.max() + 1) + two, return_inverse=True)[1]
     return labels, _first(labels)
 
 
 def _levels(table: Float[Tensor, "order d_mlp"]) -> Int[Tensor, "order d_mlp"]:
-    """Which elements have the same value in a column, cells numbered by their first element."""
+    """Label elements by their value in each column; cells are numbered by first appearance."""
     values, order = table.sort(0)
     apart = values.diff(dim=0) > 1e-9 * table.abs().amax(0)
     ranks = torch.cat([torch.zeros_like(order[:1]), apart.long().cumsum(0)])
@@ -528,10 +532,10 @@ def _cell_means(table: Tensor, labels: Tensor) -> Float[Tensor, "order d_mlp"]:
 
 
 def _spans(folded: _Folded, unembedding: Float[Tensor, "d_mlp order"]) -> Iterator[_Proof]:
-    """Proofs from the few functions of an element that the unembedding is said to be made of.
+    """Proofs that use the span of the few functions that the explained unembedding consists of.
 
-    The logits in their span are multiplied out; of the rest only what depends on one element is,
-    and Cauchy and Schwarz bound what remains. Longer than all non-zero products: not tried.
+    The logits within the span are multiplied out. Outside it only main effects are, and the rest
+    is bounded by Cauchy–Schwarz. A proof that costs more than all non-zero products is not tried.
     """
     n, width = folded.order, folded.width
     deviations = unembedding - unembedding.mean(1, keepdim=True)
@@ -573,7 +577,7 @@ def _spanned(folded: _Folded, basis: Float[Tensor, "rank order"]) -> Bool[Tensor
 
 
 def _of_the_same_ranks(tables: Tables, fitted: Tables) -> Tables:
-    """The tables cut to the ranks of fitted ones by singular values."""
+    """The network's tables, truncated by SVD to the ranks of the fitted tables."""
     cut = []
     for table, fit in zip(tables, fitted, strict=True):
         rank = int(torch.linalg.matrix_rank(fit - fit.mean(0)))

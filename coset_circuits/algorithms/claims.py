@@ -1,4 +1,4 @@
-"""Claims that are offered to every hypothesis alike, each an attribute of the algorithm."""
+"""Claims that every hypothesis can make; each is an attribute of the algorithm."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ CLAIM_NOTES: Mapping[str, str] = {
     "joint": "+joint: the unembedding's levels, as many as before, are fitted together to the "
     "network's logits instead of neuron by neuron.",
 }
-"""What each further claim says, for reports."""
+"""A description of each further claim, for reports."""
 
 
 def named_claims(algorithm: object) -> tuple[str, ...]:
-    """The further claims that an algorithm makes, by their names."""
+    """The names of the further claims that an algorithm makes."""
     return tuple(claim for claim in CLAIM_NOTES if getattr(algorithm, claim))
 
 
 def claims_suffix(claims: Sequence[str]) -> str:
-    """How claims stand in an algorithm's name: ``+even+joint``."""
+    """The part of an algorithm's name for its claims, such as ``+even+joint``."""
     return "".join(f"+{claim}" for claim in claims)

@@ -1,4 +1,4 @@
-"""From the shortest descriptions of a network's neurons to a circuit that can be run and hooked."""
+"""Turn the shortest descriptions of a network's neurons into a circuit to run and hook."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ class CodedNetwork:
     """A network's tables, and the shortest description of its neurons in one or more families.
 
     Attributes:
-        tables: in the element order of the group that is looked for.
-        codes: one for each family.
+        tables: the network's tables, in the element order of the fitted group.
+        codes: the description for each family.
         skip: the negligible neurons.
     """
 
@@ -88,8 +88,8 @@ class CodedNetwork:
         """Describe a network.
 
         Raises:
-            DoesNotApplyError: the group has no irrep but the trivial one, or no proper non-trivial
-                subgroup where a family needs one, or the pre-activations are not additive.
+            DoesNotApplyError: the group has only the trivial irrep, a family needs a proper
+                non-trivial subgroup and there is none, or the pre-activations are not additive.
         """
         base, frame = fitted_frame(network, group)
         if base.order == 1:
@@ -108,13 +108,13 @@ class CodedNetwork:
 
     @property
     def group(self) -> FiniteGroup:
-        """The group whose structure is looked for."""
+        """The group whose structure is fitted."""
         return self.coder.group
 
     def explained(self, code: Coded) -> Bool[np.ndarray, "d_mlp"]:
-        """The neurons whose left and right tables the description gives nearly whole.
+        """The neurons whose left and right tables the description explains almost completely.
 
-        It must also be shorter than the tables themselves.
+        The description must also be shorter than the tables themselves.
         """
         whole = 3 * self.group.order * self.coder.level
         covered = (code.residual[:, :2] < self.thresholds.fvu).all(1)
@@ -122,7 +122,7 @@ class CodedNetwork:
         return ~self.skip & covered & reads & (code.bits < whole)
 
     def names(self, explained: Bool[np.ndarray, "d_mlp"], roles: Sequence[str]) -> list[str]:
-        """The role of each neuron, the two dull ones included."""
+        """The role of each neuron, including ``unexplained`` and ``negligible``."""
         return [
             NEGLIGIBLE if dull else role if known else UNEXPLAINED
             for dull, known, role in zip(self.skip, explained, roles, strict=True)
@@ -136,7 +136,7 @@ class CodedNetwork:
         site_classes: dict[str, tuple[Classes, ...]] | None = None,
         notes: Mapping[str, Sequence[Any]] | None = None,
     ) -> TableCircuit:
-        """The circuit: in its surrogate a neuron without a role carries the means of its tables."""
+        """The circuit, in whose surrogate a neuron without a role has the means of its tables."""
         explained = torch.tensor([name not in (NEGLIGIBLE, UNEXPLAINED) for name in names])
         left, right, unembed = (
             torch.where(explained, fit, mean)
@@ -147,7 +147,7 @@ class CodedNetwork:
         circuit = TableCircuit(
             name=algorithm.name,
             network=self.network,
-            # A mean that is not worth its number leaves more than the variance.
+            # If a mean is not worth its bits, the residual exceeds the variance.
             roles=Roles.of(names, residual.clamp(max=1), notes),
             fitted=self.tables.back(fitted),
             residual=residual,
@@ -162,7 +162,7 @@ class CodedNetwork:
         return jointly(circuit, self._allowed(code, explained), self.thresholds.joint_noise)
 
     def _allowed(self, code: Coded, explained: Bool[Tensor, "d_mlp"]) -> Any:
-        """The projection of an unembedding on what the description says that it is made of."""
+        """The projection of an unembedding on the functions that the description allows."""
         frame, backward = self.tables.frame, torch.argsort(self.tables.frame)
         reads = [space * explained.numpy()[:, None, None] for space in code.reads]
 
@@ -177,7 +177,7 @@ class CodedNetwork:
 
 
 class _Question:
-    """What a description depends on; forms of a hypothesis and mixtures ask the same again."""
+    """A cache key for a description, which forms of a hypothesis and mixtures share."""
 
     def __init__(
         self, coder: Coder, tables: Tables, family: Family, kept: Bool[np.ndarray, "d_mlp"]

@@ -1,21 +1,21 @@
-"""The shortest description of each neuron's three tables that a hypothesis allows.
+"""Find the shortest description of each neuron's three tables that a hypothesis allows.
 
 Every hypothesis about tables is a choice from one family. A function f on the group has a
-coefficient matrix F = Σ_g f(g)ρ(g) for each irrep ρ, and
+coefficient matrix F = Σ_g f(g)ρ(g) for each irrep ρ. Then
 
-- f is constant on the right cosets of H where the columns of F lie in V^H, the space that H fixes,
-  and on the left cosets of K where its rows lie in V^K;
-- f is a function aᵀρ(g)b where F has rank one.
+- f is constant on the right cosets of H if the columns of F are in V^H, the space that H fixes,
+  and constant on the left cosets of K if its rows are in V^K;
+- f is a function aᵀρ(g)b if F has rank one.
 
-Cosets let H be any subgroup and every rank be full; irreps let the rank be free and have no H. The
-family between lets both be free, and a ρ-set (Wu et al., arXiv 2410.07476) is one irrep of rank one
-with a subgroup. A neuron's tables belong together: the right one may be the left one mirrored,
-R(b) = −L(x b⁻¹), or share its directions a; the unembedding may be made of the vectors b and b′
-that the left and right tables read. Every saving is offered to each hypothesis alike.
+Coset hypotheses allow any subgroup H, with full ranks. Irrep hypotheses allow any rank, without H.
+The family in between allows both. A ρ-set (Wu et al., arXiv 2410.07476) is one irrep of rank one
+with a subgroup. A neuron's tables are related: the right table may be the mirrored left table,
+R(b) = −L(x b⁻¹), or share its directions a. The unembedding may be made of the vectors b and b′
+that the left and right tables read. Every hypothesis may use all of these savings.
 
-Bits are counted as in :class:`~coset_circuits.algorithms.DescriptionLength`: choices, log2(1/δ) for
-each free number, then what is left of each table, coded to the relative error δ. Structure is
-chosen, neuron by neuron, where the sum is least.
+Bits are counted as in :class:`~coset_circuits.algorithms.DescriptionLength`: the choices, log2(1/δ)
+for each free number, and the rest of each table, coded to the relative error δ. Each neuron gets
+the structure with the fewest bits in total.
 """
 
 from __future__ import annotations
@@ -36,30 +36,31 @@ from coset_circuits.algorithms.algorithm import Tables
 from coset_circuits.groups import FiniteGroup, RealBlock, Subgroup
 
 Coefficients = list[Float[np.ndarray, "neurons _ _"]]
-"""One matrix a neuron for each real block."""
+"""For each real block, one matrix per neuron."""
 PerNeuron = Float[np.ndarray, "neurons"]
 
 TRIED = 6
-"""How many subgroups of each neuron are tried in full, best first by a bound on its left table."""
+"""The number of subgroups that are tried in full for each neuron: those with the best bound on its
+left table."""
 
 TRIED_OF_UNEMBEDDING = 3
-"""The same for each side of the unembedding, where it has cosets of its own."""
+"""The same for each side of the unembedding, if it has other cosets than the tables."""
 
 _IMPOSSIBLE = 1e6
-"""Free numbers that no saving pays for: what the family does not have."""
+"""A count of free numbers so large that it excludes what the family does not allow."""
 _ZERO = 1e-9
-"""Singular values below this, of tables of length 1, are rounding."""
+"""Singular values below this, for tables of length 1, are rounding errors."""
 
 
 @dataclass(frozen=True)
 class Family:
-    """What a hypothesis lets a neuron's tables be.
+    """The forms that a hypothesis allows for a neuron's tables.
 
     Attributes:
         cosets: a neuron may have a proper non-trivial subgroup H.
-        without: a neuron may have none.
-        low_rank: the rank of each coefficient matrix is free; else it is full.
-        one_direction: one irrep, of rank one, mirrored, with an unembedding made of b and b′.
+        without: a neuron may have no such subgroup.
+        low_rank: the rank of each coefficient matrix is free; otherwise it is full.
+        one_direction: one irrep of rank one, mirrored, with an unembedding made of b and b′.
     """
 
     cosets: bool
@@ -79,12 +80,13 @@ class Coded:
     """The shortest description of every neuron.
 
     Attributes:
-        bits: of each neuron in all.
-        structure: bits of its choices.
-        levels: its free numbers.
-        residual: fraction of the variance of left table, right table and unembedding that is left.
-        fitted: the tables without what is left.
-        subgroup: where H stands among ``group.subgroups``.
+        bits: the total bits of each neuron.
+        structure: the bits of its choices.
+        levels: the number of its free numbers.
+        residual: fraction of variance of left table, right table and unembedding that is not
+            explained.
+        fitted: the tables as described, without the residual.
+        subgroup: the position of H in ``group.subgroups``.
         x: the element that conjugates H into K = x⁻¹Hx.
         blocks: which real blocks the left and right tables read, the strongest first.
         reads, writes: for each block the projections on the spaces of b and b′ that the
@@ -107,7 +109,7 @@ class Coder:
     """Codes tables in the real blocks of a group, to one relative error.
 
     Args:
-        group: whose irreps and cosets are looked for.
+        group: the group whose irreps and cosets to use.
         relative_error: δ, in standard deviations of each table.
     """
 
@@ -116,7 +118,7 @@ class Coder:
         self.level = float(np.log2(1 / relative_error))
         self.blocks: Sequence[RealBlock] = group.real_blocks
         self.ends = [block.dim_end for block in self.blocks]
-        # Degrees over each block's division algebra: what is counted there are its elements.
+        # Degrees over each block's division algebra, whose elements are what is counted.
         self.degrees = np.array([block.dimension // block.dim_end for block in self.blocks])
         self.matrices = [block.matrices.numpy() for block in self.blocks]
         self.scales = [
@@ -133,7 +135,7 @@ class Coder:
         ]
 
     def functions(self, coefficients: Coefficients) -> Float[np.ndarray, "order neurons"]:
-        """The functions that have these coefficients."""
+        """The functions with these coefficients."""
         scaled = [c * matrix for c, matrix in zip(self.scales, coefficients, strict=True)]
         return self._along_elements(scaled)
 
@@ -168,12 +170,12 @@ class Coder:
 
     @cached_property
     def subgroups(self) -> list[Subgroup]:
-        """The whole group is left out: nothing but constants are constant on its cosets."""
+        """All subgroups but the whole group, on whose coset only constants are constant."""
         return [h for h in self.group.subgroups if not h.is_whole]
 
     @cached_property
     def proper(self) -> Int[np.ndarray, "proper"]:
-        """Where the non-trivial ones stand among them."""
+        """The positions of the non-trivial subgroups."""
         return np.flatnonzero([not h.is_trivial for h in self.subgroups])
 
     @cached_property
@@ -182,7 +184,7 @@ class Coder:
 
     @cached_property
     def fixed(self) -> list[Float[np.ndarray, "subgroups _ _"]]:
-        """For each block the projections on what each subgroup fixes."""
+        """For each block, the projections on the spaces that the subgroups fix."""
         return [np.stack([rho[h.array].mean(0) for h in self.subgroups]) for rho in self.matrices]
 
     @cached_property
@@ -201,7 +203,7 @@ class Coder:
     def conjugates(
         self, subgroup: Int[np.ndarray, "neurons"], x: Int[np.ndarray, "neurons"]
     ) -> Int[np.ndarray, "neurons"]:
-        """Where each x⁻¹Hx stands."""
+        """The position of each x⁻¹Hx among the subgroups."""
         pairs, inverse = np.unique(np.stack([subgroup, x]), axis=1, return_inverse=True)
         places = [self._place[self.subgroups[h].conjugate(int(g))] for h, g in pairs.T]
         return np.array(places)[inverse.reshape(-1)]
@@ -219,7 +221,7 @@ class Coder:
     # --- counting --------------------------------------------------------------------------------
 
     def residual_bits(self, left_over: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-        """Bits that give what is left of a table to the relative error."""
+        """The bits that code the residual of a table to the relative error."""
         share = np.maximum(left_over, 0) / self.relative_error**2
         return self.group.order / 2 * np.log2(1 + share)
 
@@ -230,10 +232,10 @@ class Coder:
         total: PerNeuron,
         tables: int = 1,
     ) -> Bool[np.ndarray, "neurons parts"]:
-        """The parts worth their free numbers: the best prefix, most energy a number first.
+        """The parts worth their free numbers: the best prefix, by falling energy per number.
 
         Args:
-            tables: how many tables have this energy at this cost.
+            tables: the number of tables with this energy at this cost.
         """
         order = np.argsort(-energy / np.maximum(cost, 1e-9), axis=1, kind="stable")
         nothing = np.zeros((len(energy), 1))
@@ -257,9 +259,9 @@ class Coder:
         """One table of each neuron: the fit, its free numbers, and the bits of its choices.
 
         Args:
-            rows, columns: how many of each block's rows and columns the coefficients span, over its
-                division algebra.
-            total: the table's energy, its mean included.
+            rows, columns: the number of rows and columns of each block that the coefficients span,
+                over its division algebra.
+            total: the table's energy, including its mean.
         """
         available = (rows > 0) & (columns > 0)
         name_bits = np.log2(np.maximum(available.sum(1), 1))[:, None]
@@ -274,7 +276,7 @@ class Coder:
                 least = np.minimum(high, wide)
                 number = end * np.where(rank <= least, high + wide - 2 * rank + 1, 0)
                 name = np.where(rank == 1, np.log2(np.maximum(least, 1)), 0.0)
-                # A later direction may cost less than an earlier one, but comes with it.
+                # A later direction may cost less than an earlier one, but requires it.
                 worth = np.minimum.accumulate(energy / np.maximum(number, 1), 1)
                 energy = np.where(number > 0, worth * number, 0)
             else:
@@ -301,9 +303,9 @@ class Coder:
     # --- neurons ---------------------------------------------------------------------------------
 
     def fit(self, tables: Tables, family: Family, kept: Bool[np.ndarray, "neurons"]) -> Coded:
-        """The shortest description of every neuron that is ``kept``; others have their means."""
+        """The shortest description of every neuron in ``kept``; the others get their means."""
         if not kept.any():
-            # Nothing matters; what is then said of all neurons is counted for none.
+            # No neuron matters: then all are described, but none is counted.
             kept = np.ones_like(kept)
         measured = [_Table.of(table, kept) for table in tables]
         coefficients = [self.coefficients(table.unit) for table in measured]
@@ -321,7 +323,7 @@ class Coder:
     def _to_try(
         self, left: Coefficients, total: PerNeuron, family: Family, most: int = TRIED
     ) -> Int[np.ndarray, "neurons tried"]:
-        """The subgroups that describe each neuron's left table best, and none where it may."""
+        """The best subgroups for each neuron's left table, and no subgroup if that is allowed."""
         neurons = len(total)
         none = np.full((neurons, 1), self.trivial)
         if not family.cosets:
@@ -349,7 +351,7 @@ class Coder:
     def _written_elsewhere(
         self, unembed: Coefficients, total: PerNeuron, family: Family
     ) -> tuple[Coefficients, PerNeuron, PerNeuron]:
-        """The unembedding on cosets of its own: right ones of one subgroup, left of another."""
+        """The unembedding on separate cosets: right cosets of one subgroup, left of another."""
         either = replace(family, without=True)
         turned = [rearrange(matrix, "m i j -> m j i") for matrix in unembed]
         rows = self._to_try(unembed, total, either, TRIED_OF_UNEMBEDDING)
@@ -360,7 +362,7 @@ class Coder:
             degrees = self.fixed_degrees[high], self.fixed_degrees[wide]
             fit, numbers, choices = self.code(on_both, *degrees, total, family)
             if not family.without:
-                # On no cosets at all it is no function that this hypothesis has.
+                # Without any cosets it is not a function that this hypothesis allows.
                 neither = (high == self.trivial) & (wide == self.trivial)
                 numbers = np.where(neither, _IMPOSSIBLE, numbers)
             choices = choices + 2 * np.log2(len(self.proper) + 1)
@@ -379,7 +381,7 @@ class Coder:
         family: Family,
         elsewhere: tuple[Coefficients, PerNeuron, PerNeuron] | None,
     ) -> dict[str, np.ndarray]:
-        """The description of every neuron with this subgroup; arrays by name, neurons first."""
+        """The description of every neuron with this subgroup: named arrays, one row per neuron."""
         left, right, unembed = coefficients
         degrees = self.fixed_degrees[subgroup]
         whole = np.broadcast_to(self.degrees, degrees.shape)
@@ -423,13 +425,13 @@ class Coder:
         place: tuple[np.ndarray, np.ndarray],
         family: Family,
     ) -> tuple[Coefficients, Coefficients, PerNeuron, PerNeuron]:
-        """R(b) = −L(x b⁻¹), L fitted to both tables; x is named up to H."""
+        """The pair with R(b) = −L(x b⁻¹), L fitted to both tables; only the coset of x is named."""
         subgroup, x = place
         back = self.on_right_cosets(self.unmirrored(right, x), subgroup)
         both = [(one + other) / 2 for one, other in zip(allowed, back, strict=True)]
         degrees = self.fixed_degrees[subgroup]
         whole = np.broadcast_to(self.degrees, degrees.shape)
-        # What the two tables' mean leaves of either is left whatever is chosen.
+        # The deviation of each table from the mean of both remains, whatever is chosen.
         total = _energy(both) + (sum(totals[:2]) / 2 - (_energy(allowed) + _energy(back)) / 2)
         fit, numbers, choices = self.code(both, degrees, whole, total, family, tables=2)
         index = np.array([h.index for h in self.subgroups])[subgroup]
@@ -443,7 +445,7 @@ class Coder:
         degrees: Int[np.ndarray, "neurons blocks"],
         family: Family,
     ) -> tuple[Coefficients, Coefficients, PerNeuron, PerNeuron]:
-        """Both tables with the same directions a, each with vectors b of its own."""
+        """Both tables share the directions a but have separate vectors b."""
         half = 2**-0.5
         stacked = [
             np.concatenate([half * rearrange(one, "m i j -> m j i"), -half * other], 2)
@@ -463,7 +465,7 @@ class Coder:
         right: Coefficients,
         totals: Sequence[PerNeuron],
     ) -> dict[str, np.ndarray]:
-        """The shortest way to give the left and the right table."""
+        """The shortest description of the left and the right table."""
         best: dict[str, np.ndarray] = {}
         for fit_left, fit_right, numbers, choices in options:
             structure = choices + np.log2(len(options))
@@ -486,7 +488,7 @@ class Coder:
         unembed: Coefficients,
         total: PerNeuron,
     ) -> dict[str, np.ndarray]:
-        """The shortest way to give the unembedding."""
+        """The shortest description of the unembedding."""
         best: dict[str, np.ndarray] = {}
         for fit, numbers, choices in options:
             structure = choices + np.log2(len(options))
@@ -500,7 +502,7 @@ class Coder:
     def _tied(
         self, read: Mapping[str, np.ndarray], unembed: Coefficients, total: PerNeuron
     ) -> tuple[Coefficients, PerNeuron, PerNeuron]:
-        """Made of the spaces of b and b′ that left and right table have in each block."""
+        """The unembedding, made of the left and right tables' spaces of b and b′ in each block."""
         parts, numbers = [], []
         for b, (matrix, end) in enumerate(zip(unembed, self.ends, strict=True)):
             of_left, rank_left = _space(read[f"left_{b}"])
@@ -509,7 +511,7 @@ class Coder:
             numbers.append(rank_left * rank_right / end)
         energy = np.stack([np.square(part).sum((1, 2)) for part in parts], 1)
         number = np.stack(numbers, 1)
-        # The mean is free to differ, whether or not the tables that are read have one.
+        # The mean is a free number, whether or not the left and right tables have one.
         number[:, 0], parts[0] = 1, unembed[0]
         energy[:, 0] = np.square(unembed[0]).sum((1, 2))
         number = np.where(number > 0, number, _IMPOSSIBLE)
@@ -524,7 +526,7 @@ class Coder:
         measured: Sequence[_Table],
         kept: Bool[np.ndarray, "neurons"],
     ) -> Coded:
-        """Everything in the tables' own units, with the neurons that were left out."""
+        """Convert the result to the tables' units and add the neurons that were left out."""
         sides = ("left", "right", "unembed")
         count = range(len(self.blocks))
         fitted = tables.means()
@@ -561,7 +563,7 @@ class Coder:
 
 @dataclass(frozen=True)
 class _Table:
-    """A table in units in which every column's deviations from its mean have length 1."""
+    """A table, scaled so that every column's deviation from its mean has length 1."""
 
     unit: Float[np.ndarray, "order neurons"]
     scale: PerNeuron
@@ -570,7 +572,7 @@ class _Table:
     def of(cls, table: Float[Tensor, "order d_mlp"], kept: Bool[np.ndarray, "d_mlp"]) -> _Table:
         values = table.numpy()[:, kept]
         length = np.linalg.norm(values - values.mean(0), axis=0)
-        # A constant column has nothing to describe but its mean.
+        # For a constant column only the mean needs a description.
         scale = np.where(length > 0, length, np.maximum(np.abs(values).max(0, initial=0), 1e-300))
         return cls(values / scale, scale)
 
@@ -584,7 +586,7 @@ def _energy(coefficients: Coefficients) -> PerNeuron:
 
 
 def _left_over(measured: Coefficients, fit: Coefficients, total: PerNeuron) -> PerNeuron:
-    """The energy that a fit leaves; what lies outside all blocks is rounding."""
+    """The energy that a fit leaves; energy outside all blocks is a rounding error."""
     differences = [one - other for one, other in zip(measured, fit, strict=True)]
     return np.maximum(_energy(differences) + (total - _energy(measured)), 0)
 
@@ -592,7 +594,7 @@ def _left_over(measured: Coefficients, fit: Coefficients, total: PerNeuron) -> P
 def _space(
     matrix: Float[np.ndarray, "neurons d e"],
 ) -> tuple[Float[np.ndarray, "neurons d d"], PerNeuron]:
-    """The projection on a matrix's columns, and its rank."""
+    """The projection on the column space of a matrix, and its rank."""
     left, values, _ = np.linalg.svd(matrix, full_matrices=False)
     used = values > _ZERO
     return einsum(left, used.astype(float), left, "m i k, m k, m j k -> m i j"), used.sum(1).astype(
@@ -619,7 +621,7 @@ def _one_part(
 def _choice_bits(
     chosen: Bool[np.ndarray, "neurons blocks"], available: Bool[np.ndarray, "neurons blocks"]
 ) -> PerNeuron:
-    """Bits that name some of the blocks that a neuron may have: how many, then which."""
+    """The bits that name some of the allowed blocks: how many, then which."""
     many, some = available.sum(1), chosen.sum(1)
     ways = np.array([math.comb(a, b) for a, b in zip(many, some, strict=True)], dtype=float)
     return np.log2(many + 1) + np.log2(ways)
@@ -638,7 +640,7 @@ def _named(name: str, coefficients: Coefficients) -> dict[str, np.ndarray]:
 
 
 def _shorter(best: dict[str, np.ndarray], found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Neuron by neuron the description of fewer bits."""
+    """For each neuron, the description with fewer bits."""
     if not best:
         return found
     better = found["bits"] < best["bits"]
@@ -646,7 +648,7 @@ def _shorter(best: dict[str, np.ndarray], found: dict[str, np.ndarray]) -> dict[
 
 
 def _spread(values: np.ndarray, kept: Bool[np.ndarray, "neurons"]) -> np.ndarray:
-    """Values of the kept neurons among zeros for the others."""
+    """Values of the kept neurons, and zeros for the others."""
     spread = np.zeros((len(kept), *values.shape[1:]), dtype=values.dtype)
     spread[kept] = values
     return spread

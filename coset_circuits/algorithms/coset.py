@@ -44,16 +44,18 @@ from coset_circuits.thresholds import DEFAULT, Thresholds
 class CosetAlgorithm:
     """Each neuron reads cosets: L on right cosets Hg, R(b) = −L(x b⁻¹), unembedding on HgK.
 
-    H is the largest proper non-trivial subgroup whose right cosets leave less than a threshold of
-    L's variance, while the left cosets of a conjugate K = x⁻¹Hx do the same for R.
+    H is the largest proper non-trivial subgroup that explains both tables. The right cosets of H
+    leave less than a threshold of L's variance unexplained, and the left cosets of a conjugate
+    K = x⁻¹Hx do the same for R.
 
     Attributes:
         even: also claim that the linear half of the activation cancels in the logits.
-        joint: fit the unembedding's levels together, not neuron by neuron.
-        unexplained: what a neuron without such an H carries in the surrogate: the ``mean`` of its
-            tables, its best coset fit (``project``), or its own tables (``keep``).
-        relative_error: where given, the strongest form at this precision: each neuron gets the
-            subgroup, and of the functions on its cosets the irreps, that describe it shortest.
+        joint: fit the unembedding's levels jointly, not neuron by neuron.
+        unexplained: the tables of a neuron without such an H in the surrogate: the ``mean`` of the
+            network's tables, the best coset fit (``project``), or the network's tables (``keep``).
+        relative_error: if given, use the strongest form at this precision. Each neuron gets the
+            subgroup, and the irreps among the functions on its cosets, with the shortest
+            description.
     """
 
     even: bool = False
@@ -75,7 +77,7 @@ class CosetAlgorithm:
         return named_claims(self)
 
     def fit(self, network: GroupModel, group: FiniteGroup | None = None) -> TableCircuit:
-        """Find every neuron's subgroup.
+        """Fit the hypothesis: find every neuron's subgroup.
 
         Raises:
             DoesNotApplyError: the group has no proper non-trivial subgroup, or the network's
@@ -128,7 +130,7 @@ class CosetAlgorithm:
         labels, groups = _labels(tables, carried, skip, keep=self.unexplained == "keep")
         width = len(neurons)
         structure = torch.zeros(width, dtype=torch.float64)
-        # A mean a table is all that a neuron without a role carries.
+        # A neuron without a role has only one mean per table.
         levels = torch.full((width,), 3.0, dtype=torch.float64)
         for j, neuron in enumerate(neurons):
             if skip[j] or not is_fitted[j]:
@@ -166,7 +168,7 @@ Labels = dict[str, Int[Tensor, "order d_mlp"]]
 def _labels(
     tables: Tables, neurons: Sequence[_Neuron], skip: np.ndarray, *, keep: bool = False
 ) -> tuple[Labels, tuple[tuple[int, ...], ...]]:
-    """The cosets of each neuron that passes, in the network's order, and the neurons that vote.
+    """The cosets of each explained neuron, in the network's order, and sets that vote together.
 
     Neurons of one subgroup and one shared coset X = Hx vote together for products in X.
     """
@@ -200,7 +202,7 @@ def _site_classes(
     }
 
 
-# An FVU found as a difference has an error of some 1e-15, too much for one below this.
+# An FVU computed as a difference has an error of about 1e-15, too much for values below this.
 _ROUNDED = 1e-8
 
 
@@ -216,7 +218,7 @@ class _Neuron:
 class _Search:
     """Coset variances of all neurons on all subgroups, computed once.
 
-    In NumPy: thousands of small arrays, on which torch's threads would only wait for each other.
+    It uses NumPy: on thousands of small arrays torch's threads would only wait for each other.
     """
 
     def __init__(
@@ -237,19 +239,20 @@ class _Search:
         self.ratio = (self.left + self.right) / null[:, None]
 
     def neuron(self, j: int) -> _Neuron:
-        """The largest subgroup that passes on both sides, else the best as a note."""
+        """The largest subgroup that passes on both sides; if none does, the best one as a note."""
         passing = np.flatnonzero(self.left[:, j] < self.threshold)
         for order in sorted(set(self.orders[passing]), reverse=True):
             pairs = [self._pair(j, self.subgroups[i]) for i in passing if self.orders[i] == order]
             pairs = [pair for pair in pairs if pair.passes]
             if pairs:
                 return min(pairs, key=lambda pair: pair.pairing)
-        # No subgroup passes: the plain minimum is always a tiny one, the ratio to its null is not.
+        # No subgroup passes. The FVU alone would always favour a tiny subgroup; its ratio to the
+        # null value does not.
         best = self.subgroups[int(self.ratio[:, j].argmin())]
         return replace(self._pair(j, best), passes=False)
 
     def _pair(self, j: int, subgroup: Subgroup) -> _Neuron:
-        """The x that pairs R with L best, and whether R is constant on the left cosets of x⁻¹Hx."""
+        """The neuron with the x that best pairs R with L, and whether R passes on x⁻¹Hx."""
         labels = subgroup.right_cosets.numpy()
         representatives = np.unique(labels, return_index=True)[1]
         left, right = _cell_means(self.left_table[:, j], labels), self.right_table[:, j]
@@ -261,7 +264,7 @@ class _Search:
         return _Neuron(subgroup, conjugate, x, float(errors.min()), passes)
 
     def described(self, j: int, subgroup: Subgroup, x: int, passes: bool) -> _Neuron:
-        """A neuron whose subgroup and x are known."""
+        """A neuron with a given subgroup and x."""
         left = _cell_means(self.left_table[:, j], subgroup.right_cosets.numpy())
         mirrored = -left[self.group.array[x, self.group.inverse_array]]
         right = self.right_table[:, j]
@@ -271,13 +274,13 @@ class _Search:
     def concentration(self) -> np.ndarray:
         """Each neuron's least concentration C over all subgroups (Fig. 5 of Stander et al.).
 
-        That of the side which concentrates less: a neuron with one random side has none.
+        The less concentrated side counts, so a neuron with one random side is not concentrated.
         """
         index = self.group.order / self.orders[:, None]
         return np.maximum((index * self.left).min(0), (index * self.right).min(0))
 
     def paired(self, left: Float[Tensor, "order"], x: int) -> Float[Tensor, "order"]:
-        """The right table that the pairing demands: −L(x b⁻¹)."""
+        """The right table that follows from L by pairing: −L(x b⁻¹)."""
         return -left[self.group.table[x, self.group.inverses]]
 
 
@@ -296,8 +299,8 @@ def coset_fvus(
 ) -> Float[Tensor, "subgroups d_mlp"]:
     """``coset_fvu`` of every column on the left or right cosets of many subgroups at once.
 
-    The coset means of f hold the energy (1/|H|) Σ_{h∈H} A(h), with A(h) = Σ_g f(g) f(hg) for right
-    cosets and Σ_g f(g) f(gh) for left ones, so each A(h) is taken once and not once a subgroup.
+    The coset means of f have the energy (1/|H|) Σ_{h∈H} A(h), with A(h) = Σ_g f(g) f(hg) for right
+    cosets and Σ_g f(g) f(gh) for left cosets. So each A(h) is computed once for all subgroups.
     """
     values = table.detach().double().cpu().numpy()
     centred = values - values.mean(0)
@@ -311,7 +314,7 @@ def coset_fvus(
     for row, subgroup in zip(fvus, subgroups, strict=True):
         energy = overlaps[subgroup.array].mean(0)
         np.divide(total - energy, total, out=row, where=total > 0)
-        # A difference of nearly equal numbers: what is left of it is mostly rounding.
+        # The difference of nearly equal numbers is mostly rounding error.
         rounded = np.flatnonzero((row < _ROUNDED) & (total > 0))
         if len(rounded):
             labels = subgroup.right_cosets if cosets == "right" else subgroup.left_cosets
@@ -322,7 +325,7 @@ def coset_fvus(
 def cell_means(
     table: Float[Tensor, "order ..."], labels: Int[Tensor, "order"]
 ) -> Float[Tensor, "order ..."]:
-    """Every value replaced by the mean of its cell."""
+    """Replace every value by the mean of its cell."""
     return torch.from_numpy(_cell_means(table.numpy(), labels.numpy()))
 
 
@@ -343,9 +346,9 @@ def _cell_means(table: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def concentration(
     table: Float[Tensor, "order d_mlp"], labels: Int[Tensor, "order"]
 ) -> Float[Tensor, "d_mlp"]:
-    """Coset concentration literally as in Stander et al.: Σ over cosets of Var[f|coset]/Var[f].
+    """Coset concentration exactly as in Stander et al.: Σ over cosets of Var[f|coset]/Var[f].
 
-    An unweighted sum, so for random f its mean is [G:H]·(n−[G:H])/(n−1), not 1.
+    The sum is unweighted, so for random f its mean is [G:H]·(n−[G:H])/(n−1), not 1.
     """
     return coset_fvu(table, labels) * (int(labels.max()) + 1)
 
@@ -353,7 +356,7 @@ def concentration(
 def _roles(
     tables: Tables, fitted: Tables, neurons: list[_Neuron], skip: np.ndarray, search: _Search
 ) -> Roles:
-    """FVUs on both sides are those of the cosets, the best found where none passes."""
+    """Roles with the FVUs of the neuron's cosets; of the best cosets if no subgroup passes."""
     names = [
         NEGLIGIBLE if dull else neuron.subgroup.name if neuron.passes else UNEXPLAINED
         for neuron, dull in zip(neurons, skip, strict=True)

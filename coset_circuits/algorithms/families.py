@@ -1,4 +1,4 @@
-"""Hypotheses between cosets and irreps, and the mixture of several, neuron by neuron."""
+"""Hypotheses between cosets and irreps, and mixtures that choose one for each neuron."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from coset_circuits.thresholds import DEFAULT, Thresholds
 
 @dataclass(frozen=True)
 class _Shortest:
-    """The fields of these hypotheses; see :class:`CosetAlgorithm` for what they mean."""
+    """The common fields of these hypotheses; :class:`CosetAlgorithm` explains them."""
 
     even: bool = False
     joint: bool = False
@@ -49,11 +49,11 @@ class _Shortest:
 
 @dataclass(frozen=True)
 class CosetIrrepAlgorithm(_Shortest):
-    """The family with coset circuits and irreps as its two ends.
+    """The family of hypotheses that has coset circuits and irreps as its extremes.
 
     A neuron reads Σ aᵀρ(g)b over irreps ρ and directions a, where b is in the space V^H that a
-    subgroup H fixes. With every direction it is a function on cosets of H, with trivial H one of
-    low rank in its irreps.
+    subgroup H fixes. With all directions this is any function on cosets of H. With trivial H it is
+    a function of low rank in its irreps.
     """
 
     hypothesis: ClassVar[str] = "coset-irrep"
@@ -63,7 +63,7 @@ class CosetIrrepAlgorithm(_Shortest):
     family: ClassVar[Family] = BETWEEN
 
     def fit(self, network: GroupModel, group: FiniteGroup | None = None) -> TableCircuit:
-        """Find every neuron's irreps and subgroup.
+        """Fit the hypothesis: find every neuron's irreps and subgroup.
 
         Raises:
             DoesNotApplyError: the group has no proper non-trivial subgroup, or the network's
@@ -80,10 +80,10 @@ class CosetIrrepAlgorithm(_Shortest):
 class RhoSetAlgorithm(CosetIrrepAlgorithm):
     """The ρ-sets of Wu et al. (arXiv 2410.07476): one irrep, one direction a, two vectors of B.
 
-    L(g) = aᵀρ(g⁻¹)b, R(g) = −aᵀρ(g)b′ and U(g) = u·bᵀρ(g)b′ up to constants, with b and b′ from one
-    orbit B = {ρ(g)b} of a vector that some proper non-trivial subgroup H fixes. Where H fixes more
-    than a line (V4 in S4), b is free within V^H and paid for. Complex and quaternionic irreps are
-    counted over their division algebras.
+    L(g) = aᵀρ(g⁻¹)b, R(g) = −aᵀρ(g)b′ and U(g) = u·bᵀρ(g)b′ up to constants. Here b and b′ are in
+    one orbit B = {ρ(g)b} of a vector that some proper non-trivial subgroup H fixes. If H fixes more
+    than a line (V4 in S4), b is free within V^H and its coordinates cost bits. Complex and
+    quaternionic irreps are counted over their division algebras.
     """
 
     hypothesis: ClassVar[str] = "rho-set"
@@ -95,7 +95,7 @@ class RhoSetAlgorithm(CosetIrrepAlgorithm):
 
 @dataclass(frozen=True)
 class MixedAlgorithm(_Shortest):
-    """Each neuron has the hypothesis that describes it shortest, and the choice is paid for."""
+    """Each neuron uses the hypothesis with the shortest description; the choice costs bits too."""
 
     hypothesis: ClassVar[str] = "mixed"
     noun: ClassVar[str] = "mixtures of cosets, irreps and ρ-sets"
@@ -107,7 +107,7 @@ class MixedAlgorithm(_Shortest):
     )
 
     def fit(self, network: GroupModel, group: FiniteGroup | None = None) -> TableCircuit:
-        """Find every neuron's hypothesis and its structure.
+        """Fit the mixture: find every neuron's hypothesis and its structure.
 
         Raises:
             DoesNotApplyError: the group has no proper non-trivial subgroup, or the network's
@@ -123,7 +123,7 @@ class MixedAlgorithm(_Shortest):
 
 
 def role_names(coder: Coder, code: Coded) -> list[str]:
-    """The leading irrep of each neuron and the subgroup that fixes its b, where there is one."""
+    """Role names: the leading irrep of each neuron and, if any, the subgroup that fixes its b."""
     names = []
     for blocks, h in zip(code.blocks, code.subgroup, strict=True):
         irrep = coder.blocks[blocks[0]].name if blocks else ""
@@ -132,7 +132,7 @@ def role_names(coder: Coder, code: Coded) -> list[str]:
 
 
 def _joined(codes: Sequence[Coded], chosen: np.ndarray) -> Coded:
-    """Neuron by neuron the chosen description, with the bits that name the choice."""
+    """The chosen description of each neuron, plus the bits that name the choice."""
     every = np.arange(len(chosen))
     naming = float(np.log2(len(codes)))
 
@@ -163,7 +163,7 @@ def _joined(codes: Sequence[Coded], chosen: np.ndarray) -> Coded:
 def _site_classes(
     coded: CodedNetwork, code: Coded, names: Sequence[str]
 ) -> dict[str, tuple[Classes, ...]]:
-    """A neuron may depend on the cosets of its H and K only."""
+    """The site classes: a neuron may depend only on the cosets of its H and K."""
     left, right = torch.zeros(2, *coded.tables.left.shape, dtype=torch.int64)
     for j, (h, x, name) in enumerate(zip(code.subgroup, code.x, names, strict=True)):
         if name not in (NEGLIGIBLE, UNEXPLAINED):

@@ -1,8 +1,8 @@
-"""Group composition via representations (GCR), Chughtai et al. (arXiv 2302.03025), made to run.
+"""Group composition via representations (GCR), Chughtai et al. (arXiv 2302.03025), as a circuit.
 
-Two variants. *projected*, the strong and fair one: each neuron keeps its own ReLU, and its tables
-are projected on the functions of its irreps. *bilinear*, the paper's own account: ρ(a) and ρ(b) are
-decoded from the pre-activations, multiplied, and α_ρ χ_ρ(abc⁻¹) is written to the logits.
+There are two variants. *projected* is the stronger one: each neuron keeps its ReLU, and its tables
+are projected on the functions of its irreps. *bilinear* is the paper's description: ρ(a) and ρ(b)
+are decoded from the pre-activations and multiplied, and α_ρ χ_ρ(abc⁻¹) is written to the logits.
 """
 
 from __future__ import annotations
@@ -48,21 +48,24 @@ from coset_circuits.thresholds import DEFAULT, Thresholds
 
 @dataclass(frozen=True)
 class IrrepAlgorithm:
-    """Each neuron works in few irreps; see the module's docstring for the two variants.
+    """Each neuron uses only a few irreps (GCR, Chughtai et al., arXiv 2302.03025).
+
+    The variant *projected* keeps each neuron's ReLU and projects its tables on its irreps.
+    *bilinear* decodes ρ(a) and ρ(b), multiplies them and writes α_ρ χ_ρ(abc⁻¹) to the logits.
 
     A neuron's irreps are added, strongest first, until less than a threshold of the variance of
-    both tables is left. One that would need more functions than half the order, the most levels
-    that any proper non-trivial subgroup has, is unexplained.
+    both tables is unexplained. A neuron that needs more functions than half the order is
+    unexplained: that is the most levels that the cosets of a non-trivial subgroup can have.
 
     Attributes:
         variant: ``projected`` or ``bilinear``.
         even: also claim that the linear half of the activation cancels (``projected`` only).
-        joint: fit the unembedding's coefficients together, not neuron by neuron (``projected``
+        joint: fit the unembedding's coefficients jointly, not neuron by neuron (``projected``
             only).
-        single: allow each neuron one irrep only, the hypothesis in its narrow form.
-        relative_error: where given, the strongest form at this precision (``projected`` only): each
-            neuron gets the irreps, and the rank of each coefficient matrix, that describe it
-            shortest.
+        single: allow each neuron only one irrep, the narrow form of the hypothesis.
+        relative_error: if given, use the strongest form at this precision (``projected`` only).
+            Each neuron gets the irreps, and the rank of each coefficient matrix, with the shortest
+            description.
     """
 
     variant: Literal["projected", "bilinear"] = "projected"
@@ -94,7 +97,7 @@ class IrrepAlgorithm:
         return named_claims(self)
 
     def fit(self, network: GroupModel, group: FiniteGroup | None = None) -> Circuit:
-        """Find every neuron's irreps.
+        """Fit the hypothesis: find every neuron's irreps.
 
         Raises:
             DoesNotApplyError: the group has only the trivial irrep, or the network's
@@ -182,7 +185,7 @@ class IrrepAlgorithm:
     def _chosen(
         self, shares: Float[Tensor, "3 blocks"], blocks: list[RealBlock], order: int
     ) -> list[int]:
-        """The fewest irreps, strongest first, that explain both tables; [] where too many."""
+        """The fewest irreps, strongest first, that explain both tables; [] if too many."""
         chosen: list[int] = []
         left = right = 1.0
         for i in (shares[0] + shares[1]).argsort(descending=True).tolist():
@@ -217,7 +220,7 @@ def _notes(
 def _on_irreps(
     bases: Mapping[tuple[int, ...], Tensor], members: Mapping[tuple[int, ...], list[int]]
 ) -> Callable[[Tensor], Tensor]:
-    """The projection of each column of a table on its own irreps; the mean is kept."""
+    """The projection of each column of a table on its irreps; the mean is kept."""
 
     def project(table: Tensor) -> Tensor:
         result = table.mean(0).expand_as(table).clone()
@@ -236,9 +239,9 @@ def _site_classes(
     names: Sequence[str],
     tables: Tables,
 ) -> dict[str, tuple[Classes, ...]]:
-    """A neuron of some irreps can tell two elements apart only where one of the irreps does.
+    """The site classes: a neuron can distinguish two elements only if one of its irreps does.
 
-    Neurons of one leading irrep are a cluster: together they hold ρ(ab).
+    Neurons with the same leading irrep are a cluster: together they represent ρ(ab).
     """
     labels = torch.zeros(tables.left.shape, dtype=torch.int64)
     for key, columns in members.items():

@@ -1,9 +1,10 @@
-"""The claim that the unembedding's levels belong together, offered to every table hypothesis alike.
+"""Fit the unembedding's levels jointly, a claim that every table hypothesis can make.
 
-Fitted neuron by neuron, the levels leave errors that add up over the neurons, most of all main
-effects of one input. Fitted together they are as many numbers, so the claim costs no bits, but what
-cancels in the logits of all pairs is then free, and fresh noise brings it out. Both are settled by
-fitting the logits as if every pre-activation had noise: a ridge towards each neuron's own levels.
+Levels fitted neuron by neuron leave errors that add up over the neurons, mostly main effects of one
+input. A joint fit has equally many numbers, so the claim costs no bits. But components that cancel
+in the logits of all pairs are then undetermined, and noise would reveal them. Both problems are
+solved by fitting the logits as if every pre-activation had noise: a ridge penalty towards the
+levels of the separate fits.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from coset_circuits.networks.model import GroupModel
 
 Unembedding = Float[Tensor, "order d_mlp"]
 
-# More pairs than this are sampled: the fit has some thousand unknowns.
+# The fit has about a thousand unknowns, so at most this many pairs are sampled.
 PAIRS = 60_000
 CHUNK = 4_000
 
-# Conjugate gradients stop at this share of the first gradient, or after so many steps.
+# Conjugate gradients stop at this share of the first gradient, or after this many steps.
 TOLERANCE = 1e-10
-# … or at what rounding leaves where the unembedding is right from the start.
+# … or at the rounding error, if the unembedding is right from the start.
 ROUNDING = 1e-15
 STEPS = 1_000
 
@@ -35,16 +36,17 @@ STEPS = 1_000
 def jointly(
     circuit: TableCircuit, allowed: Callable[[Tensor], Tensor], noise: float
 ) -> TableCircuit:
-    """The same circuit with its unembedding's levels fitted together.
+    """The same circuit with its unembedding's levels fitted jointly.
 
-    The fit is to the network's logits, so what leaves these as they are is not evidence for it.
+    The fit uses the network's logits, so interventions that do not change them are not evidence
+    for it.
     """
     network = circuit.network
     surrogate = circuit.surrogate().double()
     unembed = joint_unembedding(network, surrogate, allowed, noise).cpu()
     fitted = replace(circuit.fitted, unembed=unembed)
     residual = circuit.residual.clone()
-    # A neuron without a role keeps its mean, and what its description says of it.
+    # A neuron without a role keeps its mean and its description.
     fits = unembed.std(0, correction=0) > 0
     residual[fits, 2] = residuals(Tables.of(network), fitted)[fits, 2]
     return replace(
@@ -57,7 +59,7 @@ def jointly(
 
 
 def level_means(labels: Int[Tensor, "order d_mlp"]) -> Callable[[Tensor], Tensor]:
-    """The projection of tables on those that are constant where a column's labels agree."""
+    """The projection on tables whose columns are constant on elements with equal labels."""
     width = int(labels.max()) + 1
     cells = labels + width * torch.arange(labels.shape[1])
     sizes = torch.bincount(cells.flatten(), minlength=width * labels.shape[1]).clamp_min(1)
@@ -78,22 +80,22 @@ def joint_unembedding(
     allowed: Callable[[Tensor], Tensor],
     noise: float,
 ) -> Unembedding:
-    """The unembedding that makes a surrogate's logits the network's, as nearly as is allowed.
+    """Fit a surrogate's unembedding so that its logits are as close as possible to the network's.
 
-    Minimises Σ‖(post @ U − logits)C‖² + Σ_j λ_j‖U_j − start_j‖² over allowed U by conjugate
-    gradients, where C takes the mean over the outputs off, λ_j is pairs·(noise·std(pre_j))² and
-    start is the surrogate's unembedding so far.
+    Conjugate gradients minimise Σ‖(post @ U − logits)C‖² + Σ_j λ_j‖U_j − start_j‖² over allowed U.
+    Here C subtracts the mean over the outputs, λ_j is pairs·(noise·std(pre_j))², and start is the
+    surrogate's current unembedding.
 
     Args:
-        network: whose logits are fitted.
-        surrogate: whose activations carry them, in float64.
-        allowed: the orthogonal projection of an unembedding on what the hypothesis lets it be.
-        noise: in standard deviations of each pre-activation over all pairs.
+        network: the network whose logits to fit.
+        surrogate: the surrogate whose activations to use, in float64.
+        allowed: the orthogonal projection of an unembedding on those that the hypothesis allows.
+        noise: the assumed noise, in standard deviations of each pre-activation over all pairs.
     """
     start = allowed(surrogate.W_U.detach().double().T)
     square, target, pairs = _moments(network, surrogate)
     ridge = pairs * (noise * network.pre_scale.double()) ** 2
-    # A neuron that never moves has nothing to fit.
+    # A neuron with constant activation has nothing to fit.
     ridge = ridge + 1e-12 * square.diagonal().max()
 
     def applied(unembed: Tensor) -> Tensor:
@@ -120,7 +122,7 @@ def joint_unembedding(
 
 
 def _moments(network: GroupModel, surrogate: GroupModel) -> tuple[Tensor, Tensor, int]:
-    """Σ post·post of the surrogate and Σ logits·post, centred over the outputs, over the pairs."""
+    """Σ post·post of the surrogate and Σ logits·post over the pairs, centred over the outputs."""
     pairs = network.group.pairs()
     if len(pairs) > PAIRS:
         generator = torch.Generator().manual_seed(0)

@@ -1,4 +1,4 @@
-"""Explanations without any group theory, to read the others against."""
+"""Null models: explanations without any group theory, to compare the others with."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from coset_circuits.thresholds import DEFAULT, Thresholds
 
 @dataclass(frozen=True)
 class DullNull:
-    """Every neuron's tables and unembedding rounded to a few k-means levels each.
+    """A null model: every neuron's tables and unembedding, rounded to a few k-means levels each.
 
-    It knows no group, predicts nearly everything, and is long: which element has which level must
-    be said one by one. A relabelled group changes nothing for it.
+    It uses no group theory and predicts nearly everything. Its description is long, because it
+    lists the level of every element. A relabelled group makes no difference to it.
     """
 
     levels: int = 6
@@ -59,11 +59,11 @@ class DullNull:
 
 @dataclass(frozen=True)
 class LowRank:
-    """The tables as matrices of low rank, the same few functions of an element for all neurons.
+    """A null model: tables of low rank, made of the same few functions for all neurons.
 
-    Truncated singular value decomposition: irreps are low rank, and so is much else. The three
-    tables have functions in common or of their own, whichever is shorter, and the rank at which
-    the network's description is shortest at the relative error.
+    It uses truncated singular value decomposition. Irreps have low rank, but so do many other
+    structures. The three tables share their functions or have separate ones, whichever is shorter.
+    The rank is the one with the shortest description at the relative error.
     """
 
     relative_error: float | None = None
@@ -92,7 +92,7 @@ class LowRank:
 
 @dataclass(frozen=True)
 class _Ranked:
-    """Three tables of low rank, and the free numbers that give them."""
+    """Three tables of low rank, and the number of free numbers in each."""
 
     fits: list[Float[Tensor, "order neurons"]]
     numbers: float
@@ -111,7 +111,7 @@ def _residual_bits(left_over: Tensor, order: int, relative_error: float) -> Tens
 def _truncated(
     table: Float[Tensor, "order columns"], relative_error: float
 ) -> tuple[Float[Tensor, "order columns"], float]:
-    """The truncation of fewest bits, and its free numbers: r(order + columns − r) and the means."""
+    """The truncation of fewest bits; its free numbers are r(order + columns − r) and means."""
     mean = table.mean(0)
     deviation = table.std(0, correction=0).clamp_min(1e-300)
     left, values, right = torch.linalg.svd((table - mean) / deviation, full_matrices=False)
@@ -131,7 +131,7 @@ def _truncated(
 
 @dataclass(frozen=True)
 class RawWeights:
-    """The network itself, every table entry a free level: no error, no explanation."""
+    """A null model: the network itself, with every table entry as a free number."""
 
     thresholds: Thresholds = DEFAULT
     name: str = "raw weights"
@@ -169,7 +169,7 @@ def _null_circuit(
 def k_means(
     table: Float[Tensor, "order d_mlp"], levels: int, rounds: int = 100
 ) -> Float[Tensor, "order d_mlp"]:
-    """Each column rounded to its own levels: Lloyd's algorithm from equally spaced quantiles."""
+    """Round each column to k-means levels, by Lloyd's algorithm from equally spaced quantiles."""
     quantiles = (torch.arange(levels, dtype=table.dtype) + 0.5) / levels
     centres = torch.quantile(table, quantiles, dim=0)
     cells: Int[Tensor, "order d_mlp"] = _nearest(table, centres)
@@ -185,7 +185,7 @@ def k_means(
 
 
 def level_labels(rounded: Float[Tensor, "order d_mlp"]) -> Int[Tensor, "order d_mlp"]:
-    """Each column's values numbered by size: the cells of its levels."""
+    """Number the levels of each column by size."""
     return torch.stack([torch.unique(c, return_inverse=True)[1] for c in rounded.T], 1)
 
 

@@ -1,4 +1,4 @@
-"""The hypotheses and nulls that the library knows. A new one is one more entry here."""
+"""The library's hypotheses and null models. To add one, add an entry here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from coset_circuits.thresholds import Thresholds
 
 
 def _forms(kind: Callable[..., Algorithm]) -> tuple[Algorithm, ...]:
-    """Every hypothesis about tables is offered the same claims."""
+    """The forms of a hypothesis about tables: each one with the same optional claims."""
     return kind(), kind(even=True), kind(even=True, joint=True)
 
 
@@ -29,13 +29,13 @@ ALGORITHMS: dict[str, tuple[Algorithm, ...]] = {
     "mixed": _forms(MixedAlgorithm),
     "bilinear": (IrrepAlgorithm("bilinear"),),
 }
-"""Every hypothesis by its key: the forms that a comparison chooses from, the plain one first.
+"""The forms of every hypothesis, by its key; a comparison chooses among them, the plain one first.
 
-Defaults, the choices of the command and the answers of the benchmark are derived from this."""
+Defaults, the command line's choices and the benchmark's answers are derived from this."""
 
 
 def nulls(thresholds: Thresholds) -> list[Algorithm]:
-    """The explanations without group theory; the verdict's rule reads the first."""
+    """The null models; the verdict uses the first."""
     return [
         DullNull(thresholds=thresholds),
         LowRank(thresholds=thresholds),

@@ -1,4 +1,4 @@
-"""Circuits that rewrite a network's three tables: left, right and unembedding, neuron by neuron."""
+"""Circuits that replace each neuron's left table, right table and unembedding."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ CLAIMS = TABLE_CLAIMS | {"even"}
 
 
 def check_additive(network: GroupModel, thresholds: Thresholds) -> None:
-    """Refuse a network whose pre-activations are not sums of a left and a right table.
+    """Check that a network's pre-activations are sums of a left and a right table.
 
-    Every hypothesis about tables makes this claim; attention can break it.
+    Every hypothesis about tables assumes this; attention can violate it.
 
     Raises:
-        DoesNotApplyError: the interaction is larger than the threshold; the sentence says what
+        DoesNotApplyError: the interaction is larger than the threshold; the message says what
             the network loses without it.
     """
     interaction = 1 - network.additive_share
@@ -48,26 +48,26 @@ def check_additive(network: GroupModel, thresholds: Thresholds) -> None:
     lost, after = loss_and_accuracy(additive, pairs)
     raise DoesNotApplyError(
         f"{interaction:.1%} of the variance of {network.label}'s pre-activations is an interaction "
-        f"of its two inputs, where at most {thresholds.interaction:.0%} is allowed, so they are "
-        f"not a sum of a left and a right table. Without it the accuracy goes from {before:.1%} to "
-        f"{after:.1%} and the loss from {loss:.2g} to {lost:.2g} nats."
+        f"of its two inputs (at most {thresholds.interaction:.0%} is allowed), so they are "
+        f"not a sum of a left and a right table. Without the interaction the accuracy goes from "
+        f"{before:.1%} to {after:.1%} and the loss from {loss:.2g} to {lost:.2g} nats."
     )
 
 
 @dataclass
 class TableCircuit:
-    """A fitted hypothesis about the three tables; the network's own activation is kept.
+    """A fitted hypothesis about the three tables; the network's activation is kept.
 
-    Claims: ``left``, ``right`` and ``unembed`` each replace one table; ``even`` says that the
-    linear half of the activation cancels in the logits, so that the even half does the work.
+    The claims ``left``, ``right`` and ``unembed`` each replace one table. The claim ``even`` says
+    that the linear half of the activation cancels in the logits, so only the even half matters.
 
     Attributes:
-        fitted: the tables as the hypothesis has them.
-        residual: fraction of each table's variance, neuron by neuron, that ``fitted`` leaves.
-        structure: bits that name each neuron's structure.
-        levels: free numbers of each neuron.
-        site_classes: for each site the classes it may depend on.
-        algorithm: what was fitted, so that a control can fit it again under another group.
+        fitted: the tables according to the hypothesis.
+        residual: fraction of variance of each neuron's tables that ``fitted`` does not explain.
+        structure: the bits that name each neuron's structure.
+        levels: the number of free numbers of each neuron.
+        site_classes: for each site, the classes it may depend on.
+        algorithm: the algorithm that was fitted, so that a control can refit it.
     """
 
     name: str
@@ -87,15 +87,15 @@ class TableCircuit:
         return self.network.before_tables
 
     def surrogate(self, claims: Collection[str] | None = None) -> GroupModel:
-        """The hooked module that computes what is claimed, on the network's device and dtype.
+        """The hooked module that computes only what is claimed, on the network's device and dtype.
 
         Raises:
-            CosetCircuitsError: a claim that this hypothesis does not make.
+            CosetCircuitsError: the hypothesis does not make one of the claims.
         """
         wanted = self.default_claims if claims is None else frozenset(claims)
         if not wanted <= CLAIMS:
             raise CosetCircuitsError(
-                f"{self.name} makes no claim {', '.join(sorted(wanted - CLAIMS))}; its claims are "
+                f"{self.name} does not claim {', '.join(sorted(wanted - CLAIMS))}; its claims are "
                 f"{', '.join(sorted(CLAIMS))}."
             )
         network = self.network

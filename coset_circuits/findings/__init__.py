@@ -1,4 +1,4 @@
-"""What a measured figure is: findings, intervals, statistics over networks, storage."""
+"""Measured figures: findings, intervals, statistics over networks, and storage."""
 
 from coset_circuits.findings.finding import (
     Finding,

@@ -1,4 +1,4 @@
-"""One measured figure, and what an experiment gives: figures beside what it took to get them."""
+"""A single measured figure, and the figures that one experiment gives."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ class Finding:
 
     Attributes:
         experiment: the id of the experiment or intervention.
-        subject: the key of the candidate that it is about; None for the network itself.
-        quantity: what was measured, such as ``accuracy``.
-        value: None where the subject says nothing, or where the figure is not a finite number.
+        subject: the key of the hypothesis that it describes; None for the network itself.
+        quantity: the measured quantity, such as ``accuracy``.
+        value: None if the subject makes no prediction or the figure is not a finite number.
         unit: such as ``fraction``, ``nats``, ``decades``, ``bits``.
-        at: which figure of the experiment it is, where there are several: a site, a neuron set, …
-        interval: 95%; None where nothing is left to chance.
-        control: the same figure where nothing should be found, or where a dull cause is held fixed.
-        separates: keys of the hypotheses that this experiment tells apart, in pairs.
+        at: distinguishes several figures of one experiment: a site, a neuron set, …
+        interval: the 95% interval; None if nothing is random.
+        control: the same figure under a control, in which no effect should appear or a trivial
+            cause is held fixed.
+        separates: pairs of keys of the hypotheses that this experiment separates.
         source: how it was computed.
-        more: further figures that belong to this one, by their names.
+        more: further figures that belong to this one, by name.
     """
 
     experiment: str
@@ -48,11 +49,11 @@ class Finding:
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What tells this finding from the others of a comparison."""
+        """A key that is unique among the findings of a comparison."""
         return self.experiment, self.subject, self.quantity, *sorted(self.at.items())
 
     def to_dict(self) -> dict[str, Any]:
-        """As it stands in findings.json."""
+        """The finding's entry in findings.json."""
         entry: dict[str, Any] = {
             "experiment": self.experiment,
             "subject": self.subject,
@@ -71,7 +72,7 @@ class Finding:
 
     @classmethod
     def from_dict(cls, entry: Mapping[str, Any]) -> Finding:
-        """The finding that :meth:`to_dict` wrote."""
+        """Rebuild a finding from what :meth:`to_dict` wrote."""
         plain = ("experiment", "subject", "quantity", "value", "unit", "source")
         read = {name: entry[name] for name in plain}
         rest = {*plain, "algorithm", "interval", "control", "separates", "at"}
@@ -86,20 +87,21 @@ class Finding:
 
 
 class Findings(ABC):
-    """What one experiment gives: its figures, and the tables that a reader sees.
+    """The result of one experiment: its figures, and the tables that a reader sees.
 
-    A subclass keeps whatever tensors it took to get them. Everything else that shows findings
-    (print, notebook, report, findings.json, figures over networks) works on these few members.
+    A subclass also keeps the tensors that the figures were computed from. Everything that shows
+    findings (print, notebook, report, findings.json, figures over networks) uses only the members
+    defined here.
     """
 
     @property
     @abstractmethod
     def title(self) -> str:
-        """What was measured on what, in one line."""
+        """One line that says what was measured on which network."""
 
     @property
     def notes(self) -> Sequence[str]:
-        """Sentences that must be read with the figures."""
+        """Caveats that a reader of the figures needs."""
         return ()
 
     @abstractmethod
@@ -111,7 +113,7 @@ class Findings(ABC):
         """Every figure that a comparison keeps."""
 
     def tables(self) -> Mapping[str, pd.DataFrame]:
-        """What a reader is shown, by caption; by default :meth:`to_dataframe` without one."""
+        """The tables to show, by caption; by default :meth:`to_dataframe` without a caption."""
         return {"": self.to_dataframe()}
 
     def to_dict(self) -> dict[str, Any]:
@@ -145,11 +147,11 @@ class Findings(ABC):
 
 @dataclass(frozen=True, repr=False)
 class FindingsBySubject(Findings):
-    """The findings of one experiment on several hypotheses, by the candidates' keys.
+    """The findings of one experiment on several hypotheses, by the hypotheses' keys.
 
     Attributes:
         experiment: the experiment's id.
-        parts: what each hypothesis gave.
+        parts: the findings of each hypothesis.
         missing: hypotheses that could not be measured, and why.
     """
 
@@ -188,12 +190,12 @@ class FindingsBySubject(Findings):
 
 
 def number(value: float) -> str:
-    """A figure in a table: four significant digits."""
+    """Format a figure for a table, with four significant digits."""
     return f"{value:.4g}"
 
 
 def without_nan(value: Any) -> Any:
-    """The same with None for every number that JSON has no word for."""
+    """Replace NaN and infinity, which JSON cannot represent, with None."""
     if isinstance(value, dict):
         return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -212,14 +214,14 @@ def from_table(
     source: str = "",
     keep: Callable[[Mapping[str, Any]], bool] = lambda row: True,
 ) -> Iterator[Finding]:
-    """A finding for each row and quantity of a table.
+    """Make a finding from each row and quantity of a table.
 
     Args:
-        at: the columns that tell rows apart.
+        at: the columns that identify a row.
         units: the columns that are figures, with their units.
-        control: for a figure, the column that holds its control's value.
-        interval: for a figure, the columns that hold its bounds.
-        keep: which rows count; all by default.
+        control: for a figure, the column with its control's value.
+        interval: for a figure, the columns with its bounds.
+        keep: which rows to use; all by default.
     """
     for row in frame.to_dict("records"):
         if not keep(row):
@@ -241,5 +243,5 @@ def from_table(
 
 
 def defined(value: float | None) -> float | None:
-    """The figure, or None where it is not a finite number."""
+    """The figure, or None if it is not a finite number."""
     return None if value is None or not math.isfinite(value) else value

@@ -1,4 +1,4 @@
-"""Intervals of figures of one network: how sure they are of *this* network, not of others.
+"""Confidence intervals for figures of *one* network; they say nothing about other networks.
 
 Intervals over networks are in :mod:`coset_circuits.findings.statistics`.
 """
@@ -20,22 +20,23 @@ CONFIDENCE = 0.95
 def wilson_interval(
     share: float, count: int, confidence: float = CONFIDENCE
 ) -> tuple[float, float]:
-    """Wilson's score interval of a share among so many: never without width, as the normal one is.
+    """Wilson's score interval of a share (Newcombe 1998).
 
-    Newcombe 1998; a share of 0 or 1 is one of its bounds.
+    Unlike the normal interval it always has a positive width. A share of 0 or 1 is one of its
+    bounds.
     """
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     weight = z * z / count
     middle = (share + weight / 2) / (1 + weight)
     half = z / (1 + weight) * math.sqrt(share * (1 - share) / count + weight / (4 * count))
-    # None and all are its bounds, which rounding would miss.
+    # Shares of 0 and 1 are bounds themselves, which rounding would miss.
     return (middle - half if share > 0 else 0.0), (middle + half if share < 1 else 1.0)
 
 
 def normal_interval(values: Float[Tensor, "sample"]) -> tuple[float, float] | None:
     """95% interval of the mean of independent values, such as those of sampled pairs.
 
-    None of a single value, which does not tell how far they scatter.
+    It is None for a single value, whose scatter is unknown.
     """
     if len(values) < 2:
         return None
@@ -49,7 +50,7 @@ def ratio_interval(
     denominator: Float[Tensor, "*cells blocks"],
     seed: int = 0,
 ) -> tuple[Float[Tensor, "*cells"], Float[Tensor, "*cells"]]:
-    """95% percentile bootstrap interval, over blocks, of a ratio of means; NaN where it is 0/0."""
+    """95% percentile bootstrap interval, over blocks, of a ratio of means; NaN if it is 0/0."""
     blocks = numerator.shape[-1]
     rng = np.random.default_rng(seed % 2**63)
     drawn = rng.multinomial(blocks, np.full(blocks, 1 / blocks), size=DRAWS)

@@ -1,8 +1,7 @@
 """Statistics over networks: intervals, paired comparisons, Holm's correction, equivalence.
 
 The unit is the network (one seed), never the neuron: neurons of one network share its
-initialisation and its training pairs, so they are not independent samples. Nothing here
-knows what is compared.
+initialisation and its training pairs, so they are not independent samples.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ Verdict = Literal[
 RESAMPLES = 10_000
 SERIES_AT_ONCE = 128
 METHOD = f"expanded percentile bootstrap over networks, {RESAMPLES:,} resamples"
-"""How the intervals are made, in words."""
+"""A description of how the intervals are computed."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure over networks; no interval where there are too few networks for one."""
+    """A figure over networks; its interval is None if there are too few networks."""
 
     value: float
     interval: tuple[float, float] | None
@@ -48,7 +47,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Question:
-    """One paired comparison to be made: ``differences`` are one − two, one value a network."""
+    """A paired comparison to make: ``differences`` are one − two, one value per network."""
 
     one: str
     two: str
@@ -60,18 +59,18 @@ class Question:
 
 @dataclass(frozen=True)
 class Paired:
-    """How one differs from another over the same networks.
+    """The result of a paired comparison over the same networks.
 
     Attributes:
         median, mean: of the differences one − two.
-        effect: matched-pairs rank-biserial correlation (Kerby 2014): the share of the rank sum in
-            favour of positive differences minus that of negative ones, −1 to 1.
+        effect: matched-pairs rank-biserial correlation (Kerby 2014), from −1 to 1: the positive
+            differences' share of the rank sum minus the negative differences' share.
         p: exact two-sided Wilcoxon signed-rank test of no difference; None with too few networks.
-        p_holm: the same after Holm's correction over the family.
-        margin: differences within ± this are as good as none.
+        p_holm: ``p`` after Holm's correction over the family.
+        margin: differences within ± this count as equivalent.
         p_equivalent: the larger p of two one-sided exact tests, against −margin and +margin.
-        p_equivalent_holm: the same after Holm's correction over the family.
-        family: how many comparisons were corrected together.
+        p_equivalent_holm: ``p_equivalent`` after Holm's correction over the family.
+        family: the number of comparisons that were corrected together.
     """
 
     one: str
@@ -95,24 +94,24 @@ class Paired:
 
 
 def smallest_p(networks: int, sides: int = 2) -> float:
-    """The smallest p that a sign-flip test can give: all differences on one side, 2⁻ⁿ a side."""
+    """The smallest p that a sign-flip test can give: 2⁻ⁿ per side, if all differences agree."""
     return min(1.0, sides * 2.0**-networks)
 
 
 def networks_needed(thresholds: Thresholds = DEFAULT, *, family: int = 1, sides: int = 2) -> int:
-    """The fewest networks with which a test can be significant after Holm's correction."""
+    """The smallest number of networks for a significant test after Holm's correction."""
     return math.ceil(math.log2(sides * family / thresholds.significance) - 1e-12)
 
 
 def too_few(networks: int, thresholds: Thresholds = DEFAULT) -> str | None:
-    """The sentence that stands where a p-value would, or None where there are enough networks."""
+    """A sentence to print instead of a p-value; None if there are enough networks."""
     if smallest_p(networks) <= thresholds.significance:
         return None
     count = "1 network" if networks == 1 else f"{networks} networks"
     return (
         f"With {count} no difference can be significant: the smallest two-sided p that any paired "
         f"test can give is 2·2^-{networks} = {smallest_p(networks):.2g}, above "
-        f"{thresholds.significance:g}; {networks_needed(thresholds)} networks are the fewest."
+        f"{thresholds.significance:g}; use at least {networks_needed(thresholds)} networks."
     )
 
 
@@ -123,15 +122,15 @@ def estimates(
     thresholds: Thresholds = DEFAULT,
     seed: int = 0,
 ) -> list[Estimate]:
-    """Mean or median over networks of several series, each with its bootstrap interval.
+    """Mean or median over networks of several series, each with a bootstrap interval.
 
     The interval is Hesterberg's expanded percentile (What Teachers Should Know About the Bootstrap,
-    2015): percentiles at the level of Student's t, because plain and BCa intervals are too short
-    for few networks. All series share the resampled networks. The mean of a heavy-tailed series,
-    such as a loss, is covered less often than stated.
+    2015): percentiles at the level of Student's t. Plain and BCa intervals are too short for few
+    networks. All series share the resampled networks. For a heavy-tailed series, such as a loss,
+    the interval of the mean covers less often than its nominal level.
 
     Raises:
-        CosetCircuitsError: there is no network, or a value is not a number.
+        CosetCircuitsError: there is no network, or a value is not a finite number.
     """
     _check(values)
     networks = len(values)
@@ -163,10 +162,10 @@ def signed_rank_p(
     differences: Float[np.ndarray, "networks"],
     alternative: Literal["two-sided", "greater", "less"] = "two-sided",
 ) -> float:
-    """Exact Wilcoxon signed-rank test that differences lie symmetrically about zero.
+    """Exact Wilcoxon signed-rank test that differences are symmetric about zero.
 
-    Every flip of signs is equally likely under the null, for any number of networks; ties get
-    their mean rank, differences of zero are left out (Wilcoxon's own rule).
+    Under the null hypothesis every flip of signs is equally likely, for any number of networks.
+    Ties get their mean rank, and differences of zero are left out (Wilcoxon's rule).
     """
     ranks, positive = _doubled_ranks(differences)
     total = int(ranks[positive].sum())
@@ -178,7 +177,7 @@ def signed_rank_p(
 
 
 def equivalence_p(differences: Float[np.ndarray, "networks"], margin: float) -> float:
-    """Two one-sided exact signed-rank tests (TOST): small where differences lie within ± margin.
+    """Two one-sided exact signed-rank tests (TOST): p is small if differences are within ± margin.
 
     Raises:
         CosetCircuitsError: the margin is not above zero.
@@ -191,14 +190,14 @@ def equivalence_p(differences: Float[np.ndarray, "networks"], margin: float) -> 
 
 
 def rank_biserial(differences: Float[np.ndarray, "networks"]) -> float:
-    """Matched-pairs rank-biserial correlation; 0 where there is no difference at all."""
+    """Matched-pairs rank-biserial correlation; 0 if all differences are zero."""
     ranks, positive = _doubled_ranks(differences)
     total = int(ranks.sum())
     return float((2 * int(ranks[positive].sum()) - total) / total) if total else 0.0
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction: adjusted p-values, in the order given."""
+    """Holm's step-down correction; returns adjusted p-values in the given order."""
     adjusted, largest = [0.0] * len(p_values), 0.0
     for place, i in enumerate(np.argsort(p_values, kind="stable")):
         largest = max(largest, min(1.0, (len(p_values) - place) * p_values[i]))
@@ -209,9 +208,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def compare_paired(
     questions: Sequence[Question], *, thresholds: Thresholds = DEFAULT, seed: int = 0
 ) -> list[Paired]:
-    """Answer a family of questions; p-values are corrected over all of them together.
+    """Make a family of paired comparisons, with p-values corrected over the whole family.
 
-    Differences below ``thresholds.no_difference`` are rounding and count as zero.
+    Differences below ``thresholds.no_difference`` are rounding errors and count as zero.
     """
     values = [_without_dust(q.differences, thresholds) for q in questions]
     differ = _corrected(values, lambda i: signed_rank_p(values[i]), 2, thresholds)
@@ -228,7 +227,7 @@ def compare_paired(
 def _centres(
     values: Sequence[np.ndarray], thresholds: Thresholds, seed: int
 ) -> list[tuple[Estimate, Estimate]]:
-    """Median and mean of each, those over equally many networks done together."""
+    """Median and mean of each question; questions with equally many networks are batched."""
     centres: dict[int, tuple[Estimate, Estimate]] = {}
     for count in {len(v) for v in values}:
         places = [i for i, v in enumerate(values) if len(v) == count]
@@ -247,12 +246,12 @@ _Ps = tuple[float | None, float | None]
 def _corrected(
     values: Sequence[np.ndarray], test: Callable[[int], float], sides: int, thresholds: Thresholds
 ) -> list[_Ps]:
-    """Raw and Holm-corrected p of each question; None where its networks are too few to ask."""
+    """Raw and Holm-corrected p of each question; None if it has too few networks."""
     raw = [
         test(i) if smallest_p(len(v), sides) <= thresholds.significance else None
         for i, v in enumerate(values)
     ]
-    # A question that cannot be answered still counts: it was asked.
+    # A question that cannot be answered was still asked, so it counts.
     adjusted = holm([1.0 if p is None else p for p in raw])
     return [(p, None if p is None else a) for p, a in zip(raw, adjusted, strict=True)]
 
@@ -315,7 +314,7 @@ def _check(values: np.ndarray) -> None:
         raise CosetCircuitsError("There is no network to take a figure over; give at least one.")
     if not np.isfinite(values).all():
         raise CosetCircuitsError(
-            "Some networks have no finite value for a figure over networks; leave them out."
+            "Some networks have no finite value for this figure; leave them out."
         )
 
 
@@ -329,7 +328,7 @@ def _resampler(
         weights = np.zeros((RESAMPLES, networks))
         np.add.at(weights, (rows, drawn.ravel()), 1 / networks)
         return lambda values: weights @ values
-    # A median depends on ranks only, so the drawn networks may as well be drawn ranks.
+    # A median depends on ranks only, so ranks are resampled instead of networks.
     ranks = np.sort(drawn, axis=1)
     low, high = ranks[:, (networks - 1) // 2], ranks[:, networks // 2]
 
@@ -347,7 +346,8 @@ def _widened_tail(networks: int, tail: float) -> float:
 
 
 def student_t(confidence: float, degrees: int) -> float:
-    """The t within ± which Student's distribution has this share (Abramowitz & Stegun 26.7.3–4)."""
+    """The t with this probability within ±t in Student's distribution (Abramowitz & Stegun
+    26.7.3–4)."""
     low, high = 0.0, math.pi / 2
     for _ in range(60):
         angle = (low + high) / 2
@@ -369,7 +369,7 @@ def _within(angle: float, degrees: int) -> float:
 def _doubled_ranks(
     differences: np.ndarray,
 ) -> tuple[Int[np.ndarray, "ranked"], np.ndarray]:
-    """Twice the mid-ranks of what is not zero (whole numbers), and which are positive."""
+    """Twice the mid-ranks of the non-zero values (whole numbers), and which are positive."""
     kept = np.asarray(differences, dtype=np.float64)
     kept = kept[kept != 0]
     _, places, counts = np.unique(np.abs(kept), return_inverse=True, return_counts=True)
@@ -378,7 +378,7 @@ def _doubled_ranks(
 
 
 def _subset_sums(ranks: np.ndarray) -> Float[np.ndarray, "sums"]:
-    """The chance of each sum over a random subset of the ranks."""
+    """The probability of each sum over a random subset of the ranks."""
     chances = np.zeros(int(ranks.sum()) + 1)
     chances[0] = 1.0
     for rank in ranks:

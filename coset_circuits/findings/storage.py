@@ -1,4 +1,4 @@
-"""Findings that a folder keeps, so that no network is analysed twice with the same options."""
+"""Store findings in a folder, so that no network is analysed twice with the same options."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.networks.files import check_place, refuse_to_replace, write_folder
 
 ASKED = "asked.json"
-"""Beside each kept findings.json: what was asked, and hashes that show that it is unchanged."""
+"""A file beside each findings.json with the request, and hashes that detect changes."""
 FINDINGS = "findings.json"
 REPORT = ("report.html", FINDINGS)
-"""What every folder of a report has."""
+"""The files in every report folder."""
 _OWN = {*REPORT, "figures"}
 
 
 class Kept:
-    """A folder with one report for each network; what it holds is found by what was asked.
+    """A folder with one report for each network, looked up by the request that made it.
 
     Attributes:
-        folder: it is made when the first report is written.
-        failures: what could not be written, and why.
+        folder: the folder, which is created with the first report.
+        failures: reports that could not be written, and why.
 
     Raises:
-        CosetCircuitsError: it could not be written then.
+        CosetCircuitsError: the folder could not be written.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -43,7 +43,7 @@ class Kept:
                 self.places[_key(note)] = path.parent
 
     def findings(self, asked: Mapping[str, Any] | None) -> tuple[dict[str, Any], Path] | None:
-        """What was found when the same was asked, and where; None if never or no longer whole."""
+        """The stored findings of the same request, and their folder; None if missing or damaged."""
         place = None if asked is None else self.places.get(_key(asked))
         if place is None:
             return None
@@ -63,28 +63,27 @@ class Kept:
         label: str,
         save: Callable[[Path], object],
     ) -> Path | None:
-        """Write what was found and what was asked for it; returns its folder.
+        """Store findings together with the request; returns their folder.
 
-        What cannot be written is noted in ``failures``: the work goes on, and what was found is not
-        lost with the disk.
+        A report that cannot be written is recorded in ``failures``, and the work goes on.
 
         Args:
-            asked: without it the findings are written all the same, but never stand for later ones.
+            asked: the request; without one the findings are written but never reused.
             content: the hash of the network.
-            label: the network's; its folder is called so.
-            save: writes findings.json, and what else belongs to it, into the folder it is given.
+            label: the network's label, which becomes the folder's name.
+            save: writes findings.json and the rest of the report into a given folder.
         """
         place = self._place(label, content)
         try:
             self._write(place, {"network": content} if asked is None else asked, save)
         except (CosetCircuitsError, OSError) as error:
-            self.failures.append(f"What was found on {label} is not kept. {error}")
+            self.failures.append(f"The findings on {label} could not be stored. {error}")
             return None
         return place
 
     def _write(self, place: Path, asked: Mapping[str, Any], save: Callable[[Path], object]) -> None:
         refuse_to_replace(place, [ASKED])
-        # An older note must not vouch for a new report that is only half written.
+        # An old request file must not validate a new report that is only half written.
         (place / ASKED).unlink(missing_ok=True)
         save(place)
         written = (place / FINDINGS).read_bytes()
@@ -93,7 +92,7 @@ class Kept:
         self.places[_key(asked)] = place
 
     def _place(self, label: str, network: str) -> Path:
-        """Under the network's label, unless another network or something else stands there."""
+        """A folder with the network's label, or with its hash too if the name is taken."""
         place = self.folder / file_name(label)
         if place.name not in _OWN:
             note = read_note(place / ASKED)
@@ -104,7 +103,7 @@ class Kept:
 
 def file_name(label: str) -> str:
     """A label as the name of a file or folder."""
-    # No file system takes a longer name than 255 bytes, and a hash may follow.
+    # File names have at most 255 bytes, and a hash may follow.
     return re.sub(r"[^A-Za-z0-9._-]+", "_", label).strip(".")[:200] or "network"
 
 
@@ -114,7 +113,7 @@ def _key(note: Mapping[str, Any]) -> str:
 
 
 def read_note(note: Path) -> dict[str, Any] | None:
-    """What a note in JSON says; None if it is not there or not whole."""
+    """Read a JSON file; None if it is missing or damaged."""
     try:
         content = json.loads(note.read_bytes())
     except (OSError, ValueError):
@@ -124,7 +123,7 @@ def read_note(note: Path) -> dict[str, Any] | None:
 
 @cache
 def source_hash() -> str:
-    """Of the package's own code: a release number stays the same while the code is worked on."""
+    """A hash of the package's code; the version number does not change during development."""
     root = Path(__file__).parents[1]
     whole = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):

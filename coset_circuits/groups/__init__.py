@@ -1,4 +1,4 @@
-"""Finite groups as arrays. Knows nothing of networks."""
+"""Finite groups as arrays, their subgroups and their irreps; independent of networks."""
 
 from coset_circuits.groups.characters import (
     CharacterTable,

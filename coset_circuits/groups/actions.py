@@ -16,7 +16,7 @@ _MOST_NUMBERS = 20_000_000  # held at once, 8 bytes each
 
 
 def homomorphisms(source: FiniteGroup, target: FiniteGroup) -> Int[np.ndarray, "maps order"]:
-    """Every homomorphism, one a row: element i goes to ``row[i]``.
+    """Every homomorphism between two groups, one per row: element i goes to ``row[i]``.
 
     Raises:
         CosetCircuitsError: there are too many images of the generators to try.
@@ -27,7 +27,7 @@ def homomorphisms(source: FiniteGroup, target: FiniteGroup) -> Int[np.ndarray, "
     ]
     if prod(map(len, candidates)) * source.order > _MOST_NUMBERS:
         raise CosetCircuitsError(
-            f"There are too many maps from {source.name} to {target.name} to try them all; build "
+            f"There are too many maps from {source.name} to {target.name} to try all; build "
             "the group with from_generators, or with semidirect_product and the action you mean."
         )
     images = np.array(list(product(*candidates)), dtype=np.int64)
@@ -67,8 +67,8 @@ def automorphisms(group: FiniteGroup) -> FiniteGroup:
 def actions(normal: FiniteGroup, acting: FiniteGroup) -> list[Int[np.ndarray, "acting normal"]]:
     """Every non-trivial action of H on N by automorphisms, up to automorphisms of both.
 
-    Each as :func:`semidirect_product` takes it, ``action[h][n]`` being h(n). Those with the
-    smallest kernel come first.
+    Each has the form that :func:`semidirect_product` takes: ``action[h][n]`` is h(n). Actions with
+    the smallest kernels come first.
     """
     moving = automorphisms(normal)
     assert moving.permutations is not None

@@ -23,14 +23,14 @@ ClassFunction = Float[Tensor, " order"] | Complex[Tensor, " order"]
 
 @dataclass(frozen=True, eq=False)
 class CharacterTable:
-    """The complex irreducible characters of a group, one row an irrep and one column a class.
+    """The complex irreducible characters of a group; rows are irreps, columns classes.
 
     Attributes:
         group: the group.
         irreps: the rows' names, in the order of ``group.irreps``.
         classes: one element of each conjugacy class, by its label.
         sizes: the number of elements of each class.
-        values: the characters; real where all of them are.
+        values: the characters; a real array if all of them are real.
     """
 
     group: FiniteGroup
@@ -40,7 +40,7 @@ class CharacterTable:
     values: Float[Tensor, "irreps classes"] | Complex[Tensor, "irreps classes"]
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Irreps as rows, and columns under the label and the size of each class."""
+        """The table with irreps as rows; columns show each class's label and size."""
         import pandas as pd
 
         columns = pd.MultiIndex.from_arrays(
@@ -74,7 +74,7 @@ def multiplicity(rho: Irrep, character: ClassFunction) -> int:
     if len(character) != rho.group.order:
         raise CosetCircuitsError(
             f"The character has {len(character)} values but {rho.group.name} has "
-            f"{rho.group.order} elements; give one an element."
+            f"{rho.group.order} elements; give one value for each element."
         )
     own = rho.character.to(torch.complex128).conj()
     product = complex((character.to(torch.complex128) * own).mean())
@@ -87,10 +87,10 @@ def multiplicity(rho: Irrep, character: ClassFunction) -> int:
 
 
 def restriction(rho: Irrep, subgroup: Subgroup) -> dict[str, int]:
-    """How often each irrep of a subgroup occurs in an irrep of the group, restricted to it.
+    """How often each irrep of a subgroup occurs in the restriction of an irrep of the group.
 
-    By Frobenius reciprocity also how often ρ occurs in what each of them induces. The names are
-    those of ``subgroup.as_group().irreps``.
+    By Frobenius reciprocity this is also how often ρ occurs in the representation that each of
+    them induces. The names are the names in ``subgroup.as_group().irreps``.
     """
     _check_same(rho, subgroup)
     small = rho.character[torch.from_numpy(subgroup.array)]
@@ -98,9 +98,9 @@ def restriction(rho: Irrep, subgroup: Subgroup) -> dict[str, int]:
 
 
 def fixed_dimension(rho: Irrep | RealBlock, subgroup: Subgroup) -> int:
-    """dim V_ρᴴ = (1/|H|) Σ_{h∈H} χ_ρ(h), the dimension of the vectors that H leaves alone.
+    """dim V_ρᴴ = (1/|H|) Σ_{h∈H} χ_ρ(h), the dimension of the space of vectors fixed by H.
 
-    Of a complex irrep also its multiplicity in the functions on the cosets of H.
+    For a complex irrep this is also its multiplicity in the functions on the cosets of H.
     """
     _check_same(rho, subgroup)
     mean = complex(rho.character[torch.from_numpy(subgroup.array)].mean())
@@ -115,8 +115,9 @@ def fixed_dimension(rho: Irrep | RealBlock, subgroup: Subgroup) -> int:
 def spectrum(subgroup: Subgroup, *, real: bool = False) -> dict[str, Fraction]:
     """The exact energy of H's centred coset indicator on each non-trivial irrep.
 
-    d_ρ · dim V_ρᴴ / ([G:H] − 1) over the complex irreps; with ``real`` over the real blocks, where
-    it is divided by dim End besides. Either adds up to 1 (Stander et al. 2024, Table 5).
+    For a complex irrep it is d_ρ · dim V_ρᴴ / ([G:H] − 1). With ``real`` the real blocks are
+    listed instead, and the energy is also divided by dim End. Both add up to 1 (Stander et al.
+    2024, Table 5).
 
     Raises:
         CosetCircuitsError: H is the whole group, whose centred indicator is zero.

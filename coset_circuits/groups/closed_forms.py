@@ -1,4 +1,4 @@
-"""Irreps of the families, in closed form: each function takes the family's own group."""
+"""Closed-form irreps of each family of groups; each function takes a group of its family."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Shape = tuple[int, ...]
 
 
 def symmetric_irreps(group: FiniteGroup) -> tuple[Irrep, ...]:
-    """Young's orthogonal form, one irrep a partition of the degree."""
+    """Young's orthogonal form: one irrep for each partition of the degree."""
     shapes = sorted(_partitions(_degree(group)), key=lambda s: (len(_tableaux(s)), _descending(s)))
     return tuple(
         Irrep(
@@ -119,9 +119,10 @@ def _index(group: FiniteGroup, image: np.ndarray) -> int:
 
 
 def alternating_irreps(group: FiniteGroup) -> tuple[Irrep, ...]:
-    """Restrictions from S_n, named by the larger partition of the pair that restricts to them.
+    """Restrictions of S_n's irreps. A partition and its transpose restrict to the same irrep,
+    which is named after the larger of the two.
 
-    One whose partition is its own transpose splits into two halves, ``+`` and ``-``.
+    If a partition is its own transpose, the restriction splits into two halves, ``+`` and ``-``.
     """
     degree = _degree(group)
     shapes = [s for s in _partitions(degree) if s >= _transposed(s)]
@@ -186,7 +187,7 @@ def cyclic_irreps(group: FiniteGroup) -> tuple[Irrep, ...]:
 
 
 def _frequencies(group: FiniteGroup, exponents: np.ndarray, order: int) -> tuple[Irrep, ...]:
-    """The irreps of a cyclic quotient of some order, to which each element's exponent leads."""
+    """The irreps of a cyclic quotient of a given order; each element maps to its exponent."""
     return tuple(
         Irrep(
             group,
@@ -269,7 +270,7 @@ def _quaternions(turns: int, k: int) -> np.ndarray:
 
 
 def affine_irreps(group: FiniteGroup, prime: int, multiplier: int) -> tuple[Irrep, ...]:
-    """Those of x ↦ mʲx + b modulo p, element j·p + b, m the multiplier.
+    """Irreps of the group of maps x ↦ mʲx + b modulo p; m is the multiplier, j·p + b the element.
 
     ``freq_k`` comes from the quotient of the powers of m; ``ind_t`` is induced from the character
     t of the translations, one for each orbit of the multiplications.

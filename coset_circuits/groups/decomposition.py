@@ -14,18 +14,19 @@ from coset_circuits.groups.irreps import FieldType, Irrep, letters
 # About 50·n³ operations and 48·n² bytes: minutes and 1.2 GB at S7's order.
 LARGEST_ORDER = 5040
 
-# A draw is taken whose eigenvalues lie at least this far apart, relative to their whole range.
+# A draw is accepted if its eigenvalues are at least this far apart, relative to their range.
 SMALLEST_GAP = 1e-9
 DRAWS = 20
 
-# A draw of a commuting map this good is not drawn again: its eigenvectors are exact to 1e-13.
+# A commuting map whose gap is this large is not redrawn: its eigenvectors are exact to 1e-13.
 GOOD_GAP = 1e-3
 
 
 def numerical_irreps(group: FiniteGroup) -> tuple[Irrep, ...]:
     """The complex irreps, the trivial one first, named by degree and letter.
 
-    Of a complex pair the second is marked with a star. The matrices are found on first use.
+    The second irrep of a complex-conjugate pair is marked with a star. Matrices are computed on
+    first use.
 
     Raises:
         CosetCircuitsError: the group is too large, or no random draw separated the irreps.
@@ -48,7 +49,7 @@ def numerical_irreps(group: FiniteGroup) -> tuple[Irrep, ...]:
 def numerical_irrep(
     group: FiniteGroup, name: str, character: np.ndarray, conjugate: str | None = None
 ) -> Irrep:
-    """The irrep with a given irreducible character, its matrices to be found on first use."""
+    """The irrep with a given irreducible character; its matrices are computed on first use."""
     return Irrep(
         group,
         name,
@@ -61,7 +62,7 @@ def numerical_irrep(
 
 
 def field_type(group: FiniteGroup, character: np.ndarray) -> FieldType:
-    """The type that the Frobenius–Schur indicator, the mean of χ(g²), tells."""
+    """Real, complex or quaternionic, by the Frobenius–Schur indicator (the mean of χ(g²))."""
     indicator = character[group.array.diagonal()].mean().real
     types: dict[int, FieldType] = {1: "real", 0: "complex", -1: "quaternionic"}
     return types[round(indicator)]
@@ -151,7 +152,7 @@ def _sorting_key(character: np.ndarray) -> tuple:
 
 
 def _matrices(group: FiniteGroup, character: np.ndarray) -> np.ndarray:
-    """Matrices with a given irreducible character, real where its type is.
+    """Matrices with a given irreducible character; real matrices if the type is real.
 
     A random self-adjoint map that commutes with left translations splits the character's part
     of the regular representation into eigenspaces, each one copy of the irrep.
@@ -184,9 +185,9 @@ def _isotypic_basis(
 def _copy(
     group: FiniteGroup, isotypic: np.ndarray, dimension: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """One copy of the irrep: the eigenspace of a random commuting map that lies furthest off.
+    """One copy of the irrep: the best-separated eigenspace of a random commuting map.
 
-    A draw whose eigenspaces lie close together is drawn again; the best of all draws is taken.
+    If the eigenspaces are close together, another map is drawn; the best of all draws is used.
     """
     best_gap, best = -1.0, isotypic
     for _ in range(DRAWS):
@@ -210,7 +211,7 @@ def _copy(
 
 
 def spread(group: FiniteGroup, generators: Mapping[int, np.ndarray], dimension: int) -> np.ndarray:
-    """All matrices from the generators', along shortest words."""
+    """The matrices of all elements, multiplied out from the generators' along shortest words."""
     dtype = np.result_type(np.float64, *generators.values())
     matrices = np.empty((group.order, dimension, dimension), dtype)
     matrices[group.identity] = np.eye(dimension)

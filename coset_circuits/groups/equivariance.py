@@ -1,8 +1,8 @@
-"""Functions on a group and vectors of its irreps under translations: moved, averaged, orbits.
+"""Translations of functions on a group: translate, average over cosets, and orbits of vectors.
 
-A pair (a, b) moves a function to ((a, b)·f)(g) = f(a⁻¹ g b). What every (h, k) of H×K leaves as it
-is, is constant on the double cosets HgK: what a coset circuit reads and writes (Stander et al.,
-ICML 2024, section 5).
+A pair (a, b) moves a function to ((a, b)·f)(g) = f(a⁻¹ g b). A function that every (h, k) in H×K
+leaves unchanged is constant on the double cosets HgK. Coset circuits read and write such functions
+(Stander et al., ICML 2024, section 5).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from coset_circuits.groups.group import FiniteGroup
 from coset_circuits.groups.irreps import Irrep, RealBlock
 from coset_circuits.groups.subgroups import Subgroup, double_cosets
 
-# Relative error of ρ(s)ρ(g)v against ρ(sg)v that rounding may bring.
+# The largest relative error of ρ(s)ρ(g)v against ρ(sg)v that rounding can cause.
 ROUNDING = 1e-8
 
 
@@ -31,12 +31,14 @@ def translate(
     left: int | None = None,
     right: int | None = None,
 ) -> Shaped[Tensor, "order ..."]:
-    """Functions, or labels, moved by a on the left and b on the right: g ↦ f(a⁻¹ g b).
+    """Translate functions (or labels) by a on the left and b on the right: g ↦ f(a⁻¹ g b).
 
-    Moving by (c, d) and then by (a, b) is moving by (ac, bd). Not given is the identity.
+    Translating by (c, d) and then by (a, b) is translating by (ac, bd). Both default to the
+    identity.
 
     Raises:
-        CosetCircuitsError: not one row an element, or no such element.
+        CosetCircuitsError: the functions do not have one row for each element, or a or b is not
+            an element of the group.
     """
     check_rows(functions, group.order, group.name)
     for element in (left, right):
@@ -59,15 +61,16 @@ def average_over(
     left: Subgroup | None = None,
     right: Subgroup | None = None,
 ) -> Float[Tensor, "order ..."]:
-    """The mean of f(hgk) over h of H, on the left, and k of K, on the right.
+    """The mean of f(hgk) over h in H (on the left) and k in K (on the right).
 
-    That is the mean over the double coset HgK; over the right coset Hg where only H is given, and
-    over the left coset gK where only K is. It is the orthogonal projection on the functions that
-    are constant on those cosets.
+    This is the mean over the double coset HgK. With H alone it is the mean over the right coset
+    Hg, with K alone over the left coset gK. It projects orthogonally onto the functions that are
+    constant on those cosets.
 
     Raises:
-        CosetCircuitsError: neither H nor K, a subgroup of another group, not one row an element,
-            or values that are neither real nor complex numbers.
+        CosetCircuitsError: neither H nor K was given, a subgroup is of another group, the
+            functions do not have one row for each element, or their values are neither real nor
+            complex numbers.
     """
     check_rows(functions, group.order, group.name)
     if not (functions.is_floating_point() or functions.is_complex()):
@@ -87,8 +90,9 @@ class Orbit:
 
     Attributes:
         points: the images, numbered by first appearance, in double precision.
-        labels: the point at which ρ(g)v lies, for each g: the stabiliser's left cosets.
-        stabiliser: the elements that leave v where it is.
+        labels: for each g, the number of the point ρ(g)v. Equal labels are the left cosets of the
+            stabiliser.
+        stabiliser: the elements that fix v.
     """
 
     points: Float[Tensor, "points dimension"] | Complex[Tensor, "points dimension"]
@@ -105,8 +109,8 @@ def orbit(
 ) -> Orbit:
     """Every image ρ(g)v of a vector, and which elements share one.
 
-    There are as many points as the stabiliser has left cosets. Images count as one when they are
-    nearer to each other than ``tolerance``·‖v‖.
+    There are as many points as the stabiliser has left cosets. Two images count as the same point
+    when their distance is less than ``tolerance``·‖v‖.
 
     Raises:
         CosetCircuitsError: the vector has another length than ρ's or is not finite; ρ is not an
@@ -117,7 +121,7 @@ def orbit(
     if vector.shape != matrices.shape[1:2]:
         raise CosetCircuitsError(
             f"The vector has shape {tuple(vector.shape)}, but {irrep.name} acts on "
-            f"{matrices.shape[1]} coordinates; give one number a coordinate."
+            f"{matrices.shape[1]} coordinates; give one number for each coordinate."
         )
     dtype = torch.promote_types(matrices.dtype, vector.dtype)
     matrices, v = matrices.to(dtype), vector.detach().cpu().to(dtype)
@@ -153,7 +157,7 @@ def _coset_labels(
 
 
 def _check_action(group: FiniteGroup, name: str, matrices: Tensor, images: Tensor) -> None:
-    """ρ(s)ρ(g)v = ρ(sg)v for generators s, which says all that is used of ρ."""
+    """Check ρ(s)ρ(g)v = ρ(sg)v for generators s; nothing else about ρ is used."""
     fits = len(matrices) == group.order
     for s in group.generators if fits else ():
         source = torch.from_numpy(group.array[s].astype(np.int64))

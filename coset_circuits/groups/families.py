@@ -102,8 +102,8 @@ def semidihedral(order: int) -> FiniteGroup:
 def affine(prime: int, degree: int | None = None) -> FiniteGroup:
     """The Frobenius group of the maps x ↦ mʲx + b modulo a prime p, with m of order ``degree``.
 
-    Without a degree all of AGL(1, p), m the least primitive root. Named by order, such as F20;
-    the map x ↦ mʲx + b is element j·p + b.
+    Without a degree, m is the least primitive root and the group is all of AGL(1, p). The name
+    gives the order, such as F20. The map x ↦ mʲx + b is element j·p + b.
 
     Raises:
         CosetCircuitsError: p is not a prime, or the degree does not divide p − 1.
@@ -132,7 +132,7 @@ def affine(prime: int, degree: int | None = None) -> FiniteGroup:
 def psl2(q: int) -> FiniteGroup:
     """PSL(2, q) as permutations of the q + 1 points of the projective line over F_q.
 
-    Elements are in lexicographic one-line order; point 0 is ∞, then follow 0, 1, ….
+    Elements are in lexicographic one-line order. Point 0 is ∞; points 1, 2, … are 0, 1, ….
 
     Raises:
         CosetCircuitsError: q is not a prime power, or the group is too large.
@@ -232,7 +232,7 @@ def _powers(times: np.ndarray, a: int) -> set[int]:
 
 
 def frobenius(order: int) -> FiniteGroup:
-    """The Frobenius group of order p·d, p its largest prime and d a divisor of p − 1."""
+    """The Frobenius group of order p·d, where p is its largest prime and d divides p − 1."""
     prime = max((p for p in range(2, order + 1) if order % p == 0 and _is_prime(p)), default=0)
     if not prime or (prime - 1) % (order // prime) or order == prime:
         raise CosetCircuitsError(
@@ -246,12 +246,12 @@ def frobenius(order: int) -> FiniteGroup:
 
 
 def from_generators(generators: Iterable[Sequence[int] | str], name: str = "group") -> FiniteGroup:
-    """The group that permutations generate, in lexicographic one-line order.
+    """The group that permutations generate; elements are in lexicographic one-line order.
 
     Args:
-        generators: each the images of the points 0..n-1 in order, such as ``[1, 2, 0, 3]``, or
-            disjoint cycles of the points 1..n as text, such as ``"(1 2 3)"``.
-        name: what to call it.
+        generators: permutations. Each is either the images of the points 0..n-1 in order, such as
+            ``[1, 2, 0, 3]``, or disjoint cycles of the points 1..n as text, such as ``"(1 2 3)"``.
+        name: the group's name.
 
     Raises:
         CosetCircuitsError: a generator is not a permutation, or the group has more than 5,040
@@ -280,10 +280,10 @@ def from_generators(generators: Iterable[Sequence[int] | str], name: str = "grou
 
 
 def direct_product(*factors: FiniteGroup, name: str | None = None) -> FiniteGroup:
-    """Tuples with one element of each factor, multiplied place by place.
+    """The direct product: tuples with one element of each factor, multiplied factor by factor.
 
-    The last factor's element changes fastest: (a, b) is element a·order(B) + b. Permutations act
-    side by side on disjoint points where every factor has them.
+    The last factor's element changes fastest: (a, b) is element a·order(B) + b. If every factor
+    has permutations, the product has them too, on disjoint points.
 
     Raises:
         CosetCircuitsError: no factor was given, or the product is too large.
@@ -335,7 +335,7 @@ def semidirect_product(
         normal: N.
         acting: H.
         action: ``action[h][n]`` is h(n), an automorphism of N for each h.
-        name: what to call it; by default such as ``"C7:C3"``.
+        name: the group's name; by default built from the parts, such as ``"C7:C3"``.
 
     Raises:
         CosetCircuitsError: the action is not a homomorphism to the automorphisms of N, or the
@@ -347,7 +347,7 @@ def semidirect_product(
     if moved.shape != (acting.order, normal.order) or moved.dtype.kind not in "iu":
         raise CosetCircuitsError(
             f"The action of {acting.name} on {normal.name} has shape {moved.shape}; give integers, "
-            f"{acting.order} rows, one an acting element, of the {normal.order} images."
+            f"{acting.order} rows, one for each acting element, of the {normal.order} images."
         )
     if (np.sort(moved, axis=1) != np.arange(normal.order)).any():
         raise CosetCircuitsError(
@@ -383,17 +383,17 @@ def wreath_product(
     action: np.ndarray | None = None,
     name: str | None = None,
 ) -> FiniteGroup:
-    """B wr T: a copy of B for each point that T acts on, and T, which permutes the copies.
+    """The wreath product B wr T: T permutes copies of B, one for each point that T acts on.
 
-    Elements are permutations in lexicographic one-line order: a block of points for each copy, B's
-    own points or, where it has none, its elements.
+    Elements are permutations in lexicographic one-line order. Each copy of B has a block of
+    points: the points that B permutes or, if B has no permutations, B's elements.
 
     Args:
         base: B.
         top: T.
-        action: ``action[t][i]`` is the point to which t moves point i; by default T's own
-            permutations.
-        name: what to call it; by default such as ``"S3wrS2"``.
+        action: ``action[t][i]`` is the point to which t moves point i; by default
+            ``top.permutations``.
+        name: the group's name; by default built from the parts, such as ``"S3wrS2"``.
 
     Raises:
         CosetCircuitsError: T does not act faithfully on points, or the product is too large.
@@ -402,7 +402,7 @@ def wreath_product(
     moved = top.permutations if action is None else np.asarray(action)
     if moved is None or len(np.unique(moved, axis=0)) < top.order:
         raise CosetCircuitsError(
-            f"{top.name} does not act faithfully on points that are known here, so {name} is not "
+            f"{top.name} does not act faithfully on a set of points, so {name} is not "
             "defined; give a group of permutations, such as S3, A4 or one of from_generators."
         )
     acting = base.array if base.permutations is None else base.permutations
@@ -468,5 +468,5 @@ def check_order(name: str, order: int) -> None:
             elements, size = f"{order:,}", f"{8 * order**2 / 1e9:,.1f} GB"
         raise CosetCircuitsError(
             f"{name} has {elements} elements, so its Cayley table alone would take {size}; groups "
-            f"of up to {LARGEST_ORDER:,} elements are made. Take a smaller one of the family."
+            f"can have up to {LARGEST_ORDER:,} elements. Choose a smaller group of the family."
         )

@@ -1,8 +1,8 @@
-"""Fourier analysis on a group in its real blocks.
+"""Fourier analysis on a group, in the basis of its real blocks.
 
-With B the orthogonal matrix of all blocks' bases, functions f have the coefficients Bᵀf, and
-‖Bᵀf‖ = ‖f‖. Functions are real, float32 or float64, on any device, one row an element; a complex
-function is two real ones.
+Let B be the orthogonal matrix of all blocks' bases. The Fourier coefficients of a function f are
+Bᵀf, and ‖Bᵀf‖ = ‖f‖. Functions are real (float32 or float64), on any device, with one row for each
+element. Transform the real and the imaginary part of a complex function separately.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.groups.group import FiniteGroup
 from coset_circuits.groups.irreps import RealBlock
 
-# Bytes of a basis that a group keeps whole, for each precision and device. A larger one is put
-# together in pieces of this size whenever it is needed.
+# The largest basis, in bytes, that a group caches for each precision and device. A larger basis is
+# built in pieces of this size each time it is needed.
 LARGEST_KEPT = 2**28
 
 
@@ -27,7 +27,7 @@ def fourier_basis(
 ) -> Float[Tensor, "order order"]:
     """The orthogonal matrix of all real blocks' bases, side by side in the blocks' order.
 
-    The group keeps it (up to ``LARGEST_KEPT`` bytes), so it is not to be changed in place.
+    The group caches it (up to ``LARGEST_KEPT`` bytes), so do not change it in place.
     """
     device = torch.empty(0, device=device).device  # "cuda" and "cuda:0" are one device
     kept = vars(group).setdefault("_fourier_bases", {})
@@ -42,10 +42,11 @@ def fourier_basis(
 def transform(
     group: FiniteGroup, functions: Float[Tensor, "order ..."]
 ) -> Float[Tensor, "order ..."]:
-    """The coefficients of functions on the group, one row a column of the Fourier basis.
+    """The Fourier coefficients of functions on the group, one row for each basis function.
 
     Raises:
-        CosetCircuitsError: not one row an element, or neither float32 nor float64.
+        CosetCircuitsError: the functions do not have one row for each element, or are neither
+            float32 nor float64.
     """
     _check(functions, group.order, group.name)
     return torch.cat(
@@ -56,10 +57,11 @@ def transform(
 def inverse(
     group: FiniteGroup, coefficients: Float[Tensor, "order ..."]
 ) -> Float[Tensor, "order ..."]:
-    """The functions that have these Fourier coefficients.
+    """The functions with given Fourier coefficients; the inverse of :func:`transform`.
 
     Raises:
-        CosetCircuitsError: not one row an element, or neither float32 nor float64.
+        CosetCircuitsError: the coefficients do not have one row for each element, or are neither
+            float32 nor float64.
     """
     _check(coefficients, group.order, group.name)
     functions, start = torch.zeros_like(coefficients), 0
@@ -74,7 +76,8 @@ def power(group: FiniteGroup, functions: Float[Tensor, "order ..."]) -> Float[Te
     """Each function's energy in each real block; the energies add up to ‖function‖².
 
     Raises:
-        CosetCircuitsError: not one row an element, or neither float32 nor float64.
+        CosetCircuitsError: the functions do not have one row for each element, or are neither
+            float32 nor float64.
     """
     energies = transform(group, functions).square()
     return torch.stack([part.sum(dim=0) for part in energies.split(_sizes(group.real_blocks))])
@@ -83,10 +86,10 @@ def power(group: FiniteGroup, functions: Float[Tensor, "order ..."]) -> Float[Te
 def project(
     block: RealBlock | Iterable[RealBlock], functions: Float[Tensor, "order ..."]
 ) -> Float[Tensor, "order ..."]:
-    """The part of functions on the group that is in one real block, or in several together.
+    """Project functions on the group onto one real block, or onto the sum of several.
 
     Raises:
-        CosetCircuitsError: what is given is not a real block, or one of a group of another order;
+        CosetCircuitsError: a block is not a real block, or belongs to a group of another order;
             or the functions are neither float32 nor float64.
     """
     blocks = dict.fromkeys(block) if isinstance(block, Iterable) else [block]
@@ -104,12 +107,13 @@ def project(
 def decompose(
     group: FiniteGroup, functions: Float[Tensor, "order ..."]
 ) -> Float[Tensor, "blocks order ..."]:
-    """The part of functions that is in each real block; the parts add up to the functions.
+    """Project functions onto each real block; the projections add up to the functions.
 
-    The result takes as much memory as the functions once for each block.
+    The result takes as much memory as one copy of the functions for each block.
 
     Raises:
-        CosetCircuitsError: not one row an element, or neither float32 nor float64.
+        CosetCircuitsError: the functions do not have one row for each element, or are neither
+            float32 nor float64.
     """
     _check(functions, group.order, group.name)
     parts = []
@@ -124,7 +128,7 @@ def decompose(
 def _pieces(
     group: FiniteGroup, like: Tensor
 ) -> Iterator[tuple[Sequence[RealBlock], Float[Tensor, "order columns"]]]:
-    """The basis whole where it is kept, otherwise a run of blocks at a time."""
+    """The whole basis if it is cached, otherwise a few consecutive blocks at a time."""
     widest = LARGEST_KEPT // (group.order * like.itemsize)
     if group.order <= widest:
         yield group.real_blocks, fourier_basis(group, like.dtype, like.device)
@@ -145,7 +149,7 @@ def _sizes(blocks: Sequence[RealBlock]) -> list[int]:
 def _side_by_side(
     blocks: Sequence[RealBlock], order: int, dtype: torch.dtype, device: torch.device
 ) -> Float[Tensor, "order columns"]:
-    # A tensor made in inference mode could take no part in a gradient later.
+    # A tensor made in inference mode could not be used in a backward pass later.
     with torch.inference_mode(False):
         basis = torch.empty(order, sum(_sizes(blocks)), dtype=dtype, device=device)
         for block, columns in zip(blocks, basis.split(_sizes(blocks), dim=1), strict=True):
@@ -164,12 +168,12 @@ def _block_basis(block: RealBlock, like: Tensor) -> Float[Tensor, "order paramet
 
 
 def check_rows(functions: Tensor, order: int, name: str) -> None:
-    """Refuse functions that have not one row an element."""
+    """Raise an error unless functions have one row for each element."""
     if functions.ndim == 0 or len(functions) != order:
         rows = len(functions) if functions.ndim else "no"
         raise CosetCircuitsError(
             f"The functions have {rows} rows but {name} has {order} elements; "
-            "give one row an element."
+            "give one row for each element."
         )
 
 

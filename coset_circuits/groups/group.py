@@ -13,15 +13,16 @@ from torch import Tensor
 
 from coset_circuits.errors import CosetCircuitsError, text
 
-# How the structures of a group are built: the files that do it build on this one, so they are
-# named by the package's __init__, which is there before any of its files.
+# Functions that build the irreps, real blocks and subgroups of a group. Their modules import this
+# one, so the package's __init__ registers them here instead of this module importing them.
 _builders: dict[str, Callable[..., Any]] = {}
 
 
 def build_with(**builders: Callable[..., Any]) -> None:
-    """Name what builds ``irreps``, ``real_blocks`` and ``subgroup_classes`` of a group.
+    """Register the functions that build a group's ``irreps``, ``real_blocks`` and so on.
 
-    ``as_named`` makes of a table that is called like a group of the library the same with names.
+    ``as_named`` takes a table that has the name of a group of the library, and returns it with
+    that group's names for elements, subgroups and irreps.
     """
     _builders.update(builders)
 
@@ -33,9 +34,9 @@ class FiniteGroup:
     :func:`coset_circuits.groups.symmetric`, or :meth:`from_table`.
 
     Attributes:
-        name: what the group is called in reports, such as ``"S5"``.
-        labels: one readable name an element, such as ``"(1 2)(3 4)"``.
-        permutations: one-line notation of each element (``(σ·τ)(i) = σ(τ(i))``) where the
+        name: the group's name in reports, such as ``"S5"``.
+        labels: a readable name for each element, such as ``"(1 2)(3 4)"``.
+        permutations: one-line notation of each element (``(σ·τ)(i) = σ(τ(i))``) if the
             group was made from permutations, else None.
         identity: the index of the neutral element.
         origin: for a relabelled group, the group it was made from and where each element went.
@@ -70,27 +71,27 @@ class FiniteGroup:
         name: str = "group",
         labels: Sequence[str] | None = None,
     ) -> FiniteGroup:
-        """A group from anyone's Cayley table, after checking every axiom.
+        """Build a group from a Cayley table, after checking every axiom.
 
-        Closure, identity and inverses are read off the table; associativity is decided by Light's
-        test, which checks ``(a·s)·b = a·(s·b)`` for all a, b and only a generating set of s.
+        Closure, identity and inverses are read off the table. Associativity is checked by Light's
+        test: ``(a·s)·b = a·(s·b)`` for all a, b and for s in a generating set only.
 
-        A table that is called like a group of the library, such as ``"S4"``, gets the names of its
-        elements, subgroups and irreps, in the table's own numbering.
+        If ``name`` is the name of a group of the library, such as ``"S4"``, the elements,
+        subgroups and irreps get the library's names; the table's numbering is kept.
 
         Args:
-            name: what the group is called.
-            labels: what the elements are called.
+            name: the group's name.
+            labels: a name for each element.
 
         Raises:
-            CosetCircuitsError: the table is not a group (the sentence names the failing elements),
-                or it is called like a group of the library that it is not isomorphic to.
+            CosetCircuitsError: the table is not a group (the message names the failing elements),
+                or ``name`` is a group of the library that the table is not isomorphic to.
         """
         checked = check_table(table)
         if labels is not None and len(labels) != len(checked):
             raise CosetCircuitsError(
                 f"{len(labels)} labels were given for a group of order {len(checked)}; "
-                "give one label an element, or none."
+                "give one label for each element, or none."
             )
         return _builders["as_named"](cls(checked, name, labels), labels is None)
 
@@ -167,9 +168,10 @@ class FiniteGroup:
     def irreps(self) -> tuple[Irrep, ...]:
         """The irreducible representations over the *complex* numbers, the trivial one first.
 
-        Their squared dimensions add up to the order. What networks are projected on are the
-        :attr:`real_blocks`. A family's are in closed form, a relabelled group's those of the group
-        it was made from, and any other's are found by numerical decomposition of its table.
+        Their squared dimensions add up to the order. Networks are projected on the
+        :attr:`real_blocks` instead. Families have closed-form irreps, and a relabelled group takes
+        over the irreps of the original. For any other group they are computed by numerical
+        decomposition of its table.
 
         Raises:
             CosetCircuitsError: the numerical decomposition failed, or would be too large.
@@ -183,9 +185,9 @@ class FiniteGroup:
 
     @cached_property
     def real_blocks(self) -> tuple[RealBlock, ...]:
-        """The irreducible *real* representations: each complex pair ρ, ρ̄ joined in one block.
+        """The irreducible *real* representations; a complex pair ρ, ρ̄ makes one block.
 
-        Their function spaces split the real functions on the group orthogonally.
+        The real functions on the group are the orthogonal sum of the blocks' function spaces.
         """
         return _builders["real_blocks"](self.irreps)
 
@@ -203,9 +205,9 @@ class FiniteGroup:
         return np.flatnonzero(_closure(self.array, self.identity, list(elements)))
 
     def relabelled(self, permutation: np.ndarray | Int[Tensor, "order"]) -> FiniteGroup:
-        """The same group under other names: element a becomes ``permutation[a]``.
+        """The same group with renumbered elements: element a becomes ``permutation[a]``.
 
-        An isomorphic copy whose Cayley table is another array, the relabelled-group control.
+        This isomorphic copy with another Cayley table is the relabelled-group control.
         """
         forward = np.asarray(permutation, dtype=np.int64)
         if not np.array_equal(np.sort(forward), np.arange(self.order)):
@@ -222,7 +224,7 @@ class FiniteGroup:
         return FiniteGroup(table, name, labels, images, origin=(self, forward))
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a pickle holds: nothing that can be computed again."""
+        """The state that is pickled, without anything that can be recomputed."""
         computed = {
             name for name in vars(self) if isinstance(vars(FiniteGroup).get(name), cached_property)
         }
@@ -240,7 +242,7 @@ class FiniteGroup:
 
 
 def _tensor(array: np.ndarray) -> Tensor:
-    # It is kept: one made in inference mode would fail whoever differentiates later.
+    # The tensor is cached; made in inference mode, it would break a later backward pass.
     with torch.inference_mode(False):
         return torch.from_numpy(array.copy())
 
@@ -248,13 +250,13 @@ def _tensor(array: np.ndarray) -> Tensor:
 def check_table(
     table: Int[Tensor, "order order"] | np.ndarray | Sequence[Sequence[int]],
 ) -> np.ndarray:
-    """A Cayley table as an integer array, or a sentence that says which axiom fails where."""
+    """Check a Cayley table and return it as an integer array; errors name the failing axiom."""
     try:
         given = table.detach().cpu().numpy() if isinstance(table, Tensor) else np.array(table)
     except (ValueError, TypeError, RuntimeError) as error:
         raise CosetCircuitsError(
-            "The Cayley table's rows have different lengths, or it is of a kind that cannot be "
-            "read; give order × order integers."
+            "The Cayley table cannot be read as an array: its rows have different lengths or its "
+            "type is not supported; give order × order integers."
         ) from error
     if given.ndim != 2 or given.shape[0] != given.shape[1] or given.shape[0] == 0:
         raise CosetCircuitsError(

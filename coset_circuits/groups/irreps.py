@@ -1,9 +1,9 @@
 """Irreducible representations, over the complex and over the real numbers.
 
-``group.irreps`` lists the irreps over the complex numbers and ``group.real_blocks`` those over the
-real ones; characters, spectra and restrictions speak of the former, and functions on the group (so
-networks) are projected on the latter. How the matrices are found is in ``closed_forms`` and
-``decomposition``; that they are a representation is checked here, whoever found them.
+``group.irreps`` lists the irreps over the complex numbers; characters, spectra and restrictions use
+them. ``group.real_blocks`` lists the irreps over the real numbers; functions on the group, and so
+networks, are projected on them. The matrices are computed in ``closed_forms`` and
+``decomposition``. This module checks that they are representations.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from coset_circuits.groups.group import FiniteGroup
 
 FieldType = Literal["real", "complex", "quaternionic"]
 
-# Worst entry of ρ(a)ρ(b) − ρ(ab), of ρρ* − 1 and of tr ρ − χ that matrices may show.
+# The largest entry allowed in ρ(a)ρ(b) − ρ(ab), in ρρ* − 1 and in tr ρ − χ.
 HOMOMORPHISM_TOLERANCE = 1e-10
 
 
@@ -60,10 +60,11 @@ class Irrep:
     def matrices(
         self,
     ) -> Float[Tensor, "order dimension dimension"] | Complex[Tensor, "order dimension dimension"]:
-        """One matrix an element: real orthogonal for the real type, complex unitary otherwise.
+        """One matrix per element: real orthogonal for the real type, complex unitary otherwise.
 
         Raises:
-            CosetCircuitsError: what was found is not a unitary representation with this character.
+            CosetCircuitsError: the computed matrices are not a unitary representation with this
+                character.
         """
         matrices = self._build()
         self._check(matrices)
@@ -80,7 +81,7 @@ class Irrep:
         return torch.from_numpy(values if self.type == "complex" else np.real(values).copy())
 
     def carried(self, group: FiniteGroup, elements: np.ndarray) -> Irrep:
-        """The same irrep of an isomorphic group, whose element i is our ``elements[i]``."""
+        """The same irrep of an isomorphic group, whose element i is ``elements[i]`` here."""
         return Irrep(
             group,
             self.name,
@@ -92,7 +93,7 @@ class Irrep:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a pickle holds: the matrices, not how they are found."""
+        """The state that is pickled: the matrices, not the function that computes them."""
         return {**vars(self), "matrices": self.matrices, "_build": None}
 
     def _check(self, matrices: np.ndarray) -> None:
@@ -124,7 +125,7 @@ class RealBlock:
         irrep: the complex irrep that it is made from.
         type: the irrep's type.
         dim_end: the real dimension of its commutant: 1, 2 or 4.
-        dimension: its own degree over the reals.
+        dimension: its degree over the reals.
         parameters: the dimension of its function space, dimension² / dim_end.
     """
 
@@ -139,7 +140,7 @@ class RealBlock:
 
     @cached_property
     def matrices(self) -> Float[Tensor, "order dimension dimension"]:
-        """One real orthogonal matrix an element."""
+        """One real orthogonal matrix per element."""
         rho = self.irrep.matrices
         if self.type == "real":
             return rho

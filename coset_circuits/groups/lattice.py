@@ -1,4 +1,4 @@
-"""The lattice of subgroups up to conjugacy: which classes lie in which, and how often."""
+"""The lattice of subgroups up to conjugacy: which classes contain which, and how often."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from coset_circuits.groups.subgroups import SubgroupClass
 
 @dataclass(frozen=True)
 class Edge:
-    """Subgroups of one class are maximal in those of another.
+    """An edge of the lattice: subgroups of one class are maximal subgroups of another class's.
 
     Attributes:
         upper: the class of the larger subgroups.
         lower: the class of the smaller ones.
-        below: how many of ``lower`` are maximal in one of ``upper``.
-        above: in how many of ``upper`` one of ``lower`` is maximal.
+        below: the number of subgroups in ``lower`` that are maximal in one subgroup of ``upper``.
+        above: the number of subgroups in ``upper`` in which one subgroup of ``lower`` is maximal.
     """
 
     upper: SubgroupClass
@@ -42,8 +42,8 @@ class Edge:
 class SubgroupLattice:
     """The subgroups of a group by containment, up to conjugacy.
 
-    Each class is looked at when it is first asked for. A subgroup is held as the set of cyclic
-    subgroups of prime-power order that lie in it, a bit each.
+    Each class is computed when it is first needed. A subgroup is stored as a bit set of the cyclic
+    subgroups of prime-power order that it contains.
 
     Attributes:
         group: the group.
@@ -75,13 +75,13 @@ class SubgroupLattice:
         return len(self._class_of)
 
     def count(self, upper: SubgroupClass, lower: SubgroupClass) -> int:
-        """How many subgroups of the lower class lie in one of the upper."""
+        """The number of subgroups of the lower class in one subgroup of the upper class."""
         first, place = self._first(upper), self._first(lower)
         bits = self._bits[place : place + lower.count]
         return int(self._within(bits, first).sum())
 
     def maximal_subgroups(self, upper: SubgroupClass) -> tuple[Edge, ...]:
-        """The edges down from a class, by rising order of the lower."""
+        """The edges from a class to its maximal subgroups, by rising order."""
         first = self._first(upper)
         if first not in self._maximal:
             found = Counter(self._class_of[self._maximal_in(first)].tolist())
@@ -91,7 +91,7 @@ class SubgroupLattice:
         return self._maximal[first]
 
     def minimal_supergroups(self, lower: SubgroupClass) -> tuple[Edge, ...]:
-        """The edges up from a class, by rising order of the upper."""
+        """The edges from a class to its minimal supergroups, by rising order."""
         self._first(lower)
         return tuple(edge for edge in self.edges if edge.lower is lower)
 
@@ -101,10 +101,10 @@ class SubgroupLattice:
         return tuple(edge for c in self.classes for edge in self.maximal_subgroups(c))
 
     def _first(self, known: SubgroupClass) -> int:
-        """Where the representative stands among all subgroups."""
+        """The position of the representative among all subgroups."""
         if known not in self._place:
             raise CosetCircuitsError(
-                f"{known!r} is none of the classes of {self.group.name}; "
+                f"{known!r} is not one of the classes of {self.group.name}; "
                 "give one of group.subgroup_classes."
             )
         return int(self._starts[self._place[known]])

@@ -1,4 +1,4 @@
-"""Names: the group that a text names, the isomorphism type of a subgroup, and unique names."""
+"""Names: parse a group's name, name a subgroup's isomorphism type, and make names unique."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from coset_circuits.groups.subgroup_search import (
     orbits,
 )
 
-# Of each element its order, the size of its class and how many square roots it has; all three
-# are known for a direct product from its factors.
+# For each element: its order, the size of its class and its number of square roots. The factors of
+# a direct product determine all three.
 Fingerprint = Counter[tuple[int, int, int]]
 
 
@@ -78,20 +78,26 @@ _FAMILIES = (
 
 
 def group(text: str | FiniteGroup) -> FiniteGroup:
-    """The group that a text names: ``"S5"``, ``"Z/5"``, ``"SL(2,3)"``, ``"C2^4"``, ``"S3wrC2"``.
+    """The group with a given name: ``"S5"``, ``"Z/5"``, ``"SL(2,3)"``, ``"C2^4"``, ``"S3wrC2"``.
 
-    A group stands for itself.
-    Factors of a direct product are joined with ``x``, ``×`` or ``*``, and ``^`` repeats a factor;
-    ``"2^3"`` is C2^3. ``N:H`` is the semidirect product whose action is faithful or, where none is,
-    not trivial, if there is one such action up to automorphisms of N and H; otherwise
-    ``N:H#2`` takes the second of :func:`~coset_circuits.groups.actions.actions`. ``wr`` is the
-    wreath product with a group that acts on its points, C_n and D_n on those of a polygon. Case,
-    blanks, subscripts and underscores are not looked at. All spellings of one name give the same
-    object, so what was computed of it once is kept.
+    A group is returned unchanged.
+
+    Join the factors of a direct product with ``x``, ``×`` or ``*``; ``^`` repeats a factor, and
+    ``"2^3"`` is C2^3.
+
+    ``N:H`` is the semidirect product with a faithful action or, if none is faithful, a non-trivial
+    one. If several such actions exist up to automorphisms of N and H, choose one: ``N:H#2`` takes
+    the second of :func:`~coset_circuits.groups.actions.actions`.
+
+    ``wr`` is the wreath product with a group of permutations; C_n and D_n permute the corners of a
+    polygon.
+
+    Case, blanks, subscripts and underscores are ignored. All spellings of a name return the same
+    object, so its irreps and subgroups are computed only once.
 
     Raises:
-        CosetCircuitsError: the text is not understood (the sentence has the nearest names and lists
-            what is), the action is left open, or the group is too large.
+        CosetCircuitsError: the name is not understood (the message suggests the nearest names and
+            lists the accepted forms), the action is ambiguous, or the group is too large.
     """
     if isinstance(text, FiniteGroup):
         return text
@@ -110,7 +116,7 @@ def _by_name(text: str) -> FiniteGroup:
 
 
 def is_named(group_: FiniteGroup) -> bool:
-    """Whether its name alone tells what it is, numbering included."""
+    """Whether :func:`group` rebuilds this group, numbering included, from its name alone."""
     try:
         return group(group_.name) == group_
     except CosetCircuitsError:
@@ -118,12 +124,12 @@ def is_named(group_: FiniteGroup) -> bool:
 
 
 def factors(text: str) -> list[str]:
-    """The names of the direct factors that a name is written with; itself alone if it has none."""
+    """The names of the direct factors in a name; the name itself if it is not a product."""
     return _Reader(text).whole().factors
 
 
 class _Parsed(NamedTuple):
-    """The one spelling of a name, the names of its direct factors, and how the group is built."""
+    """The standard spelling of a name, the names of its direct factors, and the group's builder."""
 
     name: str
     factors: list[str]
@@ -162,7 +168,7 @@ class _Reader:
         while match := self._take("x|:|wr"):
             if sign and (sign, match[0].lower()) != ("x", "x"):
                 raise CosetCircuitsError(
-                    f"{self.text!r} can be read in two ways; put brackets, as in (C3xC3):C4."
+                    f"{self.text!r} can be read in two ways; add brackets, as in (C3xC3):C4."
                 )
             sign = match[0].lower()
             parts.append(self._power(depth))
@@ -224,7 +230,7 @@ class _Reader:
         )
 
 
-# What has to stand in brackets beside a sign: names with one of these characters.
+# Names with one of these characters need brackets next to an operator.
 _SIGNS = {"": "", "x": ":w", ":": "x:w", "wr": "x:w", "^": "x:w^"}
 
 
@@ -256,8 +262,8 @@ def _semidirect(normal: str, acting: str, number: int, name: str) -> FiniteGroup
         return semidirect_product(left, right, meant[0], name)
     if not every:
         raise CosetCircuitsError(
-            f"{acting} acts on {normal} in no way but the trivial one; {normal}x{acting} is the "
-            "direct product."
+            f"{acting} acts on {normal} only trivially; use the direct product "
+            f"{normal}x{acting} instead."
         )
     plain = name.partition("#")[0]
     choices = [
@@ -363,7 +369,7 @@ def _permutation_name(group: FiniteGroup, elements: np.ndarray, name: str) -> st
 
 
 def type_name(group: FiniteGroup, elements: np.ndarray) -> str:
-    """What a subgroup is called by itself: its isomorphism type; the whole group's is its own name.
+    """The isomorphism type of a subgroup, as a name; for the whole group, the group's name.
 
     Dihedral groups are named by order as in Stander et al., but by sides inside D_n and products
     with a D_n, whose elements are labelled ``r0``, ``r0s``, ….
@@ -393,13 +399,15 @@ _NAMES: dict[frozenset, str] = {}
 def isomorphism_type(group: FiniteGroup, elements: np.ndarray) -> str:
     """The isomorphism type of a subgroup, such as ``"D8xC2"``.
 
-    What a name proves. Abelian and dihedral groups are recognised by theorems. Other types are
-    recognised by their fingerprint: how many elements have which order, class size and number of
-    square roots. No two groups of one order below 64 share it, and up to order 1007 no other group
-    has that of a name given here; orders of more than 4,000 groups were not compared, and there, as
-    beyond 1007, no direct product is named, only what theorems determine: dicyclic, Frobenius and
-    simple groups. ``N:Q`` stands for some semidirect product, which of them it leaves open;
-    ``"G64"`` is any other group of order 64.
+    The name is never a guess. Abelian and dihedral groups are recognised by theorems. Other types
+    are recognised by their fingerprint: how many elements have each order, class size and number
+    of square roots. Groups of one order below 64 all have different fingerprints. Up to order
+    1007, no other group shares the fingerprint of a type named here. Orders with more than 4,000
+    groups were not compared. At those orders and beyond 1007 no direct product is named, only
+    types that theorems determine: dicyclic, Frobenius and simple groups.
+
+    ``N:Q`` means some semidirect product, without saying which; ``"G64"`` is any other group of
+    order 64.
     """
     fingerprint = _fingerprint(group, elements)
     key = frozenset(fingerprint.items())
@@ -438,7 +446,7 @@ def _abelian_types(order: int) -> tuple[tuple[str, Fingerprint], ...]:
 
 
 def _invariant_factors(order: int, divides: int = 0) -> Iterator[tuple[int, ...]]:
-    """Those of the abelian groups of an order, each factor a multiple of the next."""
+    """Invariant factors of every abelian group of an order; each is a multiple of the next."""
     if order == 1:
         yield (1,) if divides == 0 else ()
         return
@@ -466,7 +474,7 @@ def _product(left: Fingerprint, right: Fingerprint) -> Fingerprint:
 
 
 def _dihedral_name(fingerprint: Fingerprint) -> str | None:
-    """A group with a cyclic subgroup of index 2 beside which every element is an involution."""
+    """The name, if some cyclic subgroup of index 2 has only involutions outside it."""
     order = fingerprint.total()
     rotations = order // 2
     involutions = sum(count for (n, _, _), count in fingerprint.items() if n == 2)
@@ -478,15 +486,15 @@ def _dihedral_name(fingerprint: Fingerprint) -> str | None:
 
 # --- the catalogue --------------------------------------------------------------------------
 
-# Beyond these no direct product is named: GAP's library of small groups is incomplete, or holds
-# too many groups of the order to compare them all.
+# No direct product is named at orders beyond this or in this set, because GAP's library of small
+# groups is incomplete there or has too many groups of the order to compare them all.
 _LARGEST_COMPARED = 1007
 _NOT_COMPARED = {256, 384, 512, 576, 640, 768, 864, 896, 960}
 
-# The one product that shares its fingerprint with another group of its order, up to there.
+# Up to that order, the only product that shares its fingerprint with another group of its order.
 _AMBIGUOUS = {("SD16", "Q8")}
 
-# Atoms that are no family's, as permutations.
+# Atoms outside the families, as permutations.
 _OTHER_ATOMS = {
     "(A4xC3):C2": (72, ["(1 2)(3 4)", "(1 2 3)", "(5 6 7)", "(1 2)(5 6)"]),
 }
@@ -522,7 +530,7 @@ def single_names(order: int) -> Iterator[str]:
 
 
 def product_names(order: int) -> Iterator[str]:
-    """Every product of non-abelian atoms and an abelian group that has an order."""
+    """Every product of non-abelian atoms and an abelian group, of a given order."""
     for factors, rest in _atom_products(order, tuple(_atoms(order).items())):
         if rest > 1:
             for abelian, _ in _abelian_types(rest):
@@ -541,7 +549,7 @@ def _product_name(*factors: str) -> str:
 def _atom_products(
     order: int, atoms: Sequence[tuple[str, int]]
 ) -> Iterator[tuple[tuple[str, ...], int]]:
-    """Choices of atoms, with repetition, whose orders divide an order, and what is left of it."""
+    """Multisets of atoms whose orders' product divides an order, each with the quotient."""
     for place, (name, size) in enumerate(atoms):
         if order % size == 0:
             yield (name,), order // size
@@ -594,9 +602,10 @@ def _atom(name: str) -> Fingerprint:
 
 
 def group_of_type(kind: str) -> FiniteGroup:
-    """A group of an isomorphism type as :func:`isomorphism_type` names it.
+    """A group of a given isomorphism type, named as :func:`isomorphism_type` names it.
 
-    Dihedral types are named by order there (``D8``) and groups by sides (``D4``).
+    Dihedral types are named by order (``D8``), although dihedral groups are named by sides
+    (``D4``).
 
     Raises:
         CosetCircuitsError: the library does not build one.
@@ -612,7 +621,7 @@ _LARGEST_STRUCTURE = 63  # up to here the fingerprint determines the group
 
 
 def _structure_name(group: FiniteGroup, elements: np.ndarray) -> str | None:
-    """N:Q for a normal subgroup N and a complement Q, abelian ones where there are any."""
+    """N:Q for a normal subgroup N and a complement Q; abelian ones are preferred."""
     if len(elements) > _LARGEST_STRUCTURE:
         return None
     inside = FiniteGroup(

@@ -23,7 +23,7 @@ def cycle_notation(permutation: Sequence[int]) -> str:
 
 
 def as_images(permutations: Sequence[Sequence[int] | str]) -> np.ndarray:
-    """Permutations as rows of one-line notation, brought to one degree.
+    """Convert permutations to rows of one-line notation, all of the same degree.
 
     Each is either the images of 0..n-1 in order or, as text, disjoint cycles on 1..n.
 
@@ -40,7 +40,7 @@ def _images(permutation: Sequence[int] | str) -> list[int]:
     if isinstance(permutation, str):
         return _read_cycles(permutation)
     try:
-        # Not int(): that would take 1.5 for 1.
+        # Not int(), which would accept 1.5 as 1.
         images = [index(i) for i in permutation]
     except TypeError:
         images = [-1]

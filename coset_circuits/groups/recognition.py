@@ -1,8 +1,8 @@
-"""Which group a Cayley table is, and which of its elements are which.
+"""Recognise the group that a Cayley table belongs to, and identify its elements.
 
-A network that is right everywhere writes down a Cayley table in a numbering of its own. Its axioms
-are checked, its isomorphism type is named, and where the library can build a group of that type, an
-isomorphism carries the names of the elements over.
+The answers of a network that is always right form a Cayley table in some numbering. The axioms are
+checked and the isomorphism type is named. If the library can build a group of that type, an
+isomorphism gives the elements their names.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Recognised:
     """A Cayley table that has been recognised.
 
     Attributes:
-        group: a group of its type that the library can build, or else the table itself as a group.
-        elements: the table's element i is the group's element ``elements[i]``.
+        group: a group of the same type built by the library, or else the table itself as a group.
+        elements: element i of the table is element ``elements[i]`` of the group.
     """
 
     group: FiniteGroup
@@ -39,15 +39,15 @@ class Recognised:
 
 
 def recognise(table: Int[np.ndarray, "order order"], name: str | None = None) -> Recognised:
-    """The group that a Cayley table is, whatever its numbering.
+    """Recognise the group of a Cayley table, in any numbering.
 
     Args:
         table: ``table[a, b]`` is a·b. The identity may be any element.
-        name: a group to prefer where the table is isomorphic to it; else the library's own name of
+        name: a group to prefer if the table is isomorphic to it. Otherwise the library's name for
             the isomorphism type is used.
 
     Raises:
-        CosetCircuitsError: the table is not that of a group; the sentence says which axiom fails.
+        CosetCircuitsError: the table is not a group; the message says which axiom fails.
     """
     own = FiniteGroup.from_table(table)
     kind = isomorphism_type(own, np.arange(own.order))
@@ -59,13 +59,13 @@ def recognise(table: Int[np.ndarray, "order order"], name: str | None = None) ->
 
 
 def as_named(own: FiniteGroup, take_labels: bool) -> FiniteGroup:
-    """A table with the names that a group of the library has, if it is called like one.
+    """Give a table the names of the library's group of the same name, if there is one.
 
     Args:
-        take_labels: also the names of its elements.
+        take_labels: also take the names of the elements.
 
     Raises:
-        CosetCircuitsError: it is called like a group that it is not isomorphic to.
+        CosetCircuitsError: the table is not isomorphic to the group whose name it has.
     """
     try:
         model = group(own.name)
@@ -75,8 +75,8 @@ def as_named(own: FiniteGroup, take_labels: bool) -> FiniteGroup:
     if images is None:
         kind = recognise(own.array).group.name
         raise CosetCircuitsError(
-            f"The Cayley table of {own.order} elements is called {own.name} and is not that group, "
-            f"which has {model.order} elements; its type is {kind}. Call it by a name of your own."
+            f"The Cayley table of {own.order} elements is named {own.name} but is not that group, "
+            f"which has {model.order} elements; its type is {kind}. Give it another name."
         )
     made = model.relabelled(np.argsort(images))
     made.name = own.name
@@ -85,7 +85,7 @@ def as_named(own: FiniteGroup, take_labels: bool) -> FiniteGroup:
 
 
 def _models(name: str | None, kind: str, order: int) -> Iterator[FiniteGroup | None]:
-    """The groups that the table may be, as far as they can be built."""
+    """Candidate groups for a table; None for a candidate that cannot be built."""
     if name is not None:
         wanted = group(name)
         if wanted.order == order:
@@ -94,8 +94,8 @@ def _models(name: str | None, kind: str, order: int) -> Iterator[FiniteGroup | N
     if built is not None:
         yield built
     elif kind == f"G{order}":
-        # The catalogue does not name products of these orders, since it only looks at numbers that
-        # other groups may share; an isomorphism that is written down leaves no doubt.
+        # The catalogue names no products of these orders, because other groups may have the same
+        # fingerprint. Here an explicit isomorphism proves the name.
         yield from map(_built, product_names(order))
 
 
@@ -134,20 +134,20 @@ def _invariants(group: FiniteGroup) -> Int[np.ndarray, "order"]:
     values = group.element_orders
     for part in (classes, roots, roots[squares], classes[squares]):
         values = values * (group.order + 1) + part
-        # Equal numbers for equal invariants, in both groups alike: compact, but order-free.
+        # Equal invariants get equal numbers, in both groups alike.
         values = values % (2**31 - 1)
     return values
 
 
 class _Chain:
-    """Generators of a group, and each subgroup that the first few of them generate."""
+    """A chain of subgroups, each generated by one more generator than the last."""
 
     def __init__(self, group: FiniteGroup, invariants: Int[np.ndarray, "order"]) -> None:
         self.group, self.invariants = group, invariants
         counts = {
             int(v): int(c) for v, c in zip(*np.unique(invariants, return_counts=True), strict=True)
         }
-        # Few choices of image first: elements whose invariants are rare.
+        # Elements with rare invariants come first, because they have few possible images.
         order = sorted(range(group.order), key=lambda g: (counts[int(invariants[g])], g))
         self.generators: list[int] = []
         self.words: list[list[tuple[int, int, int]]] = []
@@ -159,7 +159,7 @@ class _Chain:
             inside |= {word[0] for word in self.words[-1]}
 
     def _best(self, order: Sequence[int], inside: set[int]) -> int:
-        """The rarest element that is not generated yet; of the first few the one that adds most."""
+        """Among the rarest elements that are not generated yet, the one that adds most."""
         outside = [g for g in order if g not in inside][:8]
         rank = {g: i for i, g in enumerate(outside)}
         return max(outside, key=lambda g: (self._size([*self.generators, g]), -rank[g]))
@@ -218,7 +218,7 @@ class _Chain:
         generator = self.generators[depth]
         candidates = np.flatnonzero(invariants == self.invariants[generator]).tolist()
         if depth == 0:
-            # Conjugation is an automorphism: one image of each class is enough.
+            # Conjugation is an automorphism, so one image per class is enough.
             candidates = [c for c in candidates if c == _conjugates(other, c).min()]
         for candidate in candidates:
             tried = self._on_subgroup(depth, [*chosen, candidate], image, other)

@@ -1,8 +1,8 @@
-"""The Cayley table that a table with mistakes was meant to be.
+"""Repair a Cayley table that contains mistakes.
 
-Associativity says every entry many times over. Whether u = xy or v = yb is known, u·b = x·v holds,
-so each of the four products is what the other three make it. Entries are put to the vote until
-nothing changes; no list of groups or of numberings is needed.
+Associativity determines every entry in many ways. If u = xy and v = yb then u·b = x·v, so any three
+of these four products determine the fourth. The entries vote on each other until nothing changes.
+No list of groups or numberings is needed.
 """
 
 from __future__ import annotations
@@ -14,32 +14,33 @@ from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.groups.group import check_table
 
 LARGEST_REPAIRED = 1024
-"""Beyond this order a vote takes minutes."""
+"""The largest order that is repaired; beyond it a vote takes minutes."""
 _STEPS = 12
-# Entries that vote in one step, for each of the four ways; about a second's work.
+# The number of votes computed in one step, for each of the four ways; about a second's work.
 _BALLOTS = 1.3e8
 
 
 def voters(order: int) -> int:
-    """How many triples of elements vote on an entry in each of the four ways; 0: none is held."""
+    """The votes that each of the four ways casts on an entry; 0 if the order is too large."""
     if order > LARGEST_REPAIRED:
         return 0
     return int(min(order, max(8, _BALLOTS // order**2)))
 
 
 def repaired(answers: Int[np.ndarray, "order order"]) -> Int[np.ndarray, "order order"] | None:
-    """A Cayley table that explains a table of which entries may be wrong.
+    """The Cayley table closest to a table with some wrong entries, by majority vote.
 
-    With a share p of the entries right and the others random, 4·:func:`voters`·p³ votes for an
-    entry are right. From about 16 on the table is found exactly: at order 8 from p = 0.8, at 24
-    from 0.55, at 120 from 0.33.
+    If a share p of the entries is right and the others are random, an entry gets
+    4·:func:`voters`·p³ right votes. About 16 are enough to recover the table exactly: p = 0.8 at
+    order 8, 0.55 at order 24 and 0.33 at order 120.
 
     Args:
-        answers: ``answers[a, b]`` is what a·b is said to be, in any numbering.
+        answers: ``answers[a, b]`` is the proposed value of a·b, in any numbering.
 
     Returns:
-        The table, or None where the vote ends with no group's table; the table itself where it is
-        one. How much of the answers it explains is for the caller to judge.
+        The repaired table, or None if the vote does not end in a group's Cayley table. A table
+        without mistakes is returned unchanged. The caller must check how many of the answers the
+        result explains.
     """
     table = answers
     rng = np.random.default_rng(0)
@@ -58,11 +59,11 @@ def repaired(answers: Int[np.ndarray, "order order"]) -> Int[np.ndarray, "order 
 def _voted(
     table: Int[np.ndarray, "order order"], rng: np.random.Generator
 ) -> Int[np.ndarray, "order order"]:
-    """Each entry a·b as most ways to compute it have it."""
+    """Replace each entry a·b by the majority of its votes."""
     n = len(table)
     every, number = np.arange(n), voters(n)
     places = np.indices((n, n))
-    # Which b gives a·b = c and which a does; −1 where none is said to.
+    # The b, and the a, for which the table has a·b = c; −1 if there is none.
     right, left = np.full((n, n), -1), np.full((n, n), -1)
     right[places[0], table] = places[1]
     left[places[1], table] = places[0]

@@ -22,12 +22,12 @@ from coset_circuits.groups.subgroup_search import (
 
 
 class Subgroup:
-    """A subgroup H of a group. Those of ``group.subgroups`` know their conjugates.
+    """A subgroup H of a group. Members of ``group.subgroups`` also store their conjugates.
 
-    Two are equal when their groups' tables and their elements are.
+    Two subgroups are equal when their groups' tables are equal and their elements are equal.
 
     Attributes:
-        group: the group it is in.
+        group: the group that contains it.
         array: its elements in rising order (NumPy).
     """
 
@@ -60,7 +60,7 @@ class Subgroup:
 
     @cached_property
     def name(self) -> str:
-        """The name of its conjugacy class, such as ``"S3xS2"``, or of its type where alone."""
+        """The name of its conjugacy class, such as ``"S3xS2"``, or else its isomorphism type."""
         return type_name(self.group, self.array) if self._name is None else self._name
 
     @cached_property
@@ -106,7 +106,7 @@ class Subgroup:
         return _numbered(self.group.array[:, self.array].min(axis=1))
 
     def conjugate(self, x: int) -> Subgroup:
-        """x⁻¹Hx, the very object of ``group.subgroups`` where H is one of them."""
+        """x⁻¹Hx; if H is in ``group.subgroups``, the result is the object from that list."""
         if self._class is not None:
             position = self._class.positions[self.group.array[self._conjugator, x]]
             return self._class.conjugates[position]
@@ -131,7 +131,7 @@ class Subgroup:
         return _known_or_new(self.group, self.array[inside])
 
     def as_group(self) -> FiniteGroup:
-        """The subgroup by itself: its element i is our ``elements[i]``."""
+        """The subgroup as a group of its own; its element i is ``elements[i]`` here."""
         table = np.searchsorted(self.array, self.group.array[self.array[:, None], self.array])
         images = self.group.permutations
         labels = [self.group.labels[h] for h in self.elements]
@@ -158,7 +158,7 @@ class SubgroupClass:
     Attributes:
         name: unique among the classes of the group.
         conjugates: the subgroups, the representative first.
-        positions: for each x, where x⁻¹Hx stands among the conjugates, H the representative.
+        positions: for each x, the position of x⁻¹Hx among the conjugates of the representative H.
     """
 
     def __init__(self, name: str, conjugates: tuple[Subgroup, ...], positions: np.ndarray) -> None:
@@ -171,7 +171,7 @@ class SubgroupClass:
 
     @property
     def representative(self) -> Subgroup:
-        """The first conjugate; of permutations, the one that moves the first points."""
+        """The first conjugate; for permutations, the one that moves the first points."""
         return self.conjugates[0]
 
     @property
@@ -190,7 +190,7 @@ class SubgroupClass:
         return len(self.conjugates)
 
     def contains(self, other: SubgroupClass) -> bool:
-        """Whether a subgroup of the other class is in one of this class."""
+        """Whether a subgroup of this class contains a subgroup of the other class."""
         lower = other.representative
         return any(upper.contains(lower) for upper in self.conjugates)
 
@@ -205,7 +205,7 @@ class SubgroupClass:
 def subgroup_classes(group: FiniteGroup) -> tuple[SubgroupClass, ...]:
     """Every subgroup up to conjugacy, by rising order (cached as ``group.subgroup_classes``).
 
-    A relabelled group's are those of the group it was made from, in the same order.
+    A relabelled group's subgroups are the original group's, in the same order.
 
     Raises:
         CosetCircuitsError: the group has too many subgroups to list.
@@ -231,7 +231,7 @@ def _carried(group: FiniteGroup, known: SubgroupClass, forward: np.ndarray) -> S
 
 
 def double_cosets(left: Subgroup, right: Subgroup) -> Int[Tensor, " order"]:
-    """The label of HgK for each g, numbered by first appearance; H is left and K right."""
+    """The label of HgK for each g, numbered by first appearance; H is ``left``, K is ``right``."""
     _check_same_group(left, right)
     right_of = left.right_cosets.numpy()
     return _numbered(right_of[left.group.array[:, right.array]].min(axis=1))
@@ -240,7 +240,7 @@ def double_cosets(left: Subgroup, right: Subgroup) -> Int[Tensor, " order"]:
 def _check_same_group(one: Subgroup, other: Subgroup) -> None:
     if one.group is not other.group and one.group != other.group:
         raise CosetCircuitsError(
-            f"The subgroups lie in different groups, {one.group.name} and {other.group.name}; "
+            f"The subgroups belong to different groups, {one.group.name} and {other.group.name}; "
             "give two subgroups of one group."
         )
 

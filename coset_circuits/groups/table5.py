@@ -1,4 +1,4 @@
-"""Table 5 of Stander et al. (2024) as printed, and each of its entries checked.
+"""Table 5 of Stander et al. (2024): the printed entries, each checked against the exact value.
 
 The energies of the centred coset indicators of S5's proper non-trivial subgroups on its irreps:
 D. Stander, Q. Yu, H. Fan and S. Biderman, Grokking Group Multiplication with Cosets, ICML 2024,
@@ -51,16 +51,16 @@ _REMARKS = {
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table beside what is so.
+    """A printed row of the table, with the exact values.
 
     Attributes:
-        subgroup_class: the class that the row is about.
+        subgroup_class: the class of subgroups that the row describes.
         type: the isomorphism type as printed.
         generators: as printed.
         size: as printed.
-        printed: the printed percentage of each irrep, ``"-"`` for none.
+        printed: the printed percentage of each irrep; ``"-"`` where the table has a dash.
         exact: the exact energy of each irrep.
-        remark: what is wrong with the row, or nothing.
+        remark: what is wrong with the row, or empty.
     """
 
     subgroup_class: SubgroupClass
@@ -78,7 +78,7 @@ class Row:
 
     @property
     def generated(self) -> Subgroup:
-        """What the printed generators generate."""
+        """The subgroup that the printed generators generate."""
         whole = group("S5")
         return Subgroup.generated(whole, [whole.labels.index(g) for g in self.generators])
 

@@ -1,4 +1,4 @@
-"""The network under study and where it comes from. Knows groups."""
+"""The networks under study: build, load, save and hook them. Builds on ``groups``."""
 
 from coset_circuits.networks.adapter import from_module
 from coset_circuits.networks.checkpoints import load, save, shipped

@@ -1,4 +1,4 @@
-"""Anyone's module as a network: its hidden layer is found, measured, and checked on all pairs."""
+"""Turn any torch module into a network: find its hidden layer and check it on all pairs."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _CHUNK = 20_000
 
 
 class _MisfitError(CosetCircuitsError):
-    """A module is not ``act(left[a] + right[b]) @ W_U + b_U`` at a place.
+    """At the tried place the module is not ``act(left[a] + right[b]) @ W_U + b_U``.
 
     Attributes:
-        size: how far it is from that: whether the inputs interact before the activation, whether
-            what follows is not linear, and the difference of logits, in this order.
+        size: how badly it misses that form, for ranking: whether the inputs interact before the
+            activation, whether the rest is not linear, and the difference of logits.
     """
 
     def __init__(
@@ -55,35 +55,37 @@ def from_module(
     inputs: Arguments | None = None,
     label: str | None = None,
 ) -> GroupMLP:
-    """A network from anyone's module that goes from a pair through one hidden layer to logits.
+    """Convert any torch module with one hidden layer between pairs and logits to a network.
 
-    Embeddings may be one-hot, shared, concatenated or summed; biases, tied weights and any
+    Embeddings may be one-hot, shared, concatenated or summed. Biases, tied weights and any
     activation are fine. A copy of the module runs on all pairs in evaluation mode; the module
-    itself is left as it is. The two tables are the main effects of the pre-activations, ``W_U`` and
-    ``b_U`` what the module makes of given pre-activations. The network is refused unless its logits
-    are the module's on all pairs, up to rounding. It is in float64 wherever the module runs in
-    float64, and ``provenance`` says how the module was called and where the hidden layer was found.
+    itself is not changed. The left and right tables are the main effects of the pre-activations.
+    ``W_U`` and ``b_U`` are measured by feeding chosen pre-activations to the rest of the module.
+    The network is accepted only if its logits equal the module's on all pairs, up to rounding. It
+    uses float64 if the module runs in float64. ``provenance`` records how the module was called
+    and where the hidden layer is.
 
     Args:
-        model: it is called with pairs, ``model(pairs)``, ``model(a, b)`` or one-hot vectors,
-            whichever works, and gives logits of shape (batch, order).
-        group: whose elements the module numbers, or its name. Without it the module's answers must
-            be a Cayley table, which is recognised.
-        hidden: name of the activation's submodule, or of the submodule whose output the
-            pre-activations are. Without it every place in the module is tried.
-        unembed: name of the submodule whose input the hidden activations are; a check.
-        activation: a name, function or module, where it is not a submodule. Without it the
-            functions that the module calls and those with a name are tried.
-        inputs: from pairs (batch, 2) to the module's argument, or to a tuple of its arguments.
-        label: what tables call the network; the class's name unless given.
+        model: a module that gives logits of shape (batch, order). It is called as
+            ``model(pairs)``, as ``model(a, b)`` or with one-hot vectors, whichever works.
+        group: the group whose elements the module numbers, or its name. Without it the module's
+            answers must be a Cayley table, from which the group is recognised.
+        hidden: name of the activation's submodule, or of the submodule that outputs the
+            pre-activations. Without it every place in the module is tried.
+        unembed: name of the submodule that takes the hidden activations; used as a check.
+        activation: a name, function or module, if the activation is not a submodule. Without it
+            the functions that the module calls and the named activations are tried.
+        inputs: a function from pairs (batch, 2) to the module's argument, or to a tuple of its
+            arguments.
+        label: the network's name in tables; by default the class's name.
 
     Raises:
-        CosetCircuitsError: it cannot be called or copied, is not of this form (the sentence says
-            what differs and how much), or its answers are not those of a group.
+        CosetCircuitsError: the module cannot be called or copied, does not have this form (the
+            message says what differs and by how much), or does not multiply in a group.
 
     Warns:
-        UserWarning: it is right in another numbering than the group's, which is then used, or
-            in the other order of multiplication.
+        UserWarning: the module is right only in another numbering of the group, which is then
+            used, or in the other order of multiplication.
     """
     wanted = None if group is None else named_group(group)
     if not isinstance(model, nn.Module):
@@ -108,7 +110,7 @@ def from_module(
 
 
 def _chosen(ways: list[Runner], wanted: FiniteGroup | None) -> Runner:
-    """The way to call a module; where several work, the one whose answers are a group's."""
+    """Choose how to call a module; if several ways work, the one whose answers are right most."""
     if len(ways) == 1:
         return ways[0]
     tables = []
@@ -120,15 +122,15 @@ def _chosen(ways: list[Runner], wanted: FiniteGroup | None) -> Runner:
     if scores[best] < 0.5 and len({table.tobytes() for table in tables}) > 1:
         warnings.warn(
             f"{type(ways[0].module).__name__} can be called as "
-            f"{' and as '.join(runner.called for runner in ways)}, with other answers and hardly "
-            f"right. Taken is {ways[best].called}; give inputs= for another.",
+            f"{' and as '.join(runner.called for runner in ways)}, with different answers, and is "
+            f"hardly ever right. Using {ways[best].called}; give inputs= for another.",
             stacklevel=4,
         )
     return ways[best]
 
 
 def _rightness(answers: np.ndarray, wanted: FiniteGroup | None) -> float:
-    """The share of pairs that are right; without a group, whether they are the table of one."""
+    """The share of right answers; without a group, whether the answers are a Cayley table."""
     try:
         group = FiniteGroup.from_table(answers) if wanted is None else wanted
     except CosetCircuitsError:
@@ -162,7 +164,7 @@ class _Found:
 def _found(
     runner: Runner, hidden: str | None, unembed: str | None, activation: ActivationLike | None
 ) -> _Found:
-    """The first place in a module, of those to try, where it is of our form."""
+    """The first place in a module at which it has the required form."""
     for name in (hidden, unembed):
         if name is not None and name not in dict(runner.module.named_modules()):
             parts = ", ".join(n for n, _ in runner.module.named_modules() if n)
@@ -175,8 +177,8 @@ def _found(
             misfits.append(misfit)
     if not misfits:
         raise CosetCircuitsError(
-            f"In {type(runner.module).__name__} no hidden layer was found: nothing of shape "
-            "(batch, neurons) passes an activation; name the layer with hidden=."
+            f"{type(runner.module).__name__} has no hidden layer that could be found: nothing of "
+            "shape (batch, neurons) passes an activation; name the layer with hidden=."
         )
     raise min(misfits, key=lambda misfit: misfit.size)
 
@@ -184,7 +186,7 @@ def _found(
 def _places(
     runner: Runner, hidden: str | None, activation: ActivationLike | None
 ) -> Iterator[tuple[str, ModuleSite | CallSite, tuple[Activation, ...]]]:
-    """Where the hidden layer may be, with the activations that it may have."""
+    """Candidate places for the hidden layer, each with its candidate activations."""
     given = None if activation is None else (Activation.of(activation),)
     named = [n for n, part in runner.module.named_modules() if n and not [*part.children()]]
     named = named if hidden is None else [hidden]
@@ -192,7 +194,7 @@ def _places(
     called = [(f"{c.name}()", c, c.function) for c in calls(runner)] if hidden is None else []
     for name, site, applied in (*inputs, *called):
         function = _activation_of(applied)
-        # What only scales is not an activation, though what follows it may be linear.
+        # A function that only scales is not an activation, although the rest may be linear.
         if function is not None and (hidden or not function.is_linear):
             yield name, site, given or (function,)
     if given:
@@ -208,7 +210,7 @@ def _activation_of(function: ActivationLike) -> Activation | None:
 
 
 class _Place:
-    """A place in a module, taken for the pre-activations of its hidden layer."""
+    """A place in a module, tried as the pre-activations of its hidden layer."""
 
     def __init__(
         self, runner: Runner, name: str, site: ModuleSite | CallSite, unembed: str | None
@@ -249,7 +251,7 @@ class _Place:
         """The module's weights, with the first activation that reproduces its logits.
 
         Raises:
-            _MisfitError: none does.
+            _MisfitError: no activation reproduces them.
         """
         tables, answers, interaction, scale = self._tables()
         misfits = []
@@ -281,7 +283,7 @@ class _Place:
             moments += torch.tensor(sums, dtype=torch.float64)
         lefts, right = torch.cat(left), right / self.runner.order
         mean = lefts.mean(0)
-        # The grand mean is a bias, which belongs to the left side.
+        # The grand mean is a bias; it is added to the left table.
         right = right - mean
         total = float(square / self.runner.order**2 - mean.square().sum())
         main = float((lefts - mean).square().mean(0).sum() + right.square().mean(0).sum())
@@ -292,7 +294,7 @@ class _Place:
         return {"left_table": lefts, "right_table": right}, table, interaction, scale
 
     def _agreeing(self, choices: tuple[Activation, ...]) -> tuple[Activation, ...]:
-        """The activations that make of the pre-activations what reaches the unembedding."""
+        """The activations that map the pre-activations to the unembedding's input."""
         if self.unembed is None:
             return choices
         _, pairs = next(_pairs(self.runner))
@@ -306,13 +308,13 @@ class _Place:
             if agreeing:
                 return tuple(agreeing)
         raise _MisfitError(
-            f"What reaches {self.unembed} is not {' or '.join(a.name for a in choices)} of the "
+            f"The input of {self.unembed} is not {' or '.join(a.name for a in choices)} of the "
             f"pre-activations at {self.name} (shapes {tuple(post.shape)} and {tuple(pre.shape)}); "
             "give activation=, the function between them."
         )
 
     def _unembedding(self, activation: Activation, width: int) -> dict[str, Tensor]:
-        """What the module makes of one neuron's activation, from pre-activations put in place."""
+        """W_U and b_U, measured by replacing the pre-activations of one neuron at a time."""
         heights = torch.tensor([0.0, 1, -1, 2, -2, 10, -10], dtype=torch.float64)
         values = activation.function(heights)
         best = int((values - values[0]).abs().argmax())
@@ -333,13 +335,13 @@ class _Place:
     def _difference(
         self, activation: Activation, weights: dict[str, Tensor], scale: float
     ) -> float:
-        """The largest difference between any logit and the module's, in units of ``scale``."""
+        """The largest difference between the network's and the module's logits, over ``scale``."""
         largest = 0.0
         for part, logits in _rows(self.runner):
             pre = (weights["left_table"][part, None] + weights["right_table"]).flatten(0, 1)
             off = (self._predicted(activation, weights, pre) - logits).abs().max() / scale
             largest = max(largest, float(off.nan_to_num(torch.inf)))
-            # It is refused already; the other pairs of a large group take long.
+            # The place fails already, and the other pairs of a large group take long.
             if largest > self.runner.tolerance:
                 break
         return largest
@@ -352,12 +354,12 @@ class _Place:
         scale: float,
         difference: float,
     ) -> _MisfitError:
-        """By how much the module is not of our form, and why, as far as it can be measured."""
+        """Measure how far the module is from the required form, and why."""
         _, pairs = next(_pairs(self.runner))
         logits, pre = self.run(pairs)
         if not torch.allclose(self.runner(pairs), logits):
             return _MisfitError(
-                f"{self.kind} gives other logits each time, even in evaluation mode; make it "
+                f"{self.kind} gives different logits each time, even in evaluation mode; make it "
                 "deterministic.",
                 (False, False, 0),
             )
@@ -367,7 +369,7 @@ class _Place:
                 f"{interaction:.2%} of the variance of its pre-activations is an interaction of a "
                 "and b, where a sum of a left and a right table has none"
             )
-        # Different for each neuron: what reaches the logits by gates may cancel over equal ones.
+        # Different for each neuron, because gated paths may cancel over equal neurons.
         fixed = pre.abs().amax(0) * torch.linspace(0.1, 1, pre.shape[1]).to(pre)
         around = self.run(pairs, fixed.expand_as(pre))[0].std(0).square().mean().sqrt() / scale
         if around > self.runner.tolerance:
@@ -391,10 +393,10 @@ class _Place:
 
 
 def _group_of(answers: np.ndarray, name: str) -> FiniteGroup:
-    """The group whose Cayley table a module's answers are.
+    """The group whose Cayley table is a module's answers.
 
     Raises:
-        CosetCircuitsError: they are not a Cayley table.
+        CosetCircuitsError: the answers are not a Cayley table.
     """
     try:
         return FiniteGroup.from_table(answers)
@@ -409,7 +411,7 @@ def _group_of(answers: np.ndarray, name: str) -> FiniteGroup:
 def _in_readable_order(
     network: GroupMLP, answers: np.ndarray, wanted: FiniteGroup | None
 ) -> GroupMLP:
-    """The network in the order of the group that names its elements."""
+    """The network, renumbered to match the group that names its elements."""
     if wanted is None:
         known = recognise(answers)
         return _renumbered(network, known.elements, known.group)

@@ -1,4 +1,4 @@
-"""TransformerLens's ``TransformerBridge``: its weights under our names, and a bridge of ours."""
+"""Convert between TransformerLens's ``TransformerBridge`` and the weights of our transformers."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _PLAIN = {
     "gated_mlp": False,
     "attn_only": False,
 }
-"""What the configuration of a bridge must say to be a one-layer transformer without layer norm."""
+"""The configuration that a bridge must have: one layer and no layer norm."""
 
 _OF_BLOCK = ("W_Q", "W_K", "W_V", "W_O", "W_in", "W_out", "b_Q", "b_K", "b_V", "b_O")
 _ACTIVATIONS = ("relu", "gelu", "silu")
 
 
 def check_bridge(bridge: Any) -> None:
-    """Refuse a bridge that is more than attention and MLP around one residual stream.
+    """Check that a bridge is only attention and an MLP on one residual stream.
 
     Raises:
-        CosetCircuitsError: the sentence names what it has beyond that.
+        CosetCircuitsError: the bridge has anything else; the message names it.
     """
     cfg = getattr(bridge, "cfg", None)
-    # By what is read, not by class: versions differ, and a HookedTransformer has the same names.
+    # Checked by attributes, not by class: versions differ, and a HookedTransformer has the same.
     if cfg is None or not all(hasattr(bridge, name) for name in ("W_E", "W_Q", "W_U", "b_U")):
         raise CosetCircuitsError(
             f"A {type(bridge).__name__} was given; give a TransformerBridge of TransformerLens."
@@ -63,13 +63,13 @@ def _check_version(kind: Any) -> None:
 
 
 def bridge_weights(bridge: Any, order: int, positions: int) -> dict[str, Tensor]:
-    """The weights of a bridge in a GroupTransformer's names; logits beyond the elements left out.
+    """The weights of a bridge under a GroupTransformer's names, with the elements' logits only.
 
     Raises:
-        CosetCircuitsError: it is not a one-layer transformer without layer norm.
+        CosetCircuitsError: the bridge is not a one-layer transformer without layer norm.
     """
     check_bridge(bridge)
-    # Of one layer each: the bridge stacks its layers.
+    # The bridge stacks its layers; there is only one.
     weights = {name: getattr(bridge, name)[0] for name in (*_OF_BLOCK, "b_in", "b_out")}
     weights |= {"W_E": bridge.W_E, "W_pos": bridge.W_pos[:positions]}
     weights |= {"W_unembed": bridge.W_U[:, :order], "b_unembed": bridge.b_U[:order]}
@@ -79,10 +79,11 @@ def bridge_weights(bridge: Any, order: int, positions: int) -> dict[str, Tensor]
 def make_bridge(
     weights: Mapping[str, Tensor], act_fn: str, dtype: torch.dtype, device: torch.device
 ) -> Any:
-    """A TransformerBridge with these weights, which have a GroupTransformer's names and shapes.
+    """Make a TransformerBridge from weights with a GroupTransformer's names and shapes.
 
     Raises:
-        CosetCircuitsError: TransformerLens has no such activation, or no bias at the unembedding.
+        CosetCircuitsError: a TransformerBridge does not have this activation, or the weights have
+            a bias at the unembedding, which it does not support.
     """
     from transformer_lens.config import TransformerBridgeConfig
     from transformer_lens.model_bridge import TransformerBridge
@@ -113,7 +114,7 @@ def make_bridge(
         )
     native: Any = TransformerBridge
     bridge = native.boot_native(config, dtype=dtype, device=device)
-    # The tensors themselves are written: load_state_dict of a bridge did nothing in some versions
+    # Write the tensors directly: in some versions a bridge's load_state_dict did nothing
     # (TransformerLens#1587). The caller compares logits.
     tensors = bridge.state_dict()
     with torch.no_grad():
@@ -123,13 +124,13 @@ def make_bridge(
 
 
 def last_logits(bridge: Any, tokens: Int[Tensor, "batch positions"]) -> Float[Tensor, "batch out"]:
-    """What the bridge answers at the last position."""
+    """The bridge's logits at the last position."""
     with torch.no_grad():
         return bridge(tokens.to(bridge.W_E.device), return_type="logits")[:, -1]
 
 
 def _linear(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Names and shapes of the bridge's linear layers; a bias that is not there is zero."""
+    """The weights under the bridge's names and shapes; missing biases are zero."""
     attention, mlp = "blocks.0.attn", "blocks.0.mlp"
     W_O = weights["W_O"]
     written = {

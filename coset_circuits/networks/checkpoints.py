@@ -1,4 +1,4 @@
-"""Load and save networks: whatever one of the readers reads."""
+"""Load and save networks, in any format that one of the readers supports."""
 
 from __future__ import annotations
 
@@ -41,22 +41,22 @@ READERS: list[Reader] = [
     WuMLP(),
     NamedWeights(),
 ]
-"""The formats that can be read; the first reader that knows a file reads it. A new format is one
-more reader here."""
+"""The supported formats. The first reader that recognises a file reads it. To support another
+format, add a reader here."""
 
 
 def suffixes() -> tuple[str, ...]:
-    """The endings of files that a folder is searched for."""
+    """The file name endings of all readers."""
     return tuple(dict.fromkeys(s for reader in READERS for s in reader.suffixes))
 
 
 def folder_files() -> tuple[str, ...]:
-    """The files that a folder may stand for, the first that it has."""
+    """File names to look for in a folder, in order of preference."""
     return tuple(dict.fromkeys(name for reader in READERS for name in reader.folder_files))
 
 
 def companions(path: Path) -> list[Path]:
-    """Where readers look for what a checkpoint does not say itself, such as its activation."""
+    """Files in which readers look for facts that a checkpoint lacks, such as its activation."""
     named = path.with_name(f"{path.stem.replace('model', 'config', 1)}.json")
     places = [path.with_name("cfg.json"), path.with_name("params.json")]
     places.append(path.parent.parent / "params.json")
@@ -77,32 +77,35 @@ def load(
     dtype: torch.dtype | None = None,
     order: str | None = None,
 ) -> GroupModel:
-    """A network from a shipped name, a file of ours, or a checkpoint that a reader knows.
+    """Load a network: a shipped one by name, a saved one, or a checkpoint in a supported format.
 
-    A folder stands for the checkpoint inside it. Foreign files are read without running code
-    (``weights_only``), and their group and element order follow from the network's answers.
+    If the path is a folder, the checkpoint inside it is loaded. Foreign files are read without
+    running code (``weights_only``). Their group and element order are inferred from the network's
+    answers.
 
     Args:
         name_or_path: such as ``"s5"``, ``"runs/S5-seed7"``, ``"S5_MLP_seed2/model.pt"``.
-        device: where to put it; the CPU unless given.
-        dtype: float32 as stored, unless given.
-        order: the element order of a foreign checkpoint, where its answers do not tell: its name,
-            or group and name such as ``"D30, interleaved"``.
+        device: the device to load to; by default the CPU.
+        dtype: the dtype to convert to; by default float32, as stored.
+        order: the element order of a foreign checkpoint, needed if its answers are ambiguous. Give
+            the order's name, or group and name such as ``"D30, interleaved"``.
 
     Raises:
-        CosetCircuitsError: no such network, or a file that is damaged, foreign or inconsistent.
+        CosetCircuitsError: there is no such network, or the file is damaged, inconsistent or of
+            an unsupported format.
     """
     path = _inside(find(name_or_path))
     if not path.is_file():
         raise CosetCircuitsError(
-            f"{path} is a device or a pipe; give the file of a checkpoint, or a folder with one."
+            f"{path} is a device or a pipe; give a checkpoint file, or a folder with one."
         )
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise CosetCircuitsError(
-            f"{path} cannot be read ({error.strerror or error}); allow it or give another file."
+            f"{path} cannot be read ({error.strerror or error}); change its permissions or give "
+            "another file."
         ) from error
     check_card(path, digest)
     network = _read(CheckpointFile(path), order)
@@ -116,27 +119,28 @@ def load(
 
 
 def find(name_or_path: str | os.PathLike[str]) -> Path:
-    """The file or folder of a shipped name or a path; an empty text is neither.
+    """The file or folder of a shipped network's name, or of a path.
 
     Raises:
-        CosetCircuitsError: there is none.
+        CosetCircuitsError: there is no such network, file or folder, or the text is empty.
     """
     if not isinstance(name_or_path, (str, os.PathLike)):
         raise CosetCircuitsError(
-            f"{brief(name_or_path)} is no name or path; give such as 's5' or 'runs/S5-seed7'."
+            f"{brief(name_or_path)} is not a name or path; give one such as 's5' or "
+            "'runs/S5-seed7'."
         )
     zoo = shipped()
     path = zoo.get(str(name_or_path)) or Path(name_or_path)
     if not str(name_or_path) or not os.path.exists(path):
         raise CosetCircuitsError(
             f"No network is called {str(name_or_path)!r} and no file or folder has that path; "
-            f"shipped are {', '.join(zoo)}."
+            f"the shipped networks are {', '.join(zoo)}."
         )
     return path
 
 
 def weights_sha256(network: GroupModel) -> str:
-    """The file's hash where the network is as it was read from one, else its content's."""
+    """The hash of the network's file, or of its weights if there is no file or they changed."""
     return network.identity()[1].get("sha256") or network.content()
 
 
@@ -149,8 +153,8 @@ def _read(file: CheckpointFile, order: str | None) -> GroupModel:
     keys = ", ".join(map(one_line, list(content)[:6])) if isinstance(content, dict) else "no names"
     raise CosetCircuitsError(
         f"{file.path} is not a checkpoint of a known format: it holds {keys}; expected "
-        f"are {' or '.join(reader.expects for reader in READERS[1:])}. Others: "
-        "GroupMLP.from_weights, cc.from_module."
+        f"are {' or '.join(reader.expects for reader in READERS[1:])}. For other formats use "
+        "GroupMLP.from_weights or cc.from_module."
     )
 
 
@@ -161,5 +165,5 @@ def _inside(path: Path) -> Path:
         if (path / name).is_file():
             return path / name
     raise CosetCircuitsError(
-        f"The folder {path} holds no network; expected is one of {', '.join(folder_files())}."
+        f"The folder {path} holds no network; it must contain one of {', '.join(folder_files())}."
     )

@@ -25,11 +25,11 @@ from coset_circuits.networks.transformer import GroupTransformer
 _TENSORS = ("W_x", "W_y", "W", "W_U")
 _GROUPS = {"SymmetricGroup": "S", "AlternatingGroup": "A", "CyclicGroup": "C", "DihedralGroup": "D"}
 _COPIES = {"x_embed": 2, "y_embed": 2}
-"""What their transformers' files hold besides weights: the embedding again."""
+"""Entries of their transformers' files that are not weights, such as a copy of the embedding."""
 
 
 class ChughtaiMLP:
-    """Embeddings W_x, W_y, concatenated before one matrix W; no biases."""
+    """Reads their MLPs: embeddings W_x and W_y are concatenated and read by W; no biases."""
 
     suffixes = (".pt",)
     folder_files = ("model.pt",)
@@ -57,7 +57,7 @@ class ChughtaiMLP:
 
 
 class ChughtaiTransformer:
-    """Names as in TransformerLens; tokens a, b and =, which comes last; logits at that position."""
+    """Reads their transformers: TransformerLens's names, tokens [a, b, =], logits at =."""
 
     suffixes = (".pt",)
     folder_files = ("model.pt",)
@@ -73,8 +73,8 @@ class ChughtaiTransformer:
         size, vocabulary = weights["W_unembed"].shape[1], len(weights["W_E"])
         if vocabulary > size + 1:
             raise CosetCircuitsError(
-                f"{path} has {vocabulary} tokens for {size} elements and =; which token is = "
-                "cannot be known. Build the network with GroupTransformer and its argument tokens."
+                f"{path} has {vocabulary} tokens for {size} elements and =, so it is unclear which "
+                "token is =. Build the network with GroupTransformer and its argument tokens."
             )
         return _released(
             path,
@@ -87,12 +87,12 @@ class ChughtaiTransformer:
 
 
 def _check_copies(path: Path, content: Mapping[str, Any]) -> None:
-    """Refuse a file whose constants are not what is computed without them."""
+    """Check that the file's extra entries agree with what its weights compute without them."""
     for name in ("x_embed", "y_embed"):
         if name in content and not torch.equal(content[name], content["embed.W_E"]):
             raise CosetCircuitsError(
-                f"{path} holds {name} that differs from embed.W_E, which alone is used; it cannot "
-                "be read."
+                f"{path} holds {name} that differs from embed.W_E, but only embed.W_E is used; it "
+                "cannot be read."
             )
 
 
@@ -102,7 +102,7 @@ def _released(
     build: Callable[[FiniteGroup, Mapping[str, Any]], GroupModel],
     order: str | None,
 ) -> GroupModel:
-    """A released network, with what its folder and the cfg.json beside it say."""
+    """A released network, with the facts from its folder's name and its cfg.json."""
     cfg = json_beside(path.with_name("cfg.json"), "how the network was trained")
     names = None
     kind, parameter = str(cfg.get("group")), cfg.get("group_parameter")
@@ -131,7 +131,7 @@ def _released(
 
 
 def _recipe(cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """How the network was trained, under the names of our own recipes."""
+    """The training recipe, under the names that our recipes use."""
     names = {
         "lr": "learning_rate",
         "weight_decay": "weight_decay",

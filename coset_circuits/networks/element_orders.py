@@ -1,8 +1,8 @@
-"""In what order other people's code lists a group's elements, and which way it multiplies.
+"""Infer in which order a foreign checkpoint lists a group's elements, and which way it multiplies.
 
-A foreign checkpoint does not say. But its answers are a Cayley table with mistakes. They are
-compared with the tables of known orders and with the table that they themselves are repaired to,
-and an explanation is accepted only where a better one would have been noticed.
+A foreign checkpoint does not record this, but its answers are a Cayley table with mistakes. They
+are compared with the tables of common element orders, and with the result of repairing the answers
+themselves. An explanation is accepted only if a better one would have been noticed.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from coset_circuits.networks.listings import listings
 from coset_circuits.thresholds import DEFAULT
 
 READ_OFF = "read off its answers"
-# Of larger orders there are hundreds of products, which take gigabytes to build.
+# Larger orders have hundreds of products, which take gigabytes to build.
 _LARGEST_TRIED = 1024
 _FEW_GROUPS = 128
 
 
 @dataclass(frozen=True)
 class ElementOrder:
-    """A candidate: their element i is our element ``elements[i]``."""
+    """A candidate order: the checkpoint's element i is the group's element ``elements[i]``."""
 
     name: str
     group: FiniteGroup
@@ -43,11 +43,11 @@ class ElementOrder:
 
     @cached_property
     def table(self) -> Int[np.ndarray, "order order"]:
-        """The Cayley table in their numbering."""
+        """The Cayley table in the checkpoint's numbering."""
         return np.argsort(self.elements)[self.group.array[np.ix_(self.elements, self.elements)]]
 
     def accuracy(self, answers: Int[np.ndarray, "order order"]) -> float:
-        """Share of pairs that ``answers[i, j]``, in their numbering, gets right."""
+        """The share of pairs for which ``answers[i, j]``, in the same numbering, is right."""
         return float((answers == self.table).mean())
 
     def __str__(self) -> str:
@@ -55,7 +55,7 @@ class ElementOrder:
 
 
 def group_names(order: int) -> list[str]:
-    """The families' groups of an order."""
+    """The names of the groups of an order that belong to a family."""
     names = [f"C{order}"]
     if order % 2 == 0 and order > 2:
         names.append(f"D{order // 2}")
@@ -67,11 +67,11 @@ def group_names(order: int) -> list[str]:
 
 
 def candidates(group: FiniteGroup) -> Iterator[ElementOrder]:
-    """Every known way to list a group's elements and to multiply them."""
+    """Every common way to list a group's elements, with both orders of multiplication."""
     for name, elements in listings(group).items():
         yield ElementOrder(name, group, elements)
         if not group.is_abelian:
-            # Where they multiply the other way round, inversion turns their product into ours.
+            # If the checkpoint multiplies as b·a, inversion turns its product into a·b.
             yield ElementOrder(f"{name}-opposite", group, group.inverse_array[elements])
 
 
@@ -80,21 +80,21 @@ def detect(
     names: list[str] | None = None,
     wanted: str | None = None,
 ) -> ElementOrder:
-    """The group and the element order that explain a network's answers.
+    """Find the group and the element order that explain a network's answers.
 
-    Known orders come first; the answers' own repaired table is taken where it explains more of
-    them. What explains less than :func:`least_share` is refused, since a better explanation could
-    have been missed, and so is what another group explains nearly as well.
+    Common orders are tried first. The repaired table of the answers is used instead if it explains
+    more of them. An explanation below :func:`least_share` is rejected, since a better one could
+    have been missed. It is also rejected if another group explains the answers nearly as well.
 
     Args:
-        answers: ``answers[i, j]`` is the network's best guess for the pair (i, j), all in the
-            checkpoint's own numbering.
-        names: the groups that it may be, where the file says.
-        wanted: the order's name, or group and order such as ``"D30, interleaved"``, where the user
-            says it.
+        answers: ``answers[i, j]`` is the network's answer for the pair (i, j), in the
+            checkpoint's numbering.
+        names: the possible groups, if the file names any.
+        wanted: the order's name, or group and order such as ``"D30, interleaved"``, if the user
+            gives one.
 
     Raises:
-        CosetCircuitsError: nothing explains the answers clearly, or ``wanted`` is not known.
+        CosetCircuitsError: no explanation is clearly right, or ``wanted`` is unknown.
     """
     listed: list[str] = [*(names or []), *group_names(len(answers))]
     families = list(dict.fromkeys(listed))
@@ -111,9 +111,9 @@ def detect(
     needed = least_share(len(answers), of_its_own=order.name == READ_OFF)
     if share < needed:
         raise CosetCircuitsError(
-            f"No multiplication explains its answers: of the known element orders of "
+            f"No multiplication explains its answers. Tried were the known element orders of "
             f"{', '.join(families)} and other groups of that order, and the table that the answers "
-            f"suggest, the best is {order}, right on {share:.1%} of all pairs (chance is "
+            f"suggest. The best is {order}, right on {share:.1%} of all pairs (chance is "
             f"{1 / len(answers):.1%}; below {needed:.0%} a better one could have been missed). "
             f"{_advice(groups)}"
         )
@@ -127,15 +127,15 @@ def detect(
 
 
 def least_share(order: int, *, of_its_own: bool = False) -> float:
-    """The share of the answers that a known order has to explain.
+    """The least share of the answers that an element order has to explain.
 
-    At a share p = ∛(votes / 4m), with m :func:`voters`, any Cayley table is found again from its
-    answers, whatever its numbering, so a table that was not found explains less. Where the answers
-    follow another group's table, a wrong group can share 7/9 of its entries at most (Ivanyos, Le
-    Gall and Yoshida 2012), and thus explain 7/9 of p.
+    Let p = ∛(votes / 4m), with m = :func:`voters`. If a Cayley table explains a share p of the
+    answers, repairing them recovers it, whatever its numbering; so a table that was missed explains
+    less. A wrong group shares at most 7/9 of the entries of the right table (Ivanyos, Le Gall and
+    Yoshida 2012), so it explains at most 7/9 of p.
 
     Args:
-        of_its_own: p itself, from which on the repaired table can be relied on.
+        of_its_own: return p itself, the share from which the repaired table is reliable.
     """
     number = voters(order)
     share = min(1.0, (DEFAULT.repair_votes / (4 * number)) ** (1 / 3)) if number else 1.0
@@ -148,9 +148,9 @@ _Scored = tuple[float, ElementOrder]
 def _explanations(
     answers: Int[np.ndarray, "order order"], groups: list[FiniteGroup]
 ) -> Iterator[_Scored]:
-    """The best known order of each group, and what the answers say themselves.
+    """The best order of each named group, and the table that the answers are repaired to.
 
-    All other groups too, where they are few or the answers say nothing.
+    All other groups are tried too if there are few, or if the answers cannot be repaired.
     """
     families = [_best(answers, group) for group in groups]
     yield from families
@@ -159,13 +159,13 @@ def _explanations(
     own = _own(answers, groups[0].name)
     if len(answers) <= (_LARGEST_TRIED if own is None else _FEW_GROUPS):
         yield from (_best(answers, group) for group in groups_of_order(len(answers)))
-    # Last: of two that explain as much, the first is taken, and that is the one with a name.
+    # The repaired table comes last: in a tie the first wins, which is the one with a name.
     if own is not None:
         yield own
 
 
 def _contests(other: _Scored, best: _Scored) -> bool:
-    """Whether the answers leave open which of two explanations is right."""
+    """Whether another explanation is nearly as good as the best one."""
     if np.array_equal(other[1].table, best[1].table):
         return False
     is_near = other[0] > DEFAULT.rival_share * best[0]
@@ -173,12 +173,12 @@ def _contests(other: _Scored, best: _Scored) -> bool:
 
 
 def _best(answers: Int[np.ndarray, "order order"], group: FiniteGroup) -> _Scored:
-    """The first of a group's orders that explains most."""
+    """The order of a group's elements that explains most answers; the first in a tie."""
     return max(((o.accuracy(answers), o) for o in candidates(group)), key=lambda scored: scored[0])
 
 
 def _own(answers: Int[np.ndarray, "order order"], name: str) -> _Scored | None:
-    """The table that the answers are repaired to, with its numbering's name where it has one."""
+    """The repaired table of the answers, with the name of its numbering if there is one."""
     table = repaired(answers)
     if table is None:
         return None
@@ -201,13 +201,13 @@ def _advice(groups: list[FiniteGroup]) -> str:
 
 
 def _asked(answers: Int[np.ndarray, "order order"], names: list[str], wanted: str) -> ElementOrder:
-    """The order that a user names; its group by the answers where only the order is named."""
+    """The order that the user names; if its group is not named, the answers decide it."""
     group, _, name = wanted.rpartition(", ")
     groups = [named_group(n) for n in ([group] if group else names)]
     if any(g.order != len(answers) for g in groups):
         raise CosetCircuitsError(
-            f"{', '.join(g.name for g in groups)} has not {len(answers)} elements, as the network "
-            "has; give another group or leave it out."
+            f"{', '.join(g.name for g in groups)} does not have {len(answers)} elements like the "
+            "network; give another group or leave it out."
         )
     every = [order for g in groups for order in candidates(g)]
     asked = [order for order in every if order.name == name]
@@ -219,7 +219,7 @@ def _asked(answers: Int[np.ndarray, "order order"], names: list[str], wanted: st
     best = max(((order.accuracy(answers), order) for order in asked), key=lambda scored: scored[0])
     if len(asked) > 1 and best[0] < least_share(len(answers)):
         raise CosetCircuitsError(
-            f"The order {name!r} is known of {', '.join(o.group.name for o in asked)}, and the "
-            f'answers do not tell which; give the group too, such as "{asked[0]}".'
+            f"The order {name!r} exists for {', '.join(o.group.name for o in asked)}, and the "
+            f'answers do not decide between them; give the group too, such as "{asked[0]}".'
         )
     return best[1]

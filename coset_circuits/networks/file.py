@@ -1,4 +1,4 @@
-"""A checkpoint's file, its content read without running code, and what readers have in common."""
+"""Read a checkpoint file without running code, and the functions that all readers share."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _FACTS = {"act_fn": "act_fn", "activation": "act_fn", "group": "group"}
 _SYNONYMS = {"linear": "identity"}
 _READ = "torch checkpoints of weights alone (model.state_dict()), safetensors and .npz"
 _LARGEST = 2**30
-"""How many bytes a compressed archive may unpack to."""
+"""The largest size, in bytes, that a compressed archive may unpack to."""
 
 
 class CheckpointFile:
@@ -46,21 +46,21 @@ class CheckpointFile:
 
     @property
     def content(self) -> Any:
-        """What is in it, with nothing but weights and plain values allowed.
+        """The file's content; only weights and plain values are allowed.
 
         Raises:
-            CosetCircuitsError: it is of another kind, damaged, or holds more than that.
+            CosetCircuitsError: the file is of another kind, damaged, or holds anything else.
         """
         return self._read[0]
 
     @property
     def metadata(self) -> dict[str, str]:
-        """What the header of a safetensors file says beside its weights."""
+        """The metadata in the header of a safetensors file."""
         return self._read[1]
 
     @cached_property
     def facts(self) -> dict[str, str]:
-        """The activation (``act_fn``) and the ``group``, where the file names them."""
+        """The activation (``act_fn``) and the ``group``, if the file names them."""
         config = self.content.get("config") if isinstance(self.content, Mapping) else None
         parts = [self.metadata, self.content, config]
         parts += [config.get("model")] if isinstance(config, Mapping) else []
@@ -76,11 +76,10 @@ class CheckpointFile:
 
     @cached_property
     def weights(self) -> dict[str, Any]:
-        """The weights by name, wherever the content keeps them; empty where it has no names.
+        """The weights by name; empty if the content has no names.
 
-        Wrappers that change no function are taken off: a dictionary inside one that also holds
-        a configuration or an optimizer's state, and the prefixes of ``torch.compile`` and of
-        data-parallel training.
+        Harmless wrappers are removed: an outer dictionary with a configuration or an optimizer's
+        state, and the prefixes of ``torch.compile`` and of data-parallel training.
         """
         content = self.content
         if isinstance(content, Mapping):
@@ -101,13 +100,13 @@ class CheckpointFile:
 
 
 def json_beside(path: Path, says: str) -> dict[str, Any]:
-    """A JSON object in a file beside a checkpoint; empty where there is no such file.
+    """Read a JSON object from a file beside a checkpoint; empty if there is no such file.
 
     Args:
-        says: what it is there for, for the sentence that refuses it.
+        says: what the file is for, as the error message should put it.
 
     Raises:
-        CosetCircuitsError: it cannot be read, or is not JSON.
+        CosetCircuitsError: the file cannot be read, or is not JSON.
     """
     if not path.is_file():
         return {}
@@ -125,9 +124,9 @@ class Reader(Protocol):
     """Reads the checkpoints of one format.
 
     Attributes:
-        suffixes: endings of its files, such as ``.pt``.
-        folder_files: the names of files that a folder stands for, the preferred one first.
-        expects: what its files hold, for the sentence that refuses a file that nobody reads.
+        suffixes: the endings of its files, such as ``.pt``.
+        folder_files: file names to look for in a folder, the preferred one first.
+        expects: what its files contain, for the error message when no reader recognises a file.
     """
 
     @property
@@ -140,10 +139,10 @@ class Reader(Protocol):
     def expects(self) -> str: ...
 
     def read(self, file: CheckpointFile, order: str | None) -> GroupModel | None:
-        """The network, in our element order; None for a file of another format.
+        """The network, in the library's element order; None for a file of another format.
 
         Args:
-            order: the name of the element order, where the user gives it.
+            order: the name of the element order, if the user gives one.
 
         Raises:
             CosetCircuitsError: the file is of this format, but damaged or inconsistent.
@@ -153,7 +152,7 @@ class Reader(Protocol):
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Put the file's name before what is wrong with its weights."""
+    """Add the file's name to errors about its weights."""
     try:
         yield
     except CosetCircuitsError as error:
@@ -167,7 +166,7 @@ def network_from(group: FiniteGroup, weights: Mapping[str, Tensor], **about: Any
 
 
 def one_line(text: object) -> str:
-    """Text from a file as one short line, without what could steer a terminal."""
+    """Text from a file as one short line, without terminal control characters."""
     plain = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", str(text))
     return "".join(c if c.isprintable() else " " for c in plain)[:200]
 
@@ -188,14 +187,14 @@ _MAGIC = {
 
 
 def _kind(path: Path) -> Callable[[Path], tuple[Any, dict[str, str]]]:
-    """What reads the file, as its first bytes tell.
+    """Choose the function that reads a file, by its first bytes.
 
     Raises:
-        CosetCircuitsError: it is of another kind.
+        CosetCircuitsError: the file is of another kind.
     """
     with path.open("rb") as file:
         head = file.read(1024)
-    # Safetensors open with the length of a header, in eight bytes, and the header with a brace.
+    # Safetensors files start with eight bytes, the header's length; the header starts with "{".
     length = int.from_bytes(head[:8], "little")
     is_named = path.suffix == ".safetensors"
     if head[8:9] == b"{" and (is_named or length < path.stat().st_size):
@@ -204,7 +203,7 @@ def _kind(path: Path) -> Callable[[Path], tuple[Any, dict[str, str]]]:
     if names is not None:
         return _kind_of_archive(path, names)
     if head.startswith(b"PK"):
-        raise _of_another_kind(path, "an archive whose end is missing; copy it again")
+        raise _of_another_kind(path, "an archive whose end is missing, so copy it again")
     kind = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
     kind = kind or (None if head else "empty") or ("a text file" if _is_text(head) else None)
     if kind is None and is_named:
@@ -213,7 +212,7 @@ def _kind(path: Path) -> Callable[[Path], tuple[Any, dict[str, str]]]:
 
 
 def _names_of_parts(path: Path) -> list[str] | None:
-    """The parts of an archive; None for another file."""
+    """The names of the parts of an archive; None if the file is not an archive."""
     try:
         if not zipfile.is_zipfile(path):
             return None
@@ -244,14 +243,14 @@ def _is_text(head: bytes) -> bool:
 
 def _of_another_kind(path: Path, kind: str) -> CosetCircuitsError:
     return CosetCircuitsError(
-        f"{path} cannot be read as a checkpoint: it is {kind}. What can be read are {_READ}."
+        f"{path} cannot be read as a checkpoint: it is {kind}. Supported are {_READ}."
     )
 
 
 def _torch_content(path: Path) -> tuple[Any, dict[str, str]]:
     try:
         _check_parts(path)
-        # Given a path, torch would choose its reader by the name.
+        # Given a path, torch would choose its reader by the file name.
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.load(file, map_location="cpu", weights_only=True), {}
@@ -266,7 +265,7 @@ def _torch_content(path: Path) -> tuple[Any, dict[str, str]]:
             ) from error
         raise CosetCircuitsError(
             f"{path} cannot be read as a checkpoint ({why(error)}); it is truncated, damaged, or "
-            "holds more than weights, which are the only thing that is read."
+            "holds more than weights. Save the weights alone (model.state_dict())."
         ) from error
 
 
@@ -308,23 +307,24 @@ def _value(array: np.ndarray) -> Tensor | str | np.ndarray:
 
 
 def _check_parts(path: Path) -> None:
-    """Refuse an archive that would unpack to more than the file: torch stores, it never packs.
+    """Refuse an archive that would unpack to more than its file; torch never compresses.
 
     Raises:
-        ValueError: it would.
+        ValueError: the parts are compressed, or claim to be larger than the file.
     """
     with zipfile.ZipFile(path) as archive:
         parts = archive.infolist()
     if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
         raise ValueError("its parts are compressed, which torch never does")
     if sum(part.file_size for part in parts) > path.stat().st_size:
-        raise ValueError("its parts say that they are larger than the file")
+        raise ValueError("its parts claim to be larger than the file")
 
 
 def check_tensors(path: Path, weights: Mapping[str, Any], dimensions: Mapping[str, int]) -> None:
-    """Refuse weights that are not whole tensors of so many dimensions, and those of other names.
+    """Refuse weights with an unknown name or the wrong number of dimensions, and partial tensors.
 
-    A file may hold what a reader does not understand; leaving it out would change the network.
+    A weight that the reader does not understand is refused, since ignoring it could change the
+    network.
 
     Raises:
         CosetCircuitsError: there is such a weight.
@@ -332,25 +332,23 @@ def check_tensors(path: Path, weights: Mapping[str, Any], dimensions: Mapping[st
     unknown = [one_line(name) for name in weights if name not in dimensions]
     if unknown:
         raise CosetCircuitsError(
-            f"{path} also holds {', '.join(unknown[:4])}, which its format does not have; nothing "
-            "that a file holds is left out, since it may change what the network computes. Build "
-            "the network with GroupMLP.from_weights."
+            f"{path} also holds {', '.join(unknown[:4])}, which its format does not have. Ignoring "
+            "a weight could change what the network computes. Build the network with "
+            "GroupMLP.from_weights."
         )
     for name, value in weights.items():
         if not (isinstance(value, Tensor) and value.ndim == dimensions[name]):
             kind = f"of shape {tuple(value.shape)}" if isinstance(value, Tensor) else "no tensor"
-            raise CosetCircuitsError(
-                f"{path} holds something else than matrices where weights belong: {name} is {kind}."
-            )
+            raise CosetCircuitsError(f"{path} must hold matrices as weights, but {name} is {kind}.")
         if not _is_plain(value):
             raise CosetCircuitsError(
                 f"{path} holds {name} of shape {tuple(value.shape)} without all of its numbers; "
-                "only whole matrices of weights are read."
+                "save whole matrices, such as with .contiguous()."
             )
 
 
 def _is_plain(value: Tensor) -> bool:
-    """Whether every entry has memory of its own: a view may claim gigabytes and hold one number."""
+    """Whether every entry is stored: a view may have a huge shape and only one stored number."""
     if value.layout != torch.strided or value.is_meta or value.is_quantized:
         return False
     return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
@@ -368,22 +366,22 @@ def in_our_order(
     names: list[str] | None,
     order: str | None,
 ) -> GroupModel:
-    """The network in our element order, after finding out which group it multiplies in.
+    """The network in the library's element order, after inferring the group it multiplies in.
 
     Args:
-        size: how many elements its weights speak of.
-        build: from a group of that order to the network in the file's own order.
-        names: the groups that it may be, where the file says; else all named ones of that order.
-        order: the name of its element order, where the user gives it.
+        size: the number of elements, by the shapes of the weights.
+        build: makes the network, in the file's element order, from a group of that size.
+        names: the possible groups, if the file names any; else all named groups of that size.
+        order: the name of the element order, if the user gives one.
 
     Raises:
-        CosetCircuitsError: no group of that size, or none whose products it knows.
+        CosetCircuitsError: there is no group of that size, or none explains the answers.
     """
     if not 1 <= size <= 5040:
         raise CosetCircuitsError(
             f"{path} has {size} elements; groups of order 1 to 5040 can be read."
         )
-    # Checked under a group of the right size first: any order of the elements has that shape.
+    # Any group of the right size will do at first, because only shapes are checked here.
     group = named_group((names or group_names(size))[0])
     with naming(path):
         theirs = build(group)
@@ -397,7 +395,7 @@ def in_our_order(
 
 @torch.no_grad()
 def answers_of(network: GroupModel, chunk: int = 20_000) -> Int[np.ndarray, "order order"]:
-    """The element that the network answers for every pair, in its own numbering."""
+    """The network's answer (the largest logit) for every pair, in the network's numbering."""
     n = network.group.order
     answers = [network(part).argmax(1) for part in network.group.pairs().split(chunk)]
     return torch.cat(answers).reshape(n, n).numpy()

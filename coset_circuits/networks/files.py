@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, what may be overwritten, and folders of one run alone."""
+"""Write files atomically, protect other people's files, and lock a folder for one run."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ from filelock import FileLock, Timeout
 from coset_circuits.errors import CosetCircuitsError
 
 WRITTEN = ".coset-circuits.json"
-"""In a folder of results: the files that the library wrote there, by their paths in it."""
+"""The file in a results folder that lists the files that the library wrote there."""
 _NETWORK = b'{"__metadata__":{"coset_circuits":'
-"""How the header of a network's file begins, after its length."""
+"""The start of the header of a network's file, after the header's length."""
 _CARD = {"schema", "sha256", "provenance"}
 
 
 def refuse_to_replace(folder: Path, names: Iterable[str]) -> None:
-    """Refuse to overwrite what the library did not write; this alone decides what that is.
+    """Refuse to overwrite files that the library did not write.
 
-    Networks and their cards say so themselves. Other results are listed in their folder.
+    Networks and their cards are recognised by their content. Other results are listed in a file
+    in their folder.
 
     Args:
-        folder: where files are about to be written.
-        names: their paths in it.
+        folder: the folder that files are about to be written to.
+        names: the paths of those files in the folder.
 
     Raises:
-        CosetCircuitsError: something else is there.
+        CosetCircuitsError: a file that the library did not write, or a folder, is there.
     """
     written = _written_in(folder)
     for name in names:
@@ -66,21 +67,22 @@ def _written_in(folder: Path) -> list[str]:
 
 
 def check_place(folder: Path, files: Iterable[str] = (), below: Iterable[str] = ()) -> None:
-    """Refuse, before any work, a folder that files cannot be written to.
+    """Check, before any work, that files can be written to a folder.
 
     Args:
-        folder: it, or what it would be made in, must let a file be made.
-        files: what will be written there, by their paths in it; see :func:`refuse_to_replace`.
+        folder: the folder; if it does not exist, its nearest existing parent must be writable.
+        files: the paths, in the folder, of the files to write; see :func:`refuse_to_replace`.
         below: folders that will be made in it.
 
     Raises:
-        CosetCircuitsError: it is read-only, a file is in the way, or one would be overwritten.
+        CosetCircuitsError: the folder is read-only, a file is in the way, or a file would be
+            overwritten.
     """
     try:
         for place in (*(folder / name for name in below), folder, *folder.parents):
             if os.path.lexists(place) and not place.is_dir():
                 raise _refusal(folder, f"{place} is a file, not a folder")
-        # Only an attempt shows it: rights, quotas and file systems refuse for many reasons.
+        # Only an attempt can tell: permissions, quotas and file systems fail in many ways.
         places = (place for place in (folder, *folder.parents) if place.exists())
         with tempfile.TemporaryFile(dir=next(places, ".")):
             pass
@@ -95,13 +97,13 @@ def write_folder(
     *,
     below: Sequence[str] = (),
 ) -> Path:
-    """Write files, by their paths in the folder; make the folder and those ``below`` it.
+    """Write files into a folder, and make the folder and those ``below`` it if needed.
 
-    Everything is made in memory first, and each file appears whole.
+    Each file is written atomically.
 
     Raises:
-        CosetCircuitsError: the folder cannot be made or written, or holds files of those names
-            that the library did not write.
+        CosetCircuitsError: the folder cannot be made or written, or contains files with those
+            names that the library did not write.
     """
     check_place(folder, below=below)
     files = make()
@@ -121,7 +123,7 @@ def write_folder(
 
 
 def _make(folder: Path, made: list[Path]) -> None:
-    """Make a folder and its parents, and note which were new."""
+    """Make a folder and its parents, and record which are new."""
     for place in (*reversed(folder.parents), folder):
         if not place.exists():
             place.mkdir(exist_ok=True)
@@ -129,7 +131,7 @@ def _make(folder: Path, made: list[Path]) -> None:
 
 
 def _write_together(folder: Path, files: Mapping[str, str | bytes]) -> None:
-    """All files under temporary names, then all renamed: first the list of what is written."""
+    """Write all files under temporary names, then rename them; the list of files comes first."""
     refuse_to_replace(folder, files)
     listed = json.dumps(list(dict.fromkeys([*_written_in(folder), *files])), indent=1) + "\n"
     waiting = {
@@ -155,10 +157,10 @@ def _refusal(path: Path, reason: str) -> CosetCircuitsError:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a kill or a full disk at any moment leaves the old one or the new.
+    """Write a file atomically: a kill or a full disk leaves either the old or the new file.
 
     Raises:
-        CosetCircuitsError: it cannot be written; what was there before is still there.
+        CosetCircuitsError: the file cannot be written; an earlier file is unchanged.
     """
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
@@ -182,10 +184,10 @@ def write_whole(path: Path, content: bytes) -> None:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process; the hold ends with the process, however that ends.
+    """Lock a folder for this process; the lock ends with the process, even if it crashes.
 
     Raises:
-        CosetCircuitsError: another process holds it, or it cannot be written.
+        CosetCircuitsError: another process has locked the folder, or it cannot be written.
     """
     lock = FileLock(folder / ".lock")
     try:

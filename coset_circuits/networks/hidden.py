@@ -1,4 +1,4 @@
-"""What a network's hidden activations add up to over all pairs, in one pass and little memory."""
+"""Moments of a network's hidden activations over all pairs, in one pass and little memory."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from coset_circuits.networks.model import GroupModel
 class HiddenMoments:
     """Means over all pairs of the hidden activations h(a, b), in float64.
 
-    Every function of a alone, of b alone or of the product that is nearest to the activations, and
-    every variance of what they write linearly, follows from these.
+    These determine the best approximation of h by a function of a alone, of b alone or of the
+    product ab. They also determine the variance of every linear function of h.
 
     Attributes:
-        group: whose products ``by_product`` is sorted by.
-        by_left: the mean of h(a, b) over b; ``by_right`` that over a.
-        by_product: the mean of h over the pairs of each product ab.
+        group: the group whose products index ``by_product``.
+        by_left: the mean of h(a, b) over b, for each a.
+        by_right: the mean of h(a, b) over a, for each b.
+        by_product: the mean of h over the pairs with each product ab.
         second: the mean of the outer products h hᵀ.
     """
 
@@ -45,7 +46,7 @@ class HiddenMoments:
             square, mean = write.T @ square @ write, mean @ write
         total = float(square.trace())
         variance = total - float(mean.square().sum())
-        # A difference: what rounding leaves of activations that do not vary is no variance.
+        # A difference of two numbers: for constant activations, what is left is rounding error.
         return variance if variance > 1e-12 * total else 0.0
 
 
@@ -57,28 +58,29 @@ def hidden_moments(
     chunk: int = 20_000,
     step: Callable[[int, int], None] | None = None,
 ) -> list[HiddenMoments]:
-    """The moments of a model for its own group, or for others on the same elements.
+    """Compute the moments of a model, for its group or for other groups on the same elements.
 
     Args:
-        model: a network or surrogate; it is run where its pre-activations are not additive.
-        groups: for which products; all share one pass.
-        chunk: about how many pairs are held at once.
-        step: called with how many pairs are done and how many there are.
+        model: a network or surrogate; it is run only if its pre-activations are not additive.
+        groups: the groups whose products to average over; all share one pass.
+        chunk: the approximate number of pairs in memory at once.
+        step: called with (pairs done, total pairs).
 
     Raises:
-        CosetCircuitsError: the model is silent at its hidden layer, or a group has another order.
+        CosetCircuitsError: the model makes no prediction at its hidden layer, or a group has
+            another order.
     """
     if "hook_post" in model.silent:
         raise CosetCircuitsError(
-            f"{model.label} is silent at hook_post, so it has no hidden activations to look at; "
+            f"{model.label} is silent at hook_post, so it has no hidden activations; "
             "give the network itself."
         )
     order = model.group.order
     for group in groups:
         if group.order != order:
             raise CosetCircuitsError(
-                f"{group.name} has {group.order} elements, the network's group {order}; give a "
-                "group on the same elements."
+                f"{group.name} has {group.order} elements but the network's group has {order}; "
+                "give a group on the same elements."
             )
     model = model.unhooked().double().cpu()
     left, right = model.left_table.detach(), model.right_table.detach()

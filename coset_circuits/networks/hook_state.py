@@ -1,4 +1,4 @@
-"""What hangs on a model's hook points, so that it can be put back."""
+"""Save and restore the hooks on a model's hook points."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _KINDS = (("fwd_hooks", "_forward_hooks"), ("bwd_hooks", "_backward_hooks"))
 
 @dataclass(frozen=True)
 class HookState:
-    """The hooks of a model at one moment: TransformerLens's lists and what torch will call."""
+    """A snapshot of a model's hooks: TransformerLens's lists and torch's hook dictionaries."""
 
     level: int
     lists: list[tuple[HookPoint, str, list[Any]]]
@@ -30,7 +30,7 @@ class HookState:
         return cls(model.context_level, lists, called)
 
     def restore(self, model: HookedRootModule) -> None:
-        """Put it back, but leave what has since been added to stay (``add_hook``)."""
+        """Restore these hooks, but keep hooks added since with ``add_hook``."""
         for (point, name, handles), (own, before) in zip(self.lists, self.called, strict=True):
             known = {id(handle) for handle in handles}
             added = [
@@ -40,7 +40,7 @@ class HookState:
             ]
             kept = {h.hook.id: own[h.hook.id] for h in added if h.hook.id in own}
             setattr(point, name, handles + added)
-            # In place: each handle takes itself off this very dictionary.
+            # Change it in place, because each handle removes itself from this dictionary.
             own.clear()
             own.update(before | kept)
         model.context_level = self.level

@@ -1,4 +1,4 @@
-"""One-layer transformers whose weights have TransformerLens's names, whoever trained them."""
+"""Read one-layer transformers whose weights have TransformerLens's names."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def transformer_weights(
     """The weights under the names of :class:`GroupTransformer`.
 
     Args:
-        copies: what the format holds besides, by its number of dimensions.
+        copies: other entries that the format may have, each with its number of dimensions.
 
     Raises:
-        CosetCircuitsError: something is missing, not understood, or changes what attention sees.
+        CosetCircuitsError: a weight is missing or unknown, or a mask restricts attention.
     """
     check_tensors(path, content, {**_DIMENSIONS, **_CONSTANTS, **(copies or {})})
     lacking = [name for name in ("unembed.W_U", "embed.W_E") if name not in content]
@@ -49,6 +49,6 @@ def transformer_weights(
     if mask is not None and not mask[-1:].all():
         raise CosetCircuitsError(
             f"{path} has an attention mask that hides a token from the last position; only "
-            "transformers that attend to all tokens there are read."
+            "transformers whose last position attends to all tokens are supported."
         )
     return {ours: content[theirs] for theirs, ours in _NAMES.items() if theirs in content}

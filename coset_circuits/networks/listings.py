@@ -1,4 +1,4 @@
-"""In what orders people list a group's elements, by name."""
+"""Named orders in which published code lists a group's elements."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Listing = Int[np.ndarray, "order"]
 
 
 def listings(group: FiniteGroup) -> dict[str, Listing]:
-    """Where in our order each element of theirs is, for every order that has a name."""
+    """For every named order: the library's number of each element in that order."""
     family = re.fullmatch(r"([A-Z][a-z]*)\d+", group.name)
     if group.permutations is not None and family and family[1] in ("S", "A"):
         index = {tuple(p): i for i, p in enumerate(group.permutations.tolist())}
@@ -54,7 +54,7 @@ def _sympy(group: FiniteGroup) -> list[tuple[int, ...]]:
 
 
 def _heap(degree: int) -> Iterator[tuple[int, ...]]:
-    """Heap's algorithm (1963): each permutation by one exchange from the one before."""
+    """Heap's algorithm (1963): each permutation differs from the last by one exchange."""
     now, done = list(range(degree)), [0] * degree
     yield tuple(now)
     place = 1
@@ -71,9 +71,9 @@ def _heap(degree: int) -> Iterator[tuple[int, ...]]:
 
 
 def _two_halves(half: int) -> dict[str, Listing]:
-    """Rotations r^i and reflections r^i·s or s·r^i, one half after the other or in turn.
+    """Rotations r^i and reflections r^i·s or s·r^i, one half after the other or interleaved.
 
-    In dicyclic groups a^i and a^i·x. Stander et al. have r^0, r^0·s, r^1, r^1·s, ….
+    For dicyclic groups they are a^i and a^i·x. Stander et al. use r^0, r^0·s, r^1, r^1·s, ….
     """
     rotations = np.arange(half)
     after = half + rotations
@@ -93,7 +93,7 @@ def _factors(group: FiniteGroup) -> list[FiniteGroup]:
 
 
 def _products(factors: list[FiniteGroup]) -> dict[str, Listing]:
-    """Tuples with each factor in an order of the same name, or in ours where it has none such."""
+    """Tuples with each factor in the order of the same name, or in the library's order."""
     of_factors = [listings(factor) for factor in factors]
     shape = [factor.order for factor in factors]
     found = {}

@@ -1,8 +1,8 @@
-"""Cross-entropy that stays right below 1e-7, where torch's float32 version does not.
+"""Cross-entropy that stays accurate below 1e-7, where torch's float32 version does not.
 
-A grokked network has a loss near 1e-6, and near 1e-12 under |x|. There ``logsumexp - logit`` is
-the difference of two nearly equal numbers. Here the label is kept out of the sum:
-``loss = log1p(Σ_{c≠y} exp(l_c − l_y))``.
+A grokked network has a loss near 1e-6, and near 1e-12 with the activation |x|. At such losses
+``logsumexp - logit`` is the difference of two nearly equal numbers. Leaving the label out of the
+sum avoids that: ``loss = log1p(Σ_{c≠y} exp(l_c − l_y))``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from coset_circuits.networks.model import GroupModel
 
 _LOGITS = 2**23
-"""Logits that are held at once, while pairs are looked at."""
+"""The largest number of logits in memory at once."""
 
 
 def cross_entropy(
@@ -25,7 +25,7 @@ def cross_entropy(
     logits = logits.double()
     right = logits.gather(1, labels[:, None])
     others = (logits - right).scatter_(1, labels[:, None], -torch.inf)
-    # torch.logsumexp, in the memory that is there already.
+    # torch.logsumexp, computed in place to save memory.
     top = others.detach().amax(1, keepdim=True).clamp_min(torch.finfo(others.dtype).min)
     log_odds = others.sub_(top).exp_().sum(1).log() + top[:, 0]
     # F.softplus is the identity beyond its threshold of 20, an error of 2e-9 there.
@@ -35,13 +35,13 @@ def cross_entropy(
 def cross_entropy_gradient(
     logits: Float[Tensor, "batch order"], labels: Int[Tensor, "batch"], count: int | None = None
 ) -> Float[Tensor, "batch order"]:
-    """The gradient of the mean cross-entropy by the logits, right in float32 at any loss.
+    """The gradient of the mean cross-entropy by the logits, accurate in float32 at any loss.
 
-    The mean is over ``count`` rows, where these are not all of them.
+    The mean is over ``count`` rows, for use when the given rows are only some of them.
 
-    The label's entry is minus the sum of the other classes' probabilities. One less than its own
-    probability, which torch's gradient is, cancels: it is off by 5.7% at a loss of 2e-6 and by
-    330% at 4e-8.
+    The label's entry is minus the sum of the other classes' probabilities. Torch uses p − 1, with
+    p the label's probability, which loses digits: it is off by 5.7% at a loss of 2e-6 and by 330%
+    at 4e-8.
     """
     index = labels[:, None]
     gradient = logits.softmax(1).scatter_(1, index, 0)
@@ -51,7 +51,7 @@ def cross_entropy_gradient(
 
 @torch.no_grad()
 def loss_and_accuracy(network: GroupModel, pairs: Int[Tensor, "pairs 2"]) -> tuple[float, float]:
-    """Mean loss in nats and accuracy; of no pairs, 0 and 1."""
+    """Mean loss in nats, and accuracy; 0 and 1 if there are no pairs."""
     if not len(pairs):
         return 0.0, 1.0
     loss, right = 0.0, 0

@@ -30,7 +30,7 @@ Array: TypeAlias = Tensor | np.ndarray
 
 @dataclass(frozen=True)
 class GroupMLPConfig:
-    """What a TransformerLens user looks for in ``model.cfg``."""
+    """The configuration of a network, as TransformerLens users expect it in ``model.cfg``."""
 
     group: str
     order: int
@@ -48,8 +48,8 @@ class GroupMLP(GroupModel):
     """A one-hidden-layer network that multiplies two elements of a finite group.
 
     ``relu(W_E_left[a] @ W_in_left + W_E_right[b] @ W_in_right (+ b_in)) @ W_U (+ b_U)``, as a
-    TransformerLens ``HookedRootModule``. Where no hook looks at the embeddings, the tables of left
-    and right pre-activations are computed once for each element and gathered for each pair.
+    TransformerLens ``HookedRootModule``. If no hook is on the embeddings, the left and right
+    pre-activations are computed once per element and gathered for each pair.
 
     Make one with :func:`coset_circuits.load`, :func:`coset_circuits.train` or
     :meth:`from_weights`.
@@ -137,31 +137,31 @@ class GroupMLP(GroupModel):
         provenance: Mapping[str, Any] | None = None,
         silent: Iterable[str] = (),
     ) -> GroupMLP:
-        """Wrap anyone's own weights, tensors or NumPy arrays.
+        """Build a network from weights (tensors or NumPy arrays).
 
-        Give the two tables of pre-activations (``left_table``, ``right_table``), or embeddings
-        with their input matrices. Weights of different dtypes are cast to the widest, which
-        ``provenance["cast"]`` records.
+        Give either the two tables of pre-activations (``left_table``, ``right_table``), or
+        embeddings with their input matrices. Weights of different dtypes are cast to the widest
+        one; ``provenance["cast"]`` records this.
 
         Args:
             W_U: hidden layer to logits; ``linear.weight.T`` of a ``torch.nn.Linear``.
             left_table: the left input's pre-activations, for one-hot inputs or without embeddings.
-            right_table: those of the right input.
+            right_table: the right input's pre-activations.
             W_E: one embedding that both inputs share, instead of ``W_E_left`` and ``W_E_right``.
             W_in: one input matrix for both embeddings, instead of ``W_in_left`` and
-                ``W_in_right``: with ``d_left + d_right`` rows where they are concatenated, with
-                ``d_left = d_right`` rows where they are summed.
-            act_fn: relu, gelu, silu, abs, square, identity, or any function or ``torch.nn`` module
-                that acts on each number alike.
-            silent: sites at which a surrogate says nothing.
+                ``W_in_right``. It has ``d_left + d_right`` rows if the embeddings are
+                concatenated, and ``d_left = d_right`` rows if they are summed.
+            act_fn: relu, gelu, silu, abs, square, identity, or any elementwise function or
+                ``torch.nn`` module.
+            silent: sites at which a surrogate makes no prediction.
 
         Raises:
-            CosetCircuitsError: a matrix is missing, given twice, has a shape that disagrees with
+            CosetCircuitsError: a matrix is missing, given twice, has a shape that does not fit
                 the others, or holds a value that is not finite.
 
         Warns:
-            UserWarning: the network is hardly right, and would be with a square matrix transposed
-                or with the other order of multiplication.
+            UserWarning: the network is hardly ever right, but would be with a square matrix
+                transposed or with the other order of multiplication.
         """
         group = named_group(group)
         weights = {
@@ -195,7 +195,7 @@ class GroupMLP(GroupModel):
         provenance: Mapping[str, Any] | None = None,
         silent: Iterable[str] = (),
     ) -> GroupMLP:
-        """As :meth:`from_weights`, without looking at whether the network is right."""
+        """Like :meth:`from_weights`, without the warning about likely mistakes."""
         return cls(
             group,
             given,
@@ -208,7 +208,7 @@ class GroupMLP(GroupModel):
 
     @property
     def cfg(self) -> GroupMLPConfig:
-        """The configuration as it stands now: device and dtype follow ``.to(...)``."""
+        """The current configuration: device and dtype follow ``.to(...)``."""
         return GroupMLPConfig(
             group=self.group.name,
             order=self.group.order,
@@ -264,7 +264,7 @@ class GroupMLP(GroupModel):
         given = {"left_table": left, "right_table": right, "W_U": W_U}
         silent = frozenset(silent)
         if self.d_mlp > self.group.order and silent >= {"hook_left_embed", "hook_right_embed"}:
-            # The embeddings' basis says nothing then, and these matrices are smaller.
+            # The embeddings' basis no longer matters then, and these matrices are smaller.
             one_hot = torch.eye(self.group.order, device=self.device, dtype=self.dtype)
             given = {"W_E": one_hot, "W_in_left": left, "W_in_right": right, "W_U": W_U}
         return GroupMLP.made_of(
@@ -312,7 +312,7 @@ class GroupMLP(GroupModel):
         )
 
     def forward(self, pairs: Int[Tensor, "batch 2"]) -> Float[Tensor, "batch order"]:
-        """Logits of every product for a batch of pairs (a, b).
+        """The logits of every possible product, for a batch of pairs (a, b).
 
         Raises:
             CosetCircuitsError: the input is not a batch of pairs of elements.
@@ -334,7 +334,7 @@ class GroupMLP(GroupModel):
 
     @staticmethod
     def _embedded(hook: HookPoint, table: Tensor, elements: Tensor) -> Tensor | None:
-        """The elements' embeddings, where a hook looks at them, or nnsight, which wraps forward."""
+        """The elements' embeddings, if a hook (or nnsight, which wraps forward) reads them."""
         watched = hook.has_hooks() or "forward" in vars(hook)
         silent = isinstance(hook, SilentHookPoint)
         return hook(table[elements]) if watched and not silent else None

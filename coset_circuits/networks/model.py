@@ -1,4 +1,4 @@
-"""The hooked shape that every network and surrogate has: a group, sites, and pairs as input."""
+"""The base class of every network and surrogate: a group, hook points, and pairs as input."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Site:
     """A hook point of a model.
 
     Attributes:
-        name: as TransformerLens has it.
-        reads: the inputs that its value depends on, of ``left`` and ``right``.
-        per_neuron: whether it holds one column a neuron.
+        name: its TransformerLens name.
+        reads: the inputs that its value depends on: ``left``, ``right`` or both.
+        per_neuron: whether it has one column per neuron.
     """
 
     name: str
@@ -90,19 +90,19 @@ class Activation:
         if name not in _ACTIVATIONS:
             raise CosetCircuitsError(
                 f"The activation {name!r} is not known; choose one of {', '.join(_ACTIVATIONS)}, "
-                "or give a function in Python."
+                "or give a Python function."
             )
         return cls(name, _ACTIVATIONS[name])
 
     @classmethod
     def of(cls, given: ActivationLike) -> Activation:
-        """An activation from its name, any function of tensors, or a ``torch.nn`` module.
+        """Make an activation from its name, any function of tensors, or a ``torch.nn`` module.
 
-        A function with the values of a named one is that one; a module is copied, in evaluation
-        mode.
+        A function with the same values as a named activation gets that name. A module is copied
+        and put in evaluation mode.
 
         Raises:
-            CosetCircuitsError: an unknown name, or not a function of each number by itself.
+            CosetCircuitsError: the name is unknown, or the function is not elementwise.
         """
         if isinstance(given, Activation):
             return given
@@ -119,12 +119,12 @@ class Activation:
 
     @property
     def is_named(self) -> bool:
-        """Whether its name alone tells what it computes."""
+        """Whether the name alone determines the function."""
         return _ACTIVATIONS.get(self.name) is self.function
 
     @property
     def is_linear(self) -> bool:
-        """Whether it adds up, as far as a grid of numbers tells."""
+        """Whether it is linear, checked on a grid of numbers."""
         other = _GRID.flip(0) / 2
         whole = self.function(_GRID + other)
         return torch.allclose(whole, self.function(_GRID) + self.function(other))
@@ -137,29 +137,29 @@ _GRID = torch.cat([-_FAR, torch.linspace(-6, 6, 241, dtype=torch.float64), _FAR]
 
 
 def _values(function: Callable[[Tensor], Tensor], name: str) -> Tensor:
-    """What a function makes of each number of a grid, whatever numbers stand beside it."""
+    """A function's values on a grid of numbers, checked to be elementwise."""
     try:
         with torch.no_grad():
             column, row = function(_GRID[:, None]), function(_GRID[None, 9:])
         alike = column.shape == (len(_GRID), 1) and row.shape == (1, len(_GRID) - 9)
         alike = alike and torch.allclose(column[9:, 0], row[0], rtol=1e-9, equal_nan=True)
     except Exception as error:
-        # Anyone's function can fail in any way.
+        # A user's function can raise any error.
         reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
         raise CosetCircuitsError(
-            f"The activation {name} cannot be applied to one number at a time ({reason}); give a "
-            "function of a tensor that acts on each of its numbers alike."
+            f"The activation {name} cannot be applied to one number at a time ({reason}); give an "
+            "elementwise function of a tensor."
         ) from error
     if not alike:
         raise CosetCircuitsError(
-            f"The activation {name} mixes numbers or changes the shape; give a function of a "
-            "tensor that acts on each of its numbers by itself."
+            f"The activation {name} mixes numbers or changes the shape; give an elementwise "
+            "function of a tensor."
         )
     return column[:, 0].double()
 
 
 class _Harmless:
-    """A function of any dtype that leaves what it is given as it is, and nobody else's."""
+    """Wraps a function: it works in any dtype, never changes its input, and is a private copy."""
 
     def __init__(self, given: Callable[[Tensor], Tensor]) -> None:
         self.function, self.held = given, None
@@ -180,7 +180,7 @@ class _Harmless:
 
 
 class SilentHookPoint(HookPoint):
-    """A site at which a hypothesis says nothing: hooks are refused, with the reason."""
+    """A site at which a hypothesis makes no prediction; adding a hook raises an error."""
 
     def __init__(self, hypothesis: str) -> None:
         super().__init__()
@@ -194,7 +194,7 @@ class SilentHookPoint(HookPoint):
 
 
 PATIENCE = 60.0
-"""Seconds that a thread waits for another's hooks to come off."""
+"""Seconds that a thread waits until another thread has removed its hooks."""
 
 _locks: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
 _making = threading.Lock()
@@ -202,7 +202,7 @@ _making = threading.Lock()
 
 @contextmanager
 def _alone(model: GroupModel) -> Iterator[None]:
-    """Keep other threads out: hooks are state of the model, so theirs would act on this run."""
+    """Lock the model: hooks are its state, so another thread's hooks would act on this run."""
     with _making:
         lock = _locks.setdefault(model, threading.RLock())
     if not lock.acquire(timeout=PATIENCE):
@@ -217,15 +217,15 @@ def _alone(model: GroupModel) -> Iterator[None]:
 
 
 def check_network(given: Any) -> None:
-    """Refuse what is no network of ours, or holds a weight that is no number.
+    """Check that the argument is a network and that all its weights are finite.
 
     Raises:
-        CosetCircuitsError: it cannot be analysed.
+        CosetCircuitsError: it is not a network, or a weight is NaN or infinite.
     """
     if not isinstance(given, GroupModel):
         raise CosetCircuitsError(
-            f"{brief(given)} is not a network; give cc.load(...), or make one of a module: "
-            "cc.from_module(module)."
+            f"{brief(given)} is not a network; load one with cc.load(...), or convert a torch "
+            "module with cc.from_module(module)."
         )
     for name, weight in given.named_parameters():
         if weight.is_meta or not torch.isfinite(weight).all():
@@ -237,7 +237,7 @@ def check_network(given: Any) -> None:
 
 
 def uncompiled(model: Any) -> Any:
-    """What ``torch.compile`` was given, or the model itself."""
+    """The model inside a ``torch.compile`` wrapper, or the model itself."""
     return getattr(model, "_orig_mod", model)
 
 
@@ -253,23 +253,23 @@ _ON_THE_WAY_IN: dict[str, Callable[[Any], Any]] = {
     "seed": lambda given: None if given is None else whole_seed(given),
     "provenance": partial(plain, "provenance"),
 }
-"""What attributes are made of what is given for them, so that nothing fails when they are saved."""
+"""Conversions that apply when an attribute is set, so that saving cannot fail later."""
 
 
 class GroupModel(HookedRootModule):
-    """What network and surrogates have in common: a group, the sites, and pairs as input.
+    """The base class of networks and surrogates: a group, hook points, and pairs as input.
 
-    A new architecture is a subclass: it gives the two tables, ``W_U``, ``forward`` and
-    :meth:`with_tables`, and adds its own hook points to ``sites``. Its hidden layer is
+    A new architecture is a subclass. It defines the two tables, ``W_U``, ``forward`` and
+    :meth:`with_tables`, and adds its hook points to ``sites``. Its hidden layer is
     ``hook_pre → activation → hook_post → W_U``.
 
     Attributes:
         group: the finite group that labels the inputs and outputs.
-        label: what tables and messages call the model.
+        label: the model's name in tables and messages.
         sites: every hook point that experiments may name, in order of computation.
-        silent: the sites at which a surrogate's hypothesis says nothing.
-        provenance: where the weights came from, as far as recorded. It speaks of the weights that
-            the model had when it was set; :meth:`identity` says what holds now.
+        silent: the sites at which a surrogate's hypothesis makes no prediction.
+        provenance: where the weights came from, as far as recorded. It describes the weights at
+            the time it was set; :meth:`identity` describes the current weights.
     """
 
     sites: Mapping[str, Site] = STANDARD_SITES
@@ -316,24 +316,24 @@ class GroupModel(HookedRootModule):
             value = _ON_THE_WAY_IN[name](value)
         super().__setattr__(name, value)
         if name == "provenance":
-            # It holds for the weights as they are at this moment: see identity.
+            # The provenance describes the weights at this moment: see identity.
             self._recorded = (self.label, self.content(torch.float32)) if value else None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        # torch.compile would take the hooks of its first call for those of every other: a
-        # compiled network runs as it is.
+        # torch.compile would reuse the hooks of the first call in every later call, so a compiled
+        # network runs uncompiled.
         dynamo, run = sys.modules.get("torch._dynamo"), super().__call__
         with _alone(self):
             return run(*args, **kwargs) if dynamo is None else dynamo.disable(run)(*args, **kwargs)
 
     def setup(self) -> None:
         super().setup()
-        # A silent site stays nameable (and refuses hooks) but is not a site to cache.
+        # A silent site keeps its name (and refuses hooks) but is not cached.
         for site in self.silent:
             del self.hook_dict[site]
 
     def check_names(self, names: Iterable[Any]) -> None:
-        """Refuse a hook name that is not a site; TransformerLens would ignore it in a filter.
+        """Check that hook names are sites; TransformerLens would ignore unknown ones in a filter.
 
         Raises:
             CosetCircuitsError: a name is not one of ``sites``.
@@ -355,17 +355,17 @@ class GroupModel(HookedRootModule):
     def run_with_cache(self, *args: Any, pos_slice: Any = None, **kwargs: Any) -> Any:
         if pos_slice is not None:
             raise CosetCircuitsError(
-                "pos_slice cuts positions, and a group network has none: it would cut the batch. "
-                "Slice what is in the cache."
+                "pos_slice selects positions, but a group network has none, so it would cut the "
+                "batch. Slice the cached tensors instead."
             )
         return super().run_with_cache(*args, **kwargs)
 
     @contextmanager
     def hooks(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        """TransformerLens's own; also safe from a Ctrl-C while it puts hooks on or takes them off.
+        """TransformerLens's ``hooks``, made safe against Ctrl-C and against other threads.
 
-        Without this, one that comes there leaves hooks behind, or takes those of an outer context.
-        Other threads that would run the model wait until the hooks are off.
+        Otherwise a Ctrl-C while hooks are added or removed would leave hooks behind, or remove
+        those of an outer context. Other threads that run the model wait until the hooks are off.
         """
         with _alone(self):
             before = HookState.of(self)
@@ -392,15 +392,15 @@ class GroupModel(HookedRootModule):
                 self.mod_dict[name].add_hook()  # type: ignore[operator]
 
     def check_pairs(self, pairs: Int[Tensor, "batch 2"] | Any) -> Int[Tensor, "batch 2"]:
-        """Pairs of elements on the model's device; arrays and lists of pairs are made tensors.
+        """Convert pairs of elements to a tensor on the model's device, and check them.
 
         Raises:
-            CosetCircuitsError: wrong type, shape or range.
+            CosetCircuitsError: the pairs have the wrong type, shape or range.
         """
         if isinstance(pairs, (np.ndarray, list, tuple)):
             with suppress(TypeError, ValueError, RuntimeError):
                 pairs = torch.as_tensor(np.array(pairs))
-        # Shorter integers are not indices to torch, or masks.
+        # Torch does not index with shorter integers, or takes them for masks.
         if not isinstance(pairs, Tensor) or pairs.dtype not in (torch.int64, torch.int32):
             kind = pairs.dtype if isinstance(pairs, Tensor) else f"a {type(pairs).__name__}"
             raise CosetCircuitsError(
@@ -423,12 +423,12 @@ class GroupModel(HookedRootModule):
         pre: Float[Tensor, "batch d_mlp"],
         function: Callable[[Tensor], Tensor] | None = None,
     ) -> Float[Tensor, "batch d_mlp"]:
-        """The model's activation, or another function where an experiment puts it in its place.
+        """Apply the model's activation, or the function that an experiment replaces it with.
 
-        ReLU is t/2 + |t|/2 (GELU and SiLU have the same odd half). A surrogate that claims that
-        the linear half of what it computes cancels in the logits takes the odd half off within
-        the ``cancelled`` span of its pre-activations, whatever the function; noise from outside
-        that span passes.
+        ReLU is t/2 + |t|/2 (GELU and SiLU have the same odd half). A surrogate may claim that the
+        linear half of its activations cancels in the logits. It then subtracts the odd half of any
+        function within the ``cancelled`` span of its pre-activations. Noise from outside that span
+        passes.
         """
         function = function or self.activation.function
         post = function(pre)
@@ -438,26 +438,28 @@ class GroupModel(HookedRootModule):
         return torch.addmm(post, twice_odd @ self.cancelled.T, self.cancelled, alpha=-0.5)
 
     def cancel_linear_half(self, rcond: float = DEFAULT.rcond) -> None:
-        """Claim from now on that the linear half cancels; see :meth:`activate`.
+        """From now on, claim that the linear half cancels; see :meth:`activate`.
 
-        The span is that of the rows of both tables, singular values below ``rcond`` left out.
+        The span is spanned by the rows of both tables. Singular values below ``rcond`` times the
+        largest are left out.
         """
         rows = torch.cat([self.left_table, self.right_table]).detach()
         _, values, directions = torch.linalg.svd(rows, full_matrices=False)
         self.register_buffer("cancelled", directions[values > rcond * values[0]])
 
     def unhooked(self: Model) -> Model:
-        """A copy with weights of its own and nobody's hooks; the group is shared.
+        """A copy without hooks, with its own weights; the group is shared.
 
-        What experiments work on, so that neither a user's hook nor a fault reaches the other side.
+        Experiments work on such copies. A user's hooks do not affect them, and a failed experiment
+        does not affect the user's network.
         """
         memo: dict[int, Any] = {id(self.group): self.group}
         for module in self.modules():
             for name, held in vars(module).items():
-                # A hook may hold what cannot be copied, such as a tensor with its graph.
+                # A hook may hold something that cannot be copied, such as a tensor with its graph.
                 if "hooks" in name or name == "ctx":
                     memo[id(held)] = type(held)()
-        # What torch.nn.utils.prune computes before a pass is no weight, and cannot be copied.
+        # torch.nn.utils.prune stores a computed tensor, which is not a weight and not copyable.
         pruned = [n.removesuffix("_orig") for n in self._parameters if n.endswith("_orig")]
         memo |= {id(vars(self)[name]): None for name in pruned}
         own = copy.deepcopy(self, memo)
@@ -493,9 +495,9 @@ class GroupModel(HookedRootModule):
         raise NotImplementedError
 
     def tables_held(self) -> AbstractContextManager[None]:
-        """Within this, :attr:`left_table` and :attr:`right_table` are computed once.
+        """A context in which :attr:`left_table` and :attr:`right_table` are computed only once.
 
-        No weight may change meanwhile.
+        Do not change weights inside it.
         """
         return nullcontext()
 
@@ -506,35 +508,36 @@ class GroupModel(HookedRootModule):
 
     @property
     def before_tables(self) -> frozenset[str]:
-        """The sites in front of the two tables: circuits of tables say nothing about them."""
+        """The sites before the two tables, at which circuits of tables make no prediction."""
         names = list(self.sites)
         return frozenset(names[: names.index("hook_left_pre")])
 
     @property
     def additive_share(self) -> float:
-        """The share of the pre-activations' variance, over all pairs, that the two tables make."""
+        """The share of the pre-activations' variance over all pairs that the tables explain."""
         return 1.0
 
     @property
     def embeddings(self) -> tuple[Tensor, Tensor] | None:
-        """The left and right embedding tables, one row an element; None where there are none."""
+        """The left and right embedding tables, one row per element; None without embeddings."""
         return None
 
     @property
     def has_one_embedding_space(self) -> bool:
-        """Whether both inputs are embedded as vectors of one space, read by the same matrices."""
+        """Whether both inputs are embedded in one space and read by the same matrices."""
         return False
 
     @property
     def d_mlp(self) -> int:
-        """How many neurons there are."""
+        """The number of neurons."""
         return self.left_table.shape[1]
 
     @property
     def is_additive(self) -> bool:
-        """Whether each neuron adds its own term to the logits and reads the sum of two tables.
+        """Whether each neuron reads left table + right table and adds its own term to the logits.
 
-        Experiments then replace neurons by rank-k updates; other models are run with hooks.
+        Experiments on such models replace neurons by rank-k updates. Other models are run with
+        hooks.
         """
         return False
 
@@ -548,9 +551,9 @@ class GroupModel(HookedRootModule):
         silent: Iterable[str] = (),
         source: str = "",
     ) -> GroupModel:
-        """The same architecture and activation with other tables, which are moved to its device.
+        """The same architecture and activation with other tables, moved to this model's device.
 
-        What table hypotheses make their surrogates with.
+        Table hypotheses make their surrogates with this.
         """
         raise NotImplementedError
 
@@ -563,10 +566,11 @@ class GroupModel(HookedRootModule):
         raise NotImplementedError
 
     def reset_parameters(self) -> None:
-        """Draw every weight again, in place: normal, scaled by 1/√fan-in; biases are 0.
+        """Redraw every weight in place: normal, scaled by 1/√fan-in; biases are 0.
 
-        From torch's global generator, as layers of ``torch.nn`` do, for tools that expect it, such
-        as TransformerLens's ``interchange.reinitialized``. :meth:`untrained` makes a new network.
+        Like layers of ``torch.nn`` it uses torch's global generator, for tools that expect that,
+        such as TransformerLens's ``interchange.reinitialized``. :meth:`untrained` makes a new
+        network.
         """
         for name, parameter in self.named_parameters(recurse=False):
             if name.startswith("b"):
@@ -581,7 +585,7 @@ class GroupModel(HookedRootModule):
             )
 
     def fingerprint(self, precision: torch.dtype = torch.float64) -> tuple[Any, ...]:
-        """Equal for two models that compute the same at every site, up to a precision."""
+        """A key that is equal for two models that compute the same at every site, when rounded."""
         tensors = {
             "activation": self.activation.function(_GRID),
             "group": self.group.table,
@@ -599,14 +603,14 @@ class GroupModel(HookedRootModule):
         return type(self).__name__, tuple(sorted(self.silent)), weights
 
     def content(self, precision: torch.dtype = torch.float64) -> str:
-        """A SHA-256 of all that the network computes, as it is now."""
+        """The SHA-256 of the network's current weights and settings."""
         return hashlib.sha256(repr(self.fingerprint(precision)).encode()).hexdigest()
 
     def identity(self) -> tuple[str, dict[str, Any]]:
-        """Label and provenance of the weights as they are now.
+        """The label and provenance of the current weights.
 
-        Where they have changed since these were recorded, by more than float32 can hold, both say
-        so, and what described the earlier weights (file, hash, recipe, training curve) is left out.
+        If the weights have changed since these were recorded, by more than float32 rounding, both
+        say so. Facts about the earlier weights (file, hash, recipe, training curve) are left out.
         """
         known = plain("provenance", self.provenance)
         if self._recorded is None or self._recorded[1] == self.content(torch.float32):
@@ -618,11 +622,11 @@ class GroupModel(HookedRootModule):
 
     @property
     def is_unbiased(self) -> bool:
-        """Whether nothing is added to pre-activations and logits: scaling passes through."""
+        """Whether pre-activations and logits have no biases, so that scaling passes through."""
         return False
 
     def facts(self) -> dict[str, Any]:
-        """The ``network`` entry of findings.json, as far as the architecture decides it."""
+        """The architecture's part of the ``network`` entry of findings.json."""
         return {
             "kind": "module",
             "d_mlp": self.d_mlp,
@@ -632,14 +636,14 @@ class GroupModel(HookedRootModule):
 
     @property
     def width_text(self) -> str:
-        """Neurons, activation and whatever else tells two architectures apart, in words."""
+        """A short description: neurons, activation and what else distinguishes architectures."""
         return f"{self.d_mlp} {self.activation.name} neurons"
 
     @property
     def pre_scale(self) -> Float[Tensor, "d_mlp"]:
-        """Standard deviation of each pre-activation over all pairs; a surrogate has its network's.
+        """Standard deviation of each pre-activation over all pairs.
 
-        Noise relative to it disturbs network and surrogate by the same amount.
+        A surrogate has its network's values, so noise in these units disturbs both equally.
         """
         if self.reference_scale is not None:
             return self.reference_scale.to(self.device, self.dtype)

@@ -1,4 +1,4 @@
-"""Where a hidden layer may sit in anyone's module, and how to read and replace what passes."""
+"""Candidate places of the hidden layer in a torch module, to read and replace values at."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ class Runner:
     """A copy of a module in evaluation mode, and how it is called with pairs.
 
     Attributes:
-        module: the copy; hooks on it reach nobody else.
-        arguments: from pairs (batch, 2) to the module's argument, a tuple of them, or a dictionary.
-        called: how it is called, in words.
-        order: how many logits it gives.
-        tolerance: how far two ways to compute the same may differ, relative to the size.
+        module: the copy, so that hooks do not affect the original.
+        arguments: a function from pairs (batch, 2) to the module's argument, a tuple of arguments
+            or a dictionary.
+        called: a description of the call.
+        order: the number of logits.
+        tolerance: the relative difference allowed between two ways to compute the same value.
     """
 
     module: nn.Module
@@ -56,7 +57,7 @@ class Runner:
 
 
 def conventions(order: int) -> dict[str, Arguments]:
-    """The usual ways to hand pairs to a module, by their names."""
+    """The usual ways to pass pairs to a module, by description."""
 
     def one_hot(pairs: Tensor) -> Tensor:
         return F.one_hot(pairs, order).double()
@@ -78,10 +79,10 @@ def conventions(order: int) -> dict[str, Arguments]:
 def runners(model: nn.Module, order: int | None, inputs: Arguments | None) -> list[Runner]:
     """Every way to call a copy of the module that gives a logit for each element.
 
-    The copy is in float64; if nothing works so, in the module's own dtype.
+    The copy is in float64 or, if no call works in float64, in the module's dtype.
 
     Raises:
-        CosetCircuitsError: there is none, or the module cannot be copied.
+        CosetCircuitsError: no way works, or the module cannot be copied.
     """
     failures: list[str] = []
     for dtype, tolerance in ((torch.float64, 1e-9), (None, 1e-4)):
@@ -108,20 +109,20 @@ def runners(model: nn.Module, order: int | None, inputs: Arguments | None) -> li
 
 
 def _copied(model: nn.Module) -> nn.Module:
-    # What torch.compile wraps does not call the hooks of its parts.
+    # A module wrapped by torch.compile does not call the hooks of its submodules.
     model = getattr(model, "_orig_mod", model)
     try:
         return copy.deepcopy(model).eval().requires_grad_(False)
     except Exception as error:
         raise CosetCircuitsError(
-            f"{type(model).__name__} cannot be copied ({first_line(error)}), and the original is "
-            "left alone; take off what holds tensors with gradients, or load its state into a new "
-            "module."
+            f"{type(model).__name__} cannot be copied ({first_line(error)}), and the original must "
+            "not be changed; remove hooks and attributes that hold tensors with gradients, or load "
+            "its state into a new module."
         ) from error
 
 
 def _failure(runner: Runner) -> str:
-    """Why a way to call a module does not work; empty where it does."""
+    """Why a way to call a module fails; empty if it works."""
     last = runner.order - 1
     pairs = torch.tensor([[0, last], [last, 0], [last, last], [0, 0], [0, last]])
     try:
@@ -138,7 +139,7 @@ def first_line(error: Exception) -> str:
 
 @dataclass(frozen=True)
 class ModuleSite:
-    """The input of one of a module's parts, or its output."""
+    """The input or output of a submodule."""
 
     name: str
     is_input: bool
@@ -160,10 +161,10 @@ class ModuleSite:
 
 @dataclass(frozen=True)
 class CallSite:
-    """The input of the ``number``-th call, in a forward pass, of a function that keeps the shape.
+    """The input of the ``number``-th call to a shape-preserving function in a forward pass.
 
     Attributes:
-        function: what was called, with its other arguments.
+        function: the function that was called, with its other arguments.
     """
 
     name: str
@@ -177,7 +178,7 @@ class CallSite:
 
 
 class _Calls(TorchFunctionMode):
-    """Numbers the calls of functions that take one matrix and give one of the same shape."""
+    """Counts calls of functions that take one matrix and return one of the same shape."""
 
     def __init__(self, change: Callable[[int, Tensor], Tensor]) -> None:
         super().__init__()
@@ -189,7 +190,7 @@ class _Calls(TorchFunctionMode):
         others = [*args[1:], *kwargs.values()]
         if not (args and _is_matrix(args[0])) or any(isinstance(o, Tensor) for o in others):
             return func(*args, **kwargs)
-        # In place, a first call would change what the second is given.
+        # Calls are repeated, and an in-place function would change the second call's input.
         result = func(args[0].clone(), *args[1:], **kwargs)
         if not (_is_matrix(result) and result.shape == args[0].shape):
             return func(*args, **kwargs)
@@ -210,7 +211,7 @@ def _is_matrix(value: Any) -> bool:
 
 @torch.no_grad()
 def calls(runner: Runner) -> list[CallSite]:
-    """The calls of functions in a forward pass that may be an activation's."""
+    """The function calls in a forward pass that may be the activation."""
     with _Calls(lambda number, value: value) as mode:
         runner(torch.zeros(7, 2, dtype=torch.long, device=runner.device))
     return mode.seen

@@ -1,4 +1,4 @@
-"""Files whose weights have the names of :meth:`GroupMLP.from_weights`."""
+"""Read files whose weights have the names of :meth:`GroupMLP.from_weights`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from coset_circuits.networks.weights import NAMES
 
 
 class NamedWeights:
-    """W_U with embeddings and input matrices, or with tables; ``act_fn`` and ``group`` as texts."""
+    """Reads W_U with embeddings or tables; ``act_fn`` and ``group`` may be stored as text."""
 
     suffixes = (".safetensors", ".npz")
     folder_files = ()

@@ -1,4 +1,4 @@
-"""Our own files: safetensors with a description of the network in their header."""
+"""The library's file format: safetensors with a description of the network in the header."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from coset_circuits.networks.transformer import BIASES, SHAPES, GroupTransformer
 SCHEMA = 1
 _DESCRIPTION = {"schema", "label", "group", "act_fn", "seed", "provenance"}
 _TRANSFORMER = {"tokens", "attention"}
-"""What the description of a transformer has beside; without ``architecture`` it is an MLP's."""
+"""Extra entries in a transformer's description; an MLP's has no ``architecture``."""
 _OF_THE_FILE = ("sha256", "path", "shipped", "order")
-"""Facts about a file that was read, which would be wrong in the next one."""
+"""Provenance entries about the file that was read, which would be wrong in a new file."""
 _OF_AN_MLP = ("W_E_left", "W_E_right", "W_in_left", "W_in_right", "W_U", "b_in", "b_U")
 _TABLES = ("given_left", "given_right", "given_W_U")
 _OF_A_SURROGATE = (*_TABLES, "cancelled", "reference_scale")
-"""What a surrogate has besides weights."""
+"""Attributes of a surrogate that are not weights."""
 
 
 class OwnFormat:
-    """A network that :func:`save` wrote."""
+    """Reads a network written by :func:`save`."""
 
     suffixes = (".safetensors",)
     folder_files = ("network.safetensors",)
@@ -47,16 +47,16 @@ class OwnFormat:
 
 
 def save(network: GroupModel, path: str | os.PathLike[str], *, card: bool = True) -> Path:
-    """Write a network with its configuration and provenance; the file appears whole or not at all.
+    """Save a network with its configuration and provenance; the file is written atomically.
 
-    A ``card`` (``.json`` beside it, the provenance and the file's hash) is written for people.
+    A ``card`` is a readable ``.json`` file beside it, with the provenance and the file's hash.
 
-    Masks of ``torch.nn.utils.prune`` and parametrisations are applied: what is written are the
-    weights that the network computes with.
+    Masks of ``torch.nn.utils.prune`` and parametrisations are applied: the file holds the weights
+    that the network computes with.
 
     Raises:
-        CosetCircuitsError: it cannot be written, would overwrite what the library did not write,
-            or a file cannot hold it.
+        CosetCircuitsError: the file cannot be written, would overwrite a file that the library did
+            not write, or cannot represent the network.
     """
     path = Path(path)
     _refuse(network, path)
@@ -82,7 +82,7 @@ def save(network: GroupModel, path: str | os.PathLike[str], *, card: bool = True
     text = json.dumps(plain("description", description))
     content = to_bytes(tensors, {"coset_circuits": text})
     if described_hash(path) is not None:
-        # A card that outlives its file would accuse the next one of damage.
+        # A card left over from an old file would report the new file as damaged.
         beside.unlink(missing_ok=True)
     write_whole(path, content)
     if card:
@@ -92,26 +92,26 @@ def save(network: GroupModel, path: str | os.PathLike[str], *, card: bool = True
 
 
 def _refuse(network: GroupModel, path: Path) -> None:
-    """Refuse what a file cannot hold, and a path that such a file cannot have."""
+    """Check that the network can be stored in a file and that the path has the right ending."""
     if not isinstance(network, (GroupMLP, GroupTransformer)):
         raise CosetCircuitsError(
-            f"{brief(network)} is a {type(network).__name__}, which our files cannot hold; save a "
+            f"{brief(network)} is a {type(network).__name__}, which cannot be saved; give a "
             "GroupMLP or a GroupTransformer, such as a circuit's surrogate()."
         )
     if not network.activation.is_named:
         raise CosetCircuitsError(
-            f"{network.label} has the activation {network.activation.name}, a function in Python "
+            f"{network.label} has the activation {network.activation.name}, a Python function "
             "that a file cannot hold; keep the code that makes the network."
         )
     if not _is_safetensors(path):
         raise CosetCircuitsError(
-            f"The network would be written to {path}; give a name that ends in .safetensors, the "
-            "format that it is written in."
+            f"The network cannot be written to {path}; give a name that ends in .safetensors, "
+            "the format of the file."
         )
 
 
 def _weights(network: GroupModel) -> dict[str, Tensor]:
-    """The tensors that it computes with; a table for a side whose embeddings are that."""
+    """The tensors that the network computes with."""
     names = _OF_AN_MLP if isinstance(network, GroupMLP) else (*SHAPES, *BIASES)
     held = {name: getattr(network, name, None) for name in (*names, *_OF_A_SURROGATE)}
     weights = {k: v.detach().cpu().contiguous() for k, v in held.items() if v is not None}
@@ -120,19 +120,19 @@ def _weights(network: GroupModel) -> dict[str, Tensor]:
         if matrix.shape[0] == matrix.shape[1] and (matrix == torch.eye(len(matrix))).all():
             del weights[f"W_in_{side}"]
             weights[f"{side}_table"] = weights.pop(f"W_E_{side}")
-    # Two names may hold one tensor, and a file must not.
+    # Two names may share one tensor, which a safetensors file does not allow.
     return {name: tensor.clone() for name, tensor in weights.items()}
 
 
 def _described_group(group: FiniteGroup) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Its name where that tells everything; else its labels, and its table among the tensors."""
+    """The group's name if that suffices; else its labels and, as a tensor, its Cayley table."""
     if is_named(group) and named_group(group.name).labels == group.labels:
         return {"group": group.name}, {}
     return {"group": group.name, "elements": list(group.labels)}, {"group.table": group.table}
 
 
 def described_hash(path: Path) -> str | None:
-    """The hash on the card beside one of our files; None where there is no such card."""
+    """The hash on the card beside a network's file; None if there is no such card."""
     if not _is_safetensors(path):
         return None
     try:
@@ -144,13 +144,13 @@ def described_hash(path: Path) -> str | None:
 
 
 def check_card(path: Path, digest: str) -> None:
-    """Refuse a file that the card beside it does not describe."""
+    """Refuse a file whose hash differs from the hash on its card."""
     described = described_hash(path)
     if described not in (None, digest):
         raise CosetCircuitsError(
             f"{path} is not the file that its card {path.with_suffix('.json').name} describes: the "
-            "hashes differ, so one of them is damaged or of another network; take the card away to "
-            "read the file all the same."
+            "hashes differ, so one of them is damaged or of another network. Remove the card to "
+            "read the file anyway."
         )
 
 
@@ -168,14 +168,14 @@ def _read(file: CheckpointFile) -> GroupModel:
         ) from error
     if not isinstance(description, dict) or description.get("schema") != SCHEMA:
         raise CosetCircuitsError(
-            f"{path} is a safetensors file but no network of schema {SCHEMA} saved by "
+            f"{path} is a safetensors file but not a network of schema {SCHEMA} saved by "
             "coset_circuits; wrap its weights with GroupMLP.from_weights."
         )
     architecture = description.get("architecture", "mlp")
     if architecture not in ("mlp", "transformer"):
         raise CosetCircuitsError(
             f"{path} holds a network of the architecture {one_line(architecture)!r}, which this "
-            "version does not read; it reads mlp and transformer."
+            "version cannot read; it can read mlp and transformer."
         )
     expected = _DESCRIPTION | (_TRANSFORMER if architecture == "transformer" else set())
     if not description.keys() >= expected:
@@ -255,8 +255,8 @@ def _transformer(
         )
     ):
         raise CosetCircuitsError(
-            f"Its tokens are {one_line(tokens)}; expected are where the left elements begin, where "
-            "the right ones do, and the third position's token or null."
+            f"Its tokens are {one_line(tokens)}; expected are the first left element's token, the "
+            "first right element's token, and the third position's token or null."
         )
     if type(attention) not in (int, float) or not 0 <= attention <= 1:
         raise CosetCircuitsError(

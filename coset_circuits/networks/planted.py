@@ -1,7 +1,8 @@
-"""Networks written down from a hypothesis's own definition, in which it is true by construction.
+"""Planted networks: built from a hypothesis's definition, so it is true by construction.
 
-They are oracles: the coset hypothesis must explain a planted coset circuit and not a planted GCR,
-the irrep hypothesis the reverse. An explanation is to be tried on both before a trained network.
+They are test oracles. The coset hypothesis must explain a planted coset circuit and not a planted
+GCR; the irrep hypothesis the reverse. Try an explanation on both before using it on a trained
+network.
 """
 
 from __future__ import annotations
@@ -29,24 +30,25 @@ def planted_coset(
     scale: float = 3.0,
     few: bool = False,
 ) -> GroupMLP:
-    """A coset circuit and nothing else (Stander et al., ICML 2024, section 5).
+    """Build a network that is a pure coset circuit (Stander et al., ICML 2024, section 5).
 
-    Every conjugate H of the class has a level L_H on each of its right cosets, and every coset
-    X = Hx has two ReLU neurons, ±(L_H(a) + R(b)) with R(b) = −L_H(x b⁻¹): zero exactly where
-    ab ∈ X. Both write −scale on the elements of X, so that ``logit(c) = −scale · Σ_H |L_H(a) −
-    L_H(c b⁻¹)|``: every H votes for the coset that holds the product, and ab alone is in all.
+    Every conjugate H of the class has a level L_H on each of its right cosets. Every coset X = Hx
+    has two ReLU neurons, ±(L_H(a) + R(b)) with R(b) = −L_H(x b⁻¹), which vanish exactly when
+    ab ∈ X. Both write −scale on the elements of X, so ``logit(c) = −scale · Σ_H |L_H(a) −
+    L_H(c b⁻¹)|``. Every H votes for the coset that contains the product, and only ab is in all.
 
     Args:
         group: the group to multiply in.
         subgroup_class_name: such as ``"S3"``; one of ``group.subgroup_classes``.
         more: further classes, whose subgroups vote as well.
-        seed: of the levels, which are equally spaced, in random order and of standard deviation 1.
+        seed: random seed for the order of the levels, which are equally spaced with standard
+            deviation 1.
         scale: the size of the unembedding.
-        few: only as many conjugates of a class as have no more in common than all of them.
+        few: use only as many conjugates of a class as have the same intersection as all of them.
 
     Raises:
-        CosetCircuitsError: no such class, or its subgroups have more than the identity in common,
-            so that their cosets cannot single out a product.
+        CosetCircuitsError: there is no such class, or its subgroups have more than the identity in
+            common, so that their cosets cannot single out a product.
     """
     classes = _subgroup_classes(group, (subgroup_class_name, *more))
     generator = torch.Generator().manual_seed(seed)
@@ -81,28 +83,30 @@ def planted_gcr(
     scale: float = 8.0,
     act_fn: Literal["square", "relu"] = "square",
 ) -> GroupMLP:
-    """Group composition via representations and nothing else (Chughtai et al., arXiv 2302.03025).
+    """Build a network that is pure group composition via representations (GCR).
 
-    ``logit(c) = scale · Σ_ρ χ_ρ(a b c⁻¹)`` exactly. With the activation x², two neurons multiply:
-    ((u+v)² − (u−v)²)/4 = uv, here with u = ρ(a)_ij and v = ρ(b)_jk, written on ρ(c)_ik; summed
-    over i, j, k this is tr(ρ(a)ρ(b)ρ(c)ᵀ). Each ρ stands in a random orthogonal basis, in which
-    no matrix element of a dimension above 1 is constant on the cosets of a subgroup.
+    The algorithm is Chughtai et al.'s (arXiv 2302.03025): ``logit(c) = scale · Σ_ρ χ_ρ(a b c⁻¹)``
+    exactly. With the activation x², two neurons multiply: ((u+v)² − (u−v)²)/4 = uv. Here
+    u = ρ(a)_ij and v = ρ(b)_jk, and the product is written on ρ(c)_ik. The sum over i, j, k is
+    tr(ρ(a)ρ(b)ρ(c)ᵀ). Each ρ is in a random orthogonal basis, in which no matrix element of a
+    dimension above 1 is constant on the cosets of a subgroup.
 
-    ReLU neurons come as ±(u+v) and ±(u−v): |u+v| − |u−v| stands for 4uv. Its mean over all bases is
-    a multiple of the trace, by Schur's lemma; in one basis it is right on every pair all the same
-    where a test says so, and every table is still in the irreps, which is what is claimed.
+    ReLU neurons come as ±(u+v) and ±(u−v), and |u+v| − |u−v| replaces 4uv. By Schur's lemma its
+    mean over all bases is a multiple of the trace. In a single basis this is only approximate; the
+    tests list cases in which every pair is right. The tables are functions of the irreps in any
+    case.
 
     Args:
         group: the group to multiply in.
         block_names: which of ``group.real_blocks``; by default the smallest faithful one, such as
-            ``"(3,1)"`` of S4, and all but the trivial one where none alone is faithful.
-        seed: of the bases.
-        scale: what every character is multiplied by.
-        act_fn: ``"square"`` multiplies exactly, ``"relu"`` nearly.
+            ``"(3,1)"`` of S4. If no single block is faithful, all but the trivial one are used.
+        seed: random seed for the bases.
+        scale: a factor on every character.
+        act_fn: ``"square"`` multiplies exactly, ``"relu"`` approximately.
 
     Raises:
-        CosetCircuitsError: no such block, or the blocks together are not faithful, so that
-            several c have the same logit.
+        CosetCircuitsError: there is no such block, or the blocks together are not faithful, so
+            that several c have the same logit.
     """
     blocks = _blocks(group, block_names)
     generator = torch.Generator().manual_seed(seed)
@@ -151,12 +155,12 @@ def _subgroup_classes(group: FiniteGroup, names: Iterable[str]) -> list[Subgroup
 
 
 def _in_all(subgroups: Iterable[Subgroup]) -> int:
-    """How many elements the subgroups have in common."""
+    """The number of elements that the subgroups have in common."""
     return len(reduce(np.intersect1d, [h.array for h in subgroups]))
 
 
 def _few(found: SubgroupClass) -> list[Subgroup]:
-    """Conjugates, each of which has less in common with those before it, down to the core."""
+    """Conjugates, each of which makes the intersection smaller, until it is the core."""
     chosen = [found.representative]
     for subgroup in found.conjugates:
         if _in_all([*chosen, subgroup]) < _in_all(chosen):
@@ -193,7 +197,7 @@ def _blocks(group: FiniteGroup, names: Iterable[str] | None) -> list[RealBlock]:
 
 
 def is_faithful(blocks: list[RealBlock]) -> bool:
-    """Whether these irreps together send the identity alone to 1."""
+    """Whether only the identity acts trivially in all these irreps."""
     character = torch.stack([block.character for block in blocks]).sum(0)
     at_identity = sum(block.dimension for block in blocks)
     return int((character > at_identity - 1e-6).sum()) == 1

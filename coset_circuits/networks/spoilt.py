@@ -1,4 +1,4 @@
-"""Networks made from others: neurons put together, noise on the weights, labels exchanged."""
+"""Modified networks: joined neurons, noise on the weights, or exchanged labels."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from coset_circuits.networks.mlp import GroupMLP
 
 
 def joined(networks: Sequence[GroupMLP]) -> GroupMLP:
-    """One network with the neurons of all, in which each has the same say.
+    """Join several networks into one that has all their neurons.
 
-    Its logits are the sum of theirs, all scaled to the variance of the first one's.
+    Its logits are the sum of the networks' logits, scaled to the variance of the first network's
+    so that each contributes equally.
 
     Raises:
-        CosetCircuitsError: none, or they differ in group, activation or output bias.
+        CosetCircuitsError: no network was given, they differ in group or activation, or one has an
+            output bias.
     """
     if not networks:
         raise CosetCircuitsError("No network was given; give the networks to join.")
@@ -28,10 +30,10 @@ def joined(networks: Sequence[GroupMLP]) -> GroupMLP:
         if other.group != first.group or other.activation.name != first.activation.name:
             raise CosetCircuitsError(
                 f"{first.label} and {other.label} differ in group or activation; join networks "
-                "that have both in common."
+                "with the same group and activation."
             )
     if any(network.b_U is not None for network in networks):
-        raise CosetCircuitsError("A network with an output bias cannot be joined; take it off.")
+        raise CosetCircuitsError("A network with an output bias cannot be joined; remove it.")
     spreads = [_spread(network) for network in networks]
     names = " and ".join(network.label for network in networks)
     return _made(
@@ -46,18 +48,19 @@ def joined(networks: Sequence[GroupMLP]) -> GroupMLP:
 
 @torch.no_grad()
 def _spread(network: GroupMLP) -> float:
-    """The standard deviation of the logits, each pair's mean apart."""
+    """The standard deviation of the logits, after subtracting each pair's mean."""
     logits = network(network.group.pairs())
     return float((logits - logits.mean(1, keepdim=True)).square().mean().sqrt())
 
 
 def noisy(network: GroupMLP, size: float, *, seed: int = 0) -> GroupMLP:
-    """The network with normal noise on both tables and the unembedding.
+    """A copy of the network with normal noise on both tables and the unembedding.
 
     Args:
-        network: it is left as it is.
-        size: the noise's standard deviation, in those of each neuron's own table or row.
-        seed: of the noise.
+        network: the network, which is not changed.
+        size: the noise's standard deviation, relative to the standard deviation of each neuron's
+            table or row.
+        seed: random seed for the noise.
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -83,9 +86,10 @@ def relabelled(
     outputs: bool = True,
     group: FiniteGroup | None = None,
 ) -> GroupMLP:
-    """The network with element a called ``permutation[a]``, at its inputs, outputs or both.
+    """A copy of the network with element a renumbered ``permutation[a]``, at inputs or outputs.
 
-    Unless that is an automorphism, or ``group`` is the relabelled one, it multiplies no more.
+    It no longer multiplies, unless the permutation is an automorphism or ``group`` is the
+    relabelled group.
     """
     back = torch.argsort(permutation)
     left, right, write = network.left_table, network.right_table, network.W_U

@@ -36,7 +36,7 @@ _AS_OURS: dict[str, tuple[Any, ...]] = {
     "use_ln": (False,),
     "normalization_type": (None,),
     "positional_embedding_type": ("standard",),
-    # At the last position both see every token.
+    # With either value the last position attends to every token.
     "attention_dir": ("causal", "bidirectional"),
     "use_attn_scale": (True,),
     "parallel_attn_mlp": (False,),
@@ -49,7 +49,7 @@ _AS_OURS: dict[str, tuple[Any, ...]] = {
     "post_embedding_ln": (False,),
     "tie_word_embeddings": (False,),
 }
-"""TransformerLens's settings that change the function, and their values in GroupTransformer."""
+"""TransformerLens settings that change the function, with their values in GroupTransformer."""
 _OF_NO_EFFECT = (
     *("d_model", "model_dim", "d_head", "n_heads", "d_mlp", "n_ctx", "d_vocab", "d_vocab_out"),
     *("act_fn", "attn_scale", "model_name", "device", "n_devices", "dtype", "seed", "eps"),
@@ -57,11 +57,11 @@ _OF_NO_EFFECT = (
     *("use_attn_result", "use_attn_in", "use_split_qkv_input", "use_hook_mlp_in", "final_rms"),
     *("scale_attn_by_inverse_layer_idx", "window_size", "attn_types"),
 )
-"""Those that the weights show, that :class:`StanderTransformer` reads, or that change nothing."""
+"""Other settings: visible in the weights, read by :class:`StanderTransformer`, or irrelevant."""
 
 
 class StanderMLP:
-    """torch Linear layers (transposed weights), with biases before the ReLU and on the logits."""
+    """Reads their MLPs: torch Linear layers, with biases before the ReLU and on the logits."""
 
     suffixes = (".pth", ".safetensors", ".npz")
     folder_files = ("full_run.pth",)
@@ -75,8 +75,8 @@ class StanderMLP:
         if missing:
             raise CosetCircuitsError(
                 f"{path} looks like a run of Stander et al. but lacks "
-                f"{', '.join(sorted(missing))}; only one hidden layer over two embeddings can be "
-                "read."
+                f"{', '.join(sorted(missing))}; only networks with two embeddings and one hidden "
+                "layer can be read."
             )
         check_tensors(path, model, {**dict.fromkeys(_MATRICES, 2), **dict.fromkeys(_BIASES, 1)})
         weights = {
@@ -106,14 +106,14 @@ class StanderMLP:
 
 
 def _cut(weights: Mapping[str, Tensor], order: int) -> dict[str, Tensor]:
-    """The embeddings and outputs of the first tokens alone."""
+    """Keep only the embeddings and outputs of the first ``order`` tokens."""
     rows = {name: weights[name][:order] for name in ("W_E_left", "W_E_right")}
     outputs = {name: weights[name][..., :order] for name in ("W_U", "b_U") if name in weights}
     return {**weights, **rows, **outputs}
 
 
 def _elements(vocabulary: int, build: Callable[[FiniteGroup], GroupMLP]) -> int:
-    """How many of the tokens are elements.
+    """The number of tokens that are elements.
 
     Some of their configurations have a vocabulary of 576 for a group of order 120 or 216. The
     other tokens were never seen and are never answered.
@@ -135,7 +135,7 @@ def _elements(vocabulary: int, build: Callable[[FiniteGroup], GroupMLP]) -> int:
 
 
 class StanderTransformer:
-    """A HookedTransformer on the tokens a, b and =, with its configuration in the file.
+    """Reads their HookedTransformers on tokens [a, b, =], with the configuration in the file.
 
     Token ``order + 1`` is =, the last of the vocabulary; token ``order`` is never used.
     """
@@ -156,8 +156,8 @@ class StanderTransformer:
         size, vocabulary = weights["W_unembed"].shape[1], len(weights["W_E"])
         if vocabulary not in (size + 1, size + 2):
             raise CosetCircuitsError(
-                f"{path} has {vocabulary} tokens and {size} outputs; expected are as many outputs "
-                "as elements, and one or two tokens more, of which the last is =."
+                f"{path} has {vocabulary} tokens and {size} outputs; expected are one output for "
+                "each element, and one or two more tokens than outputs (the last is =)."
             )
         folder = path.absolute().parent.name
         about: dict[str, Any] = {
@@ -172,15 +172,15 @@ class StanderTransformer:
 
 
 def _check_settings(path: Path, config: Mapping[Any, Any]) -> None:
-    """Refuse a transformer that computes something else than ours with the same weights."""
+    """Refuse settings with which a GroupTransformer of the same weights would differ."""
     for name, value in config.items():
-        # A file may hold anything here, also what cannot be compared.
+        # A file may hold anything here, even values that cannot be compared.
         is_plain = value is None or isinstance(value, (int, float, str))
         if name in _AS_OURS and not (is_plain and value in _AS_OURS[name]):
             raise CosetCircuitsError(
-                f"{path} has {name} = {one_line(value)}; only one-layer transformers with an MLP, "
-                f"without layer norm and with ordinary attention are read, where it is "
-                f"{' or '.join(map(str, _AS_OURS[name]))}."
+                f"{path} has {name} = {one_line(value)}, but {name} must be "
+                f"{' or '.join(map(str, _AS_OURS[name]))}: only one-layer transformers with an "
+                "MLP, without layer norm and with ordinary attention can be read."
             )
         if name not in _AS_OURS and name not in _OF_NO_EFFECT:
             raise CosetCircuitsError(
@@ -194,5 +194,5 @@ def _check_scale(path: Path, config: Mapping[Any, Any], d_head: int) -> None:
     if not isinstance(scale, (int, float)) or (scale > 0 and not isclose(scale, d_head**0.5)):
         raise CosetCircuitsError(
             f"{path} has attn_scale = {one_line(scale)}; only attention scores divided by "
-            f"√{d_head}, the width of a head, are read."
+            f"√{d_head}, the square root of a head's width, are supported."
         )

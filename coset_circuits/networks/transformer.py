@@ -1,10 +1,10 @@
 """One-layer transformers that multiply: tokens [a, b, =] or [a, b], answers at the last position.
 
-At the last position everything but a softmax over two or three numbers is a function of a alone or
-of b alone, so a forward pass gathers small tables and never runs the other positions. The MLP there
-is the hidden layer; what goes around it is the skip path. In symmetric and alternating groups the
-released networks only route with attention, and their pre-activations are additive; in cyclic ones
-they are not.
+At the last position everything is a function of a alone or of b alone, except a softmax over two or
+three numbers. So a forward pass gathers small tables and never runs the other positions. The MLP at
+that position is the hidden layer; the skip path is the residual stream around it. In symmetric and
+alternating groups the released networks use attention only for routing, and their pre-activations
+are additive. In cyclic groups they are not.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from coset_circuits.networks.bridge import (
 from coset_circuits.networks.model import STANDARD_SITES, Activation, GroupModel, Site
 
 _MEMO = 2**24
-"""How many numbers are kept of what does not depend on a surrogate."""
+"""How many numbers are cached of values that are the same for all surrogates."""
 PATTERN = "blocks.0.attn.hook_pattern"
 HEADS = "blocks.0.attn.hook_result"
 _BEFORE_THE_TABLES = ("hook_left_embed", "hook_right_embed", PATTERN, HEADS)
@@ -61,7 +61,7 @@ BIASES = {
 
 @dataclass(frozen=True)
 class GroupTransformerConfig:
-    """What a TransformerLens user looks for in ``model.cfg``."""
+    """The configuration of a network, as TransformerLens users expect it in ``model.cfg``."""
 
     group: str
     order: int
@@ -79,15 +79,15 @@ class GroupTransformerConfig:
 
 
 class _Memo:
-    """What follows from the weights alone, for a transformer, its copies and its surrogates.
+    """A cache of values that depend only on a transformer's weights, shared with its surrogates.
 
     A comparison runs dozens of surrogates on the same pairs; all have the network's skip path.
 
     Attributes:
-        weights, settings: of which the rest is true.
+        weights, settings: the weights and settings that the cached values belong to.
         effects: the main effects and the additive share.
-        paths: for the bytes of a batch of pairs, the skip path's logits and, where a network has
-            asked for it, the interaction of the inputs.
+        paths: for the bytes of a batch of pairs, the skip path's logits and, if a network has
+            needed it, the interaction of the inputs.
     """
 
     def __init__(self) -> None:
@@ -97,16 +97,16 @@ class _Memo:
         self.paths: dict[bytes, tuple[Tensor, Tensor | None]] = {}
 
     def of(self, weights: Sequence[Tensor], settings: object) -> _Memo:
-        """Itself, emptied where it is about other weights."""
+        """The cache itself, emptied if it belongs to other weights."""
         same = self.settings == settings and len(self.weights) == len(weights)
         if not same or not all(map(_same, self.weights, weights)):
-            # Neither address nor version of a tensor shows every change, such as one through .data.
+            # A tensor's address and version do not show every change, such as one through .data.
             self.weights, self.settings = [w.detach().clone() for w in weights], settings
             self.effects, self.paths = None, {}
         return self
 
     def keep(self, key: bytes, skip: Tensor, interaction: Tensor | None) -> None:
-        """The paths of one more batch; the oldest are given up where they are too many."""
+        """Store the paths of a batch, and drop the oldest ones if the cache is full."""
         self.paths[key] = skip, interaction
         sizes = [sum(x.numel() for x in path if x is not None) for path in self.paths.values()]
         while sum(sizes) > _MEMO:
@@ -123,22 +123,25 @@ class _Memo:
 class GroupTransformer(GroupModel):
     """A one-layer transformer without layer norm that multiplies two elements of a finite group.
 
-    Sites beside the standard ones, all at the last position: ``blocks.0.attn.hook_pattern``
-    (batch, head, key), ``blocks.0.attn.hook_result`` (batch, head, d_model), which is what each
-    head adds to the residual stream, and ``hook_skip`` (batch, order), the logits of the residual
-    stream around the MLP. ``hook_left_pre`` and ``hook_right_pre`` are the main effects of
-    ``hook_pre`` over all pairs; the rest of it is the interaction of the inputs
-    (:attr:`additive_share`).
+    It has these sites besides the standard ones, all at the last position:
+
+    - ``blocks.0.attn.hook_pattern`` (batch, head, key): the attention weights;
+    - ``blocks.0.attn.hook_result`` (batch, head, d_model): what each head adds to the residual
+      stream;
+    - ``hook_skip`` (batch, order): the logits of the residual stream around the MLP.
+
+    ``hook_left_pre`` and ``hook_right_pre`` are the main effects of ``hook_pre`` over all pairs.
+    The rest of ``hook_pre`` is the interaction of the inputs (:attr:`additive_share`).
 
     Args:
         weights: ``W_E``, ``W_pos``, ``W_Q``, ``W_K``, ``W_V``, ``W_O``, ``W_in``, ``W_out`` and
-            ``W_unembed`` in TransformerLens's shapes, and biases ``b_…`` where there are any.
-        tokens: the first token of the left elements, that of the right ones, and the token of the
-            third position; None for that where there are two positions.
+            ``W_unembed`` in TransformerLens's shapes, and biases ``b_…`` if there are any.
+        tokens: the first left element's token, the first right element's token, and the token at
+            the third position (None if there are two positions).
         attention: attention weights are ``attention·softmax + (1 − attention)`` (Zhong et al.
             2023); 1 is ordinary attention.
-        tables: left table, right table and W_U in place of what the network reads and writes with
-            its MLP: what a surrogate claims. Its skip path is the network's own.
+        tables: left table, right table and W_U of a surrogate, which replace what the network's
+            MLP reads and writes. The skip path stays the network's.
 
     Raises:
         CosetCircuitsError: a weight is missing, not finite, or has a shape that does not fit.
@@ -211,19 +214,19 @@ class GroupTransformer(GroupModel):
         tokens: tuple[int, int, int | None] | None = None,
         label: str = "transformer",
     ) -> GroupTransformer:
-        """The one-layer transformer that a TransformerLens ``TransformerBridge`` holds.
+        """Convert a one-layer TransformerLens ``TransformerBridge``.
 
-        Only the logits of the group's elements count, at the last position.
+        Only the logits of the group's elements at the last position are used.
 
         Args:
-            group: the group that it multiplies in, whose elements its tokens number; None to read
-                it off the answers, if these are a Cayley table.
+            group: the group that it multiplies in; its tokens number the group's elements. None
+                recognises the group from the answers, which must then be a Cayley table.
             tokens: see :class:`GroupTransformer`; by default [a, b, =], with = after the elements.
 
         Raises:
             CosetCircuitsError: the bridge has more than one layer, layer norm, rotary positions,
-                a gated MLP or soft caps; its logits are not those of the transformer read from it;
-                or no group was given and the answers are not those of a group.
+                a gated MLP or soft caps; its logits differ from the converted transformer's;
+                or no group was given and the answers are not a Cayley table.
         """
         check_bridge(bridge)
         order = len(bridge.W_E) - 1 if group is None else group.order
@@ -253,25 +256,26 @@ class GroupTransformer(GroupModel):
         It takes tokens, such as :meth:`token_rows` of pairs.
 
         Raises:
-            CosetCircuitsError: attention is mixed with a constant, the network is a surrogate, or
-                TransformerLens lacks its activation; or the bridge's logits are not the network's.
+            CosetCircuitsError: attention is mixed with a constant, the network is a surrogate,
+                TransformerLens lacks its activation, or the bridge's logits differ from the
+                network's.
         """
         if self.attention != 1 or self.given_left is not None:
             what = "tables of its own" if self.attention == 1 else "attention mixed with a constant"
-            raise CosetCircuitsError(f"{self.label} has {what}, which a TransformerBridge has not.")
+            raise CosetCircuitsError(f"{self.label} has {what}; a TransformerBridge cannot.")
         weights = {name: p.detach() for name, p in self.named_parameters()}
         bridge = make_bridge(weights, self.activation.name, self.dtype, self.device)
         self.check_same_logits(bridge)
         return bridge
 
     def token_rows(self, pairs: Int[Tensor, "batch 2"]) -> Int[Tensor, "batch positions"]:
-        """The tokens that stand for pairs of elements: [a, b, =] or [a, b]."""
+        """The tokens of pairs of elements: [a, b, =] or [a, b]."""
         left, right, last = self.tokens
         rows = pairs + torch.tensor([left, right])
         return rows if last is None else torch.cat([rows, torch.full((len(rows), 1), last)], 1)
 
     def check_same_logits(self, bridge: Any, chunk: int = 20_000) -> None:
-        """Refuse a bridge whose logits of the elements differ from this network's on any pair."""
+        """Check that a bridge's logits of the elements equal this network's on all pairs."""
         tolerance = 1e-9 if self.dtype == torch.float64 else 1e-4
         for pairs in self.group.pairs().split(chunk):
             theirs = last_logits(bridge, self.token_rows(pairs))[:, : self.group.order]
@@ -279,9 +283,9 @@ class GroupTransformer(GroupModel):
                 difference = float((self(pairs) - theirs).abs().max())
             if not difference <= tolerance * max(1.0, float(theirs.abs().max())):
                 raise CosetCircuitsError(
-                    f"The TransformerBridge and the GroupTransformer with its weights differ by "
-                    f"{difference:.3g} in their logits; the bridge computes something else, so it "
-                    "is not used."
+                    f"The logits of the TransformerBridge and of the GroupTransformer with its "
+                    f"weights differ by {difference:.3g}, so the bridge computes something else "
+                    "and cannot be used."
                 )
 
     @classmethod
@@ -335,7 +339,7 @@ class GroupTransformer(GroupModel):
 
     @property
     def W_U(self) -> Float[Tensor, "d_mlp order"]:  # type: ignore[override]
-        """What each neuron writes to the logits, through the residual stream."""
+        """Each neuron's contribution to the logits, through the residual stream."""
         return self.W_out @ self.W_unembed if self.given_W_U is None else self.given_W_U
 
     @property
@@ -367,7 +371,7 @@ class GroupTransformer(GroupModel):
         return self._main_effects()[2] if self.given_left is None else 1.0
 
     def forward(self, pairs: Int[Tensor, "batch 2"]) -> Float[Tensor, "batch order"]:
-        """Logits of every product for a batch of pairs (a, b).
+        """The logits of every possible product, for a batch of pairs (a, b).
 
         Raises:
             CosetCircuitsError: the input is not a batch of pairs of elements.
@@ -383,9 +387,9 @@ class GroupTransformer(GroupModel):
     def _paths(
         self, pairs: Int[Tensor, "batch 2"]
     ) -> tuple[Float[Tensor, "batch order"], Float[Tensor, "batch d_mlp"] | None]:
-        """The skip path's logits, and what the running network has beyond the main effects.
+        """The skip path's logits, and the pre-activations' interaction beyond the main effects.
 
-        A surrogate has no such interaction.
+        A surrogate has no interaction.
         """
         is_surrogate = self.given_left is not None
         is_plain = not (
@@ -398,7 +402,7 @@ class GroupTransformer(GroupModel):
             key = pairs.cpu().numpy().tobytes()
             skip, interaction = memo.paths.get(key, (None, None))
             if skip is not None and (is_surrogate or interaction is not None):
-                # Whoever watches the site may keep the tensor, and change it.
+                # A hook on the site may keep the tensor and change it.
                 skip = skip.clone() if self._is_watched(self.hook_skip) else skip
                 return skip, None if is_surrogate else interaction
         resid = self._residual(*pairs.T, hooked=True)
@@ -476,9 +480,9 @@ class GroupTransformer(GroupModel):
 
     @torch.no_grad()
     def _main_effects(self, chunk: int = 40_000) -> tuple[Tensor, Tensor, float]:
-        """Left and right main effects of the pre-activations, and the share that is additive.
+        """Left and right main effects of the pre-activations, and their additive share.
 
-        The residual stream's means and covariance are enough, since the MLP reads it linearly.
+        The residual stream's means and covariance suffice, since the MLP reads it linearly.
         """
         memo = self._memo()
         if memo.effects is not None:
@@ -519,7 +523,7 @@ class GroupTransformer(GroupModel):
         silent: Iterable[str] = (),
         source: str = "",
     ) -> GroupTransformer:
-        """A surrogate: its pre-activations are additive, its skip path is this network's."""
+        """A surrogate with additive pre-activations and this network's skip path."""
         tables = tuple(x.detach().to(self.device, self.dtype) for x in (left, right, W_U))
         surrogate = self._like(
             self.state_dict(),
@@ -537,7 +541,7 @@ class GroupTransformer(GroupModel):
         return self._like(weights, seed=seed, provenance={"source": f"untrained, seed {seed}"})
 
     def reordered(self, elements: Int[Tensor, "order"], group: FiniteGroup) -> GroupTransformer:
-        """The same network with its element ``elements[i]`` called i, as elements of a group."""
+        """The same network over ``group``, with element ``elements[i]`` renumbered i."""
         weights = dict(self.state_dict())
         W_E = weights["W_E"].clone()
         for first in {self.tokens[0], self.tokens[1]}:
@@ -587,7 +591,7 @@ def _same(one: Tensor, other: Tensor) -> bool:
 
 
 def _normal(shapes: Mapping[str, tuple[int, ...]], seed: int) -> dict[str, Tensor]:
-    """First weights: normal, scaled by 1/√fan-in; biases are 0."""
+    """Initial weights: normal, scaled by 1/√fan-in; biases are 0."""
     generator = torch.Generator().manual_seed(seed)
 
     def drawn(name: str, shape: tuple[int, ...]) -> Tensor:
@@ -608,7 +612,7 @@ def _with(value: Tensor, bias: Tensor | None) -> Tensor:
 def _check(
     group: FiniteGroup, weights: Mapping[str, Tensor], tokens: tuple[int, int, int | None]
 ) -> None:
-    """Refuse weights that do not fit together; sizes are read off the weights themselves."""
+    """Check that the weights fit together; the sizes are read off the weights."""
     sizes: dict[str, int] = {"order": group.order, "positions": 2 if tokens[2] is None else 3}
     for name, shape in {**SHAPES, **BIASES}.items():
         tensor = weights.get(name)
@@ -632,6 +636,6 @@ def _check(
         or (tokens[2] or 0) >= sizes["tokens"]
     ):
         raise CosetCircuitsError(
-            f"W_E has {sizes['tokens']} tokens, too few for {group.order} elements at tokens "
+            f"W_E has {sizes['tokens']} tokens, too few for {group.order} elements with tokens "
             f"{tokens}."
         )

@@ -1,4 +1,4 @@
-"""Weights as people have them, made into the five matrices of a GroupMLP."""
+"""Convert weights in their usual forms to the matrices of a GroupMLP."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ _EXCLUDES = {
     "left_table": ("W_E_left", "W_in_left"),
     "right_table": ("W_E_right", "W_in_right"),
 }
-"""What says the same as another argument, so that one of the two would be dropped."""
+"""Arguments that exclude each other, because one would make the other redundant."""
 
 NAMES = (*_MATRICES, "W_E", "W_in", "left_table", "right_table", "b_in", "b_U")
 """The weights that :meth:`GroupMLP.from_weights` takes."""
 
-_TRANSPOSED = "torch.nn.Linear keeps its weight as (out, in): give its transpose, .T."
+_TRANSPOSED = "torch.nn.Linear stores its weight as (out, in): give its transpose, .T."
 
 
 def as_matrices(group: FiniteGroup, given: Mapping[str, Any]) -> tuple[dict[str, Tensor], str]:
     """Embeddings, input matrices, unembedding and biases of one dtype, and what was cast.
 
     Args:
-        group: whose elements the rows and columns stand for.
-        given: tensors or NumPy arrays by the names of :meth:`GroupMLP.from_weights`. They are
-            copied.
+        group: the group that the network multiplies in.
+        given: tensors or NumPy arrays, under the argument names of :meth:`GroupMLP.from_weights`.
+            They are copied.
 
     Raises:
         CosetCircuitsError: a matrix is missing, misshapen, given twice, not floating-point or not
@@ -49,8 +49,8 @@ def as_matrices(group: FiniteGroup, given: Mapping[str, Any]) -> tuple[dict[str,
         clash = [other for other in others if other in given]
         if name in given and clash:
             raise CosetCircuitsError(
-                f"{name} and {' and '.join(clash)} were given, which say the same; give one of "
-                "them."
+                f"{name} and {' and '.join(clash)} were both given but mean the same; give only "
+                "one of them."
             )
     weights = {name: _tensor(name, value) for name, value in given.items()}
     widest = reduce(torch.promote_types, [t.dtype for t in weights.values()] or [torch.float32])
@@ -85,7 +85,7 @@ def _tensor(name: str, value: Any) -> Tensor:
             value = np.array(value, dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise CosetCircuitsError(
-                f"{name} is a list that is no matrix of numbers; give rows of equal length."
+                f"{name} is a list that is not a matrix of numbers; give rows of equal length."
             ) from error
     if isinstance(value, np.ndarray):
         try:
@@ -102,7 +102,7 @@ def _tensor(name: str, value: Any) -> Tensor:
         )
     if value.is_meta:
         raise CosetCircuitsError(
-            f"{name} is on the meta device, which holds shapes and no numbers; load its weights."
+            f"{name} is on the meta device, which has no values; load its weights first."
         )
     if value.layout != torch.strided:
         value = value.to_dense()
@@ -125,7 +125,7 @@ def _tensor(name: str, value: Any) -> Tensor:
 
 
 def _sides(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """One input matrix split between the embeddings, or used for both where they are summed."""
+    """Split one input matrix between the embeddings, or use it for both if they are summed."""
     matrix = weights.pop("W_in")
     if not {"W_E_left", "W_E_right"} <= weights.keys():
         raise CosetCircuitsError(
@@ -153,9 +153,9 @@ def _check(group: FiniteGroup, weights: Mapping[str, Tensor], called: Mapping[st
         )
     widths = [weights["W_U"].shape[0], weights["W_in_left"].shape[1]]
     widths += [weights["W_in_right"].shape[1], *(len(weights[k]) for k in ["b_in"] if k in weights)]
-    # Where widths disagree, the matrix that is alone with its width is the wrong one.
+    # If widths disagree, the only matrix with a different width is the wrong one.
     d_mlp = Counter(widths).most_common(1)[0][0]
-    # A table is as wide as the hidden layer, an embedding as it likes.
+    # A table must be as wide as the hidden layer; an embedding may have any width.
     left, right = (
         d_mlp if called.get(f"W_E_{side}") == f"{side}_table" else weights[f"W_E_{side}"].shape[1]
         for side in ("left", "right")
@@ -188,14 +188,14 @@ def warn_of_likely_mistake(
     rebuilt: Callable[[Mapping[str, Any]], GroupModel],
     sample: int = 4000,
 ) -> None:
-    """Warn where another reading of the weights is right on pairs that this one gets wrong.
+    """Warn if another interpretation of the weights would be right much more often.
 
-    A square matrix fits transposed as well, and the other order of multiplication fits always.
+    A square matrix also fits transposed, and the other order of multiplication always fits.
 
     Args:
-        network: as built from ``given``.
-        rebuilt: the network of other weights.
-        sample: how many pairs are looked at, in a group that has more.
+        network: the network built from ``given``.
+        rebuilt: a function that builds a network from changed weights.
+        sample: the largest number of pairs to check.
     """
     group = network.group
     generator = torch.Generator().manual_seed(0)

@@ -1,7 +1,7 @@
 """The one-hidden-layer networks of Wu et al. (arXiv 2410.07476), as their code saves them.
 
-Their repository is LouisYRYJ/Finite-groups: ``ckpts/final.pt`` with ``params.json`` in the folder
-above. Every tensor has a first axis of instances, networks that were trained side by side.
+Their repository is LouisYRYJ/Finite-groups. It saves ``ckpts/final.pt``, with ``params.json`` in
+the folder above. The first axis of every tensor is the instance: networks trained side by side.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _OF_LAYERS = {
 
 
 class WuMLP:
-    """Embeddings with one input matrix each, summed before one matrix, or without any."""
+    """Reads embeddings with one input matrix each, with one matrix for their sum, or with none."""
 
     suffixes = (".pt",)
     folder_files = ("ckpts/final.pt",)
@@ -89,7 +89,7 @@ def _one_instance(path: Path, held: Mapping[str, Any]) -> dict[str, Tensor]:
         )
     given = {ours: held[theirs][0] for theirs, ours in _OF_INSTANCES.items() if theirs in held}
     if not given.keys() & {"W_in", "W_in_left", "W_in_right"}:
-        # Without a matrix, what they call embeddings are the pre-activations.
+        # Without an input matrix, their embeddings are the pre-activations.
         given["left_table"], given["right_table"] = (
             given.pop(f"W_E_{side}", None) for side in ("left", "right")
         )
@@ -103,7 +103,7 @@ def _of_layers(path: Path, held: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def _params(path: Path) -> dict[str, Any]:
-    """``params.json`` of the run, which alone says the activation; empty where there is none."""
+    """``params.json`` of the run, the only record of the activation; empty if it is missing."""
     places = (path.absolute().parents[1] / "params.json", path.with_name("params.json"))
     beside = next((place for place in places if place.is_file()), places[1])
     return json_beside(beside, f"the activation of {path.name}")

@@ -40,10 +40,11 @@ _DIMENSIONS = {
 
 
 class ZhongTransformer:
-    """Addition modulo C: matrices transposed against TransformerLens, and no mask.
+    """Reads their transformers for addition modulo C, which have no attention mask.
 
-    Attention weights are mixed with a constant: the share of softmax is ``attn_coeff`` in the
-    configuration beside the file, which also tells the tokens. Without it nothing is read.
+    Their matrices are transposed compared with TransformerLens. Attention weights are mixed with a
+    constant: ``attn_coeff`` in the configuration beside the file is the share of softmax. The
+    configuration also gives the tokens. Without it the file is refused.
     """
 
     suffixes = (".pt",)
@@ -83,10 +84,10 @@ class ZhongTransformer:
 
 
 class ZhongLinear:
-    """Addition modulo C by torch layers: embeddings, l1, ReLU, unembed.
+    """Reads their linear networks for addition modulo C: embeddings, l1, ReLU, unembed.
 
-    One embedding for both inputs, concatenated (their model D) or added (A), or two that are added
-    (X). Which it is follows from the weights.
+    Model D concatenates and model A adds the embeddings of both inputs, from one table. Model X
+    adds embeddings from two tables. The shapes of the weights tell which model it is.
     """
 
     suffixes = (".pt",)
@@ -102,8 +103,8 @@ class ZhongLinear:
         if "l2.weight" in weights:
             raise CosetCircuitsError(
                 f"{path} is a linear network of Zhong et al. with two hidden layers (their model B "
-                "or C). Only networks with one are read: the second layer's pre-activations are "
-                "not a sum of one number of a and one of b."
+                "or C). Only networks with one can be read: the second layer's pre-activations are "
+                "not a sum of a function of a and a function of b."
             )
         matrices = dict.fromkeys([left, right, "l1.weight", "unembed.weight"], 2)
         check_tensors(path, weights, {**matrices, "l1.bias": 1})
@@ -135,7 +136,7 @@ class ZhongLinear:
 
 
 def _in_our_shapes(weights: Mapping[str, Tensor], size: int) -> dict[str, Tensor]:
-    """TransformerLens's names and shapes; logits beyond the elements are never right."""
+    """The weights in TransformerLens's names and shapes, with the elements' logits only."""
     heads = len(weights[f"{_ATTENTION}.W_Q"])
     turned = {
         name: rearrange(
@@ -161,19 +162,19 @@ def _in_our_shapes(weights: Mapping[str, Tensor], size: int) -> dict[str, Tensor
 
 
 def _config(path: Path) -> dict[str, Any]:
-    """What the configuration beside a file says of the function that it computes."""
+    """The entries of the configuration beside a file that affect what it computes."""
     beside = path.with_name(f"{path.stem.replace('model', 'config', 1)}.json")
     if not beside.is_file():
         raise CosetCircuitsError(
             f"{path} is a transformer of Zhong et al., which cannot be read without "
-            f"{beside.name} beside it: that says how much of its attention is constant."
+            f"{beside.name} beside it, which says how much of its attention is constant."
         )
     config = {"act_fn": "relu", **json_beside(beside, "how much of the attention is constant")}
     kinds = {"C": int, "attn_coeff": (int, float), "diff_vocab": int, "eqn_sign": int}
     for name, kind in kinds.items():
         if not isinstance(config.get(name), kind):
             raise CosetCircuitsError(
-                f"{beside} does not say {name}, on which the network's answers depend."
+                f"{beside} lacks {name}, on which the network's answers depend."
             )
     if not 0 <= config["attn_coeff"] <= 1:
         raise CosetCircuitsError(f"{beside} has attn_coeff {config['attn_coeff']}, not in [0, 1].")

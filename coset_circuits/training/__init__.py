@@ -1,4 +1,4 @@
-"""Training networks: recipes, the step, runs that can be broken off, and many seeds at once."""
+"""Train networks: recipes, the training step, resumable runs, and many seeds at once."""
 
 from coset_circuits.training.many import TrainedSeed, train_many
 from coset_circuits.training.recipes import RECIPES, Recipe, recipe_for

@@ -1,4 +1,4 @@
-"""The architectures that can be trained: sizes in a recipe, first weights, and gradient."""
+"""The architectures that can be trained: sizes in a recipe, initial weights, and gradient."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Architecture:
     """A kind of network that can be trained.
 
     Attributes:
-        model: its class.
-        sizes: the fields of a recipe that give its shape.
-        initialised: an untrained network of a group, from sizes, ``act_fn`` and ``seed``.
+        model: the network's class.
+        sizes: the fields of a recipe that set its shape.
+        initialised: makes an untrained network of a group, from sizes, ``act_fn`` and ``seed``.
         differentiate: writes the gradient by all weights; see :mod:`.gradients`.
     """
 
@@ -37,7 +37,7 @@ ARCHITECTURES = {
         transformer_gradient,
     ),
 }
-"""By the name that a recipe gives."""
+"""The architectures, by their names in a recipe."""
 
 
 def architecture_of(network: GroupModel) -> Architecture:

@@ -1,8 +1,8 @@
 """The gradient of the mean cross-entropy over a batch of pairs, for each architecture.
 
-What depends on one element alone is tabulated once for each element and gathered for each pair,
-which is the same mathematics as running the network on each pair. Several networks of one shape
-are treated at once: every weight has a leading dimension of seeds.
+Values that depend on one element alone are computed once per element and gathered for each pair.
+The result is mathematically the same as running the network on each pair. Several networks of one
+shape are computed at once: every weight has a leading dimension of seeds.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from coset_circuits.networks.losses import cross_entropy_gradient
 from coset_circuits.networks.model import Activation
 
 CHUNK = 2048
-"""Pairs whose logits are held at once on a CPU: they stay in its cache. It is part of what the same
-seed gives, in the last digits."""
+"""The number of pairs whose logits are computed at once on a CPU, so that they stay in its cache.
+Changing it changes the last digits of what a seed gives."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Pairs and their products, of each network its own."""
+    """A batch of pairs and their products for each network."""
 
     left: Int[Tensor, "seeds batch"]
     right: Int[Tensor, "seeds batch"]
@@ -39,7 +39,7 @@ class Batch:
     def errors(
         self, logits: Float[Tensor, "seeds batch order"], count: int
     ) -> Float[Tensor, "seeds batch order"]:
-        """The gradient of the mean loss of ``count`` pairs by the logits of these."""
+        """The gradient, by these pairs' logits, of the mean loss over ``count`` pairs."""
         flat = cross_entropy_gradient(logits.flatten(0, 1), self.products.flatten(), count)
         return flat.unflatten(0, logits.shape[:2])
 
@@ -48,9 +48,9 @@ class Batch:
 def mlp_gradient(
     w: Mapping[str, Tensor], g: Mapping[str, Tensor], activation: Activation, batch: Batch
 ) -> None:
-    """Write into ``g`` the gradient by the weights ``w`` of a ``GroupMLP``.
+    """Write the gradient by the weights ``w`` of a ``GroupMLP`` into ``g``.
 
-    What is left for each pair is three products of 2·d_mlp·order operations.
+    Each pair then costs three products of 2·d_mlp·order operations.
     """
     tables = {s: torch.bmm(w[f"W_E_{s}"], w[f"W_in_{s}"]) for s in ("left", "right")}
     d_tables = {side: torch.zeros_like(table) for side, table in tables.items()}
@@ -79,11 +79,11 @@ def mlp_gradient(
 def transformer_gradient(
     w: Mapping[str, Tensor], g: Mapping[str, Tensor], activation: Activation, batch: Batch
 ) -> None:
-    """Write into ``g`` the gradient by the weights ``w`` of a ``GroupTransformer``.
+    """Write the gradient by the weights ``w`` of a ``GroupTransformer`` into ``g``.
 
-    Its tokens are [a, b, =], without biases. At the last position the query is the same for every
-    pair, so attention scores and values are tables of the elements. What is left for each pair is a
-    softmax over three numbers a head, three weighted values, and products of heads·d_head (or
+    Its tokens are [a, b, =], and it has no biases. At the last position the query is the same for
+    every pair, so attention scores and values are tables over the elements. Each pair then costs a
+    softmax over three numbers per head, three weighted values, and products of heads·d_head (or
     d_mlp) numbers with the folded matrices.
     """
     weights = {name: weight.detach().requires_grad_() for name, weight in w.items()}
@@ -101,7 +101,7 @@ def transformer_gradient(
 
 
 def _transformer_tables(w: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What attention reads of every element, and the matrices behind it, multiplied out."""
+    """Attention scores and values of every element, and the folded matrices after attention."""
     n = w["W_unembed"].shape[2]
     elements, last = w["W_E"].split((n, 1), 1)
     left, right = elements + w["W_pos"][:, :1], elements + w["W_pos"][:, 1:2]
@@ -130,7 +130,7 @@ def _transformer_logits(
     index = [_rows(t["scores"], part.left), _rows(t["scores"], part.right + order)]
 
     def read(table: Tensor) -> list[Tensor]:
-        """Left, right and last row of each pair."""
+        """A table's left, right and last row for each pair."""
         gathered = [_gathered(table, rows).unflatten(0, (seeds, -1)) for rows in index]
         return [*gathered, table[:, -1:].expand_as(gathered[0])]
 
@@ -146,7 +146,7 @@ def _transformer_logits(
 
 
 def _rows(table: Float[Tensor, "seeds rows columns"], index: Int[Tensor, "seeds batch"]) -> Tensor:
-    """Where rows of each network's table are in the tables one below the other."""
+    """The positions of rows of each network's table when all tables are stacked vertically."""
     first = torch.arange(0, table.shape[0] * table.shape[1], table.shape[1], device=index.device)
     return (index + first[:, None]).flatten()
 

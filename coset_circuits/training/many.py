@@ -1,4 +1,4 @@
-"""Many seeds: a process for each on a CPU, side by side on a GPU, shared out between machines."""
+"""Train many seeds: in processes on a CPU, batched on a GPU, or spread over machines."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ Report = Callable[[int, TrainingState], None]
 
 @dataclass(frozen=True)
 class TrainedSeed:
-    """What became of one seed.
+    """The outcome of one seed.
 
     Attributes:
-        folder: of the run; :func:`coset_circuits.load` reads it unless the run failed.
-        last: the last look at it.
-        failure: why there is no network, in a sentence.
+        folder: the run's folder; :func:`coset_circuits.load` reads it unless the run failed.
+        last: the last measurement of the run.
+        failure: a sentence that says why there is no network; None if there is one.
     """
 
     seed: int
@@ -61,32 +61,35 @@ def train_many(
 ) -> list[TrainedSeed]:
     """Train a network for each seed; one that fails does not stop the others.
 
-    On the CPU each seed has a process, as many at a time as there are cores, which imports nothing
-    of the script that calls this. On a GPU all are trained side by side.
-    Under ``torchrun`` the ranks take the seeds in turn, each on its own device, and all are told
-    all outcomes.
+    On the CPU each seed runs in a process of its own, as many at a time as there are cores. The
+    processes do not import the calling script. On a GPU all seeds are trained side by side.
+    Under ``torchrun`` the seeds are divided among the ranks, each on its own device, and every
+    rank returns all outcomes.
 
-    In processes, what a seed gives does not depend on how many are trained. Side by side it does in
-    the last digits, which training amplifies: another network of the same seed.
+    In processes, the network of a seed does not depend on the other seeds. Side by side, the last
+    digits depend on how many networks there are. Training amplifies that difference, so the same
+    seed can give another network.
 
     Args:
-        out: each run gets its folder in it, such as ``S5-seed7``.
-        workers: processes at a time; as many as cores, each of ``threads``, unless given.
-        side_by_side: train all in this process, as one batch of networks; done on a GPU unless
-            given. On a CPU it is slower than processes.
-        report: called with seed and :class:`TrainingState` at each look.
+        out: the folder in which each run gets a folder, such as ``S5-seed7``.
+        workers: the number of processes at a time; by default the number of cores divided by
+            ``threads``.
+        side_by_side: train all in this process, as one batch of networks. This is the default on a
+            GPU; on a CPU it is slower than processes.
+        report: called with the seed and a :class:`TrainingState` at each measurement.
         recipe, resume, checkpoints, save_every, threads, device, changes: as for :func:`train`.
 
     Raises:
-        CosetCircuitsError: no seeds, one given twice, an unknown recipe or field.
-        KeyboardInterrupt: Ctrl-C; every running seed has saved its state.
+        CosetCircuitsError: there are no seeds, a seed is given twice, or the recipe or a field is
+            unknown.
+        KeyboardInterrupt: Ctrl-C was pressed; every running seed has saved its state.
     """
     group = named_group(group)
     if not isinstance(seeds, Iterable) or isinstance(seeds, (str, bytes)):
         raise CosetCircuitsError(f"The seeds are {brief(seeds)}; give a list such as range(8).")
     seeds = list(map(whole_seed, seeds))
     if not seeds or len(set(seeds)) < len(seeds):
-        raise CosetCircuitsError(f"The seeds are {seeds}; give at least one, and none twice.")
+        raise CosetCircuitsError(f"The seeds are {seeds}; give at least one, each only once.")
     wanted = recipe_for(group, recipe, changes)
     steps = log_spaced(wanted.max_steps) if checkpoints is None else tuple(checkpoints)
     heard = report or (lambda seed, progress: None)
@@ -112,7 +115,7 @@ def train_many(
             jobs = {s: partial(_train, sent, s, f, options) for s, f in folders.items()}
 
             def died(seed: int, code: int | None) -> TrainedSeed:
-                failure = f"Its process ended with code {code}; resume it."
+                failure = f"Its process ended with code {code}; resume the run."
                 return TrainedSeed(seed, folders[seed], None, failure)
 
             outcomes = list(in_processes(jobs, available, heard, died).values())

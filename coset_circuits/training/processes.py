@@ -1,4 +1,4 @@
-"""Jobs in processes of their own on this machine, and shared out between machines."""
+"""Run jobs in processes on this machine, or spread over the ranks of ``torchrun``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ import torch
 Key = TypeVar("Key")
 Outcome = TypeVar("Outcome")
 Job = Callable[[Callable[[Any], None]], Outcome]
-"""Called with what it tells its progress to."""
+"""A job; its argument is the function that it reports progress to."""
 
 
 def in_processes(
@@ -33,15 +33,15 @@ def in_processes(
     fork: bool = False,
     ended: Callable[[Key, Outcome], None] | None = None,
 ) -> dict[Key, Outcome]:
-    """Do every job in a process, so many at a time and in order, or here if it is one at a time.
+    """Run every job in a process, a limited number at a time; with a limit of one, run them here.
 
-    Nothing is left running, whatever happens; a job that is stopped gets SIGTERM.
+    No process is left running, whatever happens. A job that is stopped gets SIGTERM.
 
     Args:
-        report: called with whatever a job says of its progress.
-        died: the outcome of a job whose process ended without one, from its exit code.
-        fork: each process is a copy of this one and a job any function; else a job is pickled.
-        ended: called with each outcome when it is there.
+        report: called with each job's progress.
+        died: makes an outcome from the exit code of a process that ended without one.
+        fork: fork this process, so that a job may be any function; otherwise jobs are pickled.
+        ended: called with each outcome as soon as it is available.
     """
     ended = ended or (lambda key, outcome: None)
     outcomes: dict[Key, Outcome] = {}
@@ -92,7 +92,7 @@ def _started(job: Job[Outcome], fork: bool) -> tuple[Connection, Any]:
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(theirs, job, os.getpid() if fork else None))
     with warnings.catch_warnings():
-        # Python warns of forks beside threads; a forked job has one thread and no lock of ours.
+        # Python warns about forks beside threads; a forked job has one thread and no lock of ours.
         warnings.simplefilter("ignore", DeprecationWarning)
         with nullcontext() if fork else _without_main():
             process.start()
@@ -102,7 +102,7 @@ def _started(job: Job[Outcome], fork: bool) -> tuple[Connection, Any]:
 
 @contextmanager
 def _without_main() -> Iterator[None]:
-    """A process needs nothing of the user's script, which it would run again."""
+    """Hide the user's script from a new process, which would otherwise run it again."""
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:
@@ -112,11 +112,11 @@ def _without_main() -> Iterator[None]:
 
 
 def _work(pipe: Connection, job: Job[Outcome], parent: int | None) -> None:
-    """What a process does: its job, told about through the pipe."""
-    # Ctrl-C reaches every process of a terminal; ours are told by the one that started them.
+    """The main function of a process: run the job and report through the pipe."""
+    # Ctrl-C reaches every process of a terminal; here the parent process stops its children.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if parent is not None:
-        # The threads that torch had are not in the copy.
+        # A forked process does not have torch's threads.
         torch.set_num_threads(1)
 
     def report(progress: Any) -> None:
@@ -125,7 +125,7 @@ def _work(pipe: Connection, job: Job[Outcome], parent: int | None) -> None:
                 raise BrokenPipeError
             pipe.send((False, progress))
         except OSError:
-            # Nobody listens any more: stop as if asked to, with the state saved.
+            # The parent is gone: stop as if asked to, with the state saved.
             os.kill(os.getpid(), signal.SIGTERM)
 
     try:
@@ -137,7 +137,7 @@ def _work(pipe: Connection, job: Job[Outcome], parent: int | None) -> None:
 
 
 def cores() -> int:
-    """How many this process may use."""
+    """The number of CPU cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -145,7 +145,7 @@ def cores() -> int:
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those that ``torchrun`` started; alone without it."""
+    """This process's rank among those that ``torchrun`` started; a single rank without it."""
 
     rank: int = 0
     world: int = 1
@@ -153,7 +153,7 @@ class Ranks:
     on_this_machine: int = 1
 
     def share(self, jobs: Sequence[Key]) -> list[Key]:
-        """The jobs of this process."""
+        """This process's share of the jobs."""
         return list(jobs[self.rank :: self.world])
 
     def device(self, device: str) -> str:
@@ -170,12 +170,12 @@ class Ranks:
 
 @contextmanager
 def ranks_of_torchrun() -> Iterator[Ranks]:
-    """What ``torchrun`` says in the environment."""
+    """Read the ranks from the environment variables that ``torchrun`` sets."""
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
     if any(name not in os.environ for name in names) or os.environ["WORLD_SIZE"] == "1":
         yield Ranks()
         return
-    # Ranks may end days apart, and only then hear of each other.
+    # Ranks may finish days apart and communicate only at the end.
     torch.distributed.init_process_group("gloo", timeout=timedelta(days=60))
     try:
         yield Ranks(*(int(os.environ[name]) for name in names))

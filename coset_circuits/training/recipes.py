@@ -1,4 +1,4 @@
-"""How networks are trained, as data: which circuits form depends on it."""
+"""Training recipes as data. Which circuits form depends on the recipe."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from coset_circuits.training.architectures import ARCHITECTURES
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained. It travels with the network: circuit frequencies depend on it."""
+    """How a network is trained. It is saved with the network, since circuits depend on it."""
 
     name: str
     learning_rate: float
     weight_decay: float = 1.0
     betas: tuple[float, float] = (0.9, 0.98)
     fraction: float = 0.4
-    """The share of all pairs that is trained on."""
+    """The share of all pairs that the network is trained on."""
     batch_size: int | None = None
-    """Pairs a step; all training pairs where there is none. The papers use all."""
+    """Pairs per step; None for all training pairs, as in the papers."""
     architecture: str = "mlp"
-    """Or transformer. Sizes that it does not have are None."""
+    """``mlp`` or ``transformer``. Sizes that the architecture does not have are None."""
     d_mlp: int = 128
     d_embed: int | None = 256
     d_model: int | None = None
@@ -36,15 +36,15 @@ class Recipe:
     loss_bound: float = 1e-5
     """Training is good enough when all pairs are right with a mean loss below this, in nats."""
     clean_up: float = 0.5
-    """Then it goes on for this share of the steps so far, in which circuits clean up, …"""
+    """Training then goes on for this share of the steps so far, so that circuits clean up, …"""
     final_learning_rate: float | None = None
-    """… while the learning rate falls evenly on a log scale to this, where it is given."""
+    """… while the learning rate falls exponentially to this value, if given."""
     stop_when_memorised: bool = False
-    """End as soon as the training pairs alone meet the bound: makes a negative control."""
+    """Stop as soon as the training pairs alone meet the bound; this makes a negative control."""
     every: int = 100
-    """Steps between looks at the loss of all pairs; training ends at a look."""
+    """Steps between measurements of the loss on all pairs; training ends at a measurement."""
     about: str = ""
-    """For the network's card: what the recipe is good for, and what not."""
+    """A note for the network's card: what the recipe is good for, and what not."""
 
 
 RECIPES = {
@@ -76,7 +76,8 @@ RECIPES = {
         about="A negative control: no weight decay, stopped before anything generalises.",
     ),
 }
-"""By name. *paper* is Stander et al., Table 2; *fast* ends by itself; *memorise* never grokks."""
+"""Recipes by name: *paper* is Stander et al.'s Table 2, *fast* stops by itself, *memorise* never
+grokks."""
 
 _TRANSFORMER = {"d_mlp": 512, "d_embed": None, "d_model": 128, "n_heads": 4, "d_head": 32}
 FOR_ARCHITECTURE: dict[tuple[str, str], dict[str, Any]] = {
@@ -96,24 +97,25 @@ FOR_ARCHITECTURE: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("memorise", "transformer"): _TRANSFORMER,
 }
-"""What a recipe changes for an architecture, by recipe and architecture."""
+"""Changes to a recipe for an architecture, by recipe and architecture."""
 
 _S6 = {"d_mlp": 256, "d_embed": 512}
 FOR_GROUP: dict[tuple[str, str, str], dict[str, Any]] = {
     ("paper", "mlp", "S6"): {**_S6, "max_steps": 50_000},
     ("fast", "mlp", "S6"): {**_S6, "batch_size": 16_384, "every": 50},
 }
-"""What a recipe changes for a group, by recipe, architecture and group."""
+"""Changes to a recipe for a group, by recipe, architecture and group."""
 
 
 def recipe_for(
     group: FiniteGroup, recipe: Recipe | str, changes: Mapping[str, Any] | None = None
 ) -> Recipe:
-    """A recipe for a group: that of the name, with what it changes for the architecture and the
-    group, then your changes.
+    """The recipe with a given name, adapted to the architecture and the group.
+
+    Your ``changes`` are applied last.
 
     Raises:
-        CosetCircuitsError: an unknown name or field, or a value that makes no run.
+        CosetCircuitsError: the name or a field is unknown, or a value is not valid.
     """
     changes = dict(changes or {})
     if isinstance(recipe, str):

@@ -1,4 +1,4 @@
-"""Training runs: networks of one shape, side by side, until each has grokked or reached its end."""
+"""Train networks of one shape side by side, until each has grokked or reached its last step."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ from coset_circuits.training.state import Run, TrainingFailed, TrainingState, me
 from coset_circuits.training.step import Stack
 
 ALL_PAIRS = 2**17
-"""A look measures all pairs of a group that has no more than this; else a sample, …"""
+"""Groups with at most this many pairs are measured on all of them; larger ones on a sample, …"""
 SAMPLE = 2**14
-"""… of as many training pairs and as many test pairs, and all once the sample is good enough."""
+"""… of this many training and this many test pairs. Once the sample is good enough, all are
+measured."""
 DIVERGED = 100.0
-"""A run has failed when its training loss is this many times that of chance."""
+"""A run has failed when its training loss is this many times the loss of chance."""
 
 
 class Lockstep:
-    """Runs of one recipe that are at one step, trained as one :class:`Stack`.
+    """Runs of one recipe at the same step, trained as one :class:`Stack`.
 
     Attributes:
-        runs: those still in training; their networks' weights are always the present ones.
+        runs: the runs still in training; their networks always have the current weights.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class Lockstep:
             run.step += 1
 
     def without(self, gone: Sequence[Run]) -> Lockstep:
-        """The other runs, going on as they were."""
+        """A lockstep of the remaining runs, in the same state."""
         stay = [i for i, run in enumerate(self.runs) if not any(run is other for other in gone)]
         return Lockstep([self.runs[i] for i in stay], self.stack.moments[:, stay])
 
@@ -83,9 +84,9 @@ class Lockstep:
         self.stack.update(self._count, self._rates, self.recipe.weight_decay, self.recipe.betas)
 
     def _indices(self) -> Int[Tensor, "seeds batch"]:
-        """This step's examples. Every epoch has an order of its own; a rest too small is left out.
+        """This step's examples. Every epoch is shuffled anew; an incomplete last batch is dropped.
 
-        The order is drawn from seed and epoch alone, so a run can be taken up anywhere.
+        The order depends only on seed and epoch, so a run can be resumed at any step.
         """
         size = self._batch.shape[2]
         count = self._examples.shape[2]
@@ -98,10 +99,10 @@ class Lockstep:
         return self._shuffled[1][:, place * size : (place + 1) * size]
 
     def look(self, run: Run) -> TrainingState:
-        """Measure a run on all pairs, or on a sample where there are many and nothing hangs on it.
+        """Measure a run on all pairs, or on a sample if there are many and training goes on anyway.
 
         Raises:
-            TrainingFailed: the loss is NaN or infinite, or the training loss far above chance.
+            TrainingFailed: the loss is NaN or infinite, or the training loss is far above chance.
         """
         train, test = self.pairs[self.runs.index(run)]
         order = run.network.group.order
@@ -115,16 +116,16 @@ class Lockstep:
         if not progress.train_loss <= DIVERGED * chance or not math.isfinite(progress.loss):
             raise TrainingFailed(
                 f"{run.network.label} stopped at step {run.step}: its loss on the training pairs "
-                f"is {progress.train_loss:.3g} nats, where chance is {chance:.3g}. A lower "
-                "learning rate may help."
+                f"is {progress.train_loss:.3g} nats, and chance is {chance:.3g}. Try a lower "
+                "learning rate."
             )
         return progress
 
 
 def _recorded(lockstep: Lockstep) -> Callable[[], None]:
-    """The step as a CUDA graph: one launch in place of some forty.
+    """Record the step as a CUDA graph: one launch instead of some forty.
 
-    The rehearsals that recording needs change the weights, which are put back.
+    The warm-up steps that recording needs change the weights, so these are restored.
     """
     stack = lockstep.stack
     held = [(tensor, tensor.clone()) for tensor in (stack.flat, stack.moments)]
@@ -167,13 +168,12 @@ def train_together(
     moments: Float[Tensor, "2 seeds parameters"] | None,
     report: Callable[[Run, TrainingState], None],
 ) -> list[CosetCircuitsError | None]:
-    """Train runs of one recipe that are at one step to their ends; returns what stopped each.
+    """Train runs of one recipe, all at the same step, to their ends; return any failures.
 
-    Ctrl-C (or a request to terminate) is held back until a step is whole; then all states are
-    saved.
+    Ctrl-C (or SIGTERM) is delayed until the current step is complete; then all states are saved.
 
     Raises:
-        KeyboardInterrupt: it came; the states are saved.
+        KeyboardInterrupt: training was interrupted; the states are saved.
     """
     failures: dict[int, CosetCircuitsError] = {}
     lockstep = Lockstep(runs, moments)
@@ -219,9 +219,9 @@ def train_together(
 
 @contextmanager
 def _stop_between_steps() -> Iterator[Callable[[], bool]]:
-    """Hold Ctrl-C and SIGTERM back; yields a check whether one has come.
+    """Delay Ctrl-C and SIGTERM; yields a function that says whether one has arrived.
 
-    Outside the main thread Python sends no signals.
+    Outside the main thread Python delivers no signals.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False

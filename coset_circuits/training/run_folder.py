@@ -1,4 +1,4 @@
-"""What a run keeps on disk: its state, checkpoints over training, and the finished network."""
+"""A run's folder: its state, checkpoints over training, and the finished network."""
 
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ _STEP = re.compile(r"step-(\d+)\.safetensors")
 
 
 def log_spaced(last: int) -> tuple[int, ...]:
-    """Step 0, then eight steps a decade from 10 to ``last``."""
+    """Step 0, then eight steps per decade from 10 to ``last``."""
     if last < 10:
         return (0,)
     return (0, *(round(10 ** (k / 8)) for k in range(8, int(8 * math.log10(last)) + 1)))
 
 
 def training_checkpoints(folder: str | os.PathLike[str]) -> dict[int, Path]:
-    """The checkpoints that a run kept over training, by step; :func:`cc.load` reads one.
+    """The checkpoints that a run saved during training, by step; read one with :func:`cc.load`.
 
-    Those of an MLP hold the tables of pre-activations and the unembedding: enough for every
-    analysis but those of the embeddings themselves. Those of a transformer hold all its weights.
+    An MLP's checkpoints hold the tables of pre-activations and the unembedding. That is enough for
+    every analysis except those of the embeddings. A transformer's checkpoints hold all weights.
 
     Args:
-        folder: a run's, such as ``runs/S5-seed7``.
+        folder: the folder of a run, such as ``runs/S5-seed7``.
 
     Raises:
-        CosetCircuitsError: there are none.
+        CosetCircuitsError: the folder has no checkpoints.
     """
     places = Path(folder) / _CHECKPOINTS
     found = {
@@ -68,7 +68,7 @@ def training_checkpoints(folder: str | os.PathLike[str]) -> dict[int, Path]:
 
 
 def is_step(path: Path) -> bool:
-    """Whether a file is a checkpoint that a run kept over its training."""
+    """Whether a file is a checkpoint that a run saved during training."""
     return path.parent.name == _CHECKPOINTS and _STEP.fullmatch(path.name) is not None
 
 
@@ -78,15 +78,15 @@ def is_state(path: Path) -> bool:
 
 
 class RunFolder:
-    """A run's folder, held by this process alone while it is open.
+    """A run's folder, locked by this process while it is open.
 
-    ``network.safetensors`` appears when the run is finished; ``checkpoints/`` holds the state of an
-    unfinished run and the checkpoints over training.
+    ``network.safetensors`` is written when the run is finished. ``checkpoints/`` holds the state of
+    an unfinished run and the checkpoints over training.
 
     Args:
-        path: made where it does not exist.
-        checkpoints: steps that are kept; see :func:`training_checkpoints`.
-        save_every: seconds between states; a killed run loses no more.
+        path: the folder, which is created if necessary.
+        checkpoints: the steps to save; see :func:`training_checkpoints`.
+        save_every: seconds between saved states; a killed run loses at most this much.
     """
 
     def __init__(
@@ -102,11 +102,11 @@ class RunFolder:
 
     @contextmanager
     def open(self) -> Iterator[RunFolder]:
-        """Keep other processes out.
+        """Lock the folder against other processes.
 
         Raises:
-            CosetCircuitsError: one is in already, the folder cannot be written, or the network
-                would overwrite a file of somebody else's.
+            CosetCircuitsError: another process uses the folder, it cannot be written, or the
+                network would overwrite a file that the library did not write.
         """
         refuse_to_replace(self.path, [NETWORK, Path(NETWORK).with_suffix(".json").name])
         with alone_in(self.checkpoints):
@@ -116,7 +116,7 @@ class RunFolder:
         """The network of this run, if it is finished.
 
         Raises:
-            CosetCircuitsError: a network stands here that this run would not give.
+            CosetCircuitsError: the folder has a network of another group, recipe or seed.
         """
         if not self.network.exists():
             return None
@@ -131,21 +131,21 @@ class RunFolder:
 
     def refuse_to_overwrite(self) -> None:
         """Raises:
-        CosetCircuitsError: a network or an unfinished run is here.
+        CosetCircuitsError: the folder has a network or an unfinished run.
         """
         if self.network.exists():
             raise CosetCircuitsError(
-                f"{self.network} exists already; resume to keep it, choose another folder, or take "
-                "it away to train anew."
+                f"{self.network} exists already; resume to keep it, choose another folder, or "
+                "remove it to train again."
             )
         if self.state.exists():
             raise CosetCircuitsError(
-                f"{self.path} holds an unfinished run; resume it, or take {self.checkpoints} away "
-                "to begin anew."
+                f"{self.path} holds an unfinished run; resume it, or remove {self.checkpoints} to "
+                "start again."
             )
 
     def attend(self, run: Run, moments: Float[Tensor, "2 parameters"]) -> None:
-        """Keep what is due after a step."""
+        """Save the checkpoint or state that is due after a step."""
         if run.step in self.steps:
             self._save_checkpoint(run)
         if run.finished:
@@ -170,7 +170,7 @@ class RunFolder:
         save(network, self.checkpoints / f"step-{run.step:06d}.safetensors", card=False)
 
     def save_state(self, run: Run, moments: Float[Tensor, "2 parameters"]) -> None:
-        """Write all that going on needs. Batches are drawn from seed and step, so no generator."""
+        """Save what resuming needs. Batches depend on seed and step, so no generator is saved."""
         stored = {
             **_identity(run.network.group, asdict(run.recipe), run.seed),
             "step": run.step,
@@ -186,7 +186,7 @@ class RunFolder:
         self._saved = time.monotonic()
 
     def restore(self, run: Run) -> Float[Tensor, "2 parameters"] | None:
-        """Put a fresh run where the kept state is; returns AdamW's moments, None without a state.
+        """Restore a new run from the saved state; return AdamW's moments, or None without a state.
 
         Raises:
             CosetCircuitsError: the state is damaged, or of another group, recipe or seed.
@@ -199,8 +199,8 @@ class RunFolder:
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError, ValueError, KeyError) as error:
             raise CosetCircuitsError(
-                f"{self.state} cannot be read as the state of a run ({error}); take it away to "
-                "begin anew."
+                f"{self.state} cannot be read as the state of a run ({error}); remove it to "
+                "start again."
             ) from error
         asked = _identity(run.network.group, asdict(run.recipe), run.seed)
         stored["recipe"] = _complete(stored.get("recipe"))
@@ -220,7 +220,7 @@ class RunFolder:
 def _identity(
     group: FiniteGroup, recipe: dict[str, Any] | None, seed: int | None
 ) -> dict[str, Any]:
-    """What two runs must have in common to be one."""
+    """The facts that must agree for a saved run to be resumed."""
     return json.loads(
         json.dumps(
             {
@@ -233,7 +233,7 @@ def _identity(
 
 
 def _complete(recipe: dict[str, Any] | None) -> dict[str, Any] | None:
-    """With the defaults of fields that a recipe had not when the run was made."""
+    """A saved recipe, with defaults for fields that did not exist when it was saved."""
     if recipe is None:
         return None
     return {f.name: f.default for f in fields(Recipe) if f.default is not MISSING} | recipe

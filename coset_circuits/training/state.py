@@ -1,4 +1,4 @@
-"""A training run as data: its network, its recipe, how far it is, and what was measured."""
+"""A training run as data: its network, recipe, progress and measurements."""
 
 from __future__ import annotations
 
@@ -25,23 +25,24 @@ class TrainingFailed(CosetCircuitsError):
 
 @dataclass(frozen=True)
 class TrainingState:
-    """What was measured of a run at one step: losses in nats, accuracies as fractions."""
+    """A run's measurements at one step: losses in nats, accuracies as fractions."""
 
     step: int
     train_loss: float
     train_accuracy: float
     loss: float
-    """The mean over all pairs."""
+    """The mean loss over all pairs."""
     test_accuracy: float
     seconds: float
     pairs: int
-    """How many pairs were measured: all, or a sample of a large group's."""
+    """The number of pairs measured: all, or a sample if the group is large."""
     last_step: int
-    """Where training ends: at the latest, until the network is good enough."""
+    """The step at which training ends: the latest possible one, until the network is good
+    enough."""
 
     @property
     def state(self) -> str:
-        """What a reader wants to know: starting, memorised, grokking or grokked."""
+        """The phase of training in one word: starting, memorised, grokking or grokked."""
         if self.test_accuracy == 1.0 and self.train_accuracy == 1.0:
             return "grokked"
         if self.train_accuracy < 0.99:
@@ -55,7 +56,7 @@ class TrainingState:
 
     @property
     def seconds_left(self) -> float:
-        """To the last step, at the rate so far."""
+        """Estimated seconds to the last step, at the rate so far."""
         return (self.last_step - self.step) / max(self.rate, 1e-9)
 
 
@@ -64,8 +65,8 @@ class Run:
     """One network in training.
 
     Attributes:
-        end: the step at which training ends, once the network is good enough.
-        good: the step at which it was; the clean-up begins there.
+        end: the step at which training ends; set once the network is good enough.
+        good: the step at which the network became good enough; the clean-up begins there.
     """
 
     network: GroupModel
@@ -79,7 +80,7 @@ class Run:
 
     @classmethod
     def start(cls, group: FiniteGroup, recipe: Recipe, seed: int, device: str = "cpu") -> Run:
-        """An untrained network; the seed decides it."""
+        """Start a run with an untrained network, which the seed determines."""
         architecture = ARCHITECTURES[recipe.architecture]
         sizes = {name: getattr(recipe, name) for name in architecture.sizes}
         network = architecture.initialised(group, **sizes, act_fn=recipe.act_fn, seed=seed)
@@ -90,7 +91,7 @@ class Run:
             reason = str(error).splitlines()[0]
             raise CosetCircuitsError(
                 f"The device {device!r} cannot be used ({reason.rstrip('.')}); give cpu, or cuda "
-                "where torch finds a GPU."
+                "if torch finds a GPU."
             ) from error
         return cls(network, recipe, seed)
 
@@ -105,14 +106,14 @@ class Run:
 
     @property
     def learning_rate(self) -> float:
-        """That of the next step."""
+        """The learning rate of the next step."""
         first, final = self.recipe.learning_rate, self.recipe.final_learning_rate
         if final is None or self.good is None or self.end is None or self.end == self.good:
             return first
         return first * (final / first) ** ((self.step - self.good) / (self.end - self.good))
 
     def note(self, progress: TrainingState) -> TrainingState:
-        """Once the network is good enough, fix the step (a look's) at which training ends."""
+        """Once the network is good enough, set the step (a measured one) at which training ends."""
         if self.end is None and meets(progress, self.recipe):
             every = self.recipe.every
             clean_up = 0 if self.recipe.stop_when_memorised else self.recipe.clean_up
@@ -123,7 +124,7 @@ class Run:
         return progress
 
     def card(self) -> dict[str, Any]:
-        """What a network's file says about its making."""
+        """The provenance of the network for its file."""
         group, recipe = self.network.group, self.recipe
         return {
             "source": f"trained by coset_circuits, recipe {recipe.name}, seed {self.seed}, "
@@ -140,7 +141,7 @@ class Run:
 
 
 def run_name(group: FiniteGroup, recipe: Recipe, seed: int) -> str:
-    """Such as ``S5-seed7`` or ``S5-transformer-seed7``: the label, and the folder among many."""
+    """The run's label and folder name, such as ``S5-seed7`` or ``S5-transformer-seed7``."""
     kind = "" if recipe.architecture == "mlp" else f"-{recipe.architecture}"
     return f"{group.name}{kind}-seed{seed}"
 
@@ -148,9 +149,9 @@ def run_name(group: FiniteGroup, recipe: Recipe, seed: int) -> str:
 def split(
     group: FiniteGroup, fraction: float, seed: int
 ) -> tuple[Int[Tensor, "train 2"], Int[Tensor, "test 2"]]:
-    """Training and test pairs. Its random stream is apart from the initialisation's."""
+    """Training and test pairs, drawn from another random stream than the initialisation."""
     pairs = group.pairs()
-    # torch keeps the low 32 bits of a seed, so the offset must lie among them.
+    # torch keeps the low 32 bits of a seed, so the offset must be among them.
     generator = torch.Generator().manual_seed(2**31 + seed)
     order = torch.randperm(len(pairs), generator=generator)
     count = max(1, round(fraction * len(pairs)))
@@ -158,14 +159,14 @@ def split(
 
 
 def meets(progress: TrainingState, recipe: Recipe) -> bool:
-    """Whether a run has reached what its recipe asks for."""
+    """Whether a run meets its recipe's bound on loss and accuracy."""
     if recipe.stop_when_memorised:
         return progress.train_accuracy == 1 and progress.train_loss < recipe.loss_bound
     return progress.state == "grokked" and progress.loss < recipe.loss_bound
 
 
 def _command(recipe: Recipe, seed: int, group: FiniteGroup) -> dict[str, str]:
-    """What to type for the same network; nothing for a group that has no name to be typed."""
+    """The command that reproduces the network; empty if the group has no name to type."""
     if not is_named(group):
         return {}
     base = recipe.name if recipe.name in RECIPES else "fast"

@@ -1,8 +1,8 @@
 """One step of training: the gradient of the mean cross-entropy, then AdamW.
 
 Several networks of one shape are trained side by side; every tensor has a leading dimension of
-seeds. One network is the case of one seed. All weights are in one flat buffer, so the optimiser is
-seven operations whatever the number of networks.
+seeds. A single network is the case of one seed. All weights are in one flat buffer, so the
+optimiser takes seven operations for any number of networks.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ EPSILON = 1e-8
 class Stack:
     """Networks of one shape trained side by side, with their gradients and AdamW's moments.
 
-    The networks' parameters become views of the stack: what :meth:`update` writes, they compute
-    with.
+    The networks' parameters become views of the stack, so they always use the weights that
+    :meth:`update` writes.
 
     Attributes:
-        weights: each weight of all networks.
-        gradients: their gradients, written by :meth:`differentiate`.
-        flat, flat_gradient: the same, as one row a network.
+        weights: each weight, for all networks.
+        gradients: the gradients, written by :meth:`differentiate`.
+        flat, flat_gradient: weights and gradients with one row per network.
         moments: AdamW's running means of the gradient and of its square.
     """
 
@@ -63,7 +63,7 @@ class Stack:
         right: Int[Tensor, "seeds batch"],
         products: Int[Tensor, "seeds batch"],
     ) -> None:
-        """Write the gradient of each network's mean cross-entropy over its own batch of pairs."""
+        """Write the gradient of each network's mean cross-entropy over its batch of pairs."""
         batch = Batch(left, right, products)
         self._differentiate(self.weights, self.gradients, self.activation, batch)
 
@@ -75,9 +75,9 @@ class Stack:
         weight_decay: float,
         betas: tuple[float, float],
     ) -> None:
-        """One step of AdamW (Loshchilov & Hutter 2019), ``step`` counted from one.
+        """Take one step of AdamW (Loshchilov & Hutter 2019); ``step`` counts from one.
 
-        Step and learning rates are tensors so that a recorded CUDA graph can be given new ones.
+        Step and learning rates are tensors so that a recorded CUDA graph can use new values.
         """
         mean, square = self.moments
         mean.lerp_(self.flat_gradient, 1 - betas[0])

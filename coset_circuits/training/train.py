@@ -21,7 +21,7 @@ from coset_circuits.training.run_folder import RunFolder, log_spaced
 from coset_circuits.training.state import Run, TrainingState
 
 SAVE_EVERY = 30.0
-"""Seconds between two states of a run."""
+"""Seconds between two saved states of a run."""
 
 
 def train(
@@ -38,28 +38,30 @@ def train(
     report: Callable[[TrainingState], None] | None = None,
     **changes: Any,
 ) -> GroupModel:
-    """Train one network; the same seed gives the same network on the same machine.
+    """Train one network. The same seed gives the same network on the same machine.
 
     Args:
         group: a group or its name.
-        seed: seeds the initialisation and, in streams of their own, the split and the batches.
+        seed: the random seed of the initialisation, the train/test split and the batches, which
+            use separate random streams.
         recipe: one of :data:`RECIPES` or a recipe of your own; ``changes`` replace its fields,
             such as ``architecture="transformer"``.
-        out: a folder for ``network.safetensors`` and its card. An unfinished run's state and the
-            checkpoints over training are kept there in ``checkpoints/``.
-        resume: go on from the state in ``out``, which must be of the same group, recipe and seed;
-            on the CPU the network is that of an unbroken run, bit for bit. A finished network is
-            loaded.
-        checkpoints: the steps whose networks are kept; 0 and eight a decade from 10
-            unless given.
-        save_every: seconds between states; a killed run loses no more.
-        threads: of the CPU. More than one pays from about 10,000 pairs a step and 256 neurons.
-        report: called with the :class:`TrainingState` at each look.
+        out: a folder for ``network.safetensors`` and its card. Its subfolder ``checkpoints/`` gets
+            the state of an unfinished run and the checkpoints over training.
+        resume: continue from the state in ``out``, which must be of the same group, recipe and
+            seed. On the CPU the result equals that of an uninterrupted run, bit for bit. A finished
+            network is loaded.
+        checkpoints: the steps at which to save the network; by default 0 and then eight per decade
+            from 10.
+        save_every: seconds between saved states; a killed run loses at most this much.
+        threads: the number of CPU threads. More than one is faster from about 10,000 pairs per
+            step and 256 neurons.
+        report: called with the :class:`TrainingState` at each measurement.
 
     Raises:
-        TrainingFailed: the weights are NaN or infinite, or far off; the state is kept.
-        CosetCircuitsError: an unknown recipe or field, a state that is damaged or of another run,
-            or a folder that holds another run, is in use or cannot be written.
+        TrainingFailed: the loss is NaN, infinite or far above chance; the state is kept.
+        CosetCircuitsError: the recipe or a field is unknown; the saved state is damaged or of
+            another run; or the folder holds another run, is in use or cannot be written.
     """
     group = named_group(group)
     seed, threads = whole_seed(seed), whole("number of threads", threads)
@@ -88,7 +90,8 @@ def train_stack(
 ) -> list[GroupModel | CosetCircuitsError]:
     """Train networks side by side in this process, each in its folder; keys are the seeds.
 
-    Returns for each the network, or what stopped it while the others went on.
+    Returns the network of each seed, or the error that stopped it; one error does not stop the
+    others.
     """
     trained: dict[int, GroupModel | CosetCircuitsError] = {}
     started: dict[int, list[tuple[Run, RunFolder | None, Tensor | None]]] = {}
@@ -109,7 +112,7 @@ def train_stack(
                 trained[seed] = error
             else:
                 started.setdefault(run.step, []).append((run, folder, moments))
-        # Runs that were broken off at different steps are not in step with each other.
+        # Runs that were interrupted at different steps cannot be trained in lockstep.
         for _, together in sorted(started.items()):
             runs, theirs, moments = zip(*together, strict=True)
             failures = train_together(

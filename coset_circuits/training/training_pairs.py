@@ -1,4 +1,4 @@
-"""Which pairs a network was trained on, where that can be known."""
+"""Which pairs a network was trained on, if its provenance says so."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from coset_circuits.training.state import split
 
 
 def training_pairs(network: GroupModel) -> Int[Tensor, "train 2"] | None:
-    """The pairs that a network was trained on, or None where its provenance does not say.
+    """The pairs that a network was trained on; None if its provenance does not say.
 
-    Ours say their recipe and seed. Those of Chughtai et al. are known by the seed and the fraction
-    in their ``cfg.json``: all pairs in their own element order, shuffled by ``torch.randperm``.
+    The library's networks record their recipe and seed. Chughtai et al.'s record seed and fraction
+    in ``cfg.json``: the training pairs are the first ones after ``torch.randperm`` shuffles all
+    pairs in their element order.
     """
     known = network.provenance
-    # Theirs have a recipe too, but another way of splitting.
+    # Their networks have a recipe too, but are split in another way.
     if "shuffle" in known:
         return _shuffled(network, **known["shuffle"])
     if "fraction" in known.get("recipe", {}) and network.seed is not None:
@@ -36,7 +37,7 @@ def _shuffled(
     else:
         elements = np.array(order)
     theirs = group.pairs()
-    # Their seed 0 means that nothing is shuffled.
+    # With seed 0 their code does not shuffle.
     if seed:
         theirs = theirs[torch.randperm(len(theirs), generator=torch.Generator().manual_seed(seed))]
     return torch.from_numpy(elements)[theirs[: int(fraction * len(theirs))]]

@@ -179,7 +179,7 @@ def test_released_networks_are_proved_at_a_quarter_of_brute_force(seed):
 
 def test_what_cannot_be_certified_is_refused():
     network = cc.GroupMLP.initialised(cc.group("D4"), act_fn="gelu")
-    with pytest.raises(cc.CosetCircuitsError, match="only for MLPs with relu or abs"):
+    with pytest.raises(cc.CosetCircuitsError, match="give an MLP with relu or abs"):
         certify(cc.CosetAlgorithm().fit(network))
     network = planted_coset(cc.group("S4"), "S3")
     circuit = cc.CosetAlgorithm().fit(network)

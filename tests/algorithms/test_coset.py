@@ -237,7 +237,7 @@ def test_claims_replace_one_table_each(coset_network):
 def test_an_unknown_claim_is_refused(coset_network):
     circuit = CosetAlgorithm().fit(coset_network)
     with pytest.raises(
-        CosetCircuitsError, match=r"coset makes no claim odd; .* even, left, right, unembed"
+        CosetCircuitsError, match=r"coset does not claim odd; .* even, left, right, unembed"
     ):
         circuit.surrogate({"left", "odd"})
 

@@ -478,7 +478,7 @@ def test_which_arguments_mean_several(folder):
     [
         ([], "No network was given"),
         (["s4", 3], "Network 2 is int"),
-        (["s4", "nosuch"], "'nosuch'.*shipped are .*s4"),
+        (["s4", "nosuch"], "'nosuch'.*shipped networks are .*s4"),
         (["s4", ""], "No network is called ''"),
         ("empty", "holds no network.*it is empty"),
         ("texts", r"holds no network.*a\.txt, b\.txt"),

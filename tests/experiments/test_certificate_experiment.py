@@ -93,4 +93,4 @@ def test_the_command_prints_a_table_or_json(network, tmp_path):
 def test_the_command_refuses_in_a_sentence():
     done = command("s5_transformer", "--algorithms", "coset")
     assert done.returncode == 2 and done.stdout == ""
-    assert "there are proofs only for MLPs" in done.stderr
+    assert "cannot be certified; give an MLP" in done.stderr

@@ -231,7 +231,7 @@ def test_functions_on_another_group_are_refused():
     for call in (transform, inverse, power, decompose):
         with pytest.raises(CosetCircuitsError, match="6 rows but S4 has 24 elements"):
             call(group("S4"), torch.zeros(6, 1))
-    with pytest.raises(CosetCircuitsError, match="one row an element"):
+    with pytest.raises(CosetCircuitsError, match="one row for each element"):
         project(group("S4").real_blocks[1], torch.zeros(6, 1))
     with pytest.raises(CosetCircuitsError, match=r"block \(2,1\)'s group has 6 elements"):
         project([group("S4").real_blocks[1], group("S3").real_blocks[2]], torch.zeros(24, 1))

@@ -270,7 +270,7 @@ def test_tied_weights_and_an_activation_of_several_calls():
     pairs = S4.pairs()
     with pytest.raises(CosetCircuitsError, match="Tied is not"):
         cc.from_module(model, S4)
-    with pytest.raises(CosetCircuitsError, match=r"What reaches down is not relu or .*activation="):
+    with pytest.raises(CosetCircuitsError, match=r"The input of down is not relu or .*activation="):
         cc.from_module(model, S4, hidden="up", unembed="down")
     network = cc.from_module(model, S4, hidden="up", unembed="down", activation=activation)
     expected = model.double()(*pairs.T)
@@ -358,7 +358,7 @@ def interaction_share():
         (Gated, "a path around the hidden layer"),
         (Deeper, "what follows is not relu and then a linear map"),
         (Normalised, "what follows is not relu and then a linear map"),
-        (Random, "Random gives other logits each time"),
+        (Random, "Random gives different logits each time"),
         (Multiplied, f"{interaction_share():.2%} of the variance of its pre-activations"),
     ],
 )
@@ -390,7 +390,7 @@ def test_how_much_moves_around_the_hidden_layer():
         (Tables(), {"activation": "tanh"}, "'tanh' is not known"),
         (nn.Linear(3, 3), {}, "gives no logits"),
         (nn.Identity(), {}, "it has no parameters"),
-        (OneHot(), {"hidden": "linear", "unembed": "linear"}, "What reaches linear is not relu"),
+        (OneHot(), {"hidden": "linear", "unembed": "linear"}, "The input of linear is not relu"),
     ],
 )
 @pytest.mark.usefixtures("unchecked")

@@ -106,7 +106,9 @@ def test_what_is_no_such_transformer_is_refused_by_name(changes, word):
 def test_a_bridge_that_computes_something_else_is_refused():
     bridge = native()
     bridge.add_hook("blocks.0.mlp.hook_post", lambda value, hook: value * 1.01)
-    with pytest.raises(cc.CosetCircuitsError, match=r"differ by .* in their logits"):
+    with pytest.raises(
+        cc.CosetCircuitsError, match=r"logits of the TransformerBridge .* differ by"
+    ):
         GroupTransformer.from_bridge(bridge, cc.group("S3"))
 
 
@@ -154,7 +156,9 @@ def test_bridges_of_other_versions_and_hooked_transformers_are_read():
     network = GroupTransformer.from_bridge(model, group)
     expected = model(tokens_of(group.pairs(), 6))[:, -1]
     torch.testing.assert_close(network(group.pairs()), expected, rtol=1e-10, atol=1e-10)
-    with pytest.raises(cc.CosetCircuitsError, match=r"differ by .* in their logits"):
+    with pytest.raises(
+        cc.CosetCircuitsError, match=r"logits of the TransformerBridge .* differ by"
+    ):
         GroupTransformer.from_bridge(OtherVersion(cfg, scale=2.0), group)
 
 

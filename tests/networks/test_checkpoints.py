@@ -421,11 +421,11 @@ def gcr_like(**changes):
         (gcr_like(W_U=torch.zeros(4, 7)), r"W_U has shape \(4, 7\)"),
         (gcr_like(W_y=torch.zeros(5, 3)), r"W_E_right has shape \(5, 3\)"),
         (gcr_like(W=torch.zeros(5, 4)), r"has shape"),
-        (gcr_like(W=torch.zeros(6)), "something else than matrices"),
-        (gcr_like(W_x=[1, 2]), "something else than matrices"),
-        (gcr_like(W_x=torch.tensor(1.0)), "something else than matrices"),
-        (gcr_like(W_y=[1, 2]), "something else than matrices"),
-        (gcr_like(W_U="weights"), "something else than matrices"),
+        (gcr_like(W=torch.zeros(6)), "must hold matrices"),
+        (gcr_like(W_x=[1, 2]), "must hold matrices"),
+        (gcr_like(W_x=torch.tensor(1.0)), "must hold matrices"),
+        (gcr_like(W_y=[1, 2]), "must hold matrices"),
+        (gcr_like(W_U="weights"), "must hold matrices"),
         (gcr_like(W_U=torch.zeros(4, 6, dtype=torch.int64)), "W_U holds torch.int64"),
         (gcr_like(W_x=torch.zeros(0, 3)), "has 0 elements; groups of order 1 to 5040"),
         (gcr_like(W_x=torch.zeros(6000, 3)), "6000 elements; groups of order 1 to 5040"),
@@ -447,7 +447,7 @@ def test_a_run_of_strange_values_is_refused(tmp_path):
         "unembed.weight": "weights",
     }
     torch.save({"model": model}, tmp_path / "full_run.pth")
-    with pytest.raises(CosetCircuitsError, match="something else than matrices"):
+    with pytest.raises(CosetCircuitsError, match="must hold matrices"):
         cc.load(tmp_path)
 
 
@@ -490,7 +490,7 @@ DESCRIPTION = {
         ({"group": "M11"}, {}, "No group is called 'M11'"),
         ({"act_fn": "tanh"}, {}, "'tanh' is not known"),
         ({"group": None}, {}, "group"),
-        ({"schema": 2}, {}, "no network of schema 1"),
+        ({"schema": 2}, {}, "not a network of schema 1"),
     ],
 )
 @pytest.mark.usefixtures("unchecked")

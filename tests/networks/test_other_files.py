@@ -232,7 +232,7 @@ def test_a_right_run_of_wu_et_al_tells_its_group(tmp_path, network):
         (lambda s: s | {"bias": torch.zeros(1, 8)}, "also holds bias"),
         (lambda s: {k: v for k, v in s.items() if k != "unembedding"}, "has no W_U"),
         (lambda s: s | {"linear": torch.zeros(1, 4, 8)}, "W_in has shape"),
-        (lambda s: s | {"linear": torch.zeros(5, 8)}, "something else than matrices"),
+        (lambda s: s | {"linear": torch.zeros(5, 8)}, "must hold matrices"),
     ],
 )
 def test_runs_of_wu_et_al_that_are_refused(tmp_path, change, sentence):
@@ -324,5 +324,5 @@ def test_an_npz_bomb_and_an_npz_of_objects_are_refused(tmp_path):
     with pytest.raises(CosetCircuitsError, match=r"cannot be read as \.npz"):
         cc.load(tmp_path / "objects.npz")
     np.savez(tmp_path / "texts.npz", W_U=np.array(["a", "b"]), W_E=np.zeros((2, 2)))
-    with pytest.raises(CosetCircuitsError, match=r"something else than matrices"):
+    with pytest.raises(CosetCircuitsError, match=r"must hold matrices"):
         cc.load(tmp_path / "texts.npz")

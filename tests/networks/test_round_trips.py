@@ -102,8 +102,8 @@ def test_labels_of_a_groups_own_table_are_kept(tmp_path):
     [
         (made(), "x.pt", r"ends in \.safetensors"),
         (made(), "x.json", r"ends in \.safetensors"),
-        (made(act_fn=torch.tanh), "x.safetensors", "activation tanh, a function in Python"),
-        (None, "x.safetensors", "A NoneType was to be saved"),
+        (made(act_fn=torch.tanh), "x.safetensors", "activation tanh, a Python function"),
+        (None, "x.safetensors", "None is a NoneType, which cannot be saved"),
     ],
 )
 def test_what_cannot_be_loaded_is_not_saved(network, name, sentence, tmp_path, unchecked):

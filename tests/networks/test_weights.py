@@ -175,7 +175,7 @@ def test_a_learnt_activation_is_copied_and_takes_any_dtype():
         (nn.LayerNorm(3), "cannot be applied to one number"),
         (nn.PReLU(5), "cannot be applied to one number"),
         (lambda x: None, "cannot be applied to one number"),
-        ("tanhh", "'tanhh' is not known.*or give a function"),
+        ("tanhh", "'tanhh' is not known.*or give a Python function"),
         (3, "cannot be applied"),
     ],
 )
@@ -194,7 +194,7 @@ def test_networks_made_from_one_keep_its_activation(tmp_path):
     assert network.unhooked().fingerprint() == network.fingerprint()
     for made in (network.untrained(0), noisy(network, 0.1)):
         assert made.activation is network.activation
-    with pytest.raises(CosetCircuitsError, match="activation tanh, a function in Python"):
+    with pytest.raises(CosetCircuitsError, match="activation tanh, a Python function"):
         cc.save(network, tmp_path / "n.safetensors")
 
 
@@ -204,7 +204,7 @@ def test_networks_made_from_one_keep_its_activation(tmp_path):
 @pytest.mark.parametrize(
     ("extra", "sentence"),
     [
-        ({"left_table": normal(6, 4)}, "left_table and W_E_left and W_in_left were given"),
+        ({"left_table": normal(6, 4)}, "left_table and W_E_left and W_in_left were both given"),
         ({"W_in": normal(9, 5)}, "W_in and W_in_left and W_in_right"),
         ({"W_E": normal(6, 4)}, "W_E and W_E_left and W_E_right"),
         ({"W_E_left": normal(4, 6)}, r"W_E_left has shape \(4, 6\).*need \(6, 6\)"),

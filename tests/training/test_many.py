@@ -173,7 +173,7 @@ def test_side_by_side_runs_at_different_steps_are_taken_up(tmp_path):
 
 @pytest.mark.parametrize("seeds", [(), (1, 1)])
 def test_no_seeds_or_one_twice_is_refused(tmp_path, seeds):
-    with pytest.raises(CosetCircuitsError, match="give at least one, and none twice"):
+    with pytest.raises(CosetCircuitsError, match="give at least one, each only once"):
         cc.train_many("S3", seeds, out=tmp_path, **SMALL)
 
 

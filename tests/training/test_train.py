@@ -317,5 +317,5 @@ def test_a_run_whose_weights_are_no_numbers_says_so():
 
 
 def test_a_run_far_above_chance_says_so():
-    with pytest.raises(TrainingFailed, match=r"where chance is 1.79. A lower learning rate"):
+    with pytest.raises(TrainingFailed, match=r"chance is 1.79. Try a lower learning rate"):
         cc.train("S3", 0, learning_rate=30.0, max_steps=50, every=10, **SMALL)
