@@ -25,9 +25,6 @@ BANNED = {
 }
 
 TO_BE_REWRITTEN = {
-    "coset_circuits/comparison/compare.py",
-    "coset_circuits/comparison/fidelity.py",
-    "coset_circuits/comparison/question.py",
     "coset_circuits/training/many.py",
     "docs/selftest.md",
 }
