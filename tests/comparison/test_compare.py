@@ -348,7 +348,7 @@ def test_progress_counts_up_to_its_total(small):
         ([], {}, "No algorithm was given"),
         ([CosetAlgorithm(), CosetAlgorithm()], {}, "coset was given twice"),
         (["rho"], {}, "No algorithm is called 'rho'"),
-        ([CosetAlgorithm()], {"pairs": 0}, "0 pairs were asked for"),
+        ([CosetAlgorithm()], {"pairs": 0}, "number of pairs is 0; give a whole"),
         ([CosetAlgorithm()], {"interventions": []}, "No intervention was given"),
         (
             [CosetAlgorithm()],

@@ -505,7 +505,7 @@ def test_bad_input_is_a_sentence(given, words, tmp_path, monkeypatch, unchecked)
     [
         ([], {}, "No algorithm was given"),
         ([CosetAlgorithm(), CosetAlgorithm()], {}, "coset was given twice"),
-        (COSET, {"pairs": 0}, "0 pairs were asked for"),
+        (COSET, {"pairs": 0}, "number of pairs is 0; give a whole"),
     ],
 )
 def test_bad_options_are_told_before_any_network_is_read(algorithms, options, sentence, counted):
