@@ -28,7 +28,7 @@ def test_a_comparison_reports_the_certificate_with_its_controls(network, tmp_pat
     comparison.save(tmp_path)
     assert (tmp_path / "figures/certificate.svg").exists()
     page = (tmp_path / "report.html").read_text()
-    assert "Accuracy proved, against operations" in page
+    assert "Proved accuracy against operations" in page
 
 
 def test_several_networks_are_certified(tmp_path):
