@@ -104,10 +104,9 @@ class Formation(Findings):
 
 @dataclass(frozen=True)
 class FormationExperiment:
-    """The experiment: the checkpoints beside a trained network's file, seen by its final cells.
+    """The experiment: measure a run's checkpoints with the cells of its final network.
 
-    The cells are those of the first hypothesis whose cells leave the inputs some freedom and
-    explain a neuron.
+    It uses the first hypothesis whose cells leave the inputs some freedom and explain a neuron.
     """
 
     id = "formation"
@@ -115,7 +114,7 @@ class FormationExperiment:
     by_default = True
 
     def run(self, bench: Bench) -> Formation | None:
-        """None where no hypothesis has such cells, or where there are no checkpoints."""
+        """None if no hypothesis has such cells, or if there are no checkpoints."""
         bench.progress("checkpoints", 0, 1)
         return formation(bench.network, bench.hypotheses, bench.thresholds)
 
