@@ -129,7 +129,7 @@ class ScrubResult(Findings):
             "The share of the loss recovered saturates in these networks: read accuracy, loss "
             "ratio and margin.",
             "A scrub that passes shows that the cells are fine enough, not that the network uses "
-            "the group: the dull null, which uses no group theory, usually passes too.",
+            "the group: the dull null, which knows no group, usually passes too.",
         )
 
     def to_dataframe(self) -> pd.DataFrame:

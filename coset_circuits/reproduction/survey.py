@@ -42,12 +42,12 @@ from coset_circuits.thresholds import DEFAULT
 from coset_circuits.training.recipes import recipe_for
 
 EXPERIMENTS = ("unexplained", "clock_pizza")
-"""What is measured besides what every comparison measures."""
+"""The optional experiments of the study."""
 BY_SUBGROUP = "coset"
 """The hypothesis whose roles are classes of subgroups."""
 NULL = "best null"
 CHECKPOINTS = 8
-"""How many looks at a network in training are compared."""
+"""The number of checkpoints of a training run that are compared."""
 _NOT_LEARNT = "not learnt"
 _SIZES = ("d_mlp", "d_embed", "d_model", "n_heads", "d_head", "act_fn", "architecture")
 _NO_CHANGE = {"name", "about", "max_steps", "every", *_SIZES}
@@ -128,11 +128,11 @@ def survey(
 
     Args:
         networks: names, paths, folders of run folders and checkpoints, networks.
-        out: a folder. It keeps what was found on each network, so a call that was stopped can be
-            made again and goes on.
+        out: a folder. It keeps the findings on each network, so a stopped call can be repeated and
+            continues.
         algorithms, pairs, seed, order: see :func:`coset_circuits.compare`.
-        experiments: what is measured besides; ``scrub`` and ``certificate`` have columns too.
-        workers: how many processes compare networks.
+        experiments: optional experiments; ``scrub`` and ``certificate`` have columns too.
+        workers: the number of processes that compare networks.
 
     Raises:
         CosetCircuitsError: no network, or none that can be read.
@@ -330,7 +330,7 @@ def shortest(kinds: Sequence[Members]) -> art.Part:
                 "How often each hypothesis alone is the shortest that explains a network",
                 _texts("kind") | _counts("networks", *names, "open", "nothing"),
                 counts,
-                "open: several explain the network at lengths whose order is open.",
+                "open: several explain the network, and their order by length is open.",
             ),
         ],
         drawings=[
@@ -433,7 +433,7 @@ def apart(kinds: Sequence[Members]) -> art.Part:
                 rows,
                 "A row separates two hypotheses whose predictions differ by more than the "
                 "threshold and by more than both their errors together. nearer: smaller median "
-                "error over the rows on which both speak.",
+                "error over the rows that both predict.",
             )
         ],
         notes=[
@@ -660,7 +660,7 @@ def clocks(kinds: Sequence[Members]) -> art.Part | None:
 
 @asks("What stays unexplained in the worst networks?", "The experiment unexplained")
 def worst(kinds: Sequence[Members]) -> art.Part | None:
-    """The neurons of which no hypothesis gives much, in the worst network of each kind."""
+    """The neurons that hypotheses explain worst, in the worst network of each kind."""
     names, rows, totals = _hypotheses(kinds), [], []
     for members in kinds:
         left = {n.name: _left(n) for n in members.networks}
@@ -691,8 +691,8 @@ def worst(kinds: Sequence[Members]) -> art.Part | None:
                 "What each hypothesis leaves of the worst network of each kind",
                 _texts("kind", "network") | _numbers(*names),
                 totals,
-                "The worst: that of which its shortest hypothesis leaves most. Fraction of the "
-                "variance of a neuron's three tables, weighted by salience.",
+                "Worst: the network of which the shortest hypothesis leaves most unexplained. "
+                "Fraction of the variance of a neuron's three tables, weighted by salience.",
             ),
             art.Table(
                 "The neurons that count most there",
@@ -700,8 +700,8 @@ def worst(kinds: Sequence[Members]) -> art.Part | None:
                 | _numbers("salience", "norm", *names),
                 rows,
                 "salience: how much the neuron can move the logits, as a share of all neurons'. "
-                "norm: of its tables, in those of the median neuron. Then the fraction of its "
-                "tables that each hypothesis leaves.",
+                "norm: of its tables, relative to the median neuron. Other columns: fraction of "
+                "its tables that each hypothesis leaves unexplained.",
             ),
         ]
     )
