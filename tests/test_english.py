@@ -24,13 +24,6 @@ BANNED = {
     "where it is so": r"\bwhere it is so\b",
 }
 
-TO_BE_REWRITTEN = {
-    "coset_circuits/comparison/compare.py",
-    "coset_circuits/comparison/fidelity.py",
-    "coset_circuits/comparison/question.py",
-}
-"""Files that still have some of these words."""
-
 
 def texts(path: Path) -> Iterator[str]:
     """What a reader sees of a file: all of a page, the strings and comments of code."""
@@ -68,8 +61,6 @@ def test_there_are_files():
 
 @pytest.mark.parametrize("name", FILES)
 def test_the_worst_words_stay_out(name):
-    if name in TO_BE_REWRITTEN:
-        pytest.skip("to be rewritten")
     assert found(ROOT / name) == []
 
 

@@ -1,4 +1,4 @@
-"""The known-answer benchmark: networks whose algorithm was put there, and what is said of them."""
+"""The known-answer benchmark: verdicts on networks that were built with a given algorithm."""
 
 from coset_circuits.benchmark.known_answers import Case, known_cases
 from coset_circuits.benchmark.selftest import Answer, SelfTest, selftest

@@ -1,4 +1,4 @@
-"""Networks whose algorithm is known because it was put there, and the right answer for each."""
+"""Networks built with a given algorithm, each with the verdict that is right for it."""
 
 from __future__ import annotations
 
@@ -31,30 +31,30 @@ PLANTED = ("coset circuit", "GCR", "cosets and GCR")
 TRAINED = ("trained on cosets", "trained on irreps", "trained on ρ-sets", "trained on both")
 NULLS = ("memorised", "untrained", "permuted labels", "permuted outputs", "trained, permuted")
 NOISE = (0.02, 0.05, 0.1, 0.2, 0.5)
-"""Standard deviations of the noise, relative to those of each neuron's tables and unembedding."""
+"""Standard deviations of the noise, relative to that of each neuron's tables and unembedding."""
 
 AWAY = 0.02
-"""In a network of one algorithm only, most neurons leave more than this share of their variance
-unexplained by the other: twice the threshold for explained."""
+"""In a network of only one algorithm, the other one leaves more than this share of the variance of
+most neurons unexplained. It is twice the threshold for an explained neuron."""
 LARGE = 60
-"""From this order on, circuits are planted with few conjugates and pairs are sampled."""
+"""Groups of at least this order get circuits with few conjugates, and a sample of pairs."""
 
 _BASES = 20
-"""Random bases of an irrep that are tried before the next larger irrep."""
+"""The number of random bases tried for an irrep before the next larger irrep."""
 _LEVELS = 1000
-"""Random levels on cosets that are tried; there is no other class of subgroups to try instead."""
+"""The number of random levels tried on cosets; no other class of subgroups could be tried."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One kind of network; every seed gives another one.
+    """One kind of network; every seed gives a different one.
 
     Attributes:
         kind: one of :data:`PLANTED`, :data:`TRAINED` or :data:`NULLS`.
-        put: the hypothesis that was put there, by its key in the registry, or :data:`NOTHING`.
-        also: hypotheses that are true of it as well, and may be named beside that one.
-        make: from a seed to the network.
-        noise: the size of the noise, for a planted network that got some.
+        put: the hypothesis it was built with, by its key in the registry, or :data:`NOTHING`.
+        also: other hypotheses that are also true of it; a verdict may name them too.
+        make: maps a seed to the network.
+        noise: the size of the noise added to a planted network, if any.
         covers: the hypotheses that are run on it, by their keys in the registry.
     """
 
@@ -68,7 +68,7 @@ class Case:
     covers: tuple[str, ...] = (COSET, IRREP, RHO_SET, BETWEEN, MIXED)
 
     def is_right(self, explained_by: Iterable[str]) -> bool:
-        """Whether a verdict names what was put there, and nothing that is not true."""
+        """Whether a verdict names the planted hypothesis and no false one."""
         named = set(explained_by)
         if self.put == NOTHING:
             return not named
@@ -79,17 +79,20 @@ def known_cases(groups: Iterable[str]) -> list[Case]:
     """All cases of some groups.
 
     Raises:
-        CosetCircuitsError: no group, a name that is not understood, or a group in which no coset
-            circuit multiplies.
+        CosetCircuitsError: no group was given, a name is not understood, or no coset circuit can
+            multiply in a group.
     """
     names = list(dict.fromkeys(groups))
     if not names:
-        raise CosetCircuitsError("No group was given; give such as S4 or D4.")
+        raise CosetCircuitsError("No group was given; give at least one, such as S4 or D4.")
     return [case for name in names for case in _cases(named_group(name))]
 
 
 def usable_classes(group: FiniteGroup) -> list[SubgroupClass]:
-    """The classes whose cosets make a circuit that multiplies: no element is in all conjugates."""
+    """The classes of subgroups whose cosets give a circuit that multiplies.
+
+    The conjugates of such a subgroup share only the identity.
+    """
     return [
         subgroups
         for subgroups in group.subgroup_classes
@@ -110,11 +113,11 @@ def irreps_suffice(subgroups: SubgroupClass) -> bool:
 
 
 def numbers_saved(subgroups: SubgroupClass) -> int:
-    """How many free numbers cosets save a table against irreps of free rank, which hold it as well.
+    """Free numbers per table that cosets save, compared with irreps of free rank.
 
-    A function on the cosets of H has in each irrep ρ a coefficient matrix whose columns lie in the
-    space that H fixes. With that space's dimension k, the irrep's d, and both counted over its
-    division algebra, these are dk numbers, and any matrix of rank k has k(2d − k).
+    A function on the cosets of H has a coefficient matrix in each irrep ρ. Its columns are in the
+    space that H fixes. Let this space have dimension k and the irrep dimension d, both over its
+    division algebra. The matrix then has dk free numbers, while any matrix of rank k has k(2d − k).
     """
     subgroup = subgroups.representative
     saved = 0
@@ -126,10 +129,10 @@ def numbers_saved(subgroups: SubgroupClass) -> int:
 
 
 def said_of_mixture(classes: Sequence[SubgroupClass]) -> tuple[str, tuple[str, ...]]:
-    """The right answer, and what is also true, where half the neurons are on such cosets.
+    """The right answer, and what is also true, if half the neurons are on these cosets.
 
-    Irreps describe the other half, and these too. A mixture saves half of :func:`numbers_saved` a
-    neuron; by the verdict's rule it has to save more than one number to be named.
+    Irreps describe the other half, and may describe this half too. A mixture saves half of
+    :func:`numbers_saved` per neuron. The verdict names it only if it saves more than one number.
     """
     if all(irreps_suffice(c) or numbers_saved(c) <= 2 for c in classes):
         return IRREP, (BETWEEN, MIXED)
@@ -174,7 +177,7 @@ def _case(
 
 
 def _coset_case(*classes: SubgroupClass, note: str = "") -> Case:
-    """Cosets of some classes, the first of which decides whether irreps are true of it as well."""
+    """A case with cosets of some classes; the first decides whether irreps are also true of it."""
     group = classes[0].representative.group
     also = (IRREP, RHO_SET) if irreps_suffice(classes[0]) else ()
     what = f"cosets of {' and '.join(c.name for c in classes)}{note}"
@@ -212,7 +215,7 @@ def _with_noise(cases: Iterable[Case]) -> Iterator[Case]:
 def _planted(classes: Iterable[SubgroupClass], seed: int) -> GroupMLP:
     first, *more = classes
     group = first.representative.group
-    # With many cosets the levels lie closer together; a larger scale keeps the answers as clear.
+    # With many cosets the levels are closer together; a larger scale keeps the answers as clear.
     scale = max(3.0, max(c.index for c in (first, *more)) / 4)
     names = (c.name for c in more)
     return planted_coset(
@@ -221,10 +224,10 @@ def _planted(classes: Iterable[SubgroupClass], seed: int) -> GroupMLP:
 
 
 def _coset_circuit(classes: tuple[SubgroupClass, ...], seed: int) -> GroupMLP:
-    """A coset circuit of which the irrep hypothesis is true exactly where irreps suffice.
+    """A coset circuit of which the irrep hypothesis is true exactly if irreps suffice.
 
-    Some levels lie in fewer irreps than most levels do: on four cosets in D4, one order of equally
-    spaced levels in three is in a single irrep.
+    Some choices of levels need fewer irreps than most. On four cosets in D4, one in three orders of
+    equally spaced levels needs only a single irrep.
     """
     found, group = classes[0], classes[0].representative.group
     has_right_label = _is_of_irreps if irreps_suffice(found) else _is_away_from_irreps
@@ -233,19 +236,18 @@ def _coset_circuit(classes: tuple[SubgroupClass, ...], seed: int) -> GroupMLP:
         if has_right_label(network):
             return network
     raise CosetCircuitsError(
-        f"All levels on the cosets of {found.name} in {group.name} that were tried lie in other "
-        "irreps than most, so that it cannot be said whether irreps are true of them; choose "
-        "another group, such as S4 or D4."
+        f"All levels tried on the cosets of {found.name} in {group.name} need other irreps than "
+        "most levels do, so it is not clear whether irreps are true of them; choose another "
+        "group, such as S4 or D4."
     )
 
 
 def _gcr_circuit(group: FiniteGroup, act_fn: Literal["square", "relu"], seed: int) -> GroupMLP:
-    """GCR in a random basis in which it is not nearly a coset circuit as well.
+    """GCR in a random basis that does not make it nearly a coset circuit too.
 
-    In one of four bases of the plane the rotations and reflections of D4 are constant on cosets
-    up to a hundredth of their variance, and then both hypotheses are true. In (4,1) of S5 nearly
-    all bases are like that, because a transposition almost fixes each vector; so larger irreps
-    are tried next.
+    For one in four bases of the plane, the rotations and reflections of D4 are constant on cosets
+    up to 1% of their variance, and both hypotheses are true. Nearly all bases of (4,1) of S5 are
+    like this, because a transposition almost fixes each vector, so larger irreps are tried next.
     """
     faithful = [block for block in group.real_blocks if is_faithful([block])]
     choices = [[b.name] for b in sorted(faithful, key=lambda b: b.dimension)] or [None]
@@ -256,8 +258,8 @@ def _gcr_circuit(group: FiniteGroup, act_fn: Literal["square", "relu"], seed: in
             if is_away_from_cosets(network):
                 return network
     raise CosetCircuitsError(
-        f"Every basis of the irreps of {group.name} that was tried is near its cosets, so that "
-        "both hypotheses are true of GCR there; choose another group, such as S4 or D4."
+        f"Every basis tried for the irreps of {group.name} is nearly constant on cosets, so both "
+        "hypotheses are true of GCR there; choose another group, such as S4 or D4."
     )
 
 
@@ -267,9 +269,9 @@ def _mixture(subgroups: SubgroupClass, seed: int) -> GroupMLP:
 
 
 def _permuted(subgroups: SubgroupClass, inputs: bool, seed: int) -> GroupMLP:
-    """A coset circuit whose elements get random names that keep nothing of the group."""
-    # Not the stream of a comparison's relabelled control: with the same one, the control of seed 3
-    # would undo the permutation of seed 3.
+    """A coset circuit with randomly renamed elements, which destroys the group structure."""
+    # A comparison's relabelled control uses another random stream. With the same stream, the
+    # control of seed 3 would undo the permutation of seed 3.
     names = random_names(subgroups.representative.group, np.random.default_rng((seed, 1)))
     assert names is not None  # only groups too small for a coset circuit have none
     network = _planted([subgroups], seed)
@@ -280,7 +282,8 @@ def _permuted(subgroups: SubgroupClass, inputs: bool, seed: int) -> GroupMLP:
 def is_away_from_cosets(network: GroupMLP) -> bool:
     """Whether most neurons vary much within the cosets of every subgroup.
 
-    The left table within right cosets or the right table within left cosets of a conjugate.
+    Either the left table varies within right cosets, or the right table within left cosets of a
+    conjugate.
     """
     group = network.group
     least = torch.ones(network.d_mlp, dtype=network.left_table.dtype)
@@ -297,13 +300,13 @@ def is_away_from_cosets(network: GroupMLP) -> bool:
 def _share_within(
     table: Float[Tensor, "order d_mlp"], cosets: Int[Tensor, "subgroup order"]
 ) -> Float[Tensor, "d_mlp"]:
-    """The share of each column's variance that is within cosets; a column of ``cosets`` is one."""
+    """The share of each column's variance within cosets; each column of ``cosets`` is one coset."""
     means = table[cosets].mean(0)
     return 1 - means.var(0, correction=0) / table.var(0, correction=0)
 
 
 def _is_away_from_irreps(network: GroupMLP) -> bool:
-    """Whether most neurons leave much of their variance to any irreps that the hypothesis allows.
+    """Whether most neurons have much variance outside any irreps that the hypothesis allows.
 
     See :func:`irreps_suffice`. The left table alone is enough: as R(b) = −L(xb⁻¹), both tables of
     a coset neuron have the same share in each irrep.
@@ -318,9 +321,9 @@ def _is_away_from_irreps(network: GroupMLP) -> bool:
 
 
 def _is_of_irreps(network: GroupMLP) -> bool:
-    """Whether every irrep that a neuron writes has a share in what it reads.
+    """Whether every irrep in a neuron's unembedding also has a share in its tables.
 
-    The hypothesis takes the fewest irreps that hold a neuron's tables, so it would be false of a
+    The hypothesis takes the fewest irreps that hold a neuron's tables. It would be false of a
     neuron with an irrep in its unembedding only.
     """
     read, _, written = _irrep_shares(network)

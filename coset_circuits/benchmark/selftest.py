@@ -1,4 +1,4 @@
-"""The known-answer benchmark: what the library says of networks whose algorithm is known."""
+"""The known-answer benchmark: test the verdict on networks whose algorithm is known."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ from coset_circuits.thresholds import DEFAULT, Thresholds
 SCHEMA = 2
 GROUPS = ("D4", "S4")
 SAMPLE = 2_000
-"""Pairs sampled of a group that has too many of them to use all for every seed."""
+"""The number of pairs sampled from a group with too many to use them all for every seed."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What was said of one network, and what is right.
+    """The verdict on one network, and the right answer.
 
     Attributes:
-        put: the hypothesis that was put there, or :data:`NOTHING`.
-        also: hypotheses that are true of it as well.
+        put: the hypothesis that the network was built with, or :data:`NOTHING`.
+        also: other hypotheses that are also true of it.
         explained_by: the hypotheses that the verdict names, the shortest first.
         is_right: see :meth:`Case.is_right`.
-        error: the shortest one's median |Δlog10 loss| in decades; its ``logit_r2`` and its ``bits``
-            a neuron at the fidelity point follow.
-        null_bits: bits a neuron of the shortest null model without group theory.
+        error: median |Δlog10 loss| of the shortest named hypothesis, in decades. ``logit_r2`` and
+            ``bits`` (per neuron, at the fidelity point) are its other figures.
+        null_bits: bits per neuron of the shortest null model without group theory.
     """
 
     case: str
@@ -74,7 +74,7 @@ class Answer:
 
     @property
     def said(self) -> str:
-        """The hypotheses that were named, in the registry's order, or :data:`NOTHING`."""
+        """The hypotheses that the verdict names, in the registry's order, or :data:`NOTHING`."""
         return ", ".join(key for key in ALGORITHMS if key in self.explained_by) or NOTHING
 
     @property
@@ -85,10 +85,10 @@ class Answer:
 
 @dataclass(frozen=True, repr=False)
 class SelfTest(Presented):
-    """All answers, and what they add up to.
+    """All answers, with their counts.
 
     Attributes:
-        hypotheses: those that some case is known to be true or false of, by their keys.
+        hypotheses: the hypotheses that some case tests, by their keys.
     """
 
     answers: tuple[Answer, ...]
@@ -103,7 +103,7 @@ class SelfTest(Presented):
         return pd.DataFrame([asdict(answer) for answer in self.answers])
 
     def confusion(self) -> pd.DataFrame:
-        """How often each answer was given on networks without noise, by what was put there."""
+        """Counts of the answers on networks without noise, by planted hypothesis."""
         kinds = (*PLANTED, *TRAINED, *NULLS)
         counts = Counter((a.kind, a.put, a.said) for a in self._clean)
         rows = dict.fromkeys((a.kind, a.put) for a in self._clean)
@@ -116,7 +116,7 @@ class SelfTest(Presented):
         return frame
 
     def false_positives(self) -> pd.DataFrame:
-        """On how many nulls of each kind some hypothesis was said to explain the network."""
+        """The number of null networks of each kind that the verdict says are explained."""
         nulls = {kind: [a for a in self.answers if a.kind == kind] for kind in NULLS}
         nulls["all nulls"] = [a for a in self.answers if a.kind in NULLS]
         return pd.DataFrame(
@@ -129,7 +129,7 @@ class SelfTest(Presented):
         )
 
     def power(self) -> pd.DataFrame:
-        """How many networks of each noisy case were judged right.
+        """The number of networks of each noisy case with a right verdict.
 
         ``right`` is the mean accuracy of these networks; a noise of 0 is the case without noise.
         """
@@ -148,12 +148,12 @@ class SelfTest(Presented):
         return [answer for answer in self._clean if not answer.is_right]
 
     def failures(self) -> list[Answer]:
-        """Errors that miss an aim: on nulls and on circuits of one algorithm, not on mixtures."""
+        """Errors on null networks and on circuits of one algorithm; mixtures do not count."""
         mixtures = (PLANTED[-1], TRAINED[-1])
         return [answer for answer in self.errors() if answer.kind not in mixtures]
 
     def how_well(self) -> pd.DataFrame:
-        """Medians of the shortest hypothesis's figures, by case, where one was named."""
+        """Medians of the shortest named hypothesis's figures, by case."""
         frame = self.to_dataframe()
         frame = frame[frame["noise"].isna() & frame["bits"].notna()]
         columns = ["error", "logit_r2", "bits", "null_bits"]
@@ -196,23 +196,23 @@ def selftest(
     thresholds: Thresholds = DEFAULT,
     progress: Progress | None = None,
 ) -> SelfTest:
-    """Judge networks whose algorithm is known, and count the answers.
+    """Test the verdict on networks whose algorithm is known, and count the answers.
 
-    On each network exactly those hypotheses are run that the case covers.
+    Only the hypotheses that a case covers are run on its networks.
 
     Args:
-        groups: names of the groups; those of order 60 and more get fewer neurons and are measured
+        groups: names of the groups. Groups of order 60 and more get fewer neurons and are measured
             on a sample of pairs.
-        seeds: how many networks of each case.
-        trained: judge networks that were trained on tables of a known kind, see
-            :mod:`coset_circuits.benchmark.trained`, instead of planted ones.
-        out: a folder that keeps every answer, so that a stopped call continues when it is made
-            again. Answers of other versions of the code are not used, and stay.
+        seeds: the number of networks of each case.
+        trained: use networks that were trained with tables of a given kind instead of planted
+            ones; see :mod:`coset_circuits.benchmark.trained`.
+        out: a folder for the answers. A stopped call continues from it when repeated. Answers of
+            other versions of the code are not used, but are left there.
         thresholds: see :class:`Thresholds`.
-        progress: called with (what is being done, networks done, networks in all).
+        progress: called with (current task, networks done, total networks).
 
     Raises:
-        CosetCircuitsError: no seed, no group, or a group without a coset circuit.
+        CosetCircuitsError: there is no seed, no group, or no coset circuit in a group.
     """
     if seeds < 1:
         raise CosetCircuitsError(f"{seeds} seeds were asked for; give a number from 1 up.")
@@ -222,7 +222,7 @@ def selftest(
         check_place(Path(out), ["selftest.json"], ["answers"])
     answers = []
     report = progress or silent
-    # Seed by seed, so that what a stopped run has done covers all cases.
+    # Seed by seed, so that a stopped run has answers for all cases.
     for seed in range(seeds):
         for case in cases:
             report(case.name, len(answers), seeds * len(cases))
@@ -235,7 +235,7 @@ def selftest(
 def _kept(
     case: Case, seed: int, thresholds: Thresholds, out: str | os.PathLike[str] | None
 ) -> Answer:
-    """The answer that the folder keeps, or a new one, which it then keeps."""
+    """The answer saved in the folder, or a new one, which is then saved."""
     if out is None:
         return _answer(case, seed, thresholds)
     asked = [case.name, case.covers, seed, thresholds.to_dict(), versions(), source_hash()]

@@ -1,7 +1,7 @@
-"""Networks that were trained to multiply with tables of a known kind, and free ones that were not.
+"""Train networks whose tables are restricted to a hypothesis, and unrestricted null networks.
 
-Every table of a neuron is a combination of given functions, so gradient descent finds the numbers
-and can never leave the hypothesis.
+Every table of a neuron is a combination of given functions. Gradient descent finds the
+coefficients, so the network can never leave the hypothesis.
 """
 
 from __future__ import annotations
@@ -25,25 +25,26 @@ from coset_circuits.networks.spoilt import relabelled
 from coset_circuits.training import train
 
 STEPS = 3_000
-"""At most so many steps of Adam on all pairs; a loss of :data:`ENOUGH` ends them earlier."""
+"""Maximum number of Adam steps on all pairs; training ends earlier at a loss of :data:`ENOUGH`."""
 SCALE = 4.0
-"""Of the first numbers. Large ones and no weight decay: with decay the networks of irreps drift
-to functions on cosets, and those of cosets into few irreps, so that both become true of both."""
+"""Scale of the initial coefficients: large, and without weight decay. With decay, networks of
+irreps drift to functions on cosets and networks of cosets to few irreps, so that both hypotheses
+become true of both."""
 ENOUGH = 1e-5
-"""Mean loss in nats: that of grokked networks of this size."""
+"""Mean loss in nats, as grokked networks of this size reach."""
 ATTEMPTS = 5
-"""Other subgroups, bases and first numbers that are tried where a network is not right."""
+"""Number of retries with other subgroups, bases and initial coefficients after a failure."""
 
 Functions = Float[Tensor, "order functions"]
 
 
 @dataclass(frozen=True)
 class Neuron:
-    """What one neuron's tables are made of: functions on the group, one a column.
+    """The functions on the group that one neuron's tables combine, one per column.
 
     Attributes:
-        left, right: combined with the same numbers where they are ``shared``.
-        unembed: with numbers of its own.
+        left, right: combined with the same coefficients if they are ``shared``.
+        unembed: combined with separate coefficients.
     """
 
     left: Functions
@@ -53,7 +54,7 @@ class Neuron:
 
 
 Kind = Callable[[FiniteGroup], list[Neuron]]
-"""Every neuron of one kind; networks deal them out in random order."""
+"""Every neuron of one kind; a network takes them in random order."""
 
 
 def coset_neurons(classes: Sequence[SubgroupClass]) -> Kind:
@@ -74,7 +75,7 @@ def coset_neurons(classes: Sequence[SubgroupClass]) -> Kind:
 
 
 def irrep_neurons(blocks: Sequence[RealBlock]) -> Kind:
-    """All matrix elements of one irrep, with numbers of their own in each table."""
+    """All matrix elements of one irrep, with separate coefficients for each table."""
 
     def every(group: FiniteGroup) -> list[Neuron]:
         bases = [block.basis * group.order**0.5 for block in blocks]
@@ -107,7 +108,7 @@ def rho_neurons(block: RealBlock, subgroup: Subgroup) -> Kind:
 
 
 def trained(group: FiniteGroup, kinds: Sequence[Kind], *, seed: int, d_mlp: int = 64) -> GroupMLP:
-    """A network of which every neuron is of one of these kinds, in turn, trained on all pairs.
+    """Train a network on all pairs, with neurons of the given kinds in turn.
 
     Raises:
         CosetCircuitsError: none of the attempts is right on all pairs.
@@ -131,13 +132,13 @@ def trained(group: FiniteGroup, kinds: Sequence[Kind], *, seed: int, d_mlp: int 
 
 
 def _dealt(neurons: Sequence[Neuron], count: int, generator: torch.Generator) -> list[Neuron]:
-    """So many neurons in random order, none a second time before all have had a turn."""
+    """The given number of neurons in random order; all are used once before any repeats."""
     order = torch.randperm(len(neurons), generator=generator).tolist()
     return [neurons[order[j % len(neurons)]] for j in range(count)]
 
 
 def permuted_labels(group: FiniteGroup, seed: int, d_mlp: int) -> GroupMLP:
-    """A free network trained on products under random names, which keep nothing of the group."""
+    """An unrestricted network trained on randomly renamed products, without group structure."""
     names = random_names(group, np.random.default_rng((seed, 2)))
     if names is None:
         raise CosetCircuitsError(
@@ -195,7 +196,7 @@ def _fitted(group: FiniteGroup, neurons: Sequence[Neuron], generator: torch.Gene
 def _padded(
     functions: Sequence[Float[Tensor, "order _"]],
 ) -> Float[Tensor, "order d_mlp functions"]:
-    """Neurons of fewer functions than others get zeros, which combine to nothing."""
+    """Stack the neurons' functions; those with fewer functions are padded with zeros."""
     width = max(one.shape[1] for one in functions)
     return torch.stack([F.pad(one, (0, width - one.shape[1])) for one in functions], 1).float()
 

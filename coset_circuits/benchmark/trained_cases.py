@@ -1,4 +1,4 @@
-"""The benchmark's trained networks, and what should be said of each kind."""
+"""The benchmark's trained networks, each kind with its right verdict."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ from coset_circuits.networks import GroupMLP
 from coset_circuits.networks.planted import is_faithful
 
 _GENERAL_POSITION = 20
-"""Networks of irreps that are trained before it is said that all lie near cosets."""
+"""Maximum number of irrep networks trained in search of one that is not near cosets."""
 
 
 def trained_cases(groups: Iterable[str]) -> list[Case]:
     """All cases of some groups.
 
     Raises:
-        CosetCircuitsError: no group, a name that is not understood, or a group without a usable
-            class of subgroups or a faithful irrep.
+        CosetCircuitsError: no group was given, a name is not understood, or a group has no usable
+            class of subgroups or no faithful irrep.
     """
     names = list(dict.fromkeys(groups))
     if not names:
-        raise CosetCircuitsError("No group was given; give such as S4 or A5.")
+        raise CosetCircuitsError("No group was given; give at least one, such as S4 or A5.")
     return [case for name in names for case in _cases(named_group(name))]
 
 
@@ -89,14 +89,17 @@ def _trained(group: FiniteGroup, kinds: list[Kind], width: int, seed: int) -> Gr
 
 
 def _in_general_position(group: FiniteGroup, kinds: list[Kind], width: int, seed: int) -> GroupMLP:
-    """Irreps that are not within 2% of the variance of any cosets; others are drawn until so."""
+    """A network of irreps that is not constant on any cosets up to 2% of its variance.
+
+    Networks are drawn until one qualifies.
+    """
     for k in range(_GENERAL_POSITION):
         network = trained(group, kinds, seed=seed + 10_000 * k, d_mlp=width)
         if is_away_from_cosets(network):
             return network
     raise CosetCircuitsError(
-        f"All {_GENERAL_POSITION} networks of irreps of {group.name} that were trained lie near "
-        "its cosets; choose another group, such as S4 or A5."
+        f"All {_GENERAL_POSITION} networks of irreps of {group.name} that were trained are nearly "
+        "constant on cosets; choose another group, such as S4 or A5."
     )
 
 

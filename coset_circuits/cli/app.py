@@ -1,4 +1,4 @@
-"""The command ``coset-circuits``: what its commands are, and how it ends."""
+"""The command ``coset-circuits``: its subcommands, error messages and exit codes."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ for command in (compare, certify, train, reproduce, group, import_, networks, se
     app.command(command.__name__.rstrip("_"))(command)
 
 USAGE_ERROR = cast("type[Exception]", typer.BadParameter.__base__)
-"""The base of what is raised for a wrong command, option or value; typer does not export it."""
+"""Base class of errors about a wrong command, option or value; typer does not export it."""
 
 
 def main() -> None:
-    """Run the command; bad input is one sentence on standard error and exit code 2."""
-    # Threads that spin while they wait make a busy machine many times slower.
+    """Run the command; bad input gives one sentence on standard error and exit code 2."""
+    # Threads that spin while they wait slow a busy machine down many times.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     fit_to_terminal()
     sys.exit(_run())
 
 
 def _run() -> int:
-    """The exit code; whatever went wrong has been said in one sentence."""
+    """Run the command and return its exit code; any failure is printed as one sentence."""
     code = 2
     try:
         code = app(standalone_mode=False) or 0
@@ -69,13 +69,13 @@ def _run() -> int:
         elif isinstance(error, OSError) and error.filename is None:
             code = end_by_full_output(error)
         else:
-            say(f"Error: {unexpected(error)} Please report it; with -v its traceback is printed.")
+            say(f"Error: {unexpected(error)} Please report it; -v prints the traceback.")
             code = 1
     return code
 
 
 def _print_usage_error(error: Any) -> None:
-    """One sentence; the whole help where no command was given."""
+    """Print one sentence, or the whole help if no command was given."""
     if len(sys.argv) == 1:
         error.show()
         return

@@ -15,15 +15,15 @@ def certify(
         str, typer.Argument(help="A shipped name, a file or a checkpoint.", metavar="NETWORK")
     ] = "s5",
     algorithms: Annotated[
-        str, typer.Option(help="Hypotheses to prove it from, separated by commas.")
+        str, typer.Option(help="Hypotheses to prove the bound from, separated by commas.")
     ] = "coset,rho-set,irrep,coset-irrep,mixed",
     budget: Annotated[
-        float, typer.Option(help="Operations, as a share of those of running every pair.")
+        float, typer.Option(help="Budget of operations, as a share of running every pair.")
     ] = 0.25,
     order: Order = None,
     as_json: Json = False,
 ) -> None:
-    """Prove a lower bound on a network's accuracy over all pairs from each hypothesis."""
+    """Prove a lower bound on a network's accuracy over all pairs, from each hypothesis."""
     chosen = hypotheses(algorithms)
     from coset_circuits.experiments.certificate import certificates
     from coset_circuits.networks import load

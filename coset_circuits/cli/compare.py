@@ -24,7 +24,7 @@ def compare(
     network: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Networks: shipped names, our files, checkpoints of other projects, or folders of "
+            help="Networks: shipped names, files, checkpoints of other projects, or folders of "
             "these (default: s5).",
             metavar="NETWORK",
             show_default=False,
@@ -35,13 +35,13 @@ def compare(
         typer.Option(help="Hypotheses to compare, separated by commas (default: all)."),
     ] = None,
     experiments: Annotated[
-        str, typer.Option(help="Further experiments, such as scrub,ablation (default: none).")
+        str, typer.Option(help="Optional experiments, such as scrub,ablation (default: none).")
     ] = "",
     out: Annotated[
         Path | None,
         typer.Option(
             help="Folder for the report (default: coset-circuits-report/NAME). Several networks "
-            "get a folder each in it; those that it already has are not analysed again."
+            "get a subfolder each; networks that already have one are not analysed again."
         ),
     ] = None,
     seed: Annotated[
@@ -53,13 +53,13 @@ def compare(
     order: Order = None,
     workers: Annotated[
         int | None,
-        typer.Option(help="Networks compared at a time, where there are many (default: cores)."),
+        typer.Option(help="Number of networks to compare in parallel (default: cores)."),
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Find the algorithm that explains a network, or each of many; writes a report."""
+    """Find the algorithm that explains a network, or each of many, and write a report."""
     if verbose and (quiet or as_json):
         raise CosetCircuitsError(
             "--verbose prints every table, --quiet and --json print none; give one of them."
@@ -78,7 +78,7 @@ def compare(
 
     given = network or ["s5"]
     if given == sorted(given):
-        # As a shell expands runs/*: seed2 comes before seed10.
+        # A shell expands runs/* with seed10 before seed2; natural order undoes that.
         given.sort(key=natural)
     several = len(given) > 1 or is_collection(given[0])
     if several:

@@ -19,7 +19,7 @@ def import_(
     order: Order = None,
     as_json: Json = False,
 ) -> None:
-    """Convert another project's checkpoint to our format; its conventions are measured."""
+    """Convert another project's checkpoint to our format, measuring its conventions."""
     from coset_circuits.findings.storage import file_name
     from coset_circuits.networks import load, save
 

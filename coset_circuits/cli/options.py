@@ -1,4 +1,4 @@
-"""Options that several commands share, and what the text of an option means."""
+"""Options that several commands share, and functions that parse their text."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only where the
 Order = Annotated[
     str | None,
     typer.Option(
-        help="Element order of another project's checkpoint, where its answers do not show it: "
+        help="Element order of another project's checkpoint, if its answers do not reveal it: "
         '"NAME" or "GROUP, NAME".'
     ),
 ]
@@ -52,21 +52,21 @@ def comma_separated(text: str) -> list[str]:
 
 
 def hypotheses(text: str) -> list[str]:
-    """The keys of the hypotheses that a list names."""
+    """The keys of the hypotheses in a comma-separated list."""
     from coset_circuits.algorithms import ALGORITHMS
 
     names = comma_separated(text)
     unknown = [name for name in names if name not in ALGORITHMS]
     if unknown or not names:
         raise CosetCircuitsError(
-            f"No algorithm is called {', '.join(map(repr, unknown)) or repr(text)}; known are "
+            f"No algorithm is called {', '.join(map(repr, unknown)) or repr(text)}; choose from "
             f"{', '.join(ALGORITHMS)}."
         )
     return names
 
 
 def number_of_pairs(text: str) -> int | None:
-    """None lets the library choose."""
+    """The number of pairs; None lets the library choose."""
     if text == "auto":
         return None
     if text == "all":
@@ -77,7 +77,7 @@ def number_of_pairs(text: str) -> int | None:
 
 
 def seed_numbers(text: str) -> list[int]:
-    """One seed, a range or a list."""
+    """The seeds named by one number, a range or a list."""
     match = re.fullmatch(r"(\d{1,9})-(\d{1,9})", text)
     if match and int(match[1]) <= int(match[2]) < int(match[1]) + 100_000:
         return list(range(int(match[1]), int(match[2]) + 1))
@@ -89,7 +89,7 @@ def seed_numbers(text: str) -> list[int]:
 
 
 def checkpoint_steps(text: str) -> list[int] | None:
-    """None lets the library choose."""
+    """The steps to save checkpoints at; None lets the library choose."""
     if text == "log":
         return None
     if text == "none":
@@ -102,7 +102,7 @@ def checkpoint_steps(text: str) -> list[int] | None:
 
 
 def recipe_fields(changes: list[str]) -> dict[str, Any]:
-    """Fields of a recipe from NAME=VALUE, the value as JSON or else as text."""
+    """Fields of a recipe from NAME=VALUE; a value that is not JSON is taken as text."""
     fields = {}
     for change in changes:
         name, equals, value = change.partition("=")

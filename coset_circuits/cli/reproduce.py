@@ -17,7 +17,7 @@ def reproduce(
         list[str],
         typer.Argument(
             help="What to recompute: table1 to table5, fig2 to fig8, section7, or all. Or "
-            "study: what the networks compute, kind by kind.",
+            "study: a survey of what each kind of network computes.",
             metavar="WHAT",
         ),
     ],
@@ -38,20 +38,20 @@ def reproduce(
     order: Order = None,
     experiments: Annotated[
         str | None,
-        typer.Option(help="study: what else to measure (default: unexplained,clock_pizza)."),
+        typer.Option(help="study: optional experiments (default: unexplained,clock_pizza)."),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="study: processes that compare networks.", min=1)
+        int | None, typer.Option(help="study: number of networks compared in parallel.", min=1)
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Recompute tables and figures of Stander et al. beside the published ones, with controls."""
+    """Recompute tables and figures of Stander et al. next to the published ones, with controls."""
     is_study = what == ["study"]
     if not is_study and ("study" in what or experiments is not None or workers is not None):
         raise CosetCircuitsError(
-            "study is a page of its own: give it alone, and --experiments and --workers with it."
+            "study makes a separate page: give it alone; --experiments and --workers need it."
         )
     from coset_circuits.networks import shipped
     from coset_circuits.reproduction import survey

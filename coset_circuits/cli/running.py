@@ -1,4 +1,4 @@
-"""What a command shows while it runs, when it is stopped, and at its end."""
+"""What a command prints while it runs, when it is stopped, and at its end."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def conclude(
     quiet: bool = False,
     save: Callable[[], object] | None = None,
 ) -> None:
-    """Save, then print JSON and nothing else, or text and then where the results are.
+    """Save the results, then print either JSON alone, or the text and where the results are.
 
     Raises:
-        CosetCircuitsError: they cannot be saved; they are printed all the same.
+        CosetCircuitsError: the results cannot be saved; they are still printed.
     """
     failure = None
     try:
@@ -49,7 +49,7 @@ def conclude(
 
 
 def network_facts(network: GroupModel) -> dict[str, Any]:
-    """What ``--json`` says of a network."""
+    """The facts about a network in ``--json`` output."""
     return {
         "name": network.label,
         "group": network.group.name,
@@ -64,7 +64,7 @@ def rerun_to_continue(folder: Path, command: str = "the command") -> str:
 
 @contextmanager
 def interruptible(kept: str) -> Iterator[None]:
-    """Ctrl-C ends the command with a sentence on what is kept."""
+    """End the command on Ctrl-C with a sentence that says what is kept."""
     try:
         yield
     except KeyboardInterrupt:
@@ -74,7 +74,7 @@ def interruptible(kept: str) -> Iterator[None]:
 
 @contextmanager
 def progress_bar(text: str = "starting", *, hidden: bool) -> Iterator[Progress]:
-    """A bar on standard error, if that is a terminal; standard output stays clean."""
+    """A progress bar on standard error, if that is a terminal; standard output stays clean."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 

@@ -16,10 +16,10 @@ def selftest(
     groups: Annotated[str, typer.Option(help="Groups to use, separated by commas.")] = "D4,S4",
     trained: Annotated[
         bool,
-        typer.Option("--trained", help="Train networks on tables of a known kind."),
+        typer.Option("--trained", help="Use networks trained with tables of a given kind."),
     ] = False,
     out: Annotated[
-        Path, typer.Option(help="Folder that keeps every answer, so that a rerun continues.")
+        Path, typer.Option(help="Folder for the answers; a rerun continues from it.")
     ] = Path("coset-circuits-report/selftest"),
     as_json: Json = False,
     quiet: Quiet = False,

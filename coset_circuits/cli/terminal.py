@@ -1,4 +1,4 @@
-"""Standard output and standard error as they are: any encoding, any width, full or closed."""
+"""Cope with any standard output and error: any encoding and width, a full disk, a closed pipe."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _SIGNS |= {"ρ": "rho", "σ": "sigma", "τ": "tau"}
 
 
 def fit_to_terminal() -> None:
-    """Let nothing that is printed fail: signs that the encoding lacks are written plainly."""
+    """Make printing never fail: characters that the encoding lacks are replaced by plain ones."""
     codecs.register_error("coset_circuits.plainly", _plainly)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="coset_circuits.plainly")  # type: ignore[union-attr]
     columns = os.environ.get("COLUMNS", "")
     if columns.isdigit() and int(columns) < NARROWEST:
-        # Where it is 0 the width is not known.
+        # A width of 0 means that it is not known.
         os.environ["COLUMNS"] = str(NARROWEST if int(columns) else 80)
 
 
@@ -43,21 +43,21 @@ def _plain(sign: str) -> str:
 
 
 def say(text: str) -> None:
-    """Write a line to standard error, if that can be written."""
+    """Write a line to standard error, if possible."""
     if sys.stderr is not None:
         with suppress(OSError):
             print(text, file=sys.stderr, flush=True)
 
 
 def is_closed_pipe(error: BaseException | None) -> bool:
-    """Whether the reader of our output has gone; rich and typer make an exit of it."""
+    """Whether the reader of our output has closed it; rich and typer turn that into an exit."""
     if isinstance(error, SystemExit):
         error = error.__context__
     return isinstance(error, OSError) and error.errno == errno.EPIPE
 
 
 def end_by_pipe() -> int:
-    """End as tools do whose reader has gone: by the signal, without a word."""
+    """End silently by SIGPIPE, as other tools do when their reader has gone."""
     _discard_output()
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
@@ -72,7 +72,7 @@ def end_by_full_output(error: OSError) -> int:
 
 
 def _discard_output() -> None:
-    """Python's own flush at exit must not fail again."""
+    """Discard standard output, so that Python's flush at exit does not fail again."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):

@@ -32,11 +32,11 @@ def train(
     group: GroupName,
     seeds: Annotated[str, typer.Option(help="One seed (7), a range (0-7) or a list (1,5).")] = "0",
     recipe: Annotated[str, typer.Option(help="Training recipe: fast, paper or memorise.")] = "fast",
-    out: Annotated[Path, typer.Option(help="Folder for the runs, GROUP-seedN/ each.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder for the runs, one GROUP-seedN/ each.")] = Path(
         "runs"
     ),
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue stopped runs; finished ones stay.")
+        bool, typer.Option("--resume", help="Continue stopped runs; skip finished ones.")
     ] = False,
     architecture: Annotated[str, typer.Option(help="Architecture: mlp or transformer.")] = "mlp",
     width: Annotated[int | None, typer.Option(help="Number of neurons.")] = None,
@@ -58,11 +58,11 @@ def train(
         typer.Option("--set", help="Change any field of the recipe, such as batch_size=2880."),
     ] = None,
     checkpoints: Annotated[
-        str, typer.Option(help="Steps whose networks to keep: log, none, or a list (0,500,1000).")
+        str, typer.Option(help="Steps at which to save: log, none, or a list (0,500,1000).")
     ] = "log",
     workers: Annotated[
         int | None,
-        typer.Option(help="Number of seeds to train at a time (default: one a core).", min=1),
+        typer.Option(help="Number of seeds to train at a time (default: cores).", min=1),
     ] = None,
     threads: Annotated[int, typer.Option(help="Number of threads for each seed.", min=1)] = 1,
     device: Annotated[
@@ -120,7 +120,7 @@ def train(
 
 
 def _entry(name: str, outcome: TrainedSeed) -> dict[str, Any]:
-    """One seed for JSON: its last look and its file, or why there is none."""
+    """One seed for JSON: its last training state and its file, or why training failed."""
     last = outcome.last
     file = None if outcome.failure else str(outcome.folder / "network.safetensors")
     return {
@@ -155,9 +155,9 @@ def _print_outcomes(name: str, outcomes: list[TrainedSeed], out: Path) -> None:
 
 @contextmanager
 def _live_lines(name: str, count: int, *, hidden: bool) -> Iterator[Any]:
-    """On a terminal a live line for each seed in training; in a log a line for every tenth look.
+    """Show progress: a live line per seed on a terminal, a line per tenth report in a log.
 
-    Losses are those of the training pairs / of all pairs; the bar is the accuracy on test pairs.
+    Losses are on the training pairs / on all pairs. The bar is the accuracy on test pairs.
     """
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn

@@ -1,4 +1,4 @@
-"""Which algorithm explains a network, or many."""
+"""Decide which algorithm explains a network, or each of many networks."""
 
 from coset_circuits.comparison.compare import Comparison, compare
 from coset_circuits.comparison.many import Ensemble

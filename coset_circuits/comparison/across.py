@@ -1,4 +1,4 @@
-"""Findings across networks of one kind: every figure over networks, and paired comparisons."""
+"""Findings over many networks of one kind: averages of every figure, and paired comparisons."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ _UNITS = {
 
 @dataclass(frozen=True)
 class NetworkSummary:
-    """What was found on one network, without the network.
+    """The findings on one network, without the network itself.
 
     Attributes:
-        name: unlike that of any other network of the ensemble.
-        source: the name or path it was read from.
-        report: the folder of its own report, where one was written.
+        name: unique within the ensemble.
+        source: the name or path that the network was read from.
+        report: the folder of the network's report, if one was written.
     """
 
     name: str
@@ -63,9 +63,9 @@ class NetworkSummary:
 
     @property
     def kind(self) -> tuple[str, int, int, str]:
-        """Group, order, width, and activation with the architecture that is not an MLP.
+        """Group, order, width, and activation; the activation names any architecture but the MLP.
 
-        Only networks alike in these are taken together.
+        Only networks of the same kind are averaged.
         """
         facts = self.summary.network
         kind = "" if facts["kind"] == "mlp" else f" ({facts['kind']})"
@@ -96,7 +96,7 @@ class NetworkSummary:
         return self.summary.hypotheses
 
     def error(self, key: str) -> float | None:
-        """A candidate's median |Δlog10 loss|; None where it is silent throughout or absent."""
+        """A candidate's median |Δlog10 loss|; None if it predicts no row or is absent."""
         circuit = self.circuits.get(key)
         return None if circuit is None else circuit.error
 
@@ -126,10 +126,10 @@ class Across:
 
     Attributes:
         subject: the key of a candidate; None for the networks themselves.
-        at: which figure of the experiment it is; see :class:`Finding`.
+        at: names the figure within its experiment; see :class:`Finding`.
         estimates: by statistic (``mean`` and ``median``, or ``share``).
-        control: experiment and subject of the figure it is to be read beside.
-        control_values: that figure's, by statistic.
+        control: experiment and subject of the figure that serves as its control.
+        control_values: the control's estimates, by statistic.
         separates: pairs of hypotheses that this experiment separates in most networks.
     """
 
@@ -158,7 +158,7 @@ class Ratio:
 
     Attributes:
         figure: the geometric median over networks, with its bootstrap interval.
-        range: the least and the largest.
+        range: the smallest and largest ratio.
         p: of the exact two-sided signed-rank test of the log ratios; None with too few networks.
     """
 
@@ -186,13 +186,13 @@ class Count:
     """The verdicts on several networks of one kind, counted.
 
     Attributes:
-        shortest: how often each hypothesis alone is the shortest that explains the network.
-        explaining: how often each one explains it, alone or with others.
-        open: on how many several explain it at lengths whose order is open.
-        nothing: on how many nothing explains it.
-        compression: raw weights over each hypothesis, median and interval.
-        ratios: of every two hypotheses, on the networks that have both.
-        nouns: what sentences call the hypotheses.
+        shortest: how often each hypothesis is the only shortest one that explains the network.
+        explaining: how often each hypothesis explains the network, alone or with others.
+        open: number of networks that several hypotheses explain, with no clear shortest.
+        nothing: number of networks that no hypothesis explains.
+        compression: bits of the raw weights over bits of each hypothesis, median and interval.
+        ratios: paired ratios of bits for every two hypotheses, on networks that have both.
+        nouns: the names of the hypotheses in sentences.
     """
 
     networks: int
@@ -237,7 +237,7 @@ class Count:
 
     @property
     def leading_ratios(self) -> list[Ratio]:
-        """The paired ratios among these, those with the first of them first."""
+        """The paired ratios among :meth:`leading`, starting with those of its first hypothesis."""
         leading = self.leading
         found = [ratio for ratio in self.ratios if {ratio.one, ratio.two} <= set(leading)]
         return sorted(found, key=lambda ratio: leading[0] not in (ratio.one, ratio.two))
@@ -294,7 +294,7 @@ def _median(values: Sequence[float], thresholds: Thresholds, seed: int) -> Estim
 def _paired_ratio(
     networks: Sequence[NetworkSummary], one: str, two: str, thresholds: Thresholds, seed: int
 ) -> Ratio | None:
-    """Over logarithms, so that it does not matter which of the two stands first."""
+    """Computed on logarithms, so that swapping the two hypotheses only inverts the ratio."""
     logs = [
         math.log(first / second)
         for n in networks
@@ -316,12 +316,14 @@ def _paired_ratio(
 
 @dataclass(frozen=True)
 class Stratum:
-    """Networks of one group, width and activation, and what is found across them.
+    """Networks of one group, width and activation, and their joint findings.
 
     Attributes:
-        count: its verdicts, counted.
-        between: every two hypotheses compared, prediction error and bits: one family.
-        controlled: every hypothesis against its relabelled control: another family.
+        count: the counted verdicts.
+        between: paired tests of every two hypotheses, on prediction error and bits. They form one
+            family for Holm's correction.
+        controlled: paired tests of every hypothesis against its relabelled control, a second
+            family.
     """
 
     group: str
@@ -340,7 +342,7 @@ class Stratum:
 
     @property
     def kind(self) -> dict[str, Any]:
-        """What its networks have in common, for tables and JSON."""
+        """The properties that its networks share, for tables and JSON."""
         return {"group": self.group, "d_mlp": self.d_mlp, "act_fn": self.act_fn}
 
     @property
@@ -352,14 +354,14 @@ class Stratum:
         return {figure.key: figure for figure in self.findings}
 
     def finding(self, experiment: str, subject: str | None, quantity: str) -> Across | None:
-        """One figure over the networks; None where none of them has it."""
+        """One figure over the networks; None if none of them has it."""
         return self._by_key.get((experiment, subject, quantity))
 
 
 def strata(
     networks: Sequence[NetworkSummary], thresholds: Thresholds, seed: int
 ) -> tuple[Stratum, ...]:
-    """What is found across the networks of each kind, kinds in the order of their first network."""
+    """Group networks by kind and summarise each kind, in the order of their first networks."""
     kinds: dict[tuple[str, int, int, str], list[NetworkSummary]] = {}
     for network in networks:
         kinds.setdefault(network.kind, []).append(network)
@@ -379,10 +381,10 @@ def strata(
 def prediction_errors(
     network: NetworkSummary, one: str, two: str, thresholds: Thresholds
 ) -> tuple[float, float] | None:
-    """Median |Δlog10 loss| of two candidates over the rows on which both speak; None if none.
+    """Median |Δlog10 loss| of two candidates over the rows that both predict; None if none.
 
-    A candidate that is silent on the hard rows is thus compared on the others only. Rows that
-    either's fit has used are left out, and so are those that equal an earlier one.
+    A candidate that is silent on hard rows is therefore compared on the other rows only. Rows
+    used to fit either candidate and rows equal to an earlier one are left out.
     """
     if one not in network.circuits or two not in network.circuits:
         return None
@@ -431,7 +433,7 @@ def _compared(
     thresholds: Thresholds,
     seed: int,
 ) -> list[Paired]:
-    """Prediction error and bits of each pair, as one family, over the networks that have both."""
+    """Paired tests of prediction error and bits, one family, over networks that have both."""
     if len(networks) == 1:
         return []
     questions = []
@@ -451,7 +453,7 @@ def _compared(
 
 @dataclass
 class _Series:
-    """One figure's values, network by network, and those of its control."""
+    """The values of one figure and of its control, network by network."""
 
     unit: str
     values: list[float]
@@ -492,7 +494,7 @@ def _findings(
 
 
 def _figures(network: NetworkSummary) -> Iterator[Finding]:
-    """Every figure of a network that can be taken over networks."""
+    """Every figure of a network that can be averaged over networks."""
     yield from network.summary.findings
     for key, circuit in network.circuits.items():
         control = network.control_of(key)
@@ -504,7 +506,7 @@ def _figures(network: NetworkSummary) -> Iterator[Finding]:
 
 
 def _circuit_figures(circuit: CircuitSummary) -> list[Finding]:
-    """What is kept of a candidate besides its findings, as findings."""
+    """A candidate's description lengths and other summary figures, as findings."""
     at_fidelity = (
         (BITS, circuit.bits_at_fidelity, "bits"),
         (COMPRESSION, circuit.compression, "times"),
@@ -527,7 +529,7 @@ def _circuit_figures(circuit: CircuitSummary) -> list[Finding]:
 def _estimated(
     series: Mapping[Key, _Series], thresholds: Thresholds, seed: int
 ) -> dict[Key, dict[str, Estimate]]:
-    """Mean and median of every series; those over equally many networks are done together."""
+    """Mean and median of every series; series of equal length are bootstrapped together."""
     by_key: dict[Key, dict[str, Estimate]] = {key: {} for key in series}
     for count in {len(s.values) for s in series.values()}:
         keys = [key for key, s in series.items() if len(s.values) == count]
@@ -557,7 +559,10 @@ def _separated(networks: Sequence[NetworkSummary], key: Key) -> tuple[tuple[str,
 
 
 def _verdicts(networks: Sequence[NetworkSummary], thresholds: Thresholds) -> Iterator[Across]:
-    """In what share of the networks that it applies to a hypothesis explains, or is refuted."""
+    """Share of networks that each hypothesis explains, and share that refute it.
+
+    Networks to which a hypothesis does not apply are left out.
+    """
     for name in dict.fromkeys(n for network in networks for n in network.hypotheses):
         having = [network for network in networks if name in network.circuits]
         for word in ("explains", "refuted"):
@@ -567,10 +572,10 @@ def _verdicts(networks: Sequence[NetworkSummary], thresholds: Thresholds) -> Ite
 
 
 def findings_across(stratum: Stratum, seed: int) -> Iterator[Finding]:
-    """What was found across the networks of a kind, as findings.
+    """The figures over the networks of one kind, as findings.
 
-    ``more`` holds the statistic, how many networks there are and, of a paired comparison, the other
-    hypothesis (``against``), p-values, effect size and verdict.
+    ``more`` holds the statistic and the number of networks. For a paired comparison it also holds
+    the other hypothesis (``against``), p-values, effect size and verdict.
     """
     for item in stratum.findings:
         for statistic, estimate in item.estimates.items():

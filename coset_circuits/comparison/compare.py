@@ -1,4 +1,4 @@
-"""The main job: which algorithm explains this network, on what evidence, beside which controls?"""
+"""Compare hypotheses about a network: fit them, test their predictions, reach a verdict."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ from coset_circuits.progress import Progress, Steps, silent
 from coset_circuits.thresholds import DEFAULT, Thresholds
 
 _ON_REQUEST = 20
-"""How many steps of progress an experiment on request counts for; an intervention is one."""
+"""Progress steps counted for an optional experiment; an intervention counts as one step."""
 
 
 @dataclass(repr=False)
@@ -57,11 +57,12 @@ class Comparison(Presented):
     """All findings for one network and several hypotheses.
 
     Attributes:
-        bench: the network in float64, and everything that was fitted to it.
-        fidelity: how coarsely its tables can be told; lengths are compared there.
-        results: what each experiment gave, by its id.
-        notes: what could not be done.
-        experiments: what was run, with its parameters.
+        bench: the network in float64 and everything that was fitted to it.
+        fidelity: the coarsest precision of the tables that keeps the network's behaviour.
+            Description lengths are compared at this precision.
+        results: the result of each experiment, by its id.
+        notes: what could not be done, and why.
+        experiments: the experiments that were run, with their parameters.
     """
 
     bench: Bench
@@ -77,7 +78,7 @@ class Comparison(Presented):
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
-        """The compared hypotheses, then their relabelled controls, then the nulls."""
+        """The compared hypotheses, then their relabelled controls, then the null models."""
         return self.bench.candidates
 
     @property
@@ -86,7 +87,7 @@ class Comparison(Presented):
 
     @property
     def not_applicable(self) -> Mapping[str, str]:
-        """Hypotheses that have nothing to use on this group, and why."""
+        """Hypotheses that do not apply to this group, each with the reason."""
         return self.bench.not_applicable
 
     @property
@@ -112,7 +113,7 @@ class Comparison(Presented):
 
     @property
     def predictions(self) -> Predictions:
-        """What the interventions did, and what was predicted: the experiment that decides."""
+        """Observed and predicted effects of the interventions, which the verdict is based on."""
         result = self.results[Interventions.id]
         assert isinstance(result, Predictions)
         return result
@@ -142,7 +143,7 @@ class Comparison(Presented):
 
     @property
     def forms(self) -> Sequence[FormError]:
-        """How far each form of a hypothesis is off, where claims were chosen."""
+        """The error of each form of a hypothesis, if claims were chosen."""
         return self.bench.forms
 
     @property
@@ -153,18 +154,18 @@ class Comparison(Presented):
         return result.attributions
 
     def compression(self, candidate: Candidate) -> tuple[float, tuple[float, float]]:
-        """How many times shorter than the raw weights, and its interval."""
+        """How many times shorter a candidate is than the raw weights, with its interval."""
         return self.fidelity.ratio(self.candidate(RAW).bits, candidate.bits)
 
     @property
     def formation(self) -> Formation | None:
-        """How the neurons' structure came about; None without checkpoints over training."""
+        """How the neurons' structure formed; None without checkpoints from training."""
         result = self.results.get("formation")
         return result if isinstance(result, Formation) else None
 
     @property
     def on_request(self) -> dict[str, Findings]:
-        """The results of the experiments that were asked for."""
+        """The results of the optional experiments that were requested."""
         return {
             id: result
             for id, result in self.results.items()
@@ -172,19 +173,19 @@ class Comparison(Presented):
         }
 
     def candidate(self, key: str) -> Candidate:
-        """The candidate of a key.
+        """The candidate with this key.
 
         Raises:
-            CosetCircuitsError: no such candidate; the sentence lists them.
+            CosetCircuitsError: there is no such candidate; the message lists the keys.
         """
         for candidate in self.candidates:
             if candidate.key == key:
                 return candidate
         keys = ", ".join(c.key for c in self.candidates)
-        raise CosetCircuitsError(f"No candidate is called {key!r}; known are {keys}.")
+        raise CosetCircuitsError(f"No candidate is called {key!r}; choose from {keys}.")
 
     def summary(self) -> Summary:
-        """All findings, without the network and the surrogates."""
+        """All findings, without the network and its surrogates."""
         network = self.network
         facts = {
             "name": network.label,
@@ -255,50 +256,55 @@ def compare(
     order: str | None = None,
     workers: int | None = None,
 ) -> Any:
-    """Fit hypotheses to networks and test what they predict, each beside its controls.
+    """Find the algorithm that explains a network, or each of several networks.
+
+    Each hypothesis is fitted to the network. Its predictions under interventions are then tested
+    against null models and against the same hypothesis on a relabelled group.
 
     Args:
-        network: the network under study, or its name or path: the result is a
-            :class:`Comparison`. A list of them, or a folder of checkpoints: an :class:`Ensemble`.
-            Networks are copied and measured in float64.
-        algorithms: exactly the hypotheses to run; every registered one by default. A key of
-            :data:`ALGORITHMS` such as ``"coset"`` stands for that form of the hypothesis which is
-            best on rows that are then used up; an algorithm for itself.
-        experiments: what else is measured, by id or as objects, such as ``["scrub", "ablation"]``
-            or ``[cc.Scrubbing(samples=5)]``: see :data:`EXPERIMENTS`. Those that decide, or that
-            every comparison has, run in any case.
-        interventions: what is done to the network and predicted by each hypothesis; all of
+        network: a network, or its name or path, gives a :class:`Comparison`. A list of these, or a
+            folder of checkpoints, gives an :class:`Ensemble`. Networks are copied and measured in
+            float64.
+        algorithms: the hypotheses to run; every registered one by default. A key of
+            :data:`ALGORITHMS` such as ``"coset"`` selects the best form of that hypothesis. The
+            rows used to choose the form are then not evidence for it. An algorithm object is run
+            as given.
+        experiments: optional experiments, by id or as objects, such as ``["scrub", "ablation"]``
+            or ``[cc.Scrubbing(samples=5)]``; see :data:`EXPERIMENTS`. The experiments that decide
+            and those of every comparison always run.
+        interventions: the changes to the network that each hypothesis must predict; all of
             :data:`INTERVENTIONS` by default. ``[*cc.INTERVENTIONS.values(), mine]`` adds one.
-        seed: of the noise, the relabelling, the bootstrap and, for a large group, the sample of
+        seed: random seed for noise, relabelling, bootstrap and, for a large group, the sample of
             pairs.
-        pairs: how many pairs the interventions are measured on; all of them unless the group has
-            more than 60,000, then a sample of 10,000. The base figures are always over all pairs.
+        pairs: the number of pairs that the interventions are measured on. The default is all
+            pairs, or a sample of 10,000 if the group has more than 60,000. Base figures are always
+            over all pairs.
         thresholds: see :class:`Thresholds`.
-        progress: called with (what is being done, steps done, steps in all).
-        out: a folder for reports, one a network where there are several. What it holds of several
-            networks, asked in the same way, is not computed again: a call that was stopped can
-            be made again and goes on.
-        order: the element order of a foreign checkpoint, where it cannot be measured.
-        workers: how many networks are compared at a time, each in a process of one thread; as many
-            as cores unless given, and 1 on a GPU and where this is not Linux.
+        progress: called with (current task, steps done, total steps).
+        out: a folder for reports, with one subfolder per network if there are several. Networks
+            that it already has, compared with the same settings, are not computed again, so a
+            stopped call can be repeated and continues.
+        order: the element order of another project's checkpoint, if it cannot be measured.
+        workers: the number of networks compared at a time, each in a process of one thread. The
+            default is the number of cores, but 1 on a GPU and outside Linux.
 
     Returns:
-        A :class:`Comparison` of one network, an :class:`Ensemble` of several.
+        A :class:`Comparison` for one network, an :class:`Ensemble` for several.
 
     Raises:
-        CosetCircuitsError: no algorithm or intervention, or one given twice; no such experiment or
-            network; a file that cannot be read, or none among several that can.
+        CosetCircuitsError: no algorithm or intervention was given, or one was given twice; there is
+            no such experiment or network; the file, or every one of several, cannot be read.
     """
     network, seed = uncompiled(network), whole_seed(seed)
     pairs = None if pairs is None else whole("number of pairs", pairs)
     if not isinstance(thresholds, Thresholds):
         raise CosetCircuitsError(
-            f"The thresholds are {brief(thresholds)}; give such as cc.Thresholds(fvu=0.02)."
+            f"The thresholds are {brief(thresholds)}; give them as cc.Thresholds(fvu=0.02)."
         )
     if order is not None and isinstance(network, GroupModel):
         raise CosetCircuitsError(
-            "order= says how a file numbers its elements, and a network was given; give the file, "
-            "or renumber it: network.reordered(elements, group)."
+            "order= says how a file numbers its elements, but a network was given; give the file, "
+            "or renumber the network with network.reordered(elements, group)."
         )
     if out is not None and not is_collection(network):
         check_place(Path(out), REPORT, ["figures"])
@@ -323,7 +329,7 @@ def compare(
         )
     if not isinstance(network, (GroupModel, str, os.PathLike)):
         raise CosetCircuitsError(
-            f"The network is a {type(network).__name__}; make one of it first: "
+            f"The network is a {type(network).__name__}; convert it first with "
             "cc.compare(cc.from_module(model))."
         )
     loaded = network if isinstance(network, GroupModel) else load(network, order=order)
@@ -334,7 +340,7 @@ def compare(
 
 
 def _hypotheses(algorithms: Sequence[str | Algorithm] | None) -> list[str | Algorithm]:
-    """The hypotheses that are compared; each once."""
+    """The hypotheses to compare, none of them twice."""
     given = tuple(ALGORITHMS) if algorithms is None else algorithms
     is_one = isinstance(given, (str, type)) or not isinstance(given, Iterable)
     chosen = [_algorithm(item) for item in ([given] if is_one else given)]
@@ -343,7 +349,7 @@ def _hypotheses(algorithms: Sequence[str | Algorithm] | None) -> list[str | Algo
     for i, algorithm in enumerate(chosen):
         if isinstance(algorithm, str) and algorithm not in ALGORITHMS:
             raise CosetCircuitsError(
-                f"No algorithm is called {algorithm!r}; known are {', '.join(ALGORITHMS)}."
+                f"No algorithm is called {algorithm!r}; choose from {', '.join(ALGORITHMS)}."
             )
         if algorithm in chosen[:i]:
             name = algorithm if isinstance(algorithm, str) else algorithm.name
@@ -352,7 +358,7 @@ def _hypotheses(algorithms: Sequence[str | Algorithm] | None) -> list[str | Algo
 
 
 def _algorithm(given: Any) -> Any:
-    """A class stands for what it makes without arguments."""
+    """The algorithm itself; a class is called without arguments."""
     if isinstance(given, type) and hasattr(given, "fit"):
         try:
             given = given()
@@ -369,12 +375,12 @@ def _algorithm(given: Any) -> Any:
 
 
 def _described(algorithm: str | Algorithm) -> Any:
-    """All that its findings depend on: of a key, the forms that it stands for."""
+    """Everything that its findings depend on; for a key, its registered forms."""
     return (algorithm, ALGORITHMS[algorithm]) if isinstance(algorithm, str) else algorithm
 
 
 def _interventions(interventions: Iterable[str | Intervention] | None) -> Interventions:
-    """The interventions that are done, once it is sure that an id names one of them."""
+    """The interventions to run, after checking that their ids are unique."""
     given: Any = INTERVENTIONS.values() if interventions is None else interventions
     items = given if isinstance(given, Iterable) and not isinstance(given, str) else [given]
     chosen = tuple(intervention(item) if isinstance(item, str) else item for item in items)
@@ -392,8 +398,8 @@ def _interventions(interventions: Iterable[str | Intervention] | None) -> Interv
     for id in ids:
         if ids.count(id) > 1:
             raise CosetCircuitsError(
-                f"Two interventions have the id {id!r}; findings are told apart by it, so give "
-                "each its own."
+                f"Two interventions have the id {id!r}; findings are named by it, so give each "
+                "a different one."
             )
     return Interventions(chosen)
 
@@ -401,7 +407,7 @@ def _interventions(interventions: Iterable[str | Intervention] | None) -> Interv
 def _experiments(
     asked: Iterable[str | Experiment], interventions: Interventions
 ) -> list[Experiment]:
-    """The experiments that every comparison has, then those that were asked for."""
+    """The experiments of every comparison, then the optional ones that were requested."""
     by_default = {id: e for id, e in EXPERIMENTS.items() if e.by_default}
     chosen: dict[str, Experiment] = {**by_default, interventions.id: interventions}
     for item in [asked] if isinstance(asked, str) else asked:
@@ -480,7 +486,7 @@ def _compare_one(
             continue
         if result is not None:
             results[experiment.id] = result
-    # Whoever watched this comparison is no part of its result.
+    # The progress callback is not part of the result.
     bench.progress = silent
     predictions = results[Interventions.id]
     assert isinstance(predictions, Predictions)

@@ -1,7 +1,7 @@
-"""The fidelity point: how coarsely a network's tables can be told and still behave like it.
+"""The fidelity point: the coarsest quantisation at which a network still behaves like itself.
 
-At this precision a hypothesis whose residual is coded as well rebuilds the same network as its raw
-weights do, so that their lengths are comparable.
+Description lengths are compared at this precision. A hypothesis plus its coded residual then
+rebuilds the same network as the raw weights do.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ from coset_circuits.progress import Progress, silent
 from coset_circuits.thresholds import DEFAULT, Thresholds
 
 PAIRS = 4_000
-"""More pairs than this are sampled."""
+"""A larger number of pairs is sampled down to this one."""
 FINEST = 1e-3
-"""The finest quantisation that is tried, in standard deviations of each column."""
+"""The finest quantisation tried, in standard deviations of each column."""
 STEP = 3.0
-"""The curve is taken at the cap and in steps of this ratio below it, …"""
+"""The curve is evaluated at the cap and then at δ smaller by this ratio each time, …"""
 RATIO = 1.05
-"""… and refined where it crosses the threshold, until the point is known to this ratio."""
+"""… and refined where it crosses the threshold, to this relative precision."""
 AROUND = 1.2
-"""Further draws are first looked for within this ratio of the first one's point."""
+"""The search for later draws starts within this ratio of the first draw's point."""
 _QUANTISED = "quantised"
 
 
 @dataclass(frozen=True)
 class FidelityPoint:
-    """How a network behaves that is quantised to a relative error.
+    """The behaviour of a network that was quantised to a relative error.
 
     Attributes:
         delta: the relative error, in standard deviations of each column of the tables.
         median_log_loss: median |Δlog10 loss| in decades over the interventions.
-        accuracy: without an intervention, over the pairs that were used.
+        accuracy: share of the sampled pairs answered correctly, without an intervention.
     """
 
     delta: float
@@ -59,13 +59,13 @@ class Fidelity:
 
     Attributes:
         delta: the median over draws of the dither.
-        interval: the least and the largest of the draws.
-        draws: each draw's own point.
-        curve: every point that was evaluated, over all draws, by δ.
-        threshold: how far, in decades, a network that behaves like itself may be off.
-        cap: the coarsest δ that was tried; a δ that is equal to it may be larger.
-        pairs: how many pairs were used.
-        rows: how many interventions that show different things.
+        interval: the smallest and largest value over the draws.
+        draws: the value for each draw.
+        curve: every evaluated point of all draws, sorted by δ.
+        threshold: the largest median |Δlog10 loss|, in decades, that counts as the same behaviour.
+        cap: the coarsest δ tried. If δ equals the cap, the true value may be larger.
+        pairs: the number of pairs used.
+        rows: the number of distinct interventions.
     """
 
     delta: float
@@ -79,27 +79,27 @@ class Fidelity:
 
     @property
     def is_capped(self) -> bool:
-        """Whether nothing was lost up to the coarsest δ."""
+        """Whether the network still behaves like itself at the coarsest δ tried."""
         return self.delta >= self.cap
 
     @property
     def deltas(self) -> tuple[float, ...]:
-        """Where lengths are compared: the point, half and twice of it, and that of each draw.
+        """The δ at which lengths are compared: δ*, δ*/2, 2δ*, and the δ* of each draw.
 
-        None is coarser than the cap, where little of a small network is left to describe.
+        All are limited to the cap, because a coarser code leaves little of a small network.
         """
         around = (self.delta, self.delta / 2, min(2 * self.delta, self.cap), *self.draws)
         return tuple(dict.fromkeys(around))
 
     def length(self, bits: Mapping[float, float]) -> tuple[float, tuple[float, float]]:
-        """Bits at δ*, and the least and most over the draws."""
+        """Bits at δ*, with the smallest and largest over the draws."""
         found = [bits[delta] for delta in self.draws]
         return bits[self.delta], (min(found), max(found))
 
     def ratio(
         self, one: Mapping[float, float], two: Mapping[float, float]
     ) -> tuple[float, tuple[float, float]]:
-        """One's bits over two's at δ*, and the least and largest over :attr:`deltas`."""
+        """Bits of the first over the second at δ*, with the range over :attr:`deltas`."""
         ratios = {delta: _ratio(one[delta], two[delta]) for delta in self.deltas}
         return ratios[self.delta], (min(ratios.values()), max(ratios.values()))
 
@@ -125,17 +125,17 @@ def _ratio(one: float, two: float) -> float:
 
 
 def quantised(tables: Tables, delta: float, draw: int) -> Tables:
-    """The tables to a relative error δ: uniform steps with subtractive dither.
+    """Quantise the tables to a relative error δ: uniform steps with subtractive dither.
 
-    The error of every entry is uniform and independent of the table (Schuchman 1964), with δ times
-    the column's standard deviation. Constant columns stay exact. One draw has the same dither, in
-    units of a step, at every δ.
+    The error of every entry is uniform and independent of the table (Schuchman 1964). Its standard
+    deviation is δ times that of the column. Constant columns stay exact. One draw uses the same
+    dither, in units of a step, at every δ.
     """
     generator = torch.Generator().manual_seed(draw)
 
     def one(table: Float[Tensor, "order d_mlp"]) -> Float[Tensor, "order d_mlp"]:
         deviation = table.std(0, correction=0)
-        # The deviation of a column that is constant but for rounding is rounding too.
+        # A column that is constant up to rounding has a deviation of pure rounding error.
         varies = deviation > 1e-12 * table.abs().amax(0)
         step = torch.where(varies, delta * deviation * math.sqrt(12), torch.ones_like(deviation))
         noise = torch.rand(table.shape, generator=generator, dtype=table.dtype) - 0.5
@@ -156,12 +156,12 @@ def fidelity(
 ) -> Fidelity:
     """Find a network's fidelity point.
 
-    What is quantised is the network with additive pre-activations, and it is compared with the
-    same before quantisation: of an MLP that is the network itself.
+    The network with additive pre-activations is quantised and compared with its unquantised
+    version. For an MLP this is the network itself.
 
     Args:
-        network: in float64.
-        pairs: a sample of these is used where they are many; all of the group by default.
+        network: the network, in float64.
+        pairs: the pairs to use, all of the group's by default. A large number is sampled.
     """
     pairs = network.group.pairs() if pairs is None else pairs
     bench = _Quantiser(network, interventions, sampled(pairs, PAIRS, seed), seed, thresholds)
@@ -184,7 +184,7 @@ def fidelity(
 
 
 def _crossing(behaves: Callable[[float], bool], cap: float, near: float | None) -> float:
-    """The δ at which a network first stops to behave like itself, at most the cap."""
+    """The δ at which a network stops behaving like itself, at most the cap."""
     if near is not None:
         low, high = near / AROUND, min(near * AROUND, cap)
         if behaves(low) and not (above := behaves(high)):
@@ -209,7 +209,7 @@ def _bisected(behaves: Callable[[float], bool], low: float, high: float) -> floa
 
 
 class _Quantiser:
-    """Quantised versions of one network, and what was seen of them."""
+    """Quantised versions of one network, with a cache of their measured behaviour."""
 
     def __init__(
         self,
@@ -223,13 +223,13 @@ class _Quantiser:
         self.tables = Tables.of(network)
         self.points: list[FidelityPoint] = []
         self._known: dict[tuple[int, float], float] = {}
-        # Rows are equal when the network and a quantised one say so.
+        # Two rows are equal if both the network and a quantised version answer them alike.
         models = {NETWORK: self._model(self.tables), _QUANTISED: self._model(self._at(0.1, 0))}
         found = measured_rows(interventions, DistinctModels(models), pairs, network.group, seed)
         self.rows = list(evidence(list(found), NETWORK))
 
     def behaves(self, draw: int, delta: float) -> bool:
-        """Whether the network, so quantised, behaves like itself."""
+        """Whether the network quantised to δ still behaves like itself."""
         key = draw, delta
         if key not in self._known:
             self._known[key] = self._evaluated(draw, delta)
@@ -255,7 +255,7 @@ class _Quantiser:
             off += [e[0] for e in [errors(both, _QUANTISED, self.thresholds)] if e is not None]
         base = found.get("base") or outcome(INTERVENTIONS["base"])
         assert base is not None
-        # Nothing speaks: nothing is lost.
+        # No intervention applies, so nothing is lost.
         self.points.append(FidelityPoint(delta, median(off) if off else 0.0, base.accuracy))
         return self.points[-1].median_log_loss
 

@@ -1,4 +1,4 @@
-"""Comparisons of many networks: each by itself, and what is found across them."""
+"""Compare many networks one by one, then summarise the findings over networks."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ STEPS = 100
 
 
 class Compared(Protocol):
-    """The comparison of one network, as far as many need it."""
+    """The part of a single comparison that :func:`compare_many` needs."""
 
     @property
     def network(self) -> GroupModel: ...
@@ -56,14 +56,14 @@ Compare = Callable[[GroupModel, "Progress | None"], Compared]
 
 @dataclass(frozen=True, repr=False)
 class Ensemble(Presented):
-    """Findings on many networks. It holds no network and no surrogate, so it stays small.
+    """Findings on many networks, without the networks and surrogates, so it stays small.
 
     Attributes:
-        networks: one entry a network, in the order given.
-        skipped: files that are not among them, and why.
-        strata: networks of one group, width and activation, and what is found across them.
-        rule: how each network's verdict was reached.
-        versions: what the figures depend on.
+        networks: one entry per network, in the order given.
+        skipped: files that were not compared, each with the reason.
+        strata: networks grouped by group, width and activation, with their joint findings.
+        rule: the rule that gave each network's verdict.
+        versions: versions of the software that the figures depend on.
     """
 
     networks: tuple[NetworkSummary, ...]
@@ -80,7 +80,7 @@ class Ensemble(Presented):
 
     @property
     def sentences(self) -> list[str]:
-        """The verdicts counted, one sentence for the networks of each kind."""
+        """One sentence of counted verdicts for each kind of network."""
         several = len(self.strata) > 1
         return [(f"{s.title}. " if several else "") + s.count.sentence for s in self.strata]
 
@@ -91,16 +91,16 @@ class Ensemble(Presented):
         return iter(self.networks)
 
     def network(self, name: str) -> NetworkSummary:
-        """The findings on the network of a name.
+        """The findings on the network with this name.
 
         Raises:
-            CosetCircuitsError: no such network; the sentence lists them.
+            CosetCircuitsError: there is no such network; the message lists the names.
         """
         for network in self.networks:
             if network.name == name:
                 return network
         names = ", ".join(network.name for network in self.networks)
-        raise CosetCircuitsError(f"No network here is called {name!r}; known are {names}.")
+        raise CosetCircuitsError(f"No network here is called {name!r}; choose from {names}.")
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row for each network and candidate: verdict, prediction error, bits at fidelity."""
@@ -124,7 +124,7 @@ class Ensemble(Presented):
         )
 
     def across_dataframe(self) -> pd.DataFrame:
-        """One row for each figure over the networks of a kind, paired comparisons left out."""
+        """One row for each figure over the networks of a kind, without paired comparisons."""
         return pd.DataFrame(
             {**row, **finding.at, "control": finding.control and finding.control.value}
             | {"statistic": finding.more["statistic"], "networks": finding.more["networks"]}
@@ -133,9 +133,9 @@ class Ensemble(Presented):
         )
 
     def paired_dataframe(self) -> pd.DataFrame:
-        """One row for each paired comparison, of two hypotheses or of one and its control.
+        """One row for each paired comparison of two hypotheses, or of one and its control.
 
-        ``median_difference`` is that of ``one`` − ``two`` over the networks that have both.
+        ``median_difference`` is the median of ``one`` − ``two`` over networks that have both.
         """
         frame = pd.DataFrame(
             {**row, **finding.more}
@@ -166,7 +166,7 @@ class Ensemble(Presented):
     def to_dict(self) -> dict[str, Any]:
         """The content of findings.json for several networks.
 
-        Every finding names its network; findings across networks name none.
+        A finding on one network names it; a finding over networks names none.
         """
         return {
             "schema": SCHEMA,
@@ -245,23 +245,23 @@ def compare_many(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Ensemble:
-    """Compare each network, keep the findings only, and put them together.
+    """Compare each network, keep only the findings, and combine them.
 
-    Under ``torchrun`` the ranks take the networks in turn, and all have all findings.
+    Under ``torchrun`` the ranks share the networks, and every rank ends with all findings.
 
     Args:
         given: names, paths, networks, folders; see :func:`sources`.
-        compare_one: ``(network, progress)`` to its comparison.
-        depends_on, options: all that the comparison depends on, for telling whether the same was
-            asked before; see :func:`asked`.
-        order: the element order of foreign checkpoints, where it cannot be measured.
-        out: a folder that gets one report a network. What it holds already, asked in the same
-            way, is not computed again, so a stopped call can be made again and goes on.
+        compare_one: maps ``(network, progress)`` to its comparison.
+        depends_on, options: everything that the comparison depends on. They decide whether a
+            saved report can be reused; see :func:`asked`.
+        order: the element order of other projects' checkpoints, if it cannot be measured.
+        out: a folder that gets one report per network. Networks that it already has, compared
+            with the same settings, are not computed again, so a stopped call can be repeated.
         workers: see :func:`~coset_circuits.compare`.
-        progress: called with (what is being done, steps done, steps in all).
+        progress: called with (current task, steps done, total steps).
 
     Raises:
-        CosetCircuitsError: nothing to compare, or none of it can be read.
+        CosetCircuitsError: there is nothing to compare, or no network can be read.
     """
     given_networks = sources(given)
     kept = None if out is None else Kept(out)
@@ -308,7 +308,7 @@ def compare_many(
                 content, place = entry.earlier
                 summary = Summary.from_dict(content)
             else:
-                # One that could not be copied to a process, or whose like could not be read.
+                # It could not be copied to a process, or its duplicate could not be read.
                 analysed, place = done.get(number, (_UNDONE, None))
                 if analysed == _UNDONE:
                     job = partial(_analysed, entry.source, order, compare_one)
@@ -340,7 +340,7 @@ def compare_many(
 
 @dataclass(frozen=True)
 class _Entry:
-    """A network that was given, and what is known of it before it is analysed."""
+    """A given network with what can be read of it before the analysis."""
 
     source: Source
     content: str = ""
@@ -369,7 +369,7 @@ class _Entry:
 
 @dataclass(frozen=True)
 class _Analysed:
-    """What came of one network; no summary: why there is none, or nothing where it was not done."""
+    """The result of one network: a summary, or why there is none; neither if it did not run."""
 
     problem: str = ""
     label: str = ""
@@ -405,7 +405,7 @@ def _analysed(
 
 
 class _Reports:
-    """Reports that wait in a folder of their own until those of the networks before are kept."""
+    """Finished reports, held in a temporary folder until all earlier networks' are kept."""
 
     def __init__(
         self, kept: Kept | None, folder: Path, entries: Sequence[_Entry], order: Sequence[int]
@@ -424,7 +424,7 @@ class _Reports:
             self.places[first] = self.keep(first, self.analysed.pop(first))
 
     def keep_all(self) -> None:
-        """Also those that wait for one that was stopped."""
+        """Keep the waiting reports too, when an earlier network was stopped."""
         for number, analysed in self.analysed.items():
             self.places[number] = self.keep(number, analysed)
 
@@ -447,7 +447,7 @@ class _Reports:
 
 
 class _Bar:
-    """One progress for networks that are analysed at the same time."""
+    """One progress bar for networks that are analysed in parallel."""
 
     def __init__(self, progress: Progress | None, count: int, finished: int) -> None:
         self.progress, self.count, self.total = progress or silent, count, STEPS * count
@@ -465,7 +465,7 @@ class _Bar:
 
 
 def _workers(wanted: int | None, given: Sequence[Source], ranks: int) -> int:
-    """Processes at a time; on a GPU, and where a process cannot be copied safely, one."""
+    """The number of parallel processes: one on a GPU or where forking is unsafe."""
     if wanted is not None and wanted < 1:
         raise CosetCircuitsError(f"{wanted} workers were asked for; give a number from 1 up.")
     on_cpu = all(s.given.device.type == "cpu" for s in given if isinstance(s.given, GroupModel))
@@ -473,19 +473,19 @@ def _workers(wanted: int | None, given: Sequence[Source], ranks: int) -> int:
         return wanted or max(1, cores() // ranks)
     if wanted is not None and wanted > 1:
         raise CosetCircuitsError(
-            f"{wanted} workers were asked for, but networks on a GPU, and all networks where this "
-            "is not Linux, are compared one after the other; leave workers out."
+            f"{wanted} workers were asked for, but on a GPU and outside Linux networks are "
+            "compared one after the other; leave workers out."
         )
     return 1
 
 
 def unused_name(label: str, content: str, taken: Collection[str]) -> str:
-    """The label, with the content's hash behind it where another network has it already."""
+    """The label, with a hash of the content appended if another network already has it."""
     return label if label not in taken else f"{label}-{content[:8]}"
 
 
 def none_of(count: int, skipped: Mapping[str, str]) -> str:
-    """The sentence for files none of which can be read."""
+    """The error sentence when no file can be read."""
     reasons = list(dict.fromkeys(skipped.values()))
     more = f" And {len(reasons) - 2} more reasons." if len(reasons) > 2 else ""
     files = "The one checkpoint found" if count == 1 else f"All {count} checkpoints found"
@@ -495,8 +495,8 @@ def none_of(count: int, skipped: Mapping[str, str]) -> str:
 def _notes(across: Sequence[Stratum], thresholds: Thresholds) -> Iterator[str]:
     if len(across) > 1:
         yield (
-            "Figures across networks are taken within one group, width and activation only; here "
-            f"are {len(across)} kinds: {'; '.join(s.title for s in across)}."
+            "Figures are averaged only over networks of the same group, width and activation. "
+            f"These are {len(across)} kinds: {'; '.join(s.title for s in across)}."
         )
     for stratum in across:
         few = too_few(len(stratum.networks), thresholds)
@@ -506,6 +506,6 @@ def _notes(across: Sequence[Stratum], thresholds: Thresholds) -> Iterator[str]:
         if wrong and len(stratum.networks) > 1:
             names = ", ".join(wrong[:4]) + (", …" if len(wrong) > 4 else "")
             yield (
-                f"{stratum.title}: {len(wrong)} of {len(stratum.networks)} are not right on all "
-                f"pairs ({names}), and are counted like the others."
+                f"{stratum.title}: {len(wrong)} of {len(stratum.networks)} networks are not right "
+                f"on all pairs ({names}); they are counted like the others."
             )

@@ -1,4 +1,4 @@
-"""All that a comparison's findings depend on, so that none is computed twice."""
+"""Identify everything that findings depend on, so that no comparison is computed twice."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from coset_circuits.experiments import INTERVENTIONS
 from coset_circuits.findings.storage import source_hash
 
 _LIBRARY = tuple(INTERVENTIONS.values())
-"""Described by their ids, since the hash of the package's code is in every question."""
+"""Described by id only, because every question contains the hash of the package's code."""
 
 
 def asked(
     network: str, naming: Sequence[str], options: Mapping[str, Any], depends_on: Sequence[Any] = ()
 ) -> dict[str, Any] | None:
-    """All that findings depend on, or None where that cannot be described.
+    """Everything that the findings depend on, or None if it cannot be described.
 
     Args:
         network: the hash of the weights.
-        naming: what the network's label is taken from.
+        naming: the values that the network's label is made from.
         options: seed, pairs, thresholds, order, versions.
-        depends_on: algorithms and experiments. Each counts with the file that defines it and with
-            its parameters: the fields of a dataclass, else its ``repr``; functions count with
-            their files and the plain values that they have closed over.
+        depends_on: algorithms and experiments. Each is described by the file that defines it and
+            its parameters, which are the fields of a dataclass or else its ``repr``. A function is
+            described by its file and the plain values that it closes over.
     """
     try:
         described = [_by_repr(item) or _described(item) for item in depends_on]
@@ -46,14 +46,14 @@ def asked(
 
 
 class _UndescribedError(Exception):
-    """It cannot be told from another."""
+    """The value cannot be distinguished from others of its type."""
 
 
 def _described(value: Any) -> Any:
-    """What a function, an object or a plain value is, for JSON.
+    """A description of a function, an object or a plain value, for JSON.
 
     Raises:
-        _UndescribedError: its code is in no file, or nothing shows what it holds.
+        _UndescribedError: its code is not in a file, or its parameters cannot be seen.
     """
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
@@ -67,7 +67,7 @@ def _described(value: Any) -> Any:
 
 
 def _parts(value: Any) -> list[Any]:
-    """What tells a function or object from others of the same code."""
+    """What distinguishes a function or object from others with the same code."""
     if isinstance(value, FunctionType):
         cells = [cell.cell_contents for cell in value.__closure__ or ()]
         return [value.__qualname__, _described(value.__defaults__), _described(cells)]
@@ -79,7 +79,7 @@ def _parts(value: Any) -> list[Any]:
 
 
 def _by_repr(value: Any) -> list[str] | None:
-    """An algorithm or experiment that is no dataclass, whose ``repr`` must show its parameters."""
+    """Describe an object that is not a dataclass by its ``repr``, if that shows its parameters."""
     if dataclasses.is_dataclass(value) or type(value).__repr__ is object.__repr__:
         return None
     if isinstance(value, tuple):
@@ -89,7 +89,7 @@ def _by_repr(value: Any) -> list[str] | None:
 
 
 def _code_hash(value: Any) -> str:
-    """Of the file that defines it, which may be the user's own."""
+    """The hash of the file that defines it, which may be a user's file."""
     kind = value if isinstance(value, FunctionType) else type(value)
     try:
         return hashlib.sha256(Path(inspect.getfile(kind)).read_bytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""Comparisons as they were saved: their findings, without networks and circuits."""
+"""Read saved comparisons: their findings, without networks and circuits."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from coset_circuits.thresholds import Thresholds
 
 
 def load_comparison(path: str | os.PathLike[str]) -> Summary | Ensemble:
-    """What a comparison has found, from its report.
+    """Read the findings of a comparison from its report.
 
-    A :class:`Summary` of one network has its verdict, circuits and findings; of several networks
-    it is the :class:`Ensemble`, which can be printed and saved as before. Either has the same
-    ``to_dict()`` as the comparison that was saved.
+    The report of one network gives a :class:`Summary` with its verdict, circuits and findings. The
+    report of several networks gives an :class:`Ensemble`, which can be printed and saved again.
+    Both have the same ``to_dict()`` as the comparison that was saved.
 
     Args:
         path: the folder of a report, or its findings.json.
 
     Raises:
-        CosetCircuitsError: there is none, it is damaged, or of another version's schema.
+        CosetCircuitsError: the file is missing or damaged, or has another version's schema.
     """
     file = Path(path) / FINDINGS if os.path.isdir(path) else Path(path)
     try:
@@ -67,7 +67,7 @@ def _several(content: Mapping[str, Any]) -> Ensemble:
 
 
 def _network(entry: Mapping[str, Any], content: Mapping[str, Any]) -> NetworkSummary:
-    """One network of several, whose findings stand in one list with the others'."""
+    """One network of several; all networks share one list of findings."""
     own = ("verdict", "fidelity", "notes", "device", "dtype", "experiments", "formation")
     facts = {k: v for k, v in entry.items() if k not in (*own, "file", "report")}
     lists = {

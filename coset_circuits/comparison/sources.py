@@ -1,4 +1,4 @@
-"""Which networks are meant by names, files, folders of either paper or ours, and objects."""
+"""Resolve names, files, folders (also the papers') and objects to the networks they mean."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Source:
     """One network that is yet to be read.
 
     Attributes:
-        given: a network, a shipped name, or the path of a checkpoint or of a folder that cannot be
-            read.
-        called: what a message calls it.
+        given: a network, a shipped name, the path of a checkpoint, or the path of a folder that
+            cannot be read.
+        called: its name in messages.
     """
 
     given: GroupModel | str | Path
@@ -37,7 +37,7 @@ class Source:
         """The network.
 
         Raises:
-            CosetCircuitsError: it cannot be read; the sentence says why.
+            CosetCircuitsError: it cannot be read; the message says why.
         """
         if isinstance(self.given, GroupModel):
             return self.given
@@ -49,7 +49,7 @@ class Source:
         return load(self.given, order=order)
 
     def content(self) -> str:
-        """A hash of the weights and whatever decides how they are read, whatever its name.
+        """A hash of the weights and of everything that decides how they are read, except the name.
 
         Raises:
             CosetCircuitsError: the file cannot be read.
@@ -69,7 +69,7 @@ class Source:
             ) from error
 
     def naming(self) -> list[str]:
-        """What its label and source are taken from, beyond its content."""
+        """The values besides the content that its label and source are made from."""
         if isinstance(self.given, GroupModel):
             label, known = self.given.identity()
             named = [str(known.get(k)) for k in ("source", "element_order", "sha256")]
@@ -81,7 +81,7 @@ class Source:
 
 
 def is_collection(given: object) -> bool:
-    """Whether this stands for several networks: a list, or a folder that is not itself one."""
+    """Whether this means several networks: a list, or a folder that is not itself a network."""
     if isinstance(given, torch.nn.Module):
         return False
     if isinstance(given, (str, os.PathLike)):
@@ -91,12 +91,11 @@ def is_collection(given: object) -> bool:
 
 
 def sources(given: Given | Iterable[Given]) -> list[Source]:
-    """Every network that is meant, in the order given; a folder's in natural order.
+    """Every network that is meant, in the order given; those of a folder in natural order.
 
-    In a folder, and in those below it, every checkpoint counts; one that holds a network under
-    a run's usual name (such as ``network.safetensors`` or ``model.pt``) counts as that network.
-    What a run kept over its training are not networks of their own, unless that very folder is
-    given.
+    Every checkpoint in a folder and its subfolders counts. A folder that holds a network under a
+    run's usual name (such as ``network.safetensors`` or ``model.pt``) counts as that network. The
+    checkpoints that a run kept during training are left out, unless their folder itself is given.
 
     Raises:
         CosetCircuitsError: nothing was given, something is not a network or path, or a folder holds
@@ -156,7 +155,7 @@ def _below(folder: Path, seen: set[str]) -> Iterator[Path]:
         yield folder
         return
     for entry in entries:
-        # What may not be looked at is listed, by the error of reading it.
+        # An unreadable entry is listed too, so that reading it reports the error.
         hidden = entry.name.startswith(".")
         if not hidden and (os.path.isdir(entry) or _is_unreadable(entry)):
             yield from _below(entry, seen)
@@ -165,7 +164,7 @@ def _below(folder: Path, seen: set[str]) -> Iterator[Path]:
 
 
 def _is_unreadable(entry: Path) -> bool:
-    """Whether it may not even be known what this is, such as a link into a private folder."""
+    """Whether not even its type can be read, such as a link into a private folder."""
     try:
         entry.stat()
     except PermissionError:
@@ -180,7 +179,7 @@ def _network_in(folder: Path) -> Path | None:
 
 
 def natural(name: str) -> list[tuple[int, str]]:
-    """For sorting: seed2 before seed10."""
+    """A sort key that puts seed2 before seed10."""
     parts = re.split(r"(\d+)", name)
     return [(int(p), "") if p.isdecimal() else (-1, p) for p in parts]
 
@@ -191,8 +190,8 @@ def _nothing_in(folder: Path) -> str:
         f"it holds {', '.join(held[:3])}{', …' if len(held) > 3 else ''}" if held else "it is empty"
     )
     return (
-        f"The folder {folder} holds no network ({holds}); expected are checkpoints (*"
-        f"{', *'.join(suffixes())}) in it or in folders below."
+        f"The folder {folder} holds no network ({holds}); give a folder with checkpoints (*"
+        f"{', *'.join(suffixes())}) in it or in its subfolders."
     )
 
 

@@ -21,7 +21,7 @@ SCHEMA = 2
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure with its interval; None where it is not finite."""
+    """A figure with its interval; None if it is not finite."""
 
     value: float | None
     interval: tuple[float | None, float | None]
@@ -37,17 +37,17 @@ class Figure:
 
 @dataclass(frozen=True)
 class CircuitSummary:
-    """What is kept of a candidate.
+    """The figures of a candidate, without its tensors.
 
     Attributes:
         key, kind, of, noun, claims: see :class:`Candidate`.
         roles: each role with its neuron count and median FVUs.
         bits: bits per neuron at each relative error δ of the thresholds.
         bits_at_fidelity: bits per neuron at the fidelity point, over its dithers.
-        compression: the raw weights' bits over its own, at the δ where lengths are compared.
-        at: bits per neuron at each of these.
+        compression: bits of the raw weights over its bits, at each δ where lengths are compared.
+        at: bits per neuron at each of these δ.
         used_rows: ids of the interventions that are not evidence for it.
-        prediction: a :class:`PredictionError`; figures that are not defined are None.
+        prediction: a :class:`PredictionError`; undefined figures are None.
     """
 
     key: str
@@ -75,7 +75,7 @@ class CircuitSummary:
         raw: Candidate,
         thresholds: Thresholds,
     ) -> CircuitSummary:
-        """Without the circuit itself."""
+        """The summary of a candidate, without its circuit."""
         circuit = candidate.circuit
         return cls(
             key=candidate.key,
@@ -96,7 +96,7 @@ class CircuitSummary:
 
     @property
     def error(self) -> float | None:
-        """Median |Δlog10 loss|; None where it is silent throughout."""
+        """Median |Δlog10 loss| in decades; None if it predicts no row."""
         return self.prediction["median_log_loss"]
 
     def to_dict(self) -> dict[str, Any]:
@@ -139,9 +139,9 @@ class Summary:
 
     Attributes:
         network: facts about it: its name, kind, group, order, width, accuracy, loss, source, …
-        circuits: the hypotheses, their controls and the nulls.
+        circuits: the hypotheses, their controls and the null models.
         experiments: title and notes of every experiment that was run, by its id.
-        formation: how the neurons' structure came about; None without checkpoints over training.
+        formation: how the neurons' structure formed; None without checkpoints from training.
     """
 
     network: Mapping[str, Any]
@@ -169,9 +169,9 @@ class Summary:
         return [circuit.key for circuit in self.circuits if circuit.kind == "hypothesis"]
 
     def to_dict(self) -> dict[str, Any]:
-        """The content of findings.json; its shape is versioned by ``schema``.
+        """The content of findings.json; ``schema`` is the version of its structure.
 
-        Numbers that JSON has no word for, such as the R² of constant logits, are None.
+        Numbers that JSON cannot express, such as the R² of constant logits, are None.
         """
         return without_nan(
             {
@@ -190,11 +190,11 @@ class Summary:
         """The summary that :meth:`to_dict` wrote.
 
         Raises:
-            CosetCircuitsError: it is of another schema.
+            CosetCircuitsError: it has another schema.
         """
         if (schema := content.get("schema")) != SCHEMA:
             raise CosetCircuitsError(
-                f"These findings have schema {schema}, and schema {SCHEMA} is read here; run "
+                f"These findings have schema {schema}, but this version reads {SCHEMA}; run "
                 "coset-circuits compare again on the same network."
             )
         made = {
@@ -213,6 +213,6 @@ def vars_without_cache(summary: Summary) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """The versions that a result depends on."""
+    """The software versions that a result depends on."""
     names = ("coset-circuits", "torch", "transformer-lens", "numpy")
     return {"python": platform.python_version(), **{n: metadata.version(n) for n in names}}

@@ -1,4 +1,4 @@
-"""One answer: which hypothesis explains a network, and by how much, by a rule that is printed."""
+"""The verdict: which hypothesis explains a network, by a rule that is printed with it."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from coset_circuits.experiments.rows import PredictionError, Row, errors, misses
 from coset_circuits.thresholds import Thresholds
 
 RAW = "raw weights"
-"""The null whose length over a candidate's is that candidate's compression."""
+"""The null model that compression is measured against: its bits over the candidate's."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What explains a network; hypotheses stand under their candidates' keys.
+    """What explains a network; hypotheses are named by their candidates' keys.
 
     Attributes:
         sentence: the answer.
-        explained_by: the hypotheses that it names as explaining the network, the shortest first.
-        equal: those among them that nothing separates.
+        explained_by: the hypotheses that explain the network, the shortest first.
+        equal: those among them that no experiment separates.
         refuted: the hypotheses that a row refutes.
-        not_applicable: hypotheses that have nothing to use here, and why.
-        rule: how the answer was reached, with its thresholds; numbered points, one a line.
-        fails: the hypotheses that apply and do not explain it, and why.
+        not_applicable: hypotheses that do not apply here, each with the reason.
+        rule: the rule behind the answer, with its thresholds: numbered points, one per line.
+        fails: the hypotheses that apply but do not explain the network, each with the reasons.
         details: further sentences.
     """
 
@@ -56,7 +56,7 @@ class Verdict:
         return cls(**{**entry, **{name: tuple(entry[name]) for name in lists}})
 
     def on(self, key: str) -> str | None:
-        """What it says of one candidate; None of controls and nulls, which are not judged."""
+        """The verdict on one candidate; None for controls and nulls, which are not judged."""
         if key in self.explained_by:
             return "explains"
         if key in self.refuted:
@@ -66,14 +66,14 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a verdict is reached from.
+    """The evidence behind a verdict.
 
     Attributes:
-        name: what the sentence calls the network.
-        rows: what the interventions showed.
+        name: the network's name in the sentence.
+        rows: the observed and predicted outcome of each intervention.
         predicted: each candidate's prediction error.
         separations: for each intervention the pairs of hypotheses that it separates.
-        pairs: how many pairs the rows are measured on, of all ``every``.
+        pairs: the number of pairs that the rows are measured on, out of ``every``.
     """
 
     name: str
@@ -104,11 +104,11 @@ class Evidence:
         return candidate.bits[self.fidelity.delta]
 
     def ratio(self, one: Candidate, two: Candidate) -> tuple[float, tuple[float, float]]:
-        """One's bits over two's; see :meth:`Fidelity.ratio`."""
+        """Bits of the first over the second; see :meth:`Fidelity.ratio`."""
         return self.fidelity.ratio(one.bits, two.bits)
 
     def is_longer(self, one: Candidate, two: Candidate) -> bool:
-        """Whether it is longer at every δ, by more than the conventions of a code decide."""
+        """Whether the first is longer at every δ, by more than coding conventions can change."""
         return all(
             one.bits[delta] > self.thresholds.as_short * two.bits[delta]
             and one.bits[delta] - two.bits[delta] > math.log2(1 / delta)
@@ -116,7 +116,7 @@ class Evidence:
         )
 
     def compression(self, candidate: Candidate) -> float:
-        """How many times shorter than the raw weights."""
+        """How many times shorter a candidate is than the raw weights."""
         raw = next(c for c in self.nulls if c.key == RAW)
         return self.ratio(raw, candidate)[0]
 
@@ -130,7 +130,7 @@ class Evidence:
 
 
 def decide(found: Evidence) -> Verdict:
-    """The verdict; see :func:`rule` for how."""
+    """Reach the verdict by the points of :func:`rule`."""
     limits, hypotheses = found.thresholds, found.hypotheses
     refuting = {
         c.key: _refuting_row(c, hypotheses, found.rows, found.separations, limits)
@@ -147,8 +147,8 @@ def decide(found: Evidence) -> Verdict:
     alike = [c for c in explained if not found.apart(explained[0].key, c.key)]
     if found.pairs < needed:
         sentence = (
-            f"Too few pairs were measured for a verdict on {found.name}: {found.pairs}, where "
-            f"{needed} are needed."
+            f"Too few pairs were measured for a verdict on {found.name}: {found.pairs} of the "
+            f"{needed} that are needed."
         )
     elif explained:
         sentence = _explanation(explained, alike, found) + _shorter(by_length, failing, explained)
@@ -167,7 +167,10 @@ def decide(found: Evidence) -> Verdict:
 
 
 def _shortest(eligible: Sequence[Candidate], found: Evidence) -> list[Candidate]:
-    """The shortest hypothesis and those as short; a wider one only where its parts are longer."""
+    """The shortest hypothesis and those about as short.
+
+    A hypothesis that contains others counts only if each of these is longer.
+    """
     as_short = [c for c in eligible if not found.is_longer(c, eligible[0])]
     parts = [c for c in as_short if not any(other.key in c.contains for other in as_short)]
     return [
@@ -180,40 +183,42 @@ def _shortest(eligible: Sequence[Candidate], found: Evidence) -> list[Candidate]
 
 
 def rule(t: Thresholds) -> str:
-    """The rule of the verdict with its thresholds: numbered points, one a line."""
+    """The rule of the verdict with its thresholds: numbered points, one per line."""
     points = (
         "Bits are compared at the fidelity point δ*: the coarsest error of the tables at which the "
         "network still behaves like itself (median |Δlog10 loss| over the interventions ≤ "
         f"{t.fidelity_log_loss:g}; δ* ≤ {t.fidelity_cap:g}).",
-        "Each hypothesis is compared in one form (its claims and structure). Of those that "
-        f"predict the rows {', '.join(SELECTION)} as well as point 3 asks, and need at most one "
-        "free number a neuron more than the shortest of them, it is the nearest. Structure is "
+        "Each hypothesis is compared in one form (its claims and structure). A form passes if it "
+        f"predicts the rows {', '.join(SELECTION)} as well as point 3 asks. The most accurate form "
+        "is used among those that pass and need at most one free number a neuron more than the "
+        "shortest that passes. Structure is "
         f"chosen by bits at δ*, then at {', '.join(f'δ*/{k}' for k in FINER[1:])} until a form is "
-        f"off by at most {t.fidelity_log_loss:g} decades. Levels are fitted to the logits where no "
-        "form passes.",
+        f"off by at most {t.fidelity_log_loss:g} decades. If no form passes, levels are fitted to "
+        "the logits.",
         "Prediction. Its surrogate alone predicts the interventions: median |Δlog10 loss| ≤ "
         f"{t.prediction_log_loss:g}, mean |Δaccuracy| ≤ {t.prediction_accuracy:g}, median R² of "
         f"the logits ≥ {t.prediction_r2:g}. It is silent on at most {t.spoken:.0%} of them.",
         f"Coverage. It covers at least {t.coverage:.0%} of the neurons that matter.",
         f"Control. It makes at most {t.control_ratio:g} of the error that the same hypothesis "
         "makes on a relabelled group.",
-        "Length. It is shorter than every null model and than itself on the relabelled group.",
+        "Length. It is shorter than every null model, and shorter than the same hypothesis on a "
+        "relabelled group.",
         "Refutation. No row refutes it. A row refutes a hypothesis that misses it by more than "
         f"{t.refutation_log_loss:g} decades or {t.refutation_accuracy:g} of accuracy, where a "
         f"rival that the row separates from it makes at most {t.rival_ratio:g} of that error and "
         "stays within these limits.",
-        "The shortest hypothesis that passes points 3 to 7 explains the network, and so does every "
-        "other that passes and whose length relative to it is open. A difference in length is open "
+        "The shortest hypothesis that passes points 3 to 7 explains the network. So does every "
+        "other that passes if the difference between their lengths is open. A difference is open "
         f"unless the longer one needs more than {t.as_short:g} times the bits, and more than one "
         "free number a neuron more, at δ*/2, δ*, 2δ* (at most the cap) and at the δ* of each "
         "dither; smaller differences depend on how choices are coded.",
-        "A hypothesis that contains others explains a network only where it is shorter than these.",
+        "A hypothesis that contains others explains a network only if it is shorter than these.",
         "Hypotheses that explain the network are equal where no row separates them from the "
         "shortest. A row separates two whose predictions differ by more than "
         f"{t.separation_log_loss:g} decades or {t.separation_accuracy:g} of accuracy, and by more "
         "than both their own errors together.",
-        "Rows that show the same count once. Rows that a fit, or the choice of a form, has used "
-        f"are not evidence. A verdict needs {t.least_pairs:g} pairs, or all that there are.",
+        "Rows that show the same effect count once. Rows used to fit a hypothesis or to choose its "
+        f"form are not evidence. A verdict needs {t.least_pairs:g} pairs, or all of a small group.",
     )
     return "\n".join(f"{i}. {point}" for i, point in enumerate(points, 1))
 
@@ -225,7 +230,7 @@ def _refuting_row(
     separations: Mapping[str, tuple[tuple[str, str], ...]],
     thresholds: Thresholds,
 ) -> tuple[str, str] | None:
-    """The row and the rival that refute a hypothesis, where it is missed most; None if none."""
+    """The refuting row with the largest error, and the rival that it favours; None if none."""
     limits = (thresholds.refutation_log_loss, thresholds.refutation_accuracy)
     refutations = []
     for row in rows:
@@ -250,7 +255,7 @@ def _named_together(pairs: Sequence[tuple[str, str]], one: str, two: str) -> boo
 
 
 def _failing(candidate: Candidate, found: Evidence) -> Iterator[str]:
-    """Why a hypothesis cannot explain the network, refutation apart."""
+    """The reasons other than refutation why a hypothesis cannot explain the network."""
     t, error = found.thresholds, found.predicted[candidate.key]
     shown = {row.shows for row in found.rows}
     spoken = {row.shows for row in found.rows if row.outcomes[candidate.key] is not None}
@@ -270,7 +275,7 @@ def _failing(candidate: Candidate, found: Evidence) -> Iterator[str]:
             )
     for other in (*found.nulls, *controls):
         if found.ratio(candidate, other)[1][1] >= 1:
-            what = "itself on a relabelled group" if other.of else f"the null {other.key}"
+            what = "the same on a relabelled group" if other.of else f"the null {other.key}"
             yield f"it is not shorter than {what} ({_bits([candidate, other], found)})"
 
 
@@ -329,7 +334,7 @@ def _shorter(
     failing: Mapping[str, Sequence[str]],
     explained: Sequence[Candidate],
 ) -> str:
-    """Why no hypothesis explains the network that is shorter than the shortest that does."""
+    """Why the hypotheses shorter than the one that explains the network fail."""
     shorter = [c for c in by_length[: by_length.index(explained[0])] if failing[c.key]]
     return "".join(
         f" {c.noun[:1].upper()}{c.noun[1:]} {_is(c)} shorter but cannot explain it: "
@@ -339,7 +344,7 @@ def _shorter(
 
 
 def _beside(short: Candidate, found: Evidence) -> str:
-    """The compressions that the shortest one's is read beside."""
+    """The compression of the other candidates, for comparison with the shortest."""
     others = sorted((c for c in found.hypotheses if c is not short), key=found.bits)
     parts = [f"{c.noun} {found.compression(c):.1f}" for c in others]
     null = max(found.compression(c) for c in found.nulls)

@@ -1,4 +1,4 @@
-"""What is done to networks and circuits, and what it measures."""
+"""Experiments on networks and circuits."""
 
 from coset_circuits.experiments.ablation import (
     Ablation,

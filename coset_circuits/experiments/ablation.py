@@ -1,10 +1,10 @@
-"""Ablation: what a network can do without some neurons, or with nothing but them.
+"""Ablation: what a network can do without some neurons, or with only these neurons.
 
-Removing neurons puts ``zero``, their ``mean`` over all pairs, or what they hold for another random
-pair (``resample``) in place of their values. Every figure stands beside random sets of equal size
-and with as many negligible neurons.
+Removing neurons replaces their values by ``zero``, by their ``mean`` over all pairs, or by their
+values on another random pair (``resample``). The control of every figure is a random set of equal
+size with the same number of negligible neurons.
 
-The words, as they are used here (after Chan et al. 2022 and Wang et al. 2023):
+Terms used here (after Chan et al. 2022 and Wang et al. 2023):
 
 - *necessity* of a set of neurons: what is left when it is removed;
 - *sufficiency*: what is left when everything else is removed;
@@ -60,11 +60,11 @@ class Ablation(Findings):
     """A table of ablations.
 
     Attributes:
-        id: the experiment's; ``experiment``: the same in words.
-        network: whose; ``measured_on``: how many pairs.
-        kind: what removed neurons hold; ``site``: where.
+        id: the id of the experiment; ``experiment`` is its title.
+        network: the name of the network; ``measured_on`` is the number of pairs.
+        kind: the replacement for removed neurons' values; ``site`` is where it is put.
         accuracy, loss: of the network itself on the same pairs (mean cross-entropy in nats).
-        rows: the table; see the experiment that made it for its columns.
+        rows: the table; its columns are documented at the experiment that made it.
     """
 
     id: str
@@ -104,21 +104,22 @@ class Ablation(Findings):
 
 @dataclass(frozen=True)
 class AblationExperiment(OfEachHypothesis):
-    """Necessity and sufficiency of every set of neurons; in a comparison, of those of each role.
+    """Necessity and sufficiency of sets of neurons; in a comparison, the neurons of each role.
 
-    Columns: ``group``, ``neurons``, ``mode`` (``remove`` the set: necessity; ``keep`` it alone:
-    sufficiency), accuracy and loss, ``loss_ratio`` to the network's own; ``control`` is the mean
-    accuracy of random sets of equal size in the same mode, ``control_low`` and ``control_high``
-    the least and greatest of the draws, ``control_loss`` their mean loss. ``low`` and ``high`` are
-    a 95% bootstrap interval of the accuracy over left elements; NaN where every pair was measured
-    and nothing was drawn, which leaves nothing to chance.
+    Columns: ``group``, ``neurons``, ``mode`` (``remove`` the set for necessity, ``keep`` only it
+    for sufficiency), accuracy and loss, and ``loss_ratio`` to the whole network. ``control`` is the
+    mean accuracy of random sets of equal size in the same mode, ``control_low`` and
+    ``control_high`` the smallest and largest of the draws, ``control_loss`` their mean loss.
+    ``low`` and ``high`` are a 95% bootstrap interval of the accuracy over left elements. They are
+    NaN if every pair was measured and nothing was drawn, because nothing is left to chance.
 
     Attributes:
-        kind: what removed neurons hold: ``zero``, the ``mean`` over all pairs, or, ``resample``,
-            what they hold for another pair, drawn by (seed, pair), one for all removed neurons.
-        site: where it is put; a site with one column a neuron.
-        controls: how many random sets of each size.
-        chunk: about how many pairs are run at a time; it changes nothing but memory.
+        kind: the replacement for removed neurons' values: ``zero``, the ``mean`` over all pairs, or
+            (``resample``) their values on another pair, drawn by (seed, pair) and shared by all
+            removed neurons.
+        site: the site of the replacement, which must have one column per neuron.
+        controls: the number of random sets of each size.
+        chunk: about how many pairs are run at a time; it only changes memory use.
     """
 
     kind: Kind = "mean"
@@ -153,10 +154,10 @@ class AblationExperiment(OfEachHypothesis):
 class AblationByThreshold(AblationExperiment):
     """Accuracy after removing the neurons above or below a threshold (Fig. 5 of Stander et al.).
 
-    Columns: ``threshold``; ``side``, which neurons are removed, those ``above`` it or those at most
-    it (``below``); ``neurons`` removed, of which ``negligible`` hardly touch the logits; the rest
-    as in :class:`AblationExperiment`. Neurons whose value is not a number are above every
-    threshold.
+    Columns: ``threshold``; ``side``, whether neurons ``above`` the threshold or at most it
+    (``below``) are removed; ``neurons``, the number removed; ``negligible``, how many of these
+    hardly affect the logits; the rest as in :class:`AblationExperiment`. Neurons whose value is NaN
+    are above every threshold.
 
     Attributes:
         column: a column of measurements of ``circuit.roles.to_dataframe()``. The paper's is
@@ -194,13 +195,13 @@ class AblationByThreshold(AblationExperiment):
 
 @dataclass(frozen=True)
 class Completeness(AblationExperiment):
-    """Whether a set of neurons alone reacts to the loss of its parts as the whole network does.
+    """Completeness: whether a set of neurons alone reacts to ablations as the whole network does.
 
-    A set S is complete when, for every part K of it, S without K (all else removed) does what the
-    network does without K (Wang et al. 2023, section 4.1). K are ``parts`` random halves of S, each
-    neuron with probability ½, and S itself when nothing of it is left. Columns: ``group``,
+    A set S is complete if, for every part K of it, S without K (all else removed) behaves like the
+    network without K (Wang et al. 2023, section 4.1). K runs over ``parts`` random halves of S,
+    with each neuron included with probability ½, and over S itself. Columns: ``group``,
     ``neurons``; ``accuracy_gap`` and ``loss_gap``, the mean over K of the absolute difference in
-    accuracy and in log10 of the loss, with the worst of each; ``control`` and ``control_loss_gap``
+    accuracy and in log10 of the loss, with the worst of each; ``control`` and ``control_loss_gap``,
     the same gaps for random sets of equal size. A small gap is good.
     """
 
@@ -256,14 +257,14 @@ class Completeness(AblationExperiment):
 
 @dataclass(frozen=True)
 class Minimality(AblationExperiment):
-    """The fewest sets of neurons that do what the network does, added one by one, greedily.
+    """Minimality: a small number of neuron sets that together do what the network does.
 
-    Begins with every neuron removed; each step brings back the set that lowers the loss most,
-    and the table ends when all are back. Columns: ``step``, the ``group`` brought back, ``neurons``
-    kept so far, accuracy and loss as in :class:`AblationExperiment`, beside random sets of as many
-    neurons; ``enough`` from the first step on whose accuracy is within the thresholds'
-    ``separation_accuracy`` of the network's. Greedy: a smaller set may exist. It takes a run for
-    each set at each step, so give sets rather than single neurons, or few pairs.
+    All neurons are removed first. Each step brings back the set that lowers the loss most, until
+    all are back. Columns: ``step``, the ``group`` brought back, ``neurons`` kept so far, accuracy
+    and loss as in :class:`AblationExperiment`, with random sets of as many neurons as control;
+    ``enough`` is true from the first step whose accuracy is within the thresholds'
+    ``separation_accuracy`` of the network's. The search is greedy, so a smaller choice may exist.
+    It takes a run for each set at each step, so use sets rather than single neurons, or few pairs.
     """
 
     id = "minimality"
@@ -294,15 +295,15 @@ def ablation(network: GroupModel, groups: Neurons = None, **options: Any) -> Abl
     """Necessity and sufficiency of sets of neurons; see :class:`AblationExperiment`.
 
     Args:
-        network: a network or a surrogate; a copy without the user's hooks is measured, in float64.
+        network: a network or a surrogate. A float64 copy without the user's hooks is measured.
         groups: a circuit (its roles), :func:`neuron_sets` of one, names with neurons, or None
-            for each neuron by itself. A set with all neurons is added.
+            for each neuron separately. A set with all neurons is added.
         options: the attributes of the experiment (``kind``, ``site``, ``controls``, ``chunk``), and
-            those of a bench: how many ``pairs`` (all of them unless the group has more than 60,000,
-            then some 10,000), the ``seed``, ``thresholds``, ``progress``.
+            the number of ``pairs`` (all by default, or about 10,000 if the group has more than
+            60,000), ``seed``, ``thresholds`` and ``progress``.
 
     Raises:
-        CosetCircuitsError: an argument that makes no sense.
+        CosetCircuitsError: an argument is invalid.
     """
     bench, options = Bench.for_options(network, options)
     return AblationExperiment(**options).on(groups, bench)
@@ -314,7 +315,7 @@ def ablation_by_threshold(
     """See :class:`AblationByThreshold`; options as in :func:`ablation`.
 
     Raises:
-        CosetCircuitsError: no such column, or one that holds no measurements.
+        CosetCircuitsError: there is no such column, or it does not hold measurements.
     """
     check_circuit(circuit)
     bench, options = Bench.for_options(circuit.network, options)
@@ -353,13 +354,13 @@ class _Removal:
         return everything[~torch.isin(everything, members)]
 
     def random(self, members: Int[Tensor, "k"]) -> list[Tensor]:
-        """Sets of equal size; none where there is only one."""
+        """Random sets of equal size; none if there is only one set of this size."""
         draws = 0 if len(members) in (0, self.neurons.width) else self.options.controls
         return [self.neurons.random(members, self.seed, draw) for draw in range(draws)]
 
     @torch.no_grad()
     def measure(self, sets: Iterable[Tensor] = ()) -> None:
-        """Accuracy and loss by left element after removing each set of neurons; and of none."""
+        """Accuracy and loss by left element after removing each set, and with none removed."""
         wanted = {_key(removed): removed for removed in (self.nothing, *sets)}
         wanted = {key: removed for key, removed in wanted.items() if key not in self.left}
         if not wanted:
@@ -392,9 +393,9 @@ class _Removal:
         return accuracy, loss
 
     def rows(self, plans: Iterable[tuple[dict[str, Any], Tensor, bool]]) -> list[dict[str, Any]]:
-        """What is left after each plan, compared with random sets of equal size.
+        """Accuracy and loss after each plan, compared with random sets of equal size.
 
-        A plan is what its row begins with, a set of neurons, and whether that is all that is kept.
+        A plan is the first columns of its row, a set of neurons, and whether only this set is kept.
         """
         sets = []
         for about, members, is_kept in plans:

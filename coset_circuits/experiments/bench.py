@@ -1,4 +1,4 @@
-"""What an experiment may use: a network in float64, fitted hypotheses, their controls, the rest."""
+"""The input of every experiment: a network in float64, fitted hypotheses, and their controls."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ class Bench:
     Attributes:
         network: a copy in float64 without gradients and without the user's hooks.
         candidates: the hypotheses, then their relabelled controls, then the nulls.
-        not_applicable: keys of hypotheses that have nothing to use here, and why.
-        asked: the hypotheses that were asked for, as they were given.
-        forms: how far each form of a hypothesis is off, where there were several to choose from.
-        used: ids of the interventions that this choice has used: no evidence for anything.
-        pairs: how many pairs were asked for; None leaves it to the experiment.
-        seed: of noise, relabelling, samples, random sets and bootstrap.
-        progress: of the experiment that is running; whoever runs it sets this before.
+        not_applicable: keys of hypotheses that do not apply here, each with the reason.
+        asked: the requested hypotheses, as given.
+        forms: the error of each form of a hypothesis, if there were several to choose from.
+        used: ids of the interventions used to choose forms; they are not evidence.
+        pairs: the requested number of pairs; None leaves it to the experiment.
+        seed: random seed for noise, relabelling, samples, random sets and bootstrap.
+        progress: the callback of the running experiment, set by the caller.
     """
 
     network: GroupModel
@@ -58,7 +58,7 @@ class Bench:
     thresholds: Thresholds = DEFAULT
     progress: Progress = silent
     known: Known = field(default_factory=dict, repr=False)
-    """What was measured over the sample, beside the network."""
+    """Outcomes already measured over the sample of pairs."""
 
     @classmethod
     def fitted(
@@ -72,14 +72,14 @@ class Bench:
         relative_error: float | None = None,
         deltas: Sequence[float] = (),
     ) -> Bench:
-        """Fit exactly these hypotheses, each also under a relabelled group, and the nulls.
+        """Fit these hypotheses, their controls under a relabelled group, and the nulls.
 
         Args:
-            algorithms: a key of the registry stands for the best form of that hypothesis, see
-                :mod:`coset_circuits.experiments.forms`.
-            relative_error: the precision at which algorithms that can choose structure by bits do.
-            deltas: relative errors at which description lengths are taken, besides those of the
-                thresholds.
+            algorithms: algorithms, or keys of the registry. A key selects the best form of its
+                hypothesis; see :mod:`coset_circuits.experiments.forms`.
+            relative_error: the precision at which algorithms choose structure by bits, if they can.
+            deltas: further relative errors, besides those of the thresholds, at which description
+                lengths are computed.
         """
         bench = cls(measured(network), pairs=pairs, seed=seed, thresholds=thresholds)
         bench.asked = tuple(algorithms)
@@ -111,7 +111,7 @@ class Bench:
     def _chosen(
         self, algorithms: Sequence[str | Algorithm], relative_error: float | None
     ) -> list[tuple[str, Circuit]]:
-        """The circuit of every hypothesis that applies: of a registered one, its best form."""
+        """The circuit of every hypothesis that applies; a registered one has its best form."""
         not_applicable = {}
         found, reported = [], []
         chooser = Forms(
@@ -144,7 +144,7 @@ class Bench:
         thresholds: Thresholds = DEFAULT,
         progress: Progress | None = None,
     ) -> Bench:
-        """A bench for one experiment on one circuit that is fitted already, or on a network."""
+        """A bench for one experiment on one fitted circuit or on a network."""
         subject = uncompiled(subject)
         if not hasattr(subject, "surrogate"):
             check_network(subject)
@@ -167,7 +167,7 @@ class Bench:
     def for_options(
         cls, subject: Circuit | GroupModel, options: Mapping[str, Any]
     ) -> tuple[Bench, dict[str, Any]]:
-        """A bench from those options that are a bench's, and the others."""
+        """Split options into those of a bench, which make one, and the rest."""
         names = ("pairs", "seed", "thresholds", "progress")
         mine = {name: options[name] for name in names if name in options}
         rest = {name: value for name, value in options.items() if name not in mine}
@@ -175,12 +175,12 @@ class Bench:
 
     @property
     def hypotheses(self) -> list[Candidate]:
-        """The candidates that are compared."""
+        """The compared hypotheses, without controls and nulls."""
         return [c for c in self.candidates if c.kind == "hypothesis"]
 
     @cached_property
     def sample(self) -> Int[Tensor, "pairs 2"]:
-        """The pairs that interventions are measured on: all, unless there are too many."""
+        """The pairs that interventions are measured on: all, or a sample if there are too many."""
         return sampled(self.network.group.pairs(), self.pairs, self.seed)
 
     @cached_property
@@ -190,25 +190,25 @@ class Bench:
         return {NETWORK: self.network, **surrogates}
 
     def control_of(self, key: str) -> Candidate | None:
-        """The relabelled control of a hypothesis; None where there is none."""
+        """The relabelled control of a hypothesis; None if it has none."""
         return next((c for c in self.candidates if c.of == key), None)
 
     @cached_property
     def relabelled_group(self) -> FiniteGroup | None:
-        """The network's group under random names; None where every relabelling keeps it."""
+        """The network's group under random names; None if every relabelling keeps its structure."""
         return relabelled_group(self.network.group, self.seed)
 
     def relabelled(self, circuit: Circuit) -> Circuit | str:
         """The same hypothesis fitted under a relabelled group, or why there is none.
 
-        The one relabelled control of the library: every experiment takes it from here.
+        Every experiment takes its relabelled control from here.
         """
         fitted = next((c for c in self.candidates if c.circuit is circuit), None)
         control = None if fitted is None else self.control_of(fitted.key)
         if control is not None:
             return control.circuit
         if circuit.algorithm is None:
-            return "the circuit does not say which algorithm it is fitted by"
+            return "the circuit does not name the algorithm that fitted it"
         if self.relabelled_group is None:
             return f"every relabelling of {self.network.group.name} keeps its structure"
         try:
@@ -218,9 +218,9 @@ class Bench:
 
 
 def measured(model: Model) -> Model:
-    """A copy in float64, without gradients and without the user's hooks: what is measured.
+    """The copy that is measured: in float64, without gradients and the user's hooks.
 
-    Its label and provenance are those of the weights as they are now.
+    Its label and provenance describe the current weights.
     """
     check_network(uncompiled(model))
     with torch.inference_mode(False):

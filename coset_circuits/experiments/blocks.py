@@ -1,4 +1,4 @@
-"""The pairs an experiment is measured on, in blocks that intervals are bootstrapped over."""
+"""The pairs that an experiment is measured on, in blocks for the bootstrap."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from coset_circuits.groups import FiniteGroup
 
 @dataclass(frozen=True)
 class Blocks:
-    """Pairs with as many right elements for every left element.
+    """Pairs with the same number of right elements for every left element.
 
-    One block is one left element: pairs that share it are not independent, so intervals are
-    bootstrapped over the blocks and not over the pairs.
+    One block is one left element. Pairs that share it are not independent, so intervals are
+    bootstrapped over blocks and not over pairs.
     """
 
     pairs: Int[Tensor, "order size 2"]
@@ -32,21 +32,21 @@ class Blocks:
 
     @property
     def size(self) -> int:
-        """How many pairs a block has."""
+        """The number of pairs in a block."""
         return self.pairs.shape[1]
 
     @property
     def number(self) -> int:
-        """How many pairs there are in all."""
+        """The total number of pairs."""
         return self.pairs.shape[0] * self.pairs.shape[1]
 
     @property
     def source(self) -> str:
-        """What a figure was computed over, for tables."""
+        """The number of pairs in words, for tables."""
         return f"{'all' if self.is_exhaustive else 'a sample of'} {self.number} pairs"
 
     def chunks(self, rows: int) -> Iterator[tuple[slice, Int[Tensor, "batch 2"]]]:
-        """Whole blocks of about ``rows`` pairs, at least one, and where they stand.
+        """Chunks of whole blocks, at least one, of about ``rows`` pairs, with their positions.
 
         Raises:
             CosetCircuitsError: ``rows`` is below 1.
@@ -64,10 +64,10 @@ class Blocks:
 
 
 def sample_blocks(group: FiniteGroup, wanted: int | None, seed: int) -> Blocks:
-    """All pairs, or a sample with as many right elements for every left one.
+    """All pairs, or a sample with the same number of right elements for every left one.
 
-    ``wanted`` is rounded up to a multiple of the order; None means all pairs up to 60,000 of them,
-    else some 10,000.
+    ``wanted`` is rounded up to a multiple of the order. None means all pairs if there are at most
+    60,000, and otherwise about 10,000.
 
     Raises:
         CosetCircuitsError: fewer than one pair was asked for.

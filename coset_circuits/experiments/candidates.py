@@ -1,4 +1,4 @@
-"""The fitted explanations that an experiment compares, each under a key of its own."""
+"""The fitted explanations that an experiment compares, each with a unique key."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 from coset_circuits.algorithms import Circuit
 
 NETWORK = "network"
-"""The key under which a row holds what the network itself answers; no candidate has it."""
+"""The key of the network's outcome in a row; no candidate has this key."""
 
 Kind = Literal["hypothesis", "control", "null"]
 
@@ -19,13 +19,12 @@ class Candidate:
     """One fitted explanation in a comparison.
 
     Attributes:
-        key: what everything keeps and calls it by: the key of its hypothesis in the registry, or
-            the name of its algorithm, numbered where that is taken. No other candidate has it, nor
-            has the network.
-        kind: a compared ``hypothesis``, a relabelled-group ``control`` of one, or a ``null``.
-        bits: bits per neuron at each relative error δ; all candidates of a bench divide by the same
+        key: its unique key: the key of its hypothesis in the registry, or the name of its
+            algorithm, with a number if that is taken.
+        kind: a compared ``hypothesis``, its ``control`` on a relabelled group, or a ``null``.
+        bits: bits per neuron at each relative error δ. All candidates of a bench divide by the same
             number of neurons.
-        of: for a control, the key of the hypothesis it controls.
+        of: for a control, the key of its hypothesis.
     """
 
     key: str
@@ -36,22 +35,22 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        """What tables call it: the key."""
+        """Its name in tables: the key."""
         return self.key
 
     @property
     def noun(self) -> str:
-        """What sentences call it, such as ``coset circuits``."""
+        """Its name in sentences, such as ``coset circuits``."""
         return getattr(self.circuit.algorithm, "noun", self.key)
 
     @property
     def contains(self) -> tuple[str, ...]:
-        """The keys of hypotheses that this one is a generalisation of."""
+        """The keys of the hypotheses that this one generalises."""
         return tuple(getattr(self.circuit.algorithm, "contains", ()))
 
     @property
     def claims(self) -> tuple[str, ...]:
-        """The further claims of this form, such as ``even``."""
+        """The additional claims of this form, such as ``even``."""
         return tuple(getattr(self.circuit.algorithm, "claims", ()))
 
     @classmethod
@@ -70,7 +69,7 @@ class Candidate:
 
 
 def unused_key(name: str, taken: Collection[str]) -> str:
-    """The name, numbered where that is taken; ``unnamed`` where there is none."""
+    """The name, with a number if it is taken; ``unnamed`` if it is empty."""
     name = name.strip() or "unnamed"
     key, number = name, 1
     while key in taken:

@@ -1,4 +1,4 @@
-"""Accuracy proved from each hypothesis, see :mod:`coset_circuits.algorithms.certificate`."""
+"""Prove accuracy from each hypothesis; see :mod:`coset_circuits.algorithms.certificate`."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from coset_circuits.thresholds import DEFAULT
 
 @dataclass(frozen=True, repr=False)
 class Certified(Findings):
-    """What is proved from one hypothesis, from the same ranks, and under a relabelled group.
+    """The bounds proved from one hypothesis, from an SVD of the same ranks, and its control.
 
     Attributes:
-        relabelled: None where there is no such control.
-        roles: of the network's neurons under the hypothesis.
+        relabelled: the bound under a relabelled group; None if there is no such control.
+        roles: the roles of the network's neurons under the hypothesis.
     """
 
     certificate: Certificate
@@ -35,7 +35,7 @@ class Certified(Findings):
 
     @property
     def uncertain(self) -> str:
-        """The role whose neurons make most of what is uncertain, and their share of it."""
+        """The role whose neurons cause most of the uncertainty, and their share of it."""
         shares = dict.fromkeys(self.roles, 0.0)
         for role, share in zip(self.roles, self.certificate.neurons.tolist(), strict=True):
             shares[role] += share
@@ -50,7 +50,7 @@ class Certified(Findings):
             yield "relabelled group", self.relabelled
 
     def to_dataframe(self) -> pd.DataFrame:
-        """A row for the hypothesis and for each control; operations as shares of brute force's."""
+        """One row for the hypothesis and each control; operations are shares of brute force's."""
         rows = [
             {
                 "proved from": what,
@@ -69,12 +69,12 @@ class Certified(Findings):
     def notes(self) -> tuple[str, ...]:
         return (
             f"certified: a proved lower bound on accuracy over all pairs within {self.budget:g} of "
-            "brute force's 2·width·order³ operations, of which multiplying out every pair without "
-            "its zeros needs about half.",
+            "brute force's 2·width·order³ operations. Running every pair without multiplying zeros "
+            "needs about half of these.",
         )
 
     def findings(self) -> Iterator[Finding]:
-        """The truncated SVD is the control; the relabelled group says ``control`` in ``at``."""
+        """The truncated SVD is the control; the relabelled group has ``control`` in ``at``."""
         proof = self.certificate
         for quantity, unit in (("certified", "fraction"), ("operations_for_95", "fraction")):
 
@@ -91,7 +91,7 @@ class Certified(Findings):
 
 
 def _share(proof: Certificate) -> float:
-    """Operations that prove 95%, as a share of brute force's; NaN where nothing does."""
+    """Operations that prove 95%, as a share of brute force's; NaN if none do."""
     needed = proof.flops_for_95
     return float("nan") if needed is None else needed / proof.brute_force_flops
 
@@ -109,7 +109,7 @@ class CertificateExperiment(OfEachHypothesis):
     id = "certificate"
 
     def of(self, circuit: Circuit, bench: Bench) -> Certified:
-        """Prove it from the circuit, and from the same fit under a relabelled group."""
+        """Prove a bound from the circuit, and from the same fit under a relabelled group."""
         bench.progress("certificate", 0, 2)
         proof = certify(circuit, self.budget)
         bench.progress("relabelled group", 1, 2)
@@ -124,12 +124,12 @@ def certificates(
     budget: float = 0.25,
     progress: Progress | None = None,
 ) -> FindingsBySubject:
-    """Certificates from the plain form of hypotheses of the registry, fitted at ``coding_error``.
+    """Prove certificates from the plain form of registered hypotheses, fitted at ``coding_error``.
 
-    Those that do not apply, or from which nothing can be proved, are listed with the reason.
+    Hypotheses that do not apply, or from which nothing can be proved, are listed with the reason.
 
     Raises:
-        CosetCircuitsError: nothing can be proved from any of them; the sentence says why.
+        CosetCircuitsError: nothing can be proved from any of them; the message says why.
     """
     network = measured(network)
     parts, missing = {}, {}

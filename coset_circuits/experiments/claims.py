@@ -1,4 +1,4 @@
-"""Which claim of a hypothesis brings its error in: each claim alone, the rest the network's own."""
+"""Attribute a hypothesis's error to its claims: apply one claim, keep the rest of the network."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ ROWS = ("base", "abs", "noise_0_1", "scale_left_2")
 
 @dataclass(frozen=True)
 class Attribution:
-    """The error that one claim alone brings into the network: median |Δlog10 loss| over a few rows.
+    """The error that one claim alone causes: median |Δlog10 loss| (decades) over a few rows.
 
     Attributes:
-        algorithm: the key of the candidate whose claim it is.
+        algorithm: the key of the candidate that makes the claim.
     """
 
     algorithm: str
@@ -35,10 +35,10 @@ class Attribution:
 
 @dataclass(frozen=True, repr=False)
 class ClaimErrors(Findings):
-    """The errors of single claims, in decades, and those of the forms that claims were chosen from.
+    """The errors of single claims, and of the forms that claims were chosen from, in decades.
 
     Attributes:
-        forms: empty where no hypothesis had several.
+        forms: empty if no hypothesis had several forms.
     """
 
     network: str
@@ -100,7 +100,7 @@ class Claims:
             if len(candidate.circuit.default_claims) > 1
             for claim in sorted(candidate.circuit.default_claims)
         }
-        # Numbered, since a key may be any text.
+        # Files are numbered, because a key may be any text.
         numbered = {str(i): model for i, model in enumerate(surrogates.values())}
         models = DistinctModels({NETWORK: bench.network, **numbered}, bench.known)
         rows = [

@@ -1,10 +1,9 @@
 """Clock or Pizza: the measures of Zhong et al. (arXiv 2306.17844) on networks of cyclic groups.
 
 A Clock multiplies: ``Q_abc = Σ_w cos(w(a+b−c))``. A Pizza sees only the sum of two embeddings:
-``Q_abc = Σ_w |cos(w(a−b)/2)| cos(w(a+b−c))``, so that its right answers have logits that depend on
-the distance a − b, and its gradients with respect to the two embeddings are equal. The measures are
-read beside those of both formulas, of an untrained network and of an MLP, in which no attention
-could multiply.
+``Q_abc = Σ_w |cos(w(a−b)/2)| cos(w(a+b−c))``. Its right answers then have logits that depend on the
+distance a − b, and its gradients with respect to the two embeddings are equal. The controls are
+both formulas, an untrained network, and an MLP, which has no attention to multiply with.
 """
 
 from __future__ import annotations
@@ -46,16 +45,16 @@ _SOURCE = "measures of Zhong et al., arXiv 2306.17844"
 
 @dataclass(frozen=True, repr=False)
 class ClockPizza(Findings):
-    """The measures of a network, of an untrained one, and of networks written down by hand.
+    """Zhong et al.'s measures of a network, an untrained one, and networks written by hand.
 
     Attributes:
-        network, group: whose figures.
-        triples: how many (a, b, c) the gradient symmetricity is a mean over, and of how many.
-        noise: on the embeddings of the two formulas, in units of their root mean square.
+        network, group: the names of the network and its group.
+        triples: the number of (a, b, c) that gradient symmetricity is averaged over, and the total.
+        noise: noise on the embeddings of the two formulas, in units of their root mean square.
         rows: see :meth:`to_dataframe`.
         heads: each head's attention from the last position to the two inputs: mean and standard
-            deviation over all pairs. Empty where there is no attention.
-        unmeasured: what the network does not have, and why.
+            deviation over all pairs. Empty if there is no attention.
+        unmeasured: sentences on measures that the network does not have.
     """
 
     network: str
@@ -75,23 +74,23 @@ class ClockPizza(Findings):
         some, every = self.triples
         which = f"all {every}" if some == every else f"a random {some} of the {every}"
         return (
-            "distance_irrelevance: the standard deviation of the right answer's logit at one "
-            "distance a − b, averaged over distances, over that of all pairs; 0 in a Pizza, near "
-            "1 in a Clock. largest_wrong: the same ratio for the largest wrong logit, which is "
-            "what the authors' training script records.",
+            "distance_irrelevance: standard deviation of the right answer's logit at one distance "
+            "a − b, averaged over distances, divided by that over all pairs. It is 0 in a Pizza, "
+            "near 1 in a Clock. largest_wrong: the same ratio for the largest wrong logit, as the "
+            "authors' training script records it.",
             "gradient_symmetricity: the cosine of the gradients of a logit with respect to the "
             f"two embeddings, averaged over {which} triples (a, b, c); 1 in a Pizza.",
-            "circularity: of the embedding's first four principal components, the mean share that "
-            "is in one frequency.",
+            "circularity: mean share of one frequency in each of the embedding's first four "
+            "principal components.",
             "attention_dependence: the largest standard deviation over all pairs of a head's "
             "attention to an input.",
             f"Clock and Pizza by hand have the network's frequencies, and noise of {self.noise:g} "
-            f"on their embeddings. {MLP}: ReLU neurons on one irrep, no attention.",
+            f"on their embeddings. {MLP}: ReLU neurons on one irrep, without attention.",
             *self.unmeasured,
         )
 
     def to_dataframe(self) -> pd.DataFrame:
-        """A row for the network and for each control; a figure is NaN where it is not defined.
+        """A row for the network and for each control; undefined figures are NaN.
 
         Columns: ``of``, ``distance_irrelevance``, ``largest_wrong`` (the same ratio for the largest
         wrong logit), ``gradient_symmetricity`` with the bounds ``low`` and ``high`` of its 95%
@@ -105,7 +104,7 @@ class ClockPizza(Findings):
         return {"The network and its controls": shown, **heads}
 
     def findings(self) -> Iterator[Finding]:
-        """The network's, with the untrained one's as control; another control's say ``of``."""
+        """The network's figures, with the untrained ones as control; other controls have ``of``."""
         own, untrained = self.rows.iloc[:1], self.rows[self.rows["of"] == UNTRAINED].iloc[0]
         own = own.assign(**{f"untrained {q}": untrained[q] for q in (*_UNITS, "largest_wrong")})
         control = {quantity: f"untrained {quantity}" for quantity in _UNITS}
@@ -134,15 +133,15 @@ class ClockPizza(Findings):
 class ClockPizzaExperiment:
     """Whether a network of a cyclic group is a Clock or a Pizza; see :class:`ClockPizza`.
 
-    Distance irrelevance and attention are taken over all pairs, gradient symmetricity over a random
-    sample of triples (Zhong et al. take 100, each pair and each output alike).
+    Distance irrelevance and attention are computed over all pairs, gradient symmetricity over a
+    uniform random sample of triples (Zhong et al. take 100).
 
     Attributes:
-        triples: how many triples at most; all of them where there are no more.
-        noise: on the embeddings of the Clock and the Pizza written down by hand, in units of their
+        triples: the maximum number of triples; all are used if there are fewer.
+        noise: noise on the embeddings of the Clock and Pizza written by hand, in units of their
             root mean square. Without noise all right answers of a Clock have the same logit, and
-            its distance irrelevance is not defined.
-        chunk: how many pairs are run at a time; it changes nothing but memory.
+            its distance irrelevance is undefined.
+        chunk: the number of pairs run at a time; it only changes memory use.
     """
 
     triples: int = 20_000
@@ -157,7 +156,7 @@ class ClockPizzaExperiment:
 
         Raises:
             CosetCircuitsError: the group is not cyclic, or has fewer than three elements; triples
-                or chunk below 1, or noise below 0.
+                or chunk is below 1, or noise below 0.
         """
         network, group = bench.network, bench.network.group
         self._check(group)
@@ -230,18 +229,19 @@ def clock_pizza(
     """See :class:`ClockPizzaExperiment`, also for ``triples`` and ``noise``.
 
     Args:
-        network: of a cyclic group; a copy without the user's hooks is measured, in float64.
-        seed: of the triples, of the noise and of the untrained network.
+        network: a network of a cyclic group. A float64 copy without the user's hooks is measured.
+        seed: random seed for the triples, the noise and the untrained network.
     """
     bench = Bench.around(network, seed=seed, progress=progress)
     return ClockPizzaExperiment(triples, noise).run(bench)
 
 
 def distance_irrelevance(group: FiniteGroup, logits: Float[Tensor, "pairs"]) -> float:
-    """Zhong et al.'s Definition 4.2, for one logit of every pair, in the order of group.pairs().
+    """Distance irrelevance (Zhong et al., Definition 4.2) of one logit per pair.
 
-    The mean over distances ab⁻¹ of the standard deviation at that distance, over that of all
-    pairs. NaN where all pairs have the same logit.
+    Pairs are in the order of group.pairs(). The result is the mean over distances ab⁻¹ of the
+    standard deviation at that distance, divided by the standard deviation over all pairs. It is NaN
+    if all pairs have the same logit.
     """
     a, b = group.pairs().T
     distance = group.table[a, group.inverses[b]]
@@ -257,10 +257,10 @@ def gradient_cosines(
 ) -> Float[Tensor, "measured"]:
     """The cosine of ∂Q_abc/∂E_a and ∂Q_abc/∂E_b for triples (a, b, c), in their order.
 
-    Zhong et al.'s Definition 4.1, whose mean is the gradient symmetricity. The embeddings are those
-    of the two positions, so a table that both share gives two gradients. Triples where one of the
-    gradients is zero are left out; nothing is left where the embeddings are not vectors of one
-    space, since the cosine would depend on two arbitrary bases.
+    Its mean is the gradient symmetricity (Zhong et al., Definition 4.1). Gradients are taken per
+    position, so a table shared by both positions has two. Triples with a zero gradient are left
+    out. If the two embeddings are not in one space, all triples are left out, because the cosine
+    would depend on two arbitrary bases.
     """
     cosines = []
     if model.has_one_embedding_space:
@@ -274,9 +274,9 @@ def gradient_cosines(
 def circularity(model: GroupModel) -> float:
     """The mean share of one frequency in the embedding's first principal components, at most four.
 
-    As in the code of Zhong et al.: of each component, a function on the group, the largest share of
-    its squared norm that is in one real irrep, which in a cyclic group is one frequency. The mean
-    of both embeddings; NaN where the model has none.
+    As in the code of Zhong et al.: each component is a function on the group, and its share is the
+    largest part of its squared norm in one real irrep, which is one frequency in a cyclic group.
+    The result is the mean over both embeddings; NaN if the model has none.
     """
     every = torch.arange(model.group.order)
     with torch.no_grad():
@@ -293,15 +293,15 @@ def circularity(model: GroupModel) -> float:
 
 
 class Formula(GroupModel):
-    """A Clock or a Pizza that is written down, not learnt (Zhong et al., Section 2).
+    """A Clock or a Pizza written by hand, not trained (Zhong et al., Section 2).
 
     Every frequency w has a circle ``E_a = r_w·e^{iwa}`` in the embedding that both inputs share. A
-    Clock answers ``Re Σ_w E_a E_b e^{−iwc}``, a Pizza with s = (E_a + E_b)/2 in place of both and
-    ``s²/|s|`` in place of their product.
+    Clock has logits ``Re Σ_w E_a E_b e^{−iwc}``. A Pizza replaces the product ``E_a E_b`` by
+    ``s²/|s|`` with s = (E_a + E_b)/2.
 
     Args:
-        radius: r_w for each real irrep but the trivial one.
-        noise: added to the embedding.
+        radius: r_w for each nontrivial real irrep.
+        noise: noise added to the embedding.
     """
 
     sites: ClassVar = {name: STANDARD_SITES[name] for name in (*_EMBEDDINGS, "hook_logits")}
@@ -325,7 +325,7 @@ class Formula(GroupModel):
 
     @classmethod
     def like(cls, network: GroupModel, kind: str, noise: float, seed: int) -> Formula:
-        """With each frequency as strong as in what the network's neurons read of the left input."""
+        """A formula whose frequencies are as strong as in the network's left pre-activations."""
         group, table = network.group, network.left_table.detach().double().cpu()
         radius = power(group, table)[1:].sum(1).sqrt()
         size = float((radius[:, None] * _circles(group)).square().mean().sqrt())
@@ -368,7 +368,7 @@ def _circles(group: FiniteGroup) -> Float[Tensor, "order frequencies 2"]:
 
 
 def _triples(order: int, count: int, seed: int) -> Int[Tensor, "triples 3"]:
-    """Distinct random triples of elements; all of them, in order, where so many are asked for."""
+    """Distinct random triples of elements; all of them, in order, if enough are requested."""
     every = order**3
     if count == every:
         index = torch.arange(every)
@@ -381,7 +381,7 @@ def _triples(order: int, count: int, seed: int) -> Int[Tensor, "triples 3"]:
 
 @torch.no_grad()
 def _answers(model: GroupModel, chunk: int) -> tuple[Tensor, Tensor, pd.DataFrame]:
-    """The right answer's logit and the largest wrong one for every pair; and the attention."""
+    """The right answer's logit, the largest wrong logit and the attention for every pair."""
     right, wrong, patterns = [], [], []
     filtered = [name for name in (PATTERN,) if name in model.sites]
     for pairs in model.group.pairs().split(chunk):

@@ -1,4 +1,4 @@
-"""The measurements where a hypothesis should fail."""
+"""Relabelled groups and exact values that serve as controls of hypotheses."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from coset_circuits.experiments.partitions import canonical
 from coset_circuits.groups import FiniteGroup
 
 SMALL = 24
-"""In larger groups a random order of the elements keeps a partition into cosets less than once in
-ten thousand times, so nobody looks."""
+"""In larger groups a random order of the elements preserves a partition into cosets less than once
+in ten thousand times, so this is not checked."""
 
 
 def relabelled_group(group: FiniteGroup, seed: int = 0) -> FiniteGroup | None:
-    """The group under random names that keep none of its structure, or None where there are none.
+    """The group with randomly renamed elements, which destroys its structure.
 
-    Groups of order below 4 and C2×C2 have none; see :func:`random_names`.
+    None if no renaming does, as for groups of order below 4 and C2×C2; see :func:`random_names`.
     """
     names = random_names(group, np.random.default_rng(seed))
     return None if names is None else group.relabelled(names)
@@ -30,9 +30,9 @@ def random_names(
     """A random permutation of the elements that maps cosets to other sets; None if there is none.
 
     Maps that respect the product up to translation (automorphisms and anti-automorphisms followed
-    by a shift) are redrawn, and so are those that send all cosets of some subgroup to cosets: with
-    the cosets of D4's centre its irrep of dimension 2 would stay too. Where every draw keeps some,
-    as in S3, the first that keeps the fewest is taken.
+    by a shift) are redrawn. So are maps that send all cosets of some subgroup to cosets: keeping
+    the cosets of D4's centre, for example, would keep its irrep of dimension 2. If every draw keeps
+    some cosets, as in S3, the first that keeps the fewest is used.
     """
     partitions = _coset_partitions(group) if group.order <= SMALL else None
     drawn = []
@@ -48,7 +48,7 @@ def random_names(
 
 
 def _coset_partitions(group: FiniteGroup) -> Int[Tensor, "order partitions"] | None:
-    """Every partition into right or left cosets, once; None where there is no proper subgroup."""
+    """Every partition into right or left cosets, once; None if there is no proper subgroup."""
     labels = [
         cosets
         for subgroup in group.subgroups
@@ -76,8 +76,8 @@ def keeps_structure(group: FiniteGroup, permutation: np.ndarray) -> bool:
 
 
 def commuting_fraction(group: FiniteGroup) -> float:
-    """Share of pairs with ab = ba, the number of conjugacy classes over the order.
+    """Share of pairs with ab = ba: the number of conjugacy classes over the order.
 
-    It is the accuracy after swapping the inputs of *any* network that is right everywhere.
+    *Any* network that is right everywhere has this accuracy after its inputs are swapped.
     """
     return len(group.conjugacy_classes) / group.order

@@ -1,4 +1,4 @@
-"""The other input of a patch: which pair an activation is taken from, keyed by (seed, pair)."""
+"""The source of a patch: which pair an activation is taken from, keyed by (seed, pair)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SOURCE_A, _SOURCE_B, _CORRUPT_A, _CORRUPT_B, _CELL, _SHUFFLED_A, _SHUFFLED_B, _
 def _drawn(
     seed: int, kind: int, pairs: Int[Tensor, "batch 2"], order: int
 ) -> Float[Tensor, "batch"]:
-    """One number from [0, 1) a pair."""
+    """One uniform number from [0, 1) per pair."""
     keys = pairs[:, 0] * order + pairs[:, 1]
     return torch.from_numpy(uniform(seed, kind, keys.cpu().numpy()))
 
@@ -32,7 +32,7 @@ def _drawn(
 def source_pairs(
     group: FiniteGroup, pairs: Int[Tensor, "batch 2"], seed: int = 0, *, shuffled: bool = False
 ) -> Int[Tensor, "batch 2"]:
-    """For each pair another, drawn from all pairs alike; ``shuffled`` draws an unrelated one."""
+    """For each pair a uniformly random pair; ``shuffled`` draws an unrelated one."""
     kinds = (_SHUFFLED_A, _SHUFFLED_B) if shuffled else (_SOURCE_A, _SOURCE_B)
     draws = [_drawn(seed, kind, pairs, group.order) for kind in kinds]
     return (torch.stack(draws, 1) * group.order).long()
@@ -41,7 +41,7 @@ def source_pairs(
 def corrupted(
     group: FiniteGroup, pairs: Int[Tensor, "batch 2"], change: Side = "both", seed: int = 0
 ) -> Int[Tensor, "batch 2"]:
-    """Each pair with another left element, another right one, or both, and another product.
+    """Change the left element, the right one or both of each pair, so that the product changes.
 
     Raises:
         CosetCircuitsError: ``change`` is not a side, or the group is too small to change it.
@@ -68,7 +68,7 @@ def corrupted(
     new_a = moved(a, _CORRUPT_A)
     if change == "left":
         return torch.stack([new_a, b], 1)
-    # b itself is left out, and the one element with which the product would stay.
+    # Excluded are b itself and the one element that would leave the product unchanged.
     same = group.table[group.inverses[new_a], group.table[a, b]]
     new_b = (_drawn(seed, _CORRUPT_B, pairs, n) * (n - 2)).long()
     new_b += (new_b >= torch.minimum(b, same)).long()
@@ -77,12 +77,12 @@ def corrupted(
 
 
 class CellDonors(PairDonors):
-    """For each pair another from its cell, all pairs of the cell alike.
+    """For each pair a uniformly random pair from its cell.
 
     Args:
         group: the group.
-        left, right, product: a label an element; two pairs share a cell where the labels of their
-            left elements, of their right elements and of their products agree. None: no matter.
+        left, right, product: one label per element. Two pairs share a cell if the labels of their
+            left elements, right elements and products agree. None ignores that part.
     """
 
     def __init__(
@@ -109,17 +109,17 @@ class CellDonors(PairDonors):
         )
 
     def freedom(self, reads: Side = "both") -> float:
-        """H(input | cell) / H(input), the input being what a site reads: 0 leaves no choice."""
+        """H(input | cell) / H(input) of the input that a site reads; 0 leaves no choice."""
         return float(self.freedoms(("left", "right") if reads == "both" else (reads,)))
 
 
 def joint_cells(labels: Int[Tensor, "order neurons"] | None) -> Int[Tensor, "order"] | None:
-    """Elements that every neuron labels alike share a cell."""
+    """Cells of elements to which every neuron gives the same labels."""
     return None if labels is None else intersected(labels)
 
 
 def shuffled(labels: Int[Tensor, "order"] | None, seed: int) -> Int[Tensor, "order"] | None:
-    """The same cell sizes, the elements in them drawn at random."""
+    """Cells of the same sizes with random elements."""
     if labels is None:
         return None
     generator = torch.Generator().manual_seed(seed)

@@ -1,4 +1,4 @@
-"""The contract of an experiment: a bench goes in, findings come out."""
+"""The contract of an experiment: it takes a bench and returns findings."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from coset_circuits.progress import Steps
 
 @runtime_checkable
 class Experiment(Protocol):
-    """Something that is measured on a network and the hypotheses fitted to it.
+    """A measurement on a network and the hypotheses fitted to it.
 
     Attributes:
         id: its name in commands and findings: lower case, words joined by underscores.
-        decides: whether the verdict reads it.
-        by_default: whether a comparison runs it unasked.
+        decides: whether the verdict depends on it.
+        by_default: whether every comparison runs it.
     """
 
     @property
@@ -32,10 +32,10 @@ class Experiment(Protocol):
     def by_default(self) -> bool: ...
 
     def run(self, bench: Bench) -> Findings | None:
-        """Measure; None where it has nothing to say about this network.
+        """Measure; None if it does not apply to this network.
 
         Raises:
-            CosetCircuitsError: it cannot be done on this network; the sentence says why.
+            CosetCircuitsError: it cannot be done on this network; the message says why.
         """
         ...
 
@@ -52,11 +52,11 @@ class OfEachHypothesis:
         """Measure one circuit.
 
         Raises:
-            CosetCircuitsError: it cannot be done on this circuit; the sentence says why.
+            CosetCircuitsError: it cannot be done on this circuit; the message says why.
         """
 
     def run(self, bench: Bench) -> FindingsBySubject:
-        """Every hypothesis in turn; one on which it cannot be done is listed with the reason."""
+        """Measure every hypothesis; a hypothesis that fails is listed with the reason."""
         parts, missing = {}, {}
         steps = Steps(bench.progress, 100 * len(bench.hypotheses))
         for candidate in bench.hypotheses:

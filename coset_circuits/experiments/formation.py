@@ -1,4 +1,4 @@
-"""How the structure that a hypothesis finds came about over training."""
+"""How the structure that a hypothesis finds formed during training."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from coset_circuits.training import training_checkpoints
 
 @dataclass(frozen=True, repr=False)
 class Formation(Findings):
-    """What is left of each neuron's tables outside the cells that it ends with, step by step.
+    """The fraction of variance of each neuron's tables outside its final cells, step by step.
 
     Attributes:
-        algorithm: the key of the candidate whose cells these are.
-        steps: of the checkpoints, rising.
+        algorithm: the key of the candidate that gives the cells.
+        steps: the training steps of the checkpoints, rising.
         fvu_left, fvu_right: NaN for neurons that the hypothesis does not explain in the end.
     """
 
@@ -44,10 +44,10 @@ class Formation(Findings):
 
     @property
     def title(self) -> str:
-        return f"how the structure that {self.algorithm} ends with came about"
+        return f"how the structure that {self.algorithm} ends with formed"
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row a checkpoint and side: quartiles over the neurons explained in the end."""
+        """One row per checkpoint and side: quartiles over the neurons explained in the end."""
         return pd.DataFrame(
             {"step": step, "side": side, "low": low, "median": middle, "high": high}
             for side in ("left", "right")
@@ -57,7 +57,7 @@ class Formation(Findings):
         )
 
     def findings(self) -> Iterator[Finding]:
-        """The step from which on half of the explained neurons have formed."""
+        """The first step at which half of the explained neurons have formed."""
         steps = [step for step in self.formed(self.bound) if step is not None]
         explained = int((~self.fvu_left.isnan().any(0)).sum())
         half = sorted(steps)[(explained - 1) // 2] if 2 * len(steps) >= explained > 0 else None
@@ -72,7 +72,7 @@ class Formation(Findings):
         )
 
     def quartiles(self, side: str) -> Float[np.ndarray, "3 steps"]:
-        """Over the neurons that are explained in the end: lower quartile, median, upper quartile.
+        """Lower quartile, median and upper quartile over the neurons explained in the end.
 
         Args:
             side: ``left`` or ``right``.
@@ -82,9 +82,9 @@ class Formation(Findings):
         return np.percentile(kept, [25, 50, 75], axis=1)
 
     def formed(self, bound: float) -> list[int | None]:
-        """For each neuron the first step from which on both its FVUs stay within a bound."""
+        """For each neuron the first step after which both its FVUs stay within a bound."""
         worse = self.fvu_left.maximum(self.fvu_right)
-        # Whether it is within the bound at a step and at all later ones.
+        # Whether it is within the bound at this step and all later ones.
         stays = (worse <= bound).flip(0).cummin(0).values.flip(0)
         return [self.steps[int(s.long().argmax())] if s.any() else None for s in stays.T]
 
@@ -104,10 +104,9 @@ class Formation(Findings):
 
 @dataclass(frozen=True)
 class FormationExperiment:
-    """The experiment: the checkpoints beside a trained network's file, seen by its final cells.
+    """The experiment: measure a run's checkpoints with the cells of its final network.
 
-    The cells are those of the first hypothesis whose cells leave the inputs some freedom and
-    explain a neuron.
+    It uses the first hypothesis whose cells leave the inputs some freedom and explain a neuron.
     """
 
     id = "formation"
@@ -115,7 +114,7 @@ class FormationExperiment:
     by_default = True
 
     def run(self, bench: Bench) -> Formation | None:
-        """None where no hypothesis has such cells, or where there are no checkpoints."""
+        """None if no hypothesis has such cells, or if there are no checkpoints."""
         bench.progress("checkpoints", 0, 1)
         return formation(bench.network, bench.hypotheses, bench.thresholds)
 
@@ -150,7 +149,7 @@ def formation(
 
 
 def _checkpoints(network: GroupModel) -> dict[int, Path]:
-    """Those of the run whose folder the network was read from; none where it was not."""
+    """The checkpoints of the run that the network was read from; none if there is no run."""
     if "path" not in network.provenance:
         return {}
     path = Path(network.provenance["path"])
@@ -161,7 +160,7 @@ def _checkpoints(network: GroupModel) -> dict[int, Path]:
 
 
 def _cells(candidate: Candidate, thresholds: Thresholds) -> tuple[Candidate, Tensor, Tensor] | None:
-    """A candidate with its circuit's cells of both inputs, if these say something."""
+    """A candidate with its circuit's cells of both inputs, if these constrain anything."""
     circuit, labels = candidate.circuit, []
     for side in ("left", "right"):
         site = f"hook_{side}_pre"

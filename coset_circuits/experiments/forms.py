@@ -1,4 +1,4 @@
-"""Which claims a hypothesis makes: the best of its forms on rows that are used up by the choice."""
+"""Choose a hypothesis's claims: its best form on rows that are then not evidence."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from coset_circuits.networks.model import GroupModel
 from coset_circuits.thresholds import Thresholds
 
 SELECTION = ("base", "abs", "noise_rel_0.5")
-"""The interventions on which the forms of a hypothesis are compared. They are the network as it is,
-its other activation, and noise, and were fixed before any result under this rule was seen. No
-hypothesis is judged by them afterwards, nor by rows that show the same."""
+"""The interventions on which the forms of a hypothesis are compared: the unchanged network, another
+activation, and noise. They were fixed before any result under this rule was seen. No hypothesis is
+judged by them afterwards, nor by rows with the same outcome."""
 
 
 LAST = "joint"
-"""A form with this claim is fitted only where no other passes: its levels are fitted to the logits,
-which takes the longest and leaves more to be described."""
+"""A form with this claim is fitted only if no other passes. Its levels are fitted to the logits,
+which takes longest and leaves a longer residual."""
 
 FINER = (1, 2, 4)
 """Structure is chosen by bits at the precision of the comparison divided by each of these, until a
-form is as near as the network itself at that precision. What is cheapest to say at a coarse
-precision may leave out what the network needs when nothing else is said; lengths are compared at
-one precision all the same."""
+form is as accurate as the network itself at that precision. The shortest structure at a coarse
+precision may leave out something that the network needs when there is no residual. Lengths are
+still compared at one precision."""
 
 
 @dataclass(frozen=True)
 class FormError:
-    """How far one form of a hypothesis is off on the selection rows.
+    """The error of one form of a hypothesis on the selection rows.
 
     Attributes:
-        hypothesis: the key of the candidate that it could have become.
+        hypothesis: the key of its hypothesis's candidate.
         median_log_loss: median |Δlog10 loss| in decades.
-        passes: whether it is near enough to explain a network, see the verdict's rule.
+        passes: whether it is accurate enough to explain a network; see the verdict's rule.
         bits: bits per neuron at the precision at which forms are compared.
-        chosen_at: the precision at which its structure was chosen; None: it has no such choice.
+        chosen_at: the precision at which its structure was chosen; None if it has no such choice.
     """
 
     hypothesis: str
@@ -60,8 +60,8 @@ class FormError:
 class Forms:
     """Chooses the form of each hypothesis among those that pass on the selection rows.
 
-    Of those that need at most one free number a neuron more than the shortest, it is the nearest.
-    Where none passes, it is the nearest of all.
+    The most accurate of those that need at most one free number a neuron more than the shortest is
+    chosen. If none passes, it is the most accurate of all forms.
     """
 
     network: GroupModel
@@ -73,10 +73,10 @@ class Forms:
     _references: References = field(default_factory=dict, repr=False)
 
     def choose(self, key: str, forms: Sequence[Algorithm]) -> tuple[Circuit, list[FormError]]:
-        """The chosen form of one hypothesis, and how far each form that was fitted is off.
+        """The chosen form of one hypothesis, and the error of each fitted form.
 
         Raises:
-            DoesNotApplyError: the hypothesis has nothing to use here.
+            DoesNotApplyError: the hypothesis does not apply here.
         """
         later = [form for form in forms if LAST in getattr(form, "claims", ())]
         plain = [form for form in forms if form not in later]
@@ -116,7 +116,7 @@ class Forms:
         fitted = [
             (at(form, delta) is not form, at(form, delta).fit(self.network)) for form in forms
         ]
-        # Numbered, since a name may be any text.
+        # Numbered, because a name may be any text.
         models = {str(i): circuit.surrogate() for i, (_, circuit) in enumerate(fitted)}
         distinct = DistinctModels({NETWORK: self.network, **models}, self.known, self._references)
         rows = [
@@ -135,7 +135,7 @@ class Forms:
 
 
 def at(algorithm: Algorithm, relative_error: float | None) -> Algorithm:
-    """The algorithm, choosing structure at this precision where it can and was given none."""
+    """The algorithm, set to choose structure at this precision if it can and has none given."""
     open_to = is_dataclass(algorithm) and getattr(algorithm, "relative_error", 0.0) is None
     if relative_error is None or not open_to:
         return algorithm

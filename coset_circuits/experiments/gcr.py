@@ -1,12 +1,13 @@
 """The evidence of Chughtai et al. (arXiv 2302.03025) that networks compose via representations.
 
-For each irrep ρ: how alike the logits are to χ_ρ(abc⁻¹); what share of the two embeddings, of the
-unembedding and of the hidden layer lies on ρ's matrix elements; and the loss with nothing but ρ(ab)
-left of the hidden layer, or with it taken away. On the S5, S6 and dihedral networks that the
-authors released the figures agree with theirs; ``docs/errata.md`` says where others are off.
+For each irrep ρ this measures how similar the logits are to χ_ρ(abc⁻¹), and what share of the two
+embeddings, the unembedding and the hidden layer is spanned by ρ's matrix elements. It also measures
+the loss with only ρ(ab) kept in the hidden layer (restricted) or with ρ(ab) removed (excluded). On
+the authors' released S5, S6 and dihedral networks the figures agree with theirs;
+``docs/errata.md`` says which others do not.
 
-All of it stands beside the same figures where there should be nothing: under a relabelled group, of
-an untrained network, by chance, and of logits that are the right answers and nothing else.
+The controls are the same figures under a relabelled group, for an untrained network, by chance, and
+for logits that are one-hot right answers.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ RELABELLED = "relabelled group"
 UNTRAINED = "untrained network"
 CHANCE = "chance"
 ANSWERS = "right answers"
-"""The controls of the network's own figures."""
+"""The controls of the network's figures."""
 
 KEY_IRREPS = "key irreps"
 ALL_IRREPS = "all but the trivial"
@@ -55,17 +56,17 @@ _UNITS |= dict.fromkeys(("restricted_loss", "excluded_loss"), "nats")
 
 @dataclass(frozen=True, repr=False)
 class GCREvidence(Findings):
-    """What speaks for group composition via representations, and how much of it nothing has too.
+    """Evidence for group composition via representations, with controls.
 
     Attributes:
-        network, group, order, d_mlp: whose figures.
+        network, group, order, d_mlp: the network, its group, the group's order and the width.
         key: the irreps whose logit similarity is above the threshold.
         accuracy, loss: over all pairs (mean cross-entropy in nats).
-        train_pairs: how many pairs the network was trained on, over which the excluded loss is
-            taken; None where that is not known and it is taken over all pairs.
-        train_loss, test_loss: the network's own; None where they cannot be distinguished.
+        train_pairs: the number of training pairs, over which the excluded loss is computed. None if
+            the training pairs are not recorded; all pairs are then used.
+        train_loss, test_loss: losses of the network; None if the training pairs are not recorded.
         rows: the table; see :meth:`to_dataframe`.
-        seed: of the relabelled group and of the untrained network.
+        seed: random seed for the relabelled group and the untrained network.
     """
 
     network: str
@@ -83,15 +84,15 @@ class GCREvidence(Findings):
     thresholds: Thresholds
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row an irrep, then the key irreps and all but the trivial one; for each control too.
+        """Rows for each irrep, for the key irreps and for all nontrivial ones, also of controls.
 
         Columns: ``of``, the network or a control; ``irrep``; ``is_key``; ``functions``, the
-        dimension of the irrep's function space (d² for one of real type); ``similarity`` of the
-        logits to χ_ρ(abc⁻¹), for several irreps that to the best sum of their characters;
-        ``logits``, its square; shares of ``left`` and ``right`` (the embeddings as the neurons
-        read them), of ``unembed`` and, by ρ(a), ρ(b) and ρ(ab), of the centred hidden layer;
-        ``restricted_loss`` with only ρ(ab) left of it, over all pairs; ``excluded_loss`` with ρ(ab)
-        taken away, over the training pairs.
+        dimension of the irrep's function space (d² for real type); ``similarity`` of the logits to
+        χ_ρ(abc⁻¹), or for several irreps to the best sum of their characters; ``logits``, its
+        square; shares of ``left`` and ``right`` (the embeddings as the neurons read them), of
+        ``unembed``, and of the centred hidden layer by ρ(a), ρ(b) and ρ(ab); ``restricted_loss``
+        with only ρ(ab) kept in the hidden layer, over all pairs; ``excluded_loss`` with ρ(ab)
+        removed from it, over the training pairs.
         """
         return self.rows.copy()
 
@@ -102,20 +103,20 @@ class GCREvidence(Findings):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the figures can and cannot say."""
+        """What the figures can and cannot show."""
         pairs = f"the {self.train_pairs} training pairs"
         if self.train_pairs is None:
-            pairs = "all pairs, the training pairs not being known"
+            pairs = "all pairs, because the training pairs are not recorded"
         return (
-            f"The excluded loss is taken over {pairs}; the restricted loss over all.",
+            f"The restricted loss is over all pairs. The excluded loss is over {pairs}.",
             f"{RELABELLED}: the same irreps of the group under random names (seed {self.seed}).",
-            f"{CHANCE}: what random tables and activations have on average (similarity: root mean "
-            "square); the losses with nothing left and with nothing taken away.",
-            f"{ANSWERS}: one-hot logits of the product are similar to every irrep, so similarity "
-            "shows that a network is right on some pairs, not how; a memorised one has it too.",
-            "The restricted loss averages the hidden layer over all pairs of one product, which "
-            "alone can correct wrong answers: read it beside the accuracy.",
-            "Shares of the tables say that they lie on few irreps, which those of cosets do too.",
+            f"{CHANCE}: averages for random tables and activations (similarity: root mean square), "
+            "and the losses with everything removed and with nothing removed.",
+            f"{ANSWERS}: one-hot logits of the product are similar to every irrep. So similarity "
+            "shows that a network is right on some pairs, but not how; memorised ones have it too.",
+            "The restricted loss averages the hidden layer over all pairs with one product. This "
+            "alone can correct wrong answers, so compare it with the accuracy.",
+            "Large shares show that the tables use few irreps. Tables on cosets do so too.",
         )
 
     @property
@@ -135,7 +136,7 @@ class GCREvidence(Findings):
         return {"The key irreps together": self.summary(), "Each irrep of the network": each}
 
     def findings(self) -> Iterator[Finding]:
-        """The network's, with the relabelled group's as control; a control's say ``of``."""
+        """The network's figures, with the relabelled group as control; others have ``of``."""
         is_own = self.rows["of"] == NETWORK
         beside = self.rows[self.rows["of"] == RELABELLED].set_index("irrep")[list(_UNITS)]
         control = {quantity: f"{quantity}, {RELABELLED}" for quantity in _UNITS}
@@ -148,13 +149,13 @@ class GCREvidence(Findings):
 class GCRExperiment:
     """Logit similarity, variance explained, restricted and excluded loss of every irrep.
 
-    Irreps are the group's real blocks, and all pairs are measured; what is held at once are
-    ``chunk`` pairs and some tables of order² numbers.
+    Irreps are the group's real blocks, and all pairs are measured. Memory holds ``chunk`` pairs and
+    some tables of order² numbers at a time.
 
     Attributes:
-        train: the pairs that the excluded loss is taken over; by default those that the network was
-            trained on, and all pairs where they are not recorded.
-        chunk: about how many pairs are held at once; it changes nothing but memory.
+        train: the pairs that the excluded loss is computed over. The default is the network's
+            training pairs, or all pairs if these are not recorded.
+        chunk: about how many pairs are held at once; it only changes memory use.
     """
 
     train: Int[Tensor, "train 2"] | None = None
@@ -241,9 +242,9 @@ def gcr_evidence(
     """See :class:`GCRExperiment`, also for ``train`` and ``chunk``.
 
     Args:
-        network: whose evidence; a copy without the user's hooks is measured, in float64.
-        seed: of the relabelled group and of the untrained network.
-        thresholds: ``similarity`` is that above which an irrep is key.
+        network: the network. A float64 copy without the user's hooks is measured.
+        seed: random seed for the relabelled group and the untrained network.
+        thresholds: an irrep is key if its logit similarity is above ``similarity``.
     """
     bench = Bench.around(network, seed=seed, thresholds=thresholds, progress=progress)
     return GCRExperiment(train, chunk).run(bench)
@@ -255,23 +256,23 @@ class _Run:
     def __init__(self, model: GroupModel, moments: HiddenMoments) -> None:
         self.model, self.moments, self.group = model, moments, moments.group
         self.similarity = logit_similarity(model, moments)
-        # What each of ρ's functions of the product writes to the logits.
+        # The contribution of each of ρ's functions of the product to the logits.
         self._written = transform(self.group, moments.by_product) @ model.W_U
         self._basis = fourier_basis(self.group)
 
     def shares(self) -> dict[str, Float[Tensor, "blocks"]]:
-        """Each irrep's, of the tables' squared norms and of the hidden layer's variance."""
+        """Each irrep's share of the tables' squared norms and of the hidden layer's variance."""
         moments, variance = self.moments, self.group.order * self.moments.variance()
         tables = (self.model.left_table, self.model.right_table, self.model.W_U.T)
         parts = (moments.by_left, moments.by_right, moments.by_product)
         wholes = [(table, float(table.square().sum())) for table in tables]
         wholes += [(part - moments.mean, variance) for part in parts]
-        # The share in nothing is 0.
+        # An all-zero table has share 0.
         shares = [power(self.group, x).sum(1) / (total or math.inf) for x, total in wholes]
         return dict(zip((*TABLES, *HIDDEN), shares, strict=True))
 
     def restricted(self, functions: Bool[Tensor, "order"]) -> float:
-        """The mean loss with only these functions of the product left of the hidden layer."""
+        """The mean loss with only these functions of the product kept in the hidden layer."""
         logits = self._basis[:, functions] @ self._written[functions]
         logits = logits if self.model.b_U is None else logits + self.model.b_U
         # Each product's loss for every label. Only the answer's own can be small: it is exact.
@@ -285,7 +286,7 @@ class _Run:
         sets: Sequence[Bool[Tensor, "order"]],
         chunks: Iterable[tuple[Tensor, Tensor, Tensor]],
     ) -> list[float]:
-        """For each set of functions the mean loss with them taken away from the hidden layer."""
+        """For each set of functions the mean loss with them removed from the hidden layer."""
         totals, pairs = [0.0] * len(sets), 0
         for part, logits, labels in chunks:
             basis = self._basis[self.group.products(part)]
@@ -327,10 +328,10 @@ class _Table:
         self.frames.append(pd.DataFrame(columns))
 
     def add_chance(self, loss: float) -> None:
-        """What random tables and activations have on average; similarity's root mean square.
+        """Averages for random tables and activations; similarity is a root mean square.
 
-        With nothing left of the hidden layer every answer has one probability; with nothing taken
-        away the loss is the network's own.
+        With the whole hidden layer removed all answers are equally likely. With nothing removed
+        the loss is that of the network.
         """
         n, nontrivial = self.order, self.is_nontrivial.double()
         shares = dict.fromkeys(TABLES, self.sizes.double() / n)
@@ -338,7 +339,7 @@ class _Table:
         self.add(CHANCE, nontrivial / (n * (n - 1) ** 0.5), shares, math.log(n), loss)
 
     def add_right_answers(self) -> None:
-        """The similarity of one-hot logits of the product: all that being right comes to."""
+        """The similarity of one-hot logits of the product, as any right network would have."""
         similarity = self.is_nontrivial * (self.sizes.double() / (self.order - 1)).sqrt()
         self.add(ANSWERS, similarity, {}, math.nan, math.nan)
 

@@ -1,19 +1,18 @@
 """Interchange interventions (Geiger et al. 2021): does the network follow its high-level model?
 
-The high-level model is the circuit's surrogate, known only through the contract. Its *variables*
-are what its neurons hold at a site, set by set; where the hypothesis names classes there, a
-variable is a function of an input's cell. Interchanging one sets the set's values at the site,
-in a run on a base input, to what they are on a source input; all else stays with the base. The
-*counterfactual answer* is the surrogate's largest logit after that. The interchange intervention
-accuracy (IIA) is the share of (base, source) inputs on which the network, interchanged alike, gives
-the counterfactual answer.
+The high-level model is the circuit's surrogate, used only through the contract. Its *variables* are
+the values of its neuron sets at a site. If the hypothesis names classes there, a variable is a
+function of an input's cell. An interchange runs a base input, but sets one variable to its value on
+a source input. The *counterfactual answer* is the surrogate's largest logit after that. The
+interchange intervention accuracy (IIA) is the share of (base, source) inputs on which the network,
+with the same interchange, gives the counterfactual answer.
 
-A surrogate that is right agrees with a right network wherever the interchange moves neither answer,
-so the IIA alone says little: read ``iia_moved``, over the inputs on which it moves one of them, and
-``change_r2``, on the logits themselves, both beside the controls.
+A right surrogate agrees with a right network whenever the interchange moves neither answer, so the
+IIA alone shows little. Read ``iia_moved``, over the inputs on which it moves one of the answers,
+and ``change_r2``, on the logits themselves, and compare both with the controls.
 
 ``transformer_lens.tools.analysis.interchange`` does the low-level half (a subspace, one hook, one
-source an example; the tests use it as an oracle); it has no high-level model to compare with.
+source per example) and is an oracle in the tests. It has no high-level model to compare with.
 """
 
 from __future__ import annotations
@@ -56,10 +55,10 @@ from coset_circuits.networks.model import GroupModel
 from coset_circuits.thresholds import Thresholds
 
 CIRCUIT = "circuit"
-"""The row of the circuit itself: network and surrogate interchanged alike. Others control it."""
+"""The row of the circuit itself, with the same interchange in network and surrogate."""
 
 CONTROLS: dict[str, str] = {
-    "random group": "the network's neurons are as many others, drawn at random (several draws)",
+    "random group": "the network's neurons are a random set of equal size (several draws)",
     "shuffled variable": "the surrogate's variable comes from another source",
     "relabelled group": "the surrogate is that of the hypothesis fitted under a relabelled group",
     "no interchange": "the surrogate is left on its base input",
@@ -67,7 +66,7 @@ CONTROLS: dict[str, str] = {
 """What each control changes in the comparison."""
 
 GROUP_LAW = "group law"
-"""All neurons at once: the answer that the group itself gives, such as a'·b at the left site."""
+"""For all neurons at once: the group's own answer, such as a'·b at the left site."""
 
 _VARIABLE = ["site", "group", "neurons"]
 
@@ -77,12 +76,12 @@ class Interchange(Findings):
     """Interchange interventions on every site and set of neurons of one circuit.
 
     Attributes:
-        cells: one row a comparison: ``site``, ``group``, ``neurons``, ``model`` (:data:`CIRCUIT`,
-            a control, or :data:`GROUP_LAW`).
+        cells: one row per comparison: ``site``, ``group``, ``neurons``, ``model``
+            (:data:`CIRCUIT`, a control, or :data:`GROUP_LAW`).
         sums: for each row and left element of the base, over its pairs, the means of: answers that
             agree; answers of which either moved; moved and agree; the network's moved; squared
             error of the logits' change; its square (both centred over the outputs).
-        same_class: sources from the base's own class: see :meth:`same_class_table`.
+        same_class: sources from the class of the base; see :meth:`same_class_table`.
         notes: what could not be measured, and why.
     """
 
@@ -104,7 +103,7 @@ class Interchange(Findings):
         )
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row a comparison.
+        """One row per comparison.
 
         ``iia``: share of inputs with the counterfactual answer. ``moved``: share on which the
         interchange moves the network's answer. ``iia_moved``: the IIA over inputs on which it moves
@@ -121,9 +120,9 @@ class Interchange(Findings):
         return frame
 
     def table(self, column: str = "iia_moved") -> pd.DataFrame:
-        """One row a site and set: the circuit's figure, its controls' in columns, the verdict.
+        """One row per site and set: the circuit's figure, its controls and the verdict.
 
-        ``vacuous``: the interchange moves too few answers to tell models apart by them (at most the
+        ``vacuous``: the interchange moves too few answers to distinguish models (at most the
         thresholds' ``separation_accuracy``); read ``change_r2``. ``no better``: a control's
         ``iia_moved`` is as good.
         """
@@ -143,14 +142,14 @@ class Interchange(Findings):
         return shown.reset_index().rename_axis(columns=None)
 
     def same_class_table(self) -> pd.DataFrame:
-        """Sources from the base's own class, which under the hypothesis change nothing.
+        """Sources from the class of the base, which change nothing if the hypothesis is right.
 
         For each site with classes: ``kept``, the share of inputs on which the network keeps its
         answer; ``change``, the squared change of its logits over that of a free source (0: nothing
-        changes); ``freedom``, H(input | class) / H(input), 0 where the class holds nothing else and
-        the figure says nothing. ``model`` is :data:`CIRCUIT`, or "random classes" of equal sizes.
-        A set's class is what all its neurons' classes have in common; sets that the hypothesis
-        does not claim have none.
+        changes); ``freedom``, H(input | class) / H(input). A freedom of 0 means that the class has
+        no other input, so the figure shows nothing. ``model`` is :data:`CIRCUIT`, or "random
+        classes" of equal sizes. The class of a set is the intersection of its neurons' classes;
+        sets that the hypothesis does not claim have none.
         """
         return self.same_class.copy()
 
@@ -161,7 +160,7 @@ class Interchange(Findings):
         return shown
 
     def findings(self) -> Iterator[Finding]:
-        """The circuit's own figures beside its best control's, and every control's."""
+        """The circuit's figures with its best control, and the figures of every control."""
         frame, place = self.to_dataframe(), ["site", "group"]
         quantities = ["iia", "iia_moved", "change_r2"]
         controls = frame.loc[frame["model"].isin(CONTROLS), [*place, *quantities]]
@@ -181,16 +180,17 @@ class Interchange(Findings):
 class InterchangeExperiment(OfEachHypothesis):
     """Interchange each variable of a circuit between base and source, in network and surrogate.
 
-    Every pair is a base once; its source is drawn from all pairs, keyed by (seed, pair).
+    Every pair is a base once. Its source is drawn from all pairs, keyed by (seed, pair).
 
     Attributes:
         groups: the neurons of each variable; by default those of each role. The set of all
-            neurons is always added, where the group law says what the answer should be.
-        sites: with one column a neuron; by default those at which the circuit is not silent.
-        relabelled: the same hypothesis fitted under a relabelled group, as a control; by default
-            the bench's.
-        controls: how many random sets of neurons of each size.
-        chunk: about how many pairs are run at a time; it changes nothing but memory.
+            neurons is always added, because the group law gives its counterfactual answer.
+        sites: sites with one column per neuron; by default those at which the circuit is not
+            silent.
+        relabelled: the control: the same hypothesis fitted under a relabelled group. The default
+            is the bench's.
+        controls: the number of random sets of neurons of each size.
+        chunk: about how many pairs are run at a time; it only changes memory use.
     """
 
     groups: Neurons = None
@@ -207,12 +207,12 @@ class InterchangeExperiment(OfEachHypothesis):
         """Interchange every variable of one circuit.
 
         Raises:
-            CosetCircuitsError: a site at which the circuit is silent, or sets of other neurons.
+            CosetCircuitsError: the circuit is silent at a site, or a set has unknown neurons.
         """
         if self.relabelled is not None and self.relabelled.network is not circuit.network:
             raise CosetCircuitsError(
-                f"The relabelled circuit is one of {self.relabelled.network.label}, fitted apart "
-                f"from this circuit's {circuit.network.label}; fit both to the same network object."
+                f"The relabelled circuit was fitted to {self.relabelled.network.label}, which is "
+                f"not this circuit's {circuit.network.label}; fit both to the same network object."
             )
         network, order, seed = bench.network, bench.network.group.order, bench.seed
         surrogate = measured(circuit.surrogate())
@@ -270,10 +270,10 @@ def interchange(circuit: Circuit, groups: Neurons = None, **options: Any) -> Int
     Args:
         circuit: any fitted hypothesis; see the module's docstring for the high-level model.
         groups: the neurons of each variable; by default those of each role.
-        options: the other attributes of the experiment, and those of a bench: how many base
-            ``pairs`` (all of them unless the group has more than 60,000), the ``seed`` of sources,
-            random sets, random classes and relabelling, ``thresholds`` of the verdicts in
-            :meth:`Interchange.table`, ``progress``.
+        options: the other attributes of the experiment, and the number of base ``pairs`` (all
+            unless the group has more than 60,000), the ``seed`` for sources, random sets, random
+            classes and relabelling, the ``thresholds`` of the verdicts in
+            :meth:`Interchange.table`, and ``progress``.
     """
     check_circuit(circuit)
     bench, options = Bench.for_options(circuit, options)
@@ -295,7 +295,7 @@ class _Runs:
         self.centred = {k: _centred(run.logits) for k, run in self.base.items()}
 
     def put(self, model: str, site: str, members: Tensor, source: Run | None = None) -> Tensor:
-        """The logits of a model with some neurons' values of the source."""
+        """The logits of a model with some neurons' values taken from the source."""
         values = (source or self.other[model]).values[site][:, members]
         return self.base[model].put(site, members, values)
 
@@ -359,7 +359,7 @@ def _centred(logits: Float[Tensor, "batch order"]) -> Float[Tensor, "batch order
 
 @dataclass
 class _SameClass:
-    """Sources drawn from the base's own class, or from a random one of the same size."""
+    """Sources drawn from the class of the base, or from a random class of the same size."""
 
     about: dict[str, Any]
     members: Int[Tensor, "k"]
@@ -403,7 +403,7 @@ def _same_classes(
                 joint_cells(None if labels is None else labels.cpu()[:, members])
                 for labels in (classes.left, classes.right, classes.product)
             ]
-            # One seed a side, or left and right would be shuffled alike.
+            # One seed per side, or left and right would be shuffled alike.
             mixed = [shuffled(labels, seed + 1 + i) for i, labels in enumerate(cells)]
             for model, labels in ((CIRCUIT, cells), ("random classes", mixed)):
                 about = {"site": site, "classes": classes.name, "group": name}

@@ -1,7 +1,7 @@
 """Interventions: the experiments of Stander et al., Table 1, and rows that separate hypotheses.
 
-Each is an optional map of the inputs and a factory of plain TransformerLens hooks. It works alike
-on any :class:`GroupMLP` and on any surrogate that is not silent at the sites it touches.
+Each intervention is an optional map of the inputs and a factory of plain TransformerLens hooks. It
+works on any :class:`GroupMLP` and on any surrogate that is not silent at the sites it touches.
 """
 
 from __future__ import annotations
@@ -30,18 +30,19 @@ def _no_hooks(model: GroupModel, pairs: Tensor, seed: int) -> Hooks:
 
 @dataclass(frozen=True)
 class Intervention:
-    """Something done to a network or surrogate, with a stable id.
+    """A change to a network or surrogate, with a stable id.
 
     Attributes:
         id: used in findings.json.
         title: what is done, in a few words.
-        hooks: ``(model, pairs, seed)`` to fresh TransformerLens hooks for that batch of pairs.
-        inputs: a map of the pairs, whose labels stay those of the original pairs.
-        control: the id of the intervention with the same dull effect, to be read beside this one.
-        shows: what of the network it shows again to a fit that has seen it already, such as
-            :data:`~coset_circuits.algorithms.SEEN_LOGITS`; for that fit it is not evidence.
-        caution: what it cannot tell, where it is easily misread: a sentence, or a function of the
-            network and of whether the intervention separates any two hypotheses.
+        hooks: maps ``(model, pairs, seed)`` to fresh TransformerLens hooks for this batch of pairs.
+        inputs: a map of the pairs; the labels stay those of the original pairs.
+        control: the id of an intervention of comparable effect, to compare with this one.
+        shows: the part of the network that it reveals, such as
+            :data:`~coset_circuits.algorithms.SEEN_LOGITS`. For a fit that has used this part, the
+            intervention is not evidence.
+        caution: a warning against misreading: a sentence, or a function of the network and of
+            whether the intervention separates any two hypotheses.
     """
 
     id: str
@@ -53,11 +54,11 @@ class Intervention:
     caution: str | Callable[[GroupModel, bool], str | None] | None = None
 
     def is_used_by(self, circuit: Circuit) -> bool:
-        """Whether the circuit's fit has already seen what this shows."""
+        """Whether the circuit's fit has already used what this reveals."""
         return bool(self.shows & circuit.seen)
 
     def caution_on(self, network: GroupModel, separates: bool) -> str | None:
-        """The caution for one network; None where there is none."""
+        """The caution for one network; None if there is none."""
         return self.caution(network, separates) if callable(self.caution) else self.caution
 
     def run(
@@ -72,7 +73,7 @@ class Intervention:
         return model.run_with_hooks(given, fwd_hooks=self.hooks(model, given, seed))
 
 
-# Objects, and not functions made by functions: those could not be pickled, nor compared.
+# Classes, because closures can be neither pickled nor compared.
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class _Scaled:
 
 @dataclass(frozen=True)
 class _Activation:
-    """Another function in the activation's place, or a multiple of the activation."""
+    """Replace the activation by another function, or by a multiple of itself."""
 
     function: Callable[[Tensor], Tensor] | None
     factor: float = 1
@@ -111,7 +112,7 @@ class _Activation:
 
 @dataclass(frozen=True)
 class _Noise:
-    """N(mean, deviation) on the pre-activations; ``relative``: in units of each one's own std."""
+    """Add N(mean, deviation) to the pre-activations; ``relative``: in units of each one's std."""
 
     mean: float
     deviation: float
@@ -132,9 +133,9 @@ def _mean_left(model: GroupModel, pairs: Tensor, seed: int) -> Hooks:
 
 
 def _swap_tables(model: GroupModel, pairs: Tensor, seed: int) -> Hooks:
-    """Each side looks up its element in the other side's embedding table."""
+    """Make each side look up its element in the other side's embedding table."""
     if "hook_left_embed" in model.silent:
-        # Adding the hook makes the silent site refuse with its own sentence.
+        # Adding the hook makes a silent site raise its error.
         return [("hook_left_embed", _keep)]
     if model.embeddings is None:
         raise SilentSiteError(f"{model.label} has no embedding tables that could be swapped.")
@@ -160,8 +161,8 @@ def _swapped(pairs: Int[Tensor, "batch 2"]) -> Int[Tensor, "batch 2"]:
 
 
 def _flips(network: GroupModel, separates: bool) -> str:
-    return "A flipped sign turns the answer into its opposite whatever the hypothesis; " + (
-        "where hypotheses differ, it is by the size of their logits."
+    return "A flipped sign turns the answer into its opposite under every hypothesis; " + (
+        "hypotheses differ only by the size of their logits."
         if separates
         else "it separates nothing here."
     )
@@ -171,7 +172,7 @@ def _only_scales(network: GroupModel, separates: bool) -> str | None:
     if not network.is_unbiased or network.activation.name not in ("relu", "abs", "identity"):
         return None
     return (
-        "Without biases this is the same function as twice the activation. It tells how a "
+        "Without biases this is the same function as twice the activation. It shows how a "
         "hypothesis scales (a product of both sides grows fourfold), not what is computed."
     )
 
@@ -189,9 +190,9 @@ INTERVENTIONS: dict[str, Intervention] = {
             _swap_tables,
             control="mean_left",
             caution=(
-                "Without their own matrices the swapped tables destroy the pre-activation: the "
-                "row cannot speak of cosets or irreps, and hypotheses are silent on the "
-                "embeddings."
+                "Swapped tables are read by the wrong matrices, which destroys the "
+                "pre-activation. The row shows nothing about cosets or irreps, and hypotheses are "
+                "silent on the embeddings."
             ),
         ),
         Intervention(
@@ -200,8 +201,8 @@ INTERVENTIONS: dict[str, Intervention] = {
             inputs=_swapped,
             control="commuting_pairs",
             caution=(
-                "Any network that is right everywhere gives the share of commuting pairs, "
-                "whatever it computes inside."
+                "Any network that is right everywhere has an accuracy equal to the share of "
+                "commuting pairs, whatever it computes inside."
             ),
         ),
         Intervention(
@@ -211,8 +212,8 @@ INTERVENTIONS: dict[str, Intervention] = {
             control="sign_left",
             shows=_LOGITS,
             caution=(
-                "The even half of the activation does not see this: whatever the hypothesis, a "
-                "network whose linear half cancels is unmoved."
+                "The even half of the activation does not see this. A network whose linear half "
+                "cancels does not change, whatever the hypothesis."
             ),
         ),
         Intervention(
@@ -227,7 +228,7 @@ INTERVENTIONS: dict[str, Intervention] = {
             _Activation(torch.abs),
             control="double",
             caution=(
-                "Mostly a change of temperature: read it beside twice the activation, which "
+                "Mostly a change of temperature: compare it with twice the activation, which "
                 "changes nothing else."
             ),
         ),
@@ -261,8 +262,8 @@ INTERVENTIONS: dict[str, Intervention] = {
             _mean_left,
             control="sign_left",
             caution=(
-                "Without the left input nothing can answer: it says that the left side matters, "
-                "no more."
+                "Without the left input no model can answer: this shows only that the left side "
+                "matters."
             ),
         ),
         Intervention("square", "x² for the activation", _Activation(torch.square), control="abs"),
@@ -278,14 +279,14 @@ INTERVENTIONS: dict[str, Intervention] = {
 
 
 def intervention(id: str) -> Intervention:
-    """The intervention of an id.
+    """The intervention with this id.
 
     Raises:
-        CosetCircuitsError: no such id; the sentence lists them.
+        CosetCircuitsError: there is no such id; the message lists them.
     """
     if id not in INTERVENTIONS:
         raise CosetCircuitsError(
-            f"No intervention is called {id!r}; known are {', '.join(INTERVENTIONS)}."
+            f"No intervention is called {id!r}; choose from {', '.join(INTERVENTIONS)}."
         )
     return INTERVENTIONS[id]
 

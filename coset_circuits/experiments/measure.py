@@ -1,4 +1,4 @@
-"""Run models under an intervention and measure what they answer."""
+"""Run models under an intervention and measure their answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from coset_circuits.experiments.interventions import Intervention
 from coset_circuits.networks import GroupMLP, SilentSiteError, cross_entropy
 from coset_circuits.networks.model import GroupModel
 
-# More pairs than this are sampled, unless the caller says how many are wanted.
+# A larger number of pairs is sampled, unless the caller gives a number.
 ALL_PAIRS_UP_TO = 60_000
 SAMPLE = 10_000
 CACHED = 2**19
@@ -25,11 +25,11 @@ KEPT = 2**23
 
 @dataclass(frozen=True, repr=False)
 class Outcome:
-    """What a model answers on some pairs: losses in nats, right or wrong, and logit agreement.
+    """A model's answers on some pairs: losses in nats, correctness, and logit agreement.
 
     Attributes:
         losses: cross-entropy of each pair.
-        correct: whether the largest logit is the product's; a share where others are as large.
+        correct: whether the largest logit is the product's; ties count as a share.
         same_answer: share of pairs on which the network gives the same answer.
         logit_r2: share of the variance of the network's logits, centred over the outputs of each
             pair, that this model's logits account for (1 for the network itself).
@@ -97,17 +97,17 @@ class _Tally:
 
     def outcome(self) -> Outcome:
         losses = torch.cat(self.losses)
-        # Logits that are constant but for rounding have no variance to account for.
+        # Logits that are constant up to rounding have no variance to account for.
         has_variance = self.energy > 1e-20 * len(losses)
         r2 = 1 - self.error / self.energy if has_variance else float("nan")
         return Outcome(losses, torch.cat(self.correct), self.same / len(losses), r2)
 
 
 def _largest(logits: Float[Tensor, "pairs order"]) -> Bool[Tensor, "pairs order"]:
-    """The answers of each pair: several where logits are equal but for rounding.
+    """The answers of each pair; several if logits are equal up to rounding.
 
-    Rounding would else decide the accuracy of a network with exact ties, such as one of equally
-    spaced levels whose left input is doubled, and tell apart what computes the same.
+    Otherwise rounding would decide the accuracy of a network with exact ties, such as one of
+    equally spaced levels whose left input is doubled, and separate models that compute the same.
     """
     best = logits.amax(1, keepdim=True)
     rounding = min(1e-5, torch.finfo(logits.dtype).eps ** 0.5)
@@ -134,7 +134,7 @@ def measure(
     chunk: int | None = None,
     references: References | None = None,
 ) -> dict[str, Outcome | None]:
-    """Every model under one intervention, chunk by chunk; the first model is the reference.
+    """Run every model under one intervention, chunk by chunk; the first model is the reference.
 
     A model that is silent at a site the intervention touches gets None. By default chunks are so
     small that they stay in the processor's cache. What is among the references is not computed
@@ -199,9 +199,9 @@ Known = dict[tuple[object, int], tuple[Intervention, "Outcome | None"]]
 
 
 class DistinctModels:
-    """Models by name, of which those with the same weights are run once for each experiment.
+    """Models by name; those with equal weights are run only once for each experiment.
 
-    Forms of one hypothesis share claims, and controls that explain nothing are all the same.
+    Forms of one hypothesis share claims, and all controls that explain nothing are equal.
 
     Args:
         models: the first is the reference.
@@ -226,7 +226,7 @@ class DistinctModels:
     def measure(
         self, intervention: Intervention, pairs: Int[Tensor, "pairs 2"], seed: int = 0
     ) -> dict[str, Outcome | None]:
-        """Every model under one intervention; see :func:`measure`."""
+        """Run every model under one intervention; see :func:`measure`."""
         keys = {name: (self._prints[name], id(intervention)) for name in self._distinct}
         reference, *others = self._distinct
         missing = [name for name in others if keys[name] not in self._known]
@@ -238,7 +238,7 @@ class DistinctModels:
 
 
 def pairs_to_use(pairs: int, wanted: int | None) -> int:
-    """How many of so many pairs an experiment takes; None leaves it to their number."""
+    """The number of pairs that an experiment uses; None chooses it by the total."""
     if wanted is None:
         wanted = pairs if pairs <= ALL_PAIRS_UP_TO else SAMPLE
     return min(wanted, pairs)
@@ -247,7 +247,7 @@ def pairs_to_use(pairs: int, wanted: int | None) -> int:
 def sampled(
     pairs: Int[Tensor, "pairs 2"], wanted: int | None, seed: int
 ) -> Int[Tensor, "wanted 2"]:
-    """As many pairs as are to be used, drawn without replacement, in their own order."""
+    """The pairs to use, drawn without replacement, in their original order."""
     count = pairs_to_use(len(pairs), wanted)
     if count == len(pairs):
         return pairs

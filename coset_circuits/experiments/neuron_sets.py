@@ -1,4 +1,4 @@
-"""Sets of neurons by what a hypothesis says they do, and random ones of equal size."""
+"""Sets of neurons with a common role under a hypothesis, and random sets of equal size."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class NeuronSets:
 
     Attributes:
         members: the neurons of each set.
-        negligible: which neurons hardly touch the logits. A random set of equal size has as many
-            of them, or it would do more (or less) for no better reason than that.
+        negligible: which neurons hardly affect the logits. Random sets of equal size have the same
+            number of them, so that the comparison is fair.
     """
 
     members: Mapping[str, Int[Tensor, "_"]]
@@ -45,14 +45,14 @@ class NeuronSets:
         return torch.arange(self.width)
 
     def signature(self, neurons: Int[Tensor, "k"]) -> tuple[int, int]:
-        """How many of some neurons matter and how many are negligible."""
+        """How many of the given neurons matter and how many are negligible."""
         dull = int(self.negligible[neurons].sum())
         return len(neurons) - dull, dull
 
     def random(self, neurons: Int[Tensor, "k"], seed: int, draw: int) -> Int[Tensor, "k"]:
-        """As many neurons that matter and as many negligible ones, drawn from all of each kind.
+        """Random neurons: the given numbers of neurons that matter and of negligible ones.
 
-        The same for every set of those numbers, so that a sweep needs few of them.
+        Sets with the same numbers share their draws, so that a sweep needs few of them.
         """
         counts = self.signature(neurons)
         # Any integer is a seed elsewhere; NumPy wants them non-negative.
@@ -72,25 +72,25 @@ class NeuronSets:
 
 
 Neurons = NeuronSets | Circuit | Mapping[str, Sequence[int]] | None
-"""What a sweep takes: sets, a circuit (its roles), names with neurons, or None (each neuron)."""
+"""Input of a sweep: sets, a circuit (its roles), names with neurons, or None (each neuron)."""
 
 
 def neuron_sets(circuit: Circuit, by: str | Sequence[str] = "role") -> NeuronSets:
-    """A circuit's neurons by what it says of them.
+    """Group a circuit's neurons by role or another label.
 
     Args:
         circuit: any fitted hypothesis.
         by: one or more columns of ``circuit.roles.to_dataframe()``: ``"role"`` is the subgroup
-            class, the irrep, or whatever the hypothesis finds; ``"neuron"`` each by itself. Or a
-            site such as ``"hook_post"``: neurons that share a donor there share a set, which in
-            a coset circuit are those of one subgroup and one shared coset.
+            class, the irrep, or whatever the hypothesis finds; ``"neuron"`` keeps each separate. Or
+            a site such as ``"hook_post"``: neurons that share a donor there form a set. In a coset
+            circuit these have the same subgroup and shared coset.
 
-    Neurons without a role stay in the two dull sets ``unexplained`` and ``negligible``, whatever
-    a column notes about them (except when each is by itself).
+    Neurons without a role stay in the sets ``unexplained`` and ``negligible``, whatever a column
+    says about them (except when each neuron is separate).
 
     Raises:
-        CosetCircuitsError: no such column, or one of measurements, whose values label nothing, or
-            a site at which no neurons share a donor.
+        CosetCircuitsError: there is no such column, it holds measurements instead of labels, or no
+            neurons share a donor at the site.
     """
     check_circuit(circuit)
     columns = [by] if isinstance(by, str) else list(by)
@@ -149,10 +149,10 @@ def _shared_labels(circuit: Circuit, site: str) -> list[str]:
 
 
 def as_neuron_sets(model: GroupModel, neurons: Neurons) -> NeuronSets:
-    """What a sweep was given, as sets of this model's neurons.
+    """Convert the input of a sweep to sets of this model's neurons.
 
     Raises:
-        CosetCircuitsError: neurons that the model does not have, none, or one twice.
+        CosetCircuitsError: a set is empty, names a neuron twice, or one that the model lacks.
     """
     width = model.d_mlp
     if isinstance(neurons, Circuit):
@@ -181,7 +181,7 @@ def as_neuron_sets(model: GroupModel, neurons: Neurons) -> NeuronSets:
 
 
 def check_draws(controls: int) -> None:
-    """Refuse a number of random neuron sets that is none."""
+    """Refuse an invalid number of random neuron sets."""
     if controls < 0:
         raise CosetCircuitsError(f"{controls} controls were asked for; give 0 or more.")
 

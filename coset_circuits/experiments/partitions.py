@@ -1,7 +1,6 @@
-"""The cells of a site as partitions of the group, donors from them, and partitions that are wrong.
+"""The cells of a site as partitions of the group, donors from them, and wrong partitions.
 
-What a circuit's classes become when something is to be resampled within them: one column of labels
-for all the neurons that share a donor.
+For resampling within a circuit's classes: one column of labels for all neurons that share a donor.
 """
 
 from __future__ import annotations
@@ -38,13 +37,13 @@ Elements = Int[Tensor, "..."]
 class PairDonors:
     """Other pairs of the same cell, the one mechanism that resamples inputs.
 
-    Any two of left element, right element and product are independent and make the pair, so where
-    at most two of them are labelled each is drawn by itself, from tables of the group's order. Only
-    cells on all three do not factorise: their pairs are listed, which takes 24 bytes for each of
-    order² pairs and each column.
+    Any two of left element, right element and product are independent and determine the pair. If at
+    most two of them are labelled, each is drawn separately from tables of the group's order. Cells
+    on all three do not factorise: their pairs are listed, which takes 24 bytes for each of order²
+    pairs and each column.
 
     Attributes:
-        labels: of elements, on two sides or three; pairs share a cell where all of these agree.
+        labels: labels of elements on two or three sides; pairs share a cell if all of them agree.
     """
 
     group: FiniteGroup
@@ -80,17 +79,17 @@ class PairDonors:
         return product(target, inverses[right]), right
 
     def freedoms(self, reads: Collection[str]) -> Float[Tensor, "columns"]:
-        """H(input | cell) / H(input) of each column, the input being the sides that are read."""
+        """H(input | cell) / H(input) of each column; the input is the sides that are read."""
         order = self.group.order
         sides = self.cells if len(reads) == 2 else reads
         if all(side in self.cells for side in sides):
             entropy = torch.stack([self.cells[side].entropy for side in sides]).sum(0)
         else:
-            # What the cell leaves of the pair, less what is left once the read element is known.
+            # Entropy of the pair given the cell, minus its entropy given the read element too.
             (side,) = sides
             cells, read = self._pair_cells(), self.group.pairs()[:, [SIDES.index(side)]]
             entropy = Cells.of(cells).entropy - Cells.of(cells * order + read).entropy
-        # Of one element: nothing over nothing.
+        # A group of one element: 0/0.
         return (entropy / (len(reads) * math.log(order))).nan_to_num()
 
     def _pair_cells(self) -> Int[Tensor, "pairs columns"]:
@@ -104,8 +103,7 @@ class Partition(PairDonors):
     Attributes:
         column: each neuron's column of labels.
         keys: the first neuron of each column.
-        weight: how many neurons each column has that the hypothesis explains: 0 for the column of
-            all those outside it.
+        weight: the number of explained neurons of each column; 0 for the column of all others.
     """
 
     site: str
@@ -122,12 +120,12 @@ class Partition(PairDonors):
 
         Args:
             shared: all explained neurons share one donor, as if they were one neuron set.
-            keep: neurons outside the hypothesis are their own donors; else one random input is
+            keep: neurons outside the hypothesis keep their values; otherwise one random input is
                 the donor of all of them.
 
         Raises:
-            CosetCircuitsError: labels of a wrong shape or of an input that the site does not
-                read, or a neuron in two neuron sets.
+            CosetCircuitsError: labels have a wrong shape or belong to an input that the site does
+                not read, or a neuron is in two neuron sets.
         """
         order, is_explained = circuit.network.group.order, explained(circuit)
         reads, width = circuit.network.sites[site].reads, len(is_explained)
@@ -171,18 +169,18 @@ class Partition(PairDonors):
         return self.freedoms(self.reads)
 
     def mean_freedom(self) -> float | None:
-        """Over the neurons that the hypothesis explains; None where there are none."""
+        """The mean freedom of the explained neurons; None if there are none."""
         if not int(self.weight.sum()):
             return None
         return float((self.freedom() * self.weight).sum() / self.weight.sum())
 
     def random(self, seed: int) -> Partition | None:
-        """Cells of the same sizes with random members; None where no cell can be another."""
+        """Cells of the same sizes with random members; None if no cell would change."""
         draws = {side: self._draws(seed, _RANDOM, side) for side in self.labels}
         return self._pulled_back({side: drawn.argsort(0) for side, drawn in draws.items()})
 
     def random_neuron_sets(self, seed: int) -> Partition | None:
-        """Explained neurons dealt at random to the columns; None where no two share a donor."""
+        """Explained neurons assigned to random columns; None if no two share a donor."""
         neurons = (self.weight > 0)[self.column].nonzero()[:, 0]
         columns = self.column[neurons]
         if int(self.weight.max()) < 2 or len(columns.unique()) < 2:
@@ -193,15 +191,15 @@ class Partition(PairDonors):
         return replace(self, column=column)
 
     def wrong_side(self) -> Partition | None:
-        """The cells pulled back along g ↦ g⁻¹; None where that leaves every cell as it is."""
+        """The cells pulled back along g ↦ g⁻¹; None if no cell changes."""
         inverse = self.group.inverses[:, None].expand(-1, len(self.keys))
         return self._pulled_back(dict.fromkeys(self.labels, inverse))
 
     def wrong_conjugate(self, seed: int) -> Partition | None:
         """The cells pulled back along a random g ↦ xg (right input: gx) that moves them.
 
-        Of right cosets Hg that makes the right cosets of x⁻¹Hx, of left cosets gK the left cosets
-        of xKx⁻¹, of double cosets HgK those of x⁻¹Hx and K. None where no x moves any cell.
+        Right cosets Hg become right cosets of x⁻¹Hx, left cosets gK left cosets of xKx⁻¹, and
+        double cosets HgK those of x⁻¹Hx and K. None if no x moves any cell.
         """
         return self._pulled_back({side: self._conjugation(side, seed) for side in self.labels})
 
@@ -230,7 +228,7 @@ class Partition(PairDonors):
         )
 
     def _pulled_back(self, images: Labels) -> Partition | None:
-        """Every element gets the label of its image; None where no explained cell is another."""
+        """Give every element the label of its image; None if no explained cell changes."""
         moved = {side: labels.gather(0, images[side]) for side, labels in self.labels.items()}
         counts = self.weight > 0
         if not any(
@@ -242,7 +240,7 @@ class Partition(PairDonors):
 
 
 def completed(labels: Labels, order: int, columns: int) -> dict[str, Int[Tensor, "order columns"]]:
-    """Labels on enough sides to make a pair: an element that does not matter has one label."""
+    """Labels on enough sides to determine a pair; an irrelevant element has a single label."""
     missing = [side for side in ("left", "right") if side not in labels]
     anything = torch.zeros(order, columns, dtype=torch.int64)
     return {**dict.fromkeys(missing[: max(0, 2 - len(labels))], anything), **labels}
@@ -268,7 +266,7 @@ def explained(circuit: Circuit) -> np.ndarray:
 
 
 def canonical(labels: Int[Tensor, "order columns"]) -> Int[Tensor, "order columns"]:
-    """Each label replaced by the first element that has it: equal where the partitions are."""
+    """Replace each label by the first element that has it, so that equal partitions are equal."""
     cells = Cells.of(labels)
     return cells.members.gather(0, cells.first)
 
@@ -290,7 +288,7 @@ def _labels(classes: Classes) -> dict[str, Int[Tensor, "order d_mlp"]]:
 
 
 def _sharing(classes: Classes, is_explained: np.ndarray, shared: bool) -> Iterator[list[int]]:
-    """The neurons of each donor. Those outside the hypothesis share one, as in Chan et al."""
+    """The neurons of each donor; those outside the hypothesis share one, as in Chan et al."""
     alone = set(np.flatnonzero(is_explained).tolist())
     for neuron_set in [sorted(alone)] if shared else classes.groups or ():
         members = [int(j) for j in neuron_set if is_explained[j]]

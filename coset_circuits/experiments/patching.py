@@ -1,8 +1,8 @@
 """Activation, path and attribution patching, swept over sites, neurons and neuron sets.
 
-Every pair (a, b) is *clean*; its *corrupted* partner has another left element, another right one,
-or both, and so another product. A patch runs one of the two with some activations of the other, and
-the sweep measures how far that moves the answer.
+Every pair (a, b) is *clean*. Its *corrupted* partner has a different left element, right element or
+both, and so a different product. A patch runs one of the two with some activations of the other,
+and the sweep measures how far that moves the answer.
 
 TransformerLens's own sweeps (``transformer_lens.patching``) take tokens and a model with ``cfg``
 and ``blocks.N.*``, and ``attribution_patching`` a residual stream; a group network has neither. Its
@@ -28,10 +28,10 @@ from coset_circuits.networks.model import GroupModel
 
 @dataclass(frozen=True)
 class ActivationPatching(Sweep):
-    """Patch every site as a whole and, where a site has neurons, every neuron set.
+    """Patch every site as a whole and, if it has neurons, every neuron set.
 
     Attributes:
-        sites: which sites are patched; by default all at which the model is not silent.
+        sites: the sites to patch; by default all at which the model is not silent.
     """
 
     sites: Sequence[str] | None = None
@@ -55,14 +55,14 @@ class ActivationPatching(Sweep):
 class AttributionPatching(ActivationPatching):
     """Activation patching to first order: gradient times difference (Nanda 2023).
 
-    The gradient is that of the logit difference in the run that is patched; a patch of several
-    neurons is the sum of its neurons' shares. One forward and one backward pass whatever the number
-    of patches. Exact at ``hook_post`` and ``hook_logits``, where the logit difference is linear;
-    before the activation function it is wrong by whatever that bends
-    (:meth:`Patching.attribution_error`). Of any ReLU network whose pre-activations have mean zero
-    and whose two runs are independent it finds half of the whole there: gradient times what goes is
-    the base's own logits (Euler), and gradient times what comes is a function of a' plus one of b',
-    which favours no product. The metric is the logit difference.
+    The gradient is that of the logit difference in the patched run, and neurons' contributions add
+    up. It takes one forward and one backward pass for any number of patches. It is exact at
+    ``hook_post`` and ``hook_logits``, where the logit difference is linear. Before the activation
+    function it has the error of linearising it (:meth:`Patching.attribution_error`). For any ReLU
+    network whose pre-activations have mean zero and whose two runs are independent, it finds half
+    of the total there. The gradient times the old values gives the base's logits (Euler). The
+    gradient times the new values is a function of a' plus one of b', which favours no product. The
+    metric is the logit difference.
     """
 
     metrics: Sequence[str] = field(default=(DIFFERENCE,), init=False)
@@ -75,17 +75,17 @@ def activation_patching(network: GroupModel, neurons: Neurons = None, **options:
     """See :class:`ActivationPatching`.
 
     Args:
-        network: a network or a surrogate, whose own prediction of the sweep this gives. A copy
-            without the user's hooks is measured, in float64.
+        network: a network, or a surrogate to get the hypothesis's prediction of the sweep. A
+            float64 copy without the user's hooks is measured.
         neurons: a circuit (its roles), :func:`neuron_sets` of one, names with neurons, or None for
-            each neuron by itself.
-        options: the attributes of the experiment, and those of a bench: ``pairs``, how many clean
-            pairs (all of them unless the group has more than 60,000, then some 10,000; the same
-            number of right elements for every left one), ``seed`` (of the corruption, the random
-            neuron sets, the sample and the bootstrap) and ``progress``.
+            each neuron separately.
+        options: the attributes of the experiment, and ``pairs``, the number of clean pairs (all by
+            default, or about 10,000 if the group has more than 60,000; the same number of right
+            elements for every left one), ``seed`` (for the corruption, random neuron sets, sample
+            and bootstrap) and ``progress``.
 
     Raises:
-        CosetCircuitsError: a site, metric, neuron set, side or number that makes no sense.
+        CosetCircuitsError: a site, metric, neuron set, side or number is invalid.
     """
     bench, rest = Bench.for_options(network, options)
     return ActivationPatching(neurons, **rest).on(bench)

@@ -1,4 +1,4 @@
-"""What a sweep of patches gives."""
+"""The result of a sweep of patches."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from coset_circuits.findings.intervals import ratio_interval
 
 @dataclass(frozen=True, repr=False)
 class Patching(Findings):
-    """A sweep of patches, one cell a patch, beside random neuron sets of equal size.
+    """A sweep of patches, one cell per patch, with random neuron sets of equal size as control.
 
-    Methods that take a ``metric`` mean the logit difference where none is given, or the first
-    metric of a sweep that has not measured it.
+    Methods that take a ``metric`` use the logit difference by default, or the sweep's first metric
+    if that was not measured.
 
     Attributes:
-        network: whose; ``method``: which sweep; ``measured_on``: how many pairs.
+        network: the network; ``method`` is the sweep, ``measured_on`` the number of pairs.
         corrupt, direction: see :class:`~coset_circuits.experiments.patching.Sweep`.
         axes: the columns of ``cells`` that name a patch.
-        cells: one row a patch: its axes and how many ``neurons`` it has.
-        metrics: of :data:`~coset_circuits.experiments.splice.METRICS`; the own answer is always the
-            clean pair's, the other one the corrupted pair's.
+        cells: one row per patch: its axes and its number of ``neurons``.
+        metrics: some of :data:`~coset_circuits.experiments.splice.METRICS`. The own answer is
+            always the clean pair's, the other answer the corrupted pair's.
         values: each metric after each patch, a mean over the pairs of each left element.
         base, source: the same for the run that is patched and the run patched from, unpatched.
         controls: each metric, a mean over all pairs, for random neuron sets of equal size; NaN for
             a whole site, of which there is no other set of equal size.
-        attributed: the change of the logit difference as attribution patching has it.
+        attributed: attribution patching's estimate of the change of the logit difference.
     """
 
     network: str
@@ -66,9 +66,9 @@ class Patching(Findings):
     def recovery(self, metric: str | None = None) -> Float[Tensor, "cells"]:
         """(patched − base) / (source − base), of means over all pairs.
 
-        How far a patch goes from the run that is patched to the run patched from: 0 is nothing, 1
-        all the way. A ratio of means, not the mean of ratios: single pairs whose two runs hardly
-        differ would decide that.
+        This is how far a patch moves the patched run towards the source run: 0 is not at all, 1 all
+        the way. It is a ratio of means, because single pairs whose two runs hardly differ would
+        dominate a mean of ratios.
         """
         m = self._metric(metric)
         return self._share(self.values[m].mean(1), m)
@@ -77,18 +77,18 @@ class Patching(Findings):
         self, metric: str | None = None
     ) -> tuple[Float[Tensor, "cells"], Float[Tensor, "cells"]]:
         """95% bootstrap interval of the recovery, over left elements (pairs that share one are not
-        independent). It tells how sure the figure is of *this* network, not of others.
+        independent). It is the uncertainty of the figure for *this* network, not for others.
         """
         m = self._metric(metric)
         whole = (self.source[m] - self.base[m]).expand_as(self.values[m])
         return ratio_interval(self.values[m] - self.base[m], whole, self.seed)
 
     def to_dataframe(self, metric: str | None = None) -> pd.DataFrame:
-        """One row a patch: every metric, then the recovery of one with its interval and control.
+        """One row per patch: every metric, then the recovery of one with interval and control.
 
         ``control`` is the mean recovery of random neuron sets of equal size (and with as many
-        negligible neurons), from ``control_low`` to ``control_high`` the least to the greatest of
-        the draws; ``attributed`` is the recovery as attribution patching has it.
+        negligible neurons). ``control_low`` and ``control_high`` are the smallest and largest of
+        the draws. ``attributed`` is the recovery estimated by attribution patching.
 
         Raises:
             CosetCircuitsError: the metric was not measured.
@@ -122,7 +122,7 @@ class Patching(Findings):
         )
 
     def table(self, metric: str | None = None) -> pd.DataFrame:
-        """The recovery: a row a neuron set, a column for each site (or path)."""
+        """The recovery: one row per neuron set, one column per site (or path)."""
         frame = self.cells.assign(recovery=self.recovery(metric).numpy())
         frame["column"] = frame[[*self.axes[:-1]]].agg(" · ".join, axis=1)
         wide = frame.pivot(index="neuron_set", columns="column", values="recovery")
@@ -130,17 +130,17 @@ class Patching(Findings):
         return wide.rename_axis(index=None, columns=None)
 
     def attribution_error(self) -> pd.DataFrame:
-        """How far attribution patching is from the patches it stands for, site by site.
+        """The error of attribution patching compared with the actual patches, site by site.
 
-        Over the neuron sets (not the whole site): ``correlation`` of the two recoveries (NaN where
-        one does not vary), the worst error, and the largest recovery to read it against.
+        Over the neuron sets (not the whole site): ``correlation`` of the two recoveries (NaN if one
+        does not vary), the worst error, and the largest recovery for comparison.
 
         Raises:
             CosetCircuitsError: the sweep has no attribution to compare.
         """
         if self.attributed is None:
             raise CosetCircuitsError(
-                f"This {self.method} has no attribution beside it; take it from "
+                f"This {self.method} has no attribution; take it from "
                 "activation_patching with the metric logit_difference."
             )
         frame = self.to_dataframe(DIFFERENCE)

@@ -22,32 +22,32 @@ from coset_circuits.experiments.sweep import Key, Patch, Sweep, check_choice
 from coset_circuits.networks.model import GroupModel
 
 HALVES = ("whole", "even", "odd")
-"""What of a neuron's activation a path runs through: (f(t) + f(−t))/2 is even, the rest odd. Of
-ReLU the odd half is t/2, the linear half."""
+"""The part of a neuron's activation on a path: (f(t) + f(−t))/2 is even, the rest odd. For ReLU
+the odd half is t/2, the linear half."""
 
 RECEIVERS = ("logits", "own", "other")
-"""Where a path ends: at all logits, at that of the clean answer, or at that of the corrupted."""
+"""Where a path ends: all logits, the clean answer's logit, or the corrupted answer's logit."""
 
 
 @dataclass(frozen=True)
 class PathPatching(Sweep):
     """Patch single paths input → neurons → half of the activation → logits (Goldowsky-Dill 2023).
 
-    Only the path carries the other run's value; every other path from the same input keeps its own.
+    Only the path carries the other run's value. All other paths from the same input keep theirs.
     The paths of one sender add up exactly on the logit difference: over neurons, over the even and
-    the odd half, and over the ``own`` and ``other`` receiver. Those of the two senders do not: what
-    is missing is what the non-linearity makes of both.
+    the odd half, and over the ``own`` and ``other`` receiver. The paths of the two senders do not,
+    because the non-linearity acts on both together.
 
-    Two figures are the same for every network, and no evidence. The linear half of a ReLU recovers
-    none of the mean logit difference: it is a function of a plus one of b, and the product is
-    independent of either. And one input, patched where both are corrupted, recovers half: its run
-    is on a third product, for which neither answer is favoured. To see how large a half is, take
-    the metric ``logit_change``.
+    Two figures are the same for every network, so they are not evidence. The linear half of a ReLU
+    recovers none of the mean logit difference: it is a function of a plus one of b, and the product
+    is independent of either. And one input, patched when both are corrupted, recovers half: its run
+    has a third product, which favours neither answer. To see the size of a half, use the metric
+    ``logit_change``.
 
     Attributes:
-        senders: the input that a path comes from: ``left``, ``right``, or ``both`` together.
-        halves: what of the activation it runs through; see :data:`HALVES`.
-        receivers: where it ends; see :data:`RECEIVERS`.
+        senders: the input that a path starts from: ``left``, ``right``, or ``both`` together.
+        halves: the part of the activation on the path; see :data:`HALVES`.
+        receivers: where the path ends; see :data:`RECEIVERS`.
     """
 
     senders: Sequence[Side] = ("left", "right")
@@ -66,8 +66,8 @@ class PathPatching(Sweep):
     def places(self, model: GroupModel) -> dict[Key, bool]:
         if not model.is_additive:
             raise CosetCircuitsError(
-                f"The neurons of {model.label} do not simply add up in the logits, so that it "
-                "has no single paths; patch the network, or a surrogate without the claim even."
+                f"The neurons of {model.label} do not simply add up in the logits, so it has no "
+                "single paths; patch the network, or a surrogate without the claim even."
             )
         return dict.fromkeys(product(self.senders, self.halves, self.receivers), True)
 
@@ -105,7 +105,7 @@ def path_patching(network: GroupModel, neurons: Neurons = None, **options: Any) 
     """See :class:`PathPatching`; arguments as in :func:`activation_patching`.
 
     Raises:
-        CosetCircuitsError: an argument that makes no sense, or a model whose neurons do not add up.
+        CosetCircuitsError: an argument is invalid, or the model's neurons do not add up.
     """
     bench, rest = Bench.for_options(network, options)
     return PathPatching(neurons, **rest).on(bench)

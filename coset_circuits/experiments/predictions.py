@@ -1,6 +1,7 @@
-"""What hypotheses predict of interventions: the experiment that decides.
+"""Predictions of hypotheses under interventions: the experiment that the verdict is based on.
 
-The same hooks are put on the network and on every candidate's surrogate; no prediction is typed in.
+The same hooks run on the network and on every candidate's surrogate; no prediction is entered by
+hand.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from coset_circuits.thresholds import Thresholds
 
 @dataclass(frozen=True, repr=False)
 class Predictions(Findings):
-    """What was observed and predicted, row by row.
+    """Observed and predicted outcomes, row by row.
 
     Attributes:
         base: the network's outcome over *all* pairs.
@@ -59,11 +60,11 @@ class Predictions(Findings):
 
     @property
     def source(self) -> str:
-        """What the figures were computed over."""
+        """The pairs that the figures were computed over."""
         return f"computed over {'a sample of' if self.is_sampled else 'all'} {self.pairs} pairs"
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row an intervention and model, the network's first: accuracy, and loss in nats."""
+        """One row per intervention and model, the network first: accuracy, and loss in nats."""
         return pd.DataFrame(
             {
                 "intervention": row.intervention.id,
@@ -107,7 +108,7 @@ class Predictions(Findings):
         )
 
     def _control(self, row: Row, key: str, quantity: str) -> Finding | None:
-        """The network: the matched intervention. A hypothesis: itself on a relabelled group."""
+        """The control: a matched intervention for the network, a relabelled group otherwise."""
         wanted, source = row.intervention.control, self.source
         experiment: str | None = row.intervention.id
         subject = None
@@ -126,7 +127,7 @@ class Predictions(Findings):
         return Finding(experiment, subject, quantity, value, _UNITS[quantity], source=source)
 
     def _interval(self, outcome: Outcome | None, quantity: str) -> tuple[float, float] | None:
-        """None where every pair was measured, which leaves nothing to chance."""
+        """An interval; None if every pair was measured, because nothing is left to chance."""
         if outcome is None or not self.is_sampled:
             return None
         if quantity == "accuracy":
@@ -191,7 +192,7 @@ class Interventions:
 def candidate_errors(
     row: Row, candidate: Candidate, thresholds: Thresholds
 ) -> tuple[float, float] | None:
-    """A candidate's errors in a row; None where it is silent or has used what the row shows."""
+    """A candidate's errors in a row; None if it is silent or its fit used the row."""
     if candidate.key in row.used_by:
         return None
     return errors(row, candidate.key, thresholds)
@@ -205,9 +206,9 @@ def separated(
 ) -> dict[str, tuple[tuple[str, str], ...]]:
     """For each row the pairs of hypotheses that it separates.
 
-    Two surrogates are separated when they disagree by more than the threshold and by more than
-    both their own prediction errors together (median of log10 loss, mean of accuracy). A row that
-    one of them has used separates it from nothing, and equal rows count once.
+    Two surrogates are separated if they disagree by more than the threshold and by more than the
+    sum of their prediction errors (median of log10 loss, mean of accuracy). A row does not separate
+    a surrogate whose fit used it, and equal rows count once.
     """
     result: dict[str, list[tuple[str, str]]] = {row.intervention.id: [] for row in rows}
     hypotheses = [c.key for c in candidates if c.kind == "hypothesis"]

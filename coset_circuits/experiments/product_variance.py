@@ -1,4 +1,4 @@
-"""What the product explains of the logits that some neurons write: exact, over all pairs."""
+"""How much of some neurons' logits the product explains: exact, over all pairs."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def variance_by_product(
 ) -> float:
     """Share of the variance of some neurons' logits that a label of the product explains.
 
-    Logits are centred over the outputs. By default the label is the product itself, the most that
-    any label can explain. NaN where the neurons write nothing that varies.
+    Logits are centred over the outputs. By default the label is the product itself, which explains
+    the most that any label can. NaN if the neurons' logits do not vary.
 
     Raises:
-        CosetCircuitsError: a neuron that the network does not have, or not one label an element.
+        CosetCircuitsError: the network lacks a neuron, or there is not one label per element.
     """
     order = network.group.order
     if labels is not None and (labels.shape != (order,) or labels.is_floating_point()):
@@ -50,15 +50,15 @@ def variance_by_product(
 
 @dataclass(frozen=True, repr=False)
 class ProductVariance(Findings):
-    """What the cells of the product explain of the logits of each neuron set that has a donor.
+    """How much the cells of the product explain of the logits of each neuron set with a donor.
 
-    A cell that explains what the product does holds all that the neurons say about it.
+    Cells that explain as much as the product hold all that the neurons say about it.
 
     Attributes:
-        rows: a neuron set each: its role, its ``neurons``, the largest ``fvu`` of their two tables,
-            how many ``cells`` the product has, and the shares of the variance of their logits that
-            the ``cell``, the ``product`` itself, and ``random`` cells of the same sizes explain
-            (NaN where no cell could be another).
+        rows: one row per neuron set: its role, its ``neurons``, the largest ``fvu`` of their two
+            tables, the number of ``cells`` of the product, and the shares of the variance of their
+            logits that the ``cell``, the ``product`` itself, and ``random`` cells of the same sizes
+            explain (NaN if no cell would change).
     """
 
     circuit: str
@@ -66,7 +66,7 @@ class ProductVariance(Findings):
 
     @property
     def title(self) -> str:
-        return f"what the product explains of the neuron sets of {self.circuit}"
+        return f"how much the product explains of the neuron sets of {self.circuit}"
 
     def to_dataframe(self) -> pd.DataFrame:
         return self.rows
@@ -84,10 +84,10 @@ class ProductVariance(Findings):
 
 @dataclass(frozen=True)
 class ProductVarianceExperiment(OfEachHypothesis):
-    """What the product explains of the logits of neuron sets; see :class:`ProductVariance`.
+    """How much the product explains of neuron sets' logits; see :class:`ProductVariance`.
 
     Attributes:
-        chunk: about how many pairs are run at a time; it changes nothing but memory.
+        chunk: about how many pairs are run at a time; it only changes memory use.
     """
 
     chunk: int = 20_000
@@ -134,7 +134,7 @@ def product_variance(circuit: Circuit, *, seed: int = 0, chunk: int = 20_000) ->
 
 
 def _written(network: GroupModel, neurons: Sequence[int]) -> Float[Tensor, "d_mlp order"]:
-    """What some neurons write into the centred logits; the others write nothing."""
+    """The contribution of some neurons to the centred logits."""
     members = list(neurons)
     if not members or not all(0 <= j < network.d_mlp for j in members):
         raise CosetCircuitsError(

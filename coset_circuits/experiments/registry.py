@@ -1,4 +1,4 @@
-"""The experiments that the library knows. A new one is one more line here."""
+"""The registry of experiments. A new one is one more line here."""
 
 from __future__ import annotations
 

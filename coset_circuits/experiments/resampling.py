@@ -21,7 +21,7 @@ from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.experiments.interventions import mixed
 
 ResamplingHook = Callable[..., Any]
-"""``fn(activation, hook)``, as TransformerLens calls it; the activation is never written to."""
+"""``fn(activation, hook)``, as TransformerLens calls it; it never changes the activation."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Cells:
 
     Attributes:
         members: row numbers, cell after cell.
-        first: where the cell of each row begins among the members.
-        size: how many rows are in it.
+        first: the start of each row's cell among the members.
+        size: the number of rows in it.
     """
 
     members: Int[Tensor, "rows columns"]
@@ -40,7 +40,7 @@ class Cells:
 
     @classmethod
     def of(cls, labels: Int[Tensor, "rows columns"]) -> Cells:
-        """Rows with one label are one cell of their column."""
+        """Cells of rows with equal labels, column by column."""
         in_order, members = labels.sort(dim=0, stable=True)
         columns, sought = in_order.T.contiguous(), labels.T.contiguous()
         first, end = (torch.searchsorted(columns, sought, side=s) for s in ("left", "right"))
@@ -68,16 +68,16 @@ class Cells:
 
 
 def intersected(labels: Int[Tensor, "rows columns"]) -> Int[Tensor, "rows"]:
-    """Rows that every column labels alike share a cell of all columns together."""
+    """Intersect columns: rows share a cell if all columns give them the same label."""
     if labels.shape[1] == 1:
         return labels[:, 0]
     return torch.unique(labels, dim=0, return_inverse=True)[1]
 
 
 def uniform(seed: int, *keys: np.ndarray | int) -> np.ndarray:
-    """Numbers from [0, 1), one for each combination of the (broadcast) keys.
+    """Uniform numbers from [0, 1), one for each combination of the (broadcast) keys.
 
-    Keyed by what they are for, not by when they are drawn: the same for any batch or chunk.
+    They depend only on the keys, so they are the same for any batch or chunk.
     """
     bits = mixed(np.array([seed], dtype=np.int64).astype(np.uint64))
     for key in keys:
@@ -91,11 +91,11 @@ def donors(
     seed: int = 0,
     groups: Sequence[Sequence[int]] | None = None,
 ) -> Int[Tensor, "batch *rest"]:
-    """For every label the row it is resampled from: any row of the batch with the same label.
+    """For every label a donor row: any row of the batch with the same label.
 
-    Drawn uniformly, the row itself among them, and independently for each column of labels. With
-    them, activations of a whole data set (TransformerLens's ``collect_activations``) can be
-    exchanged across batches: ``replace(activations[donors(labels)])``.
+    Donors are uniform, may be the row itself, and are independent for each column of labels. They
+    allow exchanging activations of a whole data set (TransformerLens's ``collect_activations``)
+    across batches: ``replace(activations[donors(labels)])``.
 
     Args:
         labels: see :func:`resample`.
@@ -144,7 +144,7 @@ def resample(
 
 
 def shuffle(*, seed: int = 0, each_unit: bool = False) -> ResamplingHook:
-    """A hook that resamples from the whole batch, whatever the label.
+    """A hook that resamples from the whole batch, ignoring labels.
 
     Args:
         each_unit: every unit of the last axis has its own donors; else whole activations move.
@@ -162,7 +162,7 @@ def shuffle(*, seed: int = 0, each_unit: bool = False) -> ResamplingHook:
 
 
 def mean_over(labels: Int[Tensor, "batch *rest"] | Sequence[int]) -> ResamplingHook:
-    """A hook that replaces activations by the mean of their class: what resampling expects.
+    """A hook that replaces activations by the mean of their class, the expectation of resampling.
 
     Args:
         labels: see :func:`resample`.
@@ -183,10 +183,10 @@ def mean_over(labels: Int[Tensor, "batch *rest"] | Sequence[int]) -> ResamplingH
 
 
 def replace(values: Tensor) -> ResamplingHook:
-    """A hook that puts given values in the activation's place.
+    """A hook that replaces the activation by given values.
 
     Args:
-        values: of the activation's shape, or one that broadcasts to it.
+        values: a tensor of the activation's shape, or one that broadcasts to it.
 
     Raises:
         CosetCircuitsError: when it runs, the values do not fit the activation.
@@ -201,7 +201,7 @@ def replace(values: Tensor) -> ResamplingHook:
                 f"Values of shape {tuple(values.shape)} do not fit the activation of shape "
                 f"{tuple(activation.shape)} at {_site(hook)}; give one of that shape."
             ) from error
-        # A copy, so that what comes later cannot write through it into the caller's values.
+        # A copy, so that later in-place changes cannot reach the caller's values.
         return fitting.clone()
 
     return replaced
@@ -250,7 +250,7 @@ def _checked_labels(labels: Any) -> Tensor:
 
 
 def _shared(labels: Tensor, groups: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Labels, those of columns that share a donor intersected, and the first column of each."""
+    """Intersect the labels of columns that share a donor; also the first column of each."""
     width = labels.shape[-1] if labels.ndim > 1 else 0
     named = [int(column) for group in groups for column in group]
     if len(set(named)) != len(named) or any(not 0 <= column < width for column in named):
@@ -267,7 +267,7 @@ def _shared(labels: Tensor, groups: Sequence[Sequence[int]]) -> tuple[Tensor, Te
 
 
 def _spread(index: Tensor, activation: Tensor, hook: Any) -> Tensor:
-    """An index by example (or with axes of length 1) in the activation's own shape."""
+    """Expand an index by example (or with axes of length 1) to the activation's shape."""
     _check_activation(activation, hook)
     shape = tuple(activation.shape)
     fits = index.ndim in (1, len(shape)) and all(
@@ -288,8 +288,8 @@ def _spread(index: Tensor, activation: Tensor, hook: Any) -> Tensor:
 def _check_activation(activation: Any, hook: Any) -> None:
     if not isinstance(activation, Tensor) or activation.ndim == 0:
         raise CosetCircuitsError(
-            f"What passes {_site(hook)} is {type(activation).__name__}, not a tensor with a batch "
-            "axis; hook a site inside it."
+            f"The activation at {_site(hook)} is {type(activation).__name__}, not a tensor with a "
+            "batch axis; hook a site inside it."
         )
 
 

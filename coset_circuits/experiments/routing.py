@@ -1,8 +1,9 @@
 """Does attention only route, and are the neurons functions of cosets?
 
 A released transformer of S5, S6, A5 or a dihedral group reads one input with some heads and the
-other with the rest, so its pre-activations are sums of a left and a right effect, and nearly every
-left effect is constant on the right cosets of some subgroup, every right effect on left cosets.
+other with the rest. Its pre-activations are therefore sums of a left and a right effect. Nearly
+every left effect is constant on the right cosets of some subgroup, and nearly every right effect on
+left cosets.
 """
 
 from __future__ import annotations
@@ -39,22 +40,22 @@ _CHUNK = 10_000
 
 @dataclass(frozen=True, repr=False)
 class Routing(Findings):
-    """What attention reads, what the neurons are constant on, and what answers remain of it.
+    """What attention reads, which neurons are constant on cosets, and whether that suffices.
 
     Attributes:
-        network, group: whose figures.
-        pairs: how many pairs the answers were measured on, and of how many.
-        additive: share of the pre-activations' variance that a left and a right effect make, and
-            that of an untrained network.
+        network, group: the names of the network and its group.
+        pairs: the number of pairs that the answers were measured on, and the total.
+        additive: share of the pre-activations' variance that is a left effect plus a right effect,
+            for the network and for an untrained one.
         heads: each head's attention from the last position: mean and standard deviation over all
-            pairs, with those of an untrained network. Empty where there is no attention.
-        neurons: the share of the neurons that are not negligible whose left effect is a function
-            of right cosets, or right effect of left cosets, with those of the same network under a
-            relabelled group and of an untrained one.
+            pairs, with those of an untrained network. Empty if there is no attention.
+        neurons: share of the non-negligible neurons whose left effect is a function of right
+            cosets, or right effect of left cosets. The controls are a relabelled group and an
+            untrained network.
         answers: see :meth:`to_dataframe`.
-        subgroups: how many neurons have each subgroup on either side.
-        surrogate: the network with coset means in place of its pre-activations; None where the
-            group has no proper subgroup.
+        subgroups: the number of neurons with each subgroup on either side.
+        surrogate: the network with pre-activations replaced by coset means; None if the group has
+            no proper subgroup.
     """
 
     network: str
@@ -82,22 +83,22 @@ class Routing(Findings):
         own, untrained = (f"{share:.6f}" for share in self.additive)
         notes = [
             f"{own} of the variance of the pre-activations is a left effect plus a right effect; "
-            f"of an untrained network's it is {untrained}.",
-            "neurons: the share of those that are not negligible whose left effect varies within "
-            "the right cosets of some proper subgroup by no more than this fraction of its "
-            "variance (right effects: left cosets). The subgroup is the largest that passes the "
-            "threshold fvu, each side by itself.",
+            f"for an untrained network it is {untrained}.",
+            "neurons: share of the non-negligible neurons whose left effect has at most this "
+            "fraction of its variance within the right cosets of some proper subgroup (right "
+            "effects: left cosets). The subgroup is the largest that passes the threshold fvu, "
+            "separately for each side.",
             f"answers: {self.source} pairs, with the pre-activations replaced. The skip path is "
-            "what goes around the neurons.",
+            "the path around the neurons.",
         ]
         if self.heads.empty:
             notes.append("This network has no attention.")
         if self.subgroups.empty:
-            notes.append(f"{self.group} has no proper subgroup, so nothing is said of cosets.")
+            notes.append(f"{self.group} has no proper subgroup, so cosets are not tested.")
         return notes
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row a replacement: accuracy, mean loss (nats), and those under a relabelled group."""
+        """One row per replacement: accuracy, mean loss (nats), and both for a relabelled group."""
         return self.answers.copy()
 
     def tables(self) -> dict[str, pd.DataFrame]:
@@ -145,7 +146,7 @@ class Routing(Findings):
 class RoutingExperiment:
     """Whether attention only routes and the neurons are functions of cosets; see :class:`Routing`.
 
-    It speaks for every network; one without attention has neither heads nor a skip path.
+    It runs on every network; one without attention has neither heads nor a skip path.
     """
 
     id = "routing"
@@ -153,7 +154,7 @@ class RoutingExperiment:
     by_default = False
 
     def run(self, bench: Bench) -> Routing:
-        """Measure the bench's network, an untrained one, and the network's cosets elsewhere."""
+        """Measure the bench's network, an untrained one, and the cosets of a relabelled group."""
         network, thresholds = bench.network, bench.thresholds
         untrained = measured(network.untrained(bench.seed))
         bench.progress("cosets", 0, 3)
@@ -189,9 +190,10 @@ def routing(
     """See :class:`Routing`.
 
     Args:
-        network: a copy without the user's hooks is measured, in float64.
-        pairs: how many the answers are measured on; all by default, unless they are too many.
-        seed: of the sample, the relabelled group and the untrained network.
+        network: the network. A float64 copy without the user's hooks is measured.
+        pairs: the number of pairs that answers are measured on; by default all, or a sample if
+            there are too many.
+        seed: random seed for the sample, the relabelled group and the untrained network.
     """
     bench = Bench.around(network, pairs=pairs, seed=seed, thresholds=thresholds, progress=progress)
     return RoutingExperiment().run(bench)
@@ -203,7 +205,7 @@ class _OnCosets:
 
     Attributes:
         names: the subgroup of each neuron, by side.
-        fvu: what its cosets leave of the effect's variance, by side.
+        fvu: the fraction of the effect's variance within the cosets, by side.
     """
 
     names: dict[str, list[str]]
@@ -223,7 +225,7 @@ class _OnCosets:
         orders = np.array([h.order for h in subgroups])[:, None]
         for side, cosets, table in zip(SIDES, SIDES[::-1], tables, strict=False):
             left_over = coset_fvus(base, subgroups, table, cosets).numpy()
-            # The largest subgroup that passes; where none does, the one that leaves least.
+            # The largest subgroup that passes; if none does, the one with the smallest FVU.
             rank = left_over - np.where(left_over < thresholds.fvu, orders, 0)
             chosen = rank.argmin(0)
             fvu[side] = left_over.min(0)
@@ -241,11 +243,11 @@ class _OnCosets:
         return cls(names, fvu, ~negligible(tables, thresholds), surrogate)
 
     def share(self, side: str, within: float) -> float:
-        """Of the neurons that are not negligible, those within an FVU of their cosets' means."""
+        """The share of non-negligible neurons with at most this FVU."""
         return float((self.fvu[side][self.counted] < within).mean())
 
     def counts(self) -> pd.DataFrame:
-        """How many neurons that are not negligible have each subgroup, the commonest first."""
+        """The number of non-negligible neurons with each subgroup, the commonest first."""
         left, right = (Counter(np.array(self.names[side])[self.counted].tolist()) for side in SIDES)
         names = sorted({*left, *right}, key=lambda name: (-left[name] - right[name], name))
         return pd.DataFrame({"subgroup": n, "left": left[n], "right": right[n]} for n in names)

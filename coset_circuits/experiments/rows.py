@@ -1,4 +1,4 @@
-"""What an intervention showed, and which of that is evidence: equal rows count once."""
+"""The outcomes of interventions, and which of them are evidence; equal rows count once."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _PROBED = 12
 """Where pairs are sampled, rows are compared on the pairs of so many elements and their inverses:
 a swap of the inputs is a permutation of these, and of no random sample."""
 _ROUNDING = 1e-6
-"""Losses are equal when they differ by at most this share. Other noise changes them far more."""
+"""Losses are equal if they differ by at most this share. Other noise changes them far more."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One intervention, and what network and surrogates answer under it, by key (None: silent).
+    """One intervention with the outcomes of network and surrogates, by key (None: silent).
 
     Attributes:
-        equals: the id of the first intervention that shows the same of every model.
-        used_by: the keys of those for whom it is not evidence, because their fit or the choice of
-            their claims has already seen it.
+        equals: the id of the first intervention with the same outcome for every model.
+        used_by: the keys of candidates for which it is not evidence, because their fit or the
+            choice of their claims has already used it.
     """
 
     intervention: Intervention
@@ -41,7 +41,7 @@ class Row:
 
     @property
     def shows(self) -> str:
-        """What equal rows have in common: the id of the first of them."""
+        """The id of the first of the rows that equal this one."""
         return self.equals or self.intervention.id
 
 
@@ -52,7 +52,7 @@ def measured_rows(
     group: FiniteGroup,
     seed: int,
 ) -> Iterator[Row]:
-    """Every intervention on all models, each row with the earlier row that it equals."""
+    """Run every intervention on all models, and link each row to an earlier one that it equals."""
     probe = pairs if len(pairs) == group.order**2 else _probe(group)
     seen: dict[str, dict[str, Tensor | None]] = {}
     for intervention in interventions:
@@ -76,7 +76,7 @@ def _probe(group: FiniteGroup) -> Int[Tensor, "pairs 2"]:
 
 
 def _alike(one: Mapping[str, Tensor | None], two: Mapping[str, Tensor | None]) -> bool:
-    """Whether the losses of the network, and of whatever speaks in both rows, are equal."""
+    """Whether two rows have equal losses for the network and every model that predicts both."""
     if one[NETWORK] is None or two[NETWORK] is None:
         return False
     pairs = [(mine, two[key]) for key, mine in one.items()]
@@ -89,10 +89,10 @@ def _alike(one: Mapping[str, Tensor | None], two: Mapping[str, Tensor | None]) -
 def used_up(
     rows: Sequence[Row], candidates: Sequence[Candidate], used: frozenset[str]
 ) -> list[Row]:
-    """The rows with those for whom they are not evidence; what one shows, its equals show too.
+    """Mark the candidates for which a row, or a row equal to it, is not evidence.
 
     Args:
-        used: ids of interventions that the choice of claims has used, for everyone.
+        used: ids of interventions that the choice of claims has used, for all candidates.
     """
     by: dict[str, set[str]] = {}
     for row in rows:
@@ -103,7 +103,7 @@ def used_up(
 
 
 def evidence(rows: Sequence[Row], *keys: str) -> Iterator[Row]:
-    """The rows in which all of these speak and none has used what they show, equal ones once."""
+    """The rows that all of these candidates predict and none has used; equal rows only once."""
     counted = set()
     for row in rows:
         speaks = all(row.outcomes.get(key) is not None for key in keys)
@@ -120,7 +120,7 @@ def log_loss(outcome: Outcome, thresholds: Thresholds) -> float:
 def errors(
     row: Row, name: str, thresholds: Thresholds, reference: str = NETWORK
 ) -> tuple[float, float] | None:
-    """|Δ log10 loss| and |Δ accuracy| between two models in a row; None where one is silent."""
+    """|Δ log10 loss| and |Δ accuracy| between two models in a row; None if one is silent."""
     mine, other = row.outcomes.get(name), row.outcomes[reference]
     if mine is None or other is None:
         return None
@@ -132,10 +132,10 @@ def errors(
 
 @dataclass(frozen=True)
 class PredictionError:
-    """How far a surrogate's predictions are off, over the rows on which it is not silent.
+    """The error of a surrogate's predictions, over the rows on which it is not silent.
 
     Attributes:
-        rows: how many rows that is.
+        rows: the number of these rows.
         median_log_loss, worst_log_loss: of |Δ log10 mean loss|, in decades.
         mean_accuracy, worst_accuracy: of |Δ accuracy|.
         same_answer, logit_r2: medians over rows of the per-input agreement.
@@ -151,7 +151,7 @@ class PredictionError:
 
 
 def prediction_error(rows: Sequence[Row], key: str, thresholds: Thresholds) -> PredictionError:
-    """One surrogate's errors over all rows that are evidence for it, equal ones counted once."""
+    """One surrogate's errors over all rows that are evidence for it; equal rows count once."""
     kept = [
         (row.outcomes[key], e)
         for row in evidence(rows, key)
@@ -169,13 +169,13 @@ def prediction_error(rows: Sequence[Row], key: str, thresholds: Thresholds) -> P
         mean_accuracy=float(accuracies.mean()),
         worst_accuracy=float(accuracies.max()),
         same_answer=float(np.median([o.same_answer for o in outcomes])),
-        # Undefined where the network's own logits are constant.
+        # Undefined if the network's logits are constant.
         logit_r2=float(np.median([r for o in outcomes if not math.isnan(r := o.logit_r2)] or nan)),
     )
 
 
 def misses(error: PredictionError, t: Thresholds) -> Iterator[str]:
-    """Why a surrogate does not predict well enough to explain a network, one clause each."""
+    """The reasons why a surrogate predicts too badly to explain a network, one clause each."""
     if not error.median_log_loss <= t.prediction_log_loss:
         yield f"its median |Δlog10 loss| is {error.median_log_loss:.2f}"
     if not error.mean_accuracy <= t.prediction_accuracy:

@@ -1,4 +1,4 @@
-"""What a scrub gives: figures beside those of its controls, and what they come to."""
+"""The result of a scrub: its figures, its controls, and a verdict."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from coset_circuits.thresholds import Thresholds
 
 @dataclass(frozen=True)
 class Scrubbed:
-    """What the network answers while it is scrubbed, a mean over pairs and samples.
+    """Figures of the scrubbed network, averaged over pairs and samples.
 
     Attributes:
         accuracy: share of pairs whose product has the strictly largest logit.
@@ -38,16 +38,16 @@ class Scrubbed:
 
 @dataclass(frozen=True)
 class Scrub:
-    """One scrub, its controls and what they come to.
+    """One scrub, its controls and its verdict.
 
     Attributes:
         sites: the sites that were scrubbed, from the output backwards.
-        classes: what the cells are.
-        shared: whether all neurons share one donor, so that it must lie in all their cells.
-        explained: how many neurons the hypothesis gives a role.
-        outside_kept: the same scrub, but neurons outside the hypothesis keep their own values;
-            None where there are none, or where that is what was asked for.
-        controls: each by its name, or the reason why there is none.
+        classes: the name of the cells.
+        shared: whether all neurons share one donor, which must then be in all their cells.
+        explained: the number of neurons with a role under the hypothesis.
+        outside_kept: the same scrub, but neurons outside the hypothesis keep their values. None if
+            there are no such neurons, or if the scrub already keeps them.
+        controls: the controls by name; a reason in place of a missing one.
         verdict: ``uncovered``, ``vacuous``, ``fails``, ``powerless``, ``blind``, ``uncontrolled``
             or ``passes``.
         reason: the verdict in a sentence.
@@ -71,7 +71,7 @@ class Scrub:
 
     @property
     def outcomes(self) -> dict[str | None, Scrubbed | str]:
-        """The scrub itself under None, then what stands beside it by name, or why it is missing."""
+        """The scrub itself under None, then its controls by name, or why one is missing."""
         kept = {} if self.outside_kept is None else {OUTSIDE_KEPT: self.outside_kept}
         return {None: self.outcome, **kept, **self.controls}
 
@@ -112,7 +112,7 @@ class ScrubResult(Findings):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the scrubs come to, and what the figures can and cannot say."""
+        """The verdicts of the scrubs, and what the figures can and cannot show."""
         missing: dict[str, list[str]] = {}
         for scrub in self.scrubs:
             for name, outcome in scrub.controls.items():
@@ -133,7 +133,7 @@ class ScrubResult(Findings):
         )
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row a scrub (None in its ``control``) and one for each of its controls."""
+        """One row per scrub (None in its ``control``) and one for each of its controls."""
         return pd.DataFrame(
             {
                 "scrub": scrub.name,
@@ -164,7 +164,7 @@ class ScrubResult(Findings):
         }
 
     def findings(self) -> Iterator[Finding]:
-        """Every figure of a scrub with that of random cells as its control; the others' by name."""
+        """Every figure of a scrub, with random cells as its control; other controls by name."""
         source = f"resampled {self.samples} times over {self.pairs} pairs"
         for scrub in self.scrubs:
             site, random = " + ".join(scrub.sites), scrub.controls.get("random")
@@ -198,7 +198,7 @@ _QUANTITIES = {
     "margin": ("logits", ".2f"),
     "recovered": ("fraction", ".4f"),
 }
-"""The unit of each figure, and its format where a reader is shown it."""
+"""The unit of each figure, and its format in tables."""
 
 
 def _shown(outcome: Scrubbed) -> dict[str, str]:

@@ -1,14 +1,14 @@
-"""Causal scrubbing (Chan et al. 2022), each scrub beside the controls that should fail.
+"""Causal scrubbing (Chan et al. 2022), each scrub with controls that should fail.
 
-A hypothesis says what a site may depend on: an input's *cell* (``circuit.classes(site)``). If it
-is right, what the site holds for one input may be exchanged for what it holds for any other input
-of the same cell. The sampler is the recursive one: from the output backwards, every node picks a
-donor that agrees with its reference input on the node's cell, and hands that donor to its parents
-as their reference. Neurons that the hypothesis does not explain are Chan et al.'s unimportant
-inputs: they get one random donor, the same for all of them.
+A hypothesis says what a site may depend on: an input's *cell* (``circuit.classes(site)``). If it is
+right, the site's value on one input can be exchanged for its value on any other input of the same
+cell. The sampler is recursive. From the output backwards, every node picks a donor that agrees with
+its reference input on the node's cell, and passes that donor to its parents as their reference.
+Neurons that the hypothesis does not explain are Chan et al.'s unimportant inputs: they all get the
+same random donor.
 
-The input space is finite, so donors are drawn from complete cells, and what can be counted
-(freedom, the reference loss, the variance by product) is exact.
+The input space is finite, so donors are drawn from complete cells, and freedom, the reference loss
+and the variance by product are computed exactly.
 """
 
 from __future__ import annotations
@@ -60,19 +60,19 @@ class Scrubbing(OfEachHypothesis):
     but for rounding.
 
     Attributes:
-        sites: one site (each of its classes is a scrub), several to be scrubbed together
-            (recursively, by the first classes of each), or by default: every site alone, the
+        sites: one site (each of its classes is a scrub), or several that are scrubbed together
+            (recursively, by the first classes of each). By default: every site alone, the
             pre-activations with one donor for all neurons, and all sites together.
-        samples: how often every pair is resampled.
+        samples: the number of times every pair is resampled.
         donors: ``own``: each neuron, or set of neurons that the classes name, has its own donor;
-            ``shared``: all neurons have one, which must lie in all their cells.
-        outside: what happens to unexplained and negligible neurons: ``scrub`` gives them one
-            random donor, ``keep`` leaves them their own values. Both are counted in the result.
-        controls: which of :data:`CONTROLS` to run.
+            ``shared``: all neurons share one donor, which must be in all their cells.
+        outside: the treatment of unexplained and negligible neurons: ``scrub`` gives them one
+            random donor, ``keep`` leaves their values. Both are counted in the result.
+        controls: the names of the :data:`CONTROLS` to run.
         chunk: pairs run at once; memory grows with it, not with the number of pairs.
 
     Raises:
-        CosetCircuitsError: an unknown control or option, or a count below 1.
+        CosetCircuitsError: a control or option is unknown, or a count is below 1.
     """
 
     sites: str | Sequence[str] | None = None
@@ -98,7 +98,7 @@ class Scrubbing(OfEachHypothesis):
         """Scrub the circuit's network.
 
         Raises:
-            CosetCircuitsError: no classes to scrub by, or an unknown site.
+            CosetCircuitsError: there are no classes to scrub by, or a site is unknown.
         """
         _check_counts(pairs=bench.pairs)
         tasks, network, names = self._tasks(circuit), circuit.network, circuit.roles.names
@@ -161,12 +161,13 @@ def scrub(
 
     Args:
         circuit: a fitted hypothesis that names classes for at least one site.
-        options: the other attributes of the experiment, and those of a bench: how many ``pairs``
-            (all unless the group has more than 60,000, then a sample of 10,000), the ``seed``,
-            ``thresholds``, ``progress``.
+        options: the other attributes of the experiment, and the number of ``pairs`` (all by
+            default, or a sample of 10,000 if the group has more than 60,000), the ``seed``,
+            ``thresholds`` and ``progress``.
 
     Raises:
-        CosetCircuitsError: no classes to scrub by, or an unknown site, control or option.
+        CosetCircuitsError: there are no classes to scrub by, or a site, control or option is
+            unknown.
     """
     check_circuit(circuit)
     bench, options = Bench.for_options(circuit, options)
@@ -240,7 +241,7 @@ class _Scrubber:
         )
 
     def _scrubbed(self, partitions: list[Partition] | str | None) -> Scrubbed | str | None:
-        """What is to be measured, measured; a reason why there is nothing, as it is."""
+        """Measure partitions; a reason why there are none is returned as it is."""
         progress = self.steps.part(self.options.samples)
         if isinstance(partitions, list):
             return self.runner.scrubbed(partitions, progress)
@@ -249,7 +250,7 @@ class _Scrubber:
     def _control(
         self, name: str, partitions: list[Partition], task: _Task
     ) -> list[Partition] | str | None:
-        """The partitions of a control, or why there are none; None where it has no meaning."""
+        """The partitions of a control, or why there are none; None if it does not apply."""
         if name in _WRONG_CELLS:
             wrong = [_WRONG_CELLS[name](partition, self.bench.seed) for partition in partitions]
             if all(partition is None for partition in wrong):
@@ -287,7 +288,7 @@ class _Scrubber:
         outside_kept: Scrubbed | None,
         controls: dict[str, Scrubbed | str],
     ) -> tuple[str, str]:
-        """The first that applies, in a word and a sentence."""
+        """The first verdict that applies, as a word and a sentence."""
         coverage, needed = self.circuit.roles.coverage, self.thresholds.coverage
         survives = self._survives(outcome)
         passing = {name for name, control in controls.items() if self._survives(control)}
@@ -307,19 +308,19 @@ class _Scrubber:
             (
                 (outcome.freedom or 0) < self.thresholds.freedom,
                 "vacuous",
-                "A cell holds hardly more than its own input: hardly anything is resampled, "
-                "nothing is tested.",
+                "A cell has hardly any inputs besides its own: hardly anything is resampled, "
+                "so nothing is tested.",
             ),
             (
                 not survives and self._survives(outside_kept),
                 "fails",
-                "The network does not survive it, but does when the neurons outside the hypothesis "
-                "keep their values: what they do is missing.",
+                "The network fails it, but survives if the neurons outside the hypothesis keep "
+                "their values: the hypothesis misses what these neurons do.",
             ),
             (
                 not survives,
                 "fails",
-                "The network does not survive it: what is there depends on more than the cell.",
+                "The network does not survive it: the site depends on more than the cell.",
             ),
             (
                 "random" in passing,
@@ -342,7 +343,7 @@ class _Scrubber:
             (
                 not any(isinstance(controls.get(name), Scrubbed) for name in _WRONG_CELLS),
                 "uncontrolled",
-                "The network survives it, but no wrong cells were tried that it might not survive.",
+                "The network survives it, but no wrong cells were tried that it might fail.",
             ),
             (
                 "dull null" in passing,
@@ -354,7 +355,7 @@ class _Scrubber:
         return next((verdict, reason) for applies, verdict, reason in rules if applies)
 
     def _survives(self, outcome: Scrubbed | str | None) -> bool:
-        """Neither accuracy nor loss is worse by more than separates two predictions."""
+        """Whether neither accuracy nor loss is worse by more than separates two predictions."""
         if not isinstance(outcome, Scrubbed):
             return False
         loss, base = (max(x.loss, self.thresholds.loss_floor) for x in (outcome, self.base))

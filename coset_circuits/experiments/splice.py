@@ -1,9 +1,9 @@
 """Runs in which chosen neurons take other values at a site.
 
-In a plain network each neuron adds its own term to the logits, so replacing k neurons is a rank-k
-update of logits that are computed once: ``batch · k · order`` multiplications in place of
+In a plain network each neuron adds its own term to the logits. Replacing k neurons is then a rank-k
+update of logits that are computed once: ``batch · k · order`` multiplications instead of
 ``batch · d_mlp · order``. Models whose neurons do not simply add up (a surrogate that cancels the
-linear half, the bilinear one) are run with plain TransformerLens hooks, to the same effect.
+linear half, the bilinear one) run with plain TransformerLens hooks, with the same result.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class HookedRun:
 
 
 class AdditiveRun:
-    """The same by rank-k updates, for a network whose neurons each add their own term.
+    """Replace values by rank-k updates, for a network whose neurons each add their own term.
 
     Attributes:
         neurons: the values at the sites where updates are possible.
@@ -126,7 +126,7 @@ class AdditiveRun:
         change: Float[Tensor, "batch k"],
         outputs: Int[Tensor, "batch outputs"] | None = None,
     ) -> Float[Tensor, "batch _"]:
-        """The logits after some neurons' activations (or, for None, all) change by so much."""
+        """The logits after a change of some neurons' activations (all for None)."""
         W_U = self.model.W_U if neurons is None else self.model.W_U[neurons]
         if outputs is not None and self._are_few(W_U, outputs):
             return self.logits.gather(1, outputs) + (W_U.T[outputs] * change[:, None]).sum(2)
@@ -134,13 +134,13 @@ class AdditiveRun:
         return logits if outputs is None else logits.gather(1, outputs)
 
     def _are_few(self, neurons: Tensor, outputs: Int[Tensor, "batch outputs"]) -> bool:
-        """Past a quarter of the outputs the plain product is cheaper than gathering columns."""
+        """The change of given outputs; for many outputs a plain product is cheaper."""
         return len(neurons) * outputs.shape[1] * 4 < self.model.W_U.shape[1]
 
     def _change(
         self, site: str, neurons: Int[Tensor, "k"], values: Float[Tensor, "batch k"]
     ) -> Float[Tensor, "batch k"]:
-        """How much the neurons' activations change."""
+        """The change of the neurons' activations."""
         if site == "hook_left_pre":
             values = values + self.neurons["hook_right_pre"][:, neurons]
         elif site == "hook_right_pre":
@@ -155,20 +155,20 @@ class AdditiveRun:
     def _is_small(self, neurons: Int[Tensor, "k"]) -> bool:
         """Whether an update is cheaper than a new product, and as exact.
 
-        Where what is left of the logits is next to nothing, an update leaves rounding, and the
-        largest of that is not an answer: it is right far more often than by chance.
+        If hardly anything remains of the logits, an update leaves rounding errors. Their largest
+        entry is not an answer, and is right far more often than by chance.
         """
         left = self._mass.sum() - self._mass[neurons].sum()
         return 2 * len(neurons) < len(self._mass) and bool(left > _DUST * self._mass.sum())
 
     @cached_property
     def _mass(self) -> Float[Tensor, "d_mlp"]:
-        """How much each neuron can add to a logit."""
+        """The most that each neuron can add to a logit."""
         return self.neurons["hook_post"].abs().amax(0) * self.model.W_U.abs().amax(1)
 
 
 class _Values(dict[str, Tensor]):
-    """The neurons' values as they are; the other sites' only when they are asked for."""
+    """The neurons' unchanged values; other sites are computed only when needed."""
 
     def __init__(self, run: AdditiveRun) -> None:
         super().__init__(run.neurons)
@@ -182,20 +182,20 @@ Run = AdditiveRun | HookedRun
 
 
 def run_on(model: GroupModel, pairs: Int[Tensor, "batch 2"]) -> Run:
-    """The model on some pairs, ready to take other values in the cheapest way that is exact."""
+    """Run the model on some pairs, ready to replace values in the cheapest exact way."""
     return (AdditiveRun if model.is_additive else HookedRun)(model, pairs)
 
 
 def check_sites(
     model: GroupModel, sites: Sequence[str] | None, *, per_neuron: bool = False
 ) -> list[str]:
-    """The sites of an experiment; by default all that the model has and speaks of.
+    """The sites of an experiment; by default all at which the model is not silent.
 
     Args:
-        per_neuron: only sites with one column a neuron.
+        per_neuron: only sites with one column per neuron.
 
     Raises:
-        CosetCircuitsError: a site that is none, or at which the model is silent.
+        CosetCircuitsError: a site does not exist, or the model is silent there.
     """
     usable = [name for name, site in model.sites.items() if site.per_neuron or not per_neuron]
     if sites is None:
@@ -223,7 +223,7 @@ def scores(
     base: Float[Tensor, "batch order"],
     metrics: Sequence[str] = METRICS,
 ) -> Float[Tensor, "metrics batch"]:
-    """Each metric of :data:`METRICS` that is asked for, pair by pair, in float64.
+    """The requested :data:`METRICS`, pair by pair, in float64.
 
     ``base`` are the logits of the run that is patched.
     """
@@ -251,7 +251,7 @@ def difference(logits: Float[Tensor, "batch 2"]) -> Float[Tensor, "batch"]:
 def first_order(
     base: Run, source: Run, sites: Sequence[str], outputs: Int[Tensor, "batch 2"]
 ) -> dict[str, Float[Tensor, "batch units"]]:
-    """What each unit of a site, taken from ``source``, changes in the logit difference of ``base``.
+    """The change of the logit difference of ``base`` by each unit of a site from ``source``.
 
     To first order: the gradient of own minus other output times the difference of the two runs.
     """

@@ -1,4 +1,4 @@
-"""Put what a circuit computes in the network's place: site by site, claim by claim, and whole."""
+"""Replace parts of a network by what a circuit computes: per site, per claim, and whole."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _UNITS = {"accuracy": "fraction", "loss": "nats", "logit_r2": "fraction"}
 
 @dataclass(frozen=True, repr=False)
 class Substitution(Findings):
-    """What the network answers with parts of it replaced by what a circuit computes there.
+    """The network's answers with parts of it replaced by what a circuit computes there.
 
     Attributes:
         circuit: the circuit's name.
-        rows: for each part, its kind (``site``, ``claim`` or ``whole``) and what is then answered.
-        control: the same under the hypothesis fitted to a relabelled group, where one can be made.
-        base: the network as it is.
-        notes: why there is no control, where there is none.
+        rows: for each part, its kind (``site``, ``claim`` or ``whole``) and the outcome.
+        control: the same for the hypothesis fitted to a relabelled group, if there is one.
+        base: the outcome of the unchanged network.
+        notes: why there is no control, if there is none.
     """
 
     circuit: str
@@ -50,7 +50,7 @@ class Substitution(Findings):
         )
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row a part: accuracy, mean loss (nats), logit R², and the relabelled control's."""
+        """One row per part: accuracy, mean loss (nats), logit R², also of the control."""
         rows = []
         for part, (kind, outcome) in self.rows.items():
             row = {"part": part, "kind": kind, **{name: getattr(outcome, name) for name in _UNITS}}
@@ -72,10 +72,10 @@ class Substitution(Findings):
 class SubstitutionExperiment(OfEachHypothesis):
     """Replace each site's value by the surrogate's, then each claim's part, then everything.
 
-    A site's value is what the surrogate computes there from the same inputs; the rest of the
-    network goes on from it. A claim's part is ``circuit.surrogate({claim})``, so errors that a
-    whole surrogate makes are blamed on one claim. Sites where the hypothesis is silent are left
-    out.
+    A site gets the value that the surrogate computes there from the same inputs, and the rest of
+    the network continues from it. A claim's part is ``circuit.surrogate({claim})``, which shows
+    which claim causes the errors of a whole surrogate. Sites at which the hypothesis is silent are
+    left out.
     """
 
     id = "substitution"
@@ -99,9 +99,9 @@ def substitution(
     """See :class:`SubstitutionExperiment`.
 
     Args:
-        circuit: what is put in the place of ``circuit.network``.
-        pairs: on which it is measured; all of them by default.
-        seed: of the relabelled control.
+        circuit: the circuit that replaces parts of ``circuit.network``.
+        pairs: the pairs it is measured on; all by default.
+        seed: random seed for the relabelled control.
     """
     check_circuit(circuit)
     bench = Bench.around(circuit, seed=seed)

@@ -1,4 +1,4 @@
-"""The machine behind every sweep of patches: two runs a pair, one of them patched in many ways."""
+"""The code shared by all sweeps of patches: two runs per pair, one of them patched in many ways."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ from coset_circuits.networks.model import GroupModel
 Direction = Literal["denoise", "noise"]
 
 Key = tuple[str, ...]
-"""Where a patch is put: a site, or a path's sender, half and receiver."""
+"""The place of a patch: a site, or a path's sender, half and receiver."""
 
 Patch = Callable[[Key, Tensor | None, Tensor | None], Tensor]
-"""The logits after a patch of some neurons, or (None) of all; of every output, or of some only."""
+"""The logits after a patch of some neurons or (None) all, for every output or only some."""
 
 
 @dataclass(frozen=True)
@@ -49,17 +49,17 @@ class Sweep(OfEachHypothesis):
         neurons: a circuit (its roles), :func:`neuron_sets` of one, names with neurons, or None for
             each neuron by itself (in a comparison, for the roles of each hypothesis).
         corrupt: whether the corrupted pair differs in the ``left`` element, the ``right`` one or
-            in ``both``. Which elements is drawn, keyed by (seed, pair).
+            in ``both``. The new elements are random, keyed by (seed, pair).
         direction: ``denoise`` patches the clean run's values into the corrupted run (are they
             enough?), ``noise`` the corrupted run's into the clean run (are they needed?).
         metrics: see :data:`METRICS`. ``("logit_difference",)`` alone needs two logits a pair and
             is an order of magnitude faster.
-        controls: how many random neuron sets of each size.
-        chunk: about how many pairs are run at a time; it changes nothing but memory, of which
-            about 100·chunk·order bytes are needed.
+        controls: the number of random neuron sets of each size.
+        chunk: about how many pairs are run at a time. It only changes memory use, which is about
+            100·chunk·order bytes.
 
     Raises:
-        CosetCircuitsError: an option that makes no sense.
+        CosetCircuitsError: an option is invalid.
     """
 
     neurons: Neurons = None

@@ -1,4 +1,4 @@
-"""What is left where hypotheses fail: the neurons of which none of them gives the tables."""
+"""The neurons that no hypothesis explains well."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _SOURCE = "salience: s.d. of the pre-activation times the norm of the unembeddin
 
 @dataclass(frozen=True, repr=False)
 class Unexplained(Findings):
-    """The neurons that count most of those that no hypothesis gives.
+    """The most important neurons that no hypothesis explains.
 
     Attributes:
-        neurons: one row a neuron, that of which most is left first: ``salience`` as a share of all
-            neurons', ``norm`` of its tables beside the median neuron's, and ``least``, the part of
-            its three tables that the best hypothesis leaves, of those that are shorter than every
-            null model (all where none is).
-        rows: one row a neuron and candidate: its role, the part of the three tables that is left,
-            and what the same hypothesis leaves on a relabelled group.
-        left: for each candidate the part of all neurons that it leaves, weighted by salience.
+        neurons: one row per neuron, sorted by how much is unexplained: ``salience`` as a share of
+            all neurons' salience, ``norm`` of its tables relative to the median neuron, and
+            ``least``, the fraction of its three tables that the best hypothesis leaves unexplained.
+            Only hypotheses shorter than every null model count (all if none is).
+        rows: one row per neuron and candidate: its role, the unexplained fraction of the three
+            tables, and the same on a relabelled group.
+        left: the unexplained fraction of all neurons for each candidate, weighted by salience.
     """
 
     network: str
@@ -39,13 +39,13 @@ class Unexplained(Findings):
 
     @property
     def title(self) -> str:
-        return f"what no hypothesis gives of {self.network}"
+        return f"what no hypothesis explains in {self.network}"
 
     def to_dataframe(self) -> pd.DataFrame:
         return self.neurons.merge(self.rows, on=["rank", "neuron"])
 
     def findings(self) -> Iterator[Finding]:
-        """Of the listed neurons, then of all neurons; controls are on a relabelled group."""
+        """Findings on the listed neurons, then on all; controls are on a relabelled group."""
         for row in self.neurons.to_dict("records"):
             at, more = {"rank": row["rank"]}, {"neuron": row["neuron"]}
             for name, unit in (("salience", "fraction"), ("norm", "ratio")):
@@ -72,10 +72,10 @@ def _of_hypothesis(
 
 @dataclass(frozen=True)
 class UnexplainedExperiment:
-    """The neurons that count most of those that no hypothesis gives; see :class:`Unexplained`.
+    """The most important neurons that no hypothesis explains; see :class:`Unexplained`.
 
     Attributes:
-        most: how many neurons are listed.
+        most: the number of neurons listed.
     """
 
     most: int = 5
@@ -84,7 +84,7 @@ class UnexplainedExperiment:
     by_default = False
 
     def run(self, bench: Bench) -> Unexplained | None:
-        """None where no hypothesis applies."""
+        """None if no hypothesis applies."""
         bench.progress("neurons", 0, 1)
         if not bench.hypotheses:
             return None
@@ -121,7 +121,7 @@ class UnexplainedExperiment:
 
 
 def _short(bench: Bench) -> list[str]:
-    """The hypotheses that describe the network shorter than every null at the finest common δ."""
+    """The hypotheses that are shorter than every null at the finest common δ."""
     delta = min(bench.thresholds.relative_errors)
     nulls = [c.bits[delta] for c in bench.candidates if c.kind == "null"]
     keys = [c.key for c in bench.hypotheses]
@@ -129,7 +129,7 @@ def _short(bench: Bench) -> list[str]:
 
 
 def _left(circuit: Circuit) -> torch.Tensor:
-    """The mean over its three tables of what is left of each neuron's variance, at most 1."""
+    """The FVU of each neuron, at most 1, averaged over its three tables."""
     roles = circuit.roles
     parts = torch.stack([roles.fvu_left, roles.fvu_right, roles.fvu_unembed])
     return parts.double().clamp(0, 1).mean(0)

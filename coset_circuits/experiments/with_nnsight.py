@@ -1,8 +1,8 @@
 """Interventions through nnsight: the same hook functions at the same sites, as nnsight edits.
 
-``NNsight(network)`` mirrors the network's modules, so every site is there under its own name:
-``model.hook_pre.output``. This module takes what is written as TransformerLens hooks to such a
-model. Needs the optional extra ``nnsight``, and is imported by name only.
+``NNsight(network)`` mirrors the network's modules, so every site keeps its name, such as
+``model.hook_pre.output``. This module runs TransformerLens hooks on such a model. It needs the
+optional extra ``nnsight`` and is imported by name only.
 
 An nnsight value at a site is the value *before* any TransformerLens hook on that site; do not mix
 the two on one site (:func:`with_hooks` refuses to).
@@ -69,15 +69,15 @@ def wrap(model: GroupModel) -> NNsight:
 
 
 def with_hooks(model: NNsight, fwd_hooks: Hooks) -> NNsight:
-    """A copy of an nnsight model in whose every trace these TransformerLens hooks are at work.
+    """A copy of an nnsight model that applies these TransformerLens hooks in every trace.
 
-    The copy shares modules and weights with the original, which stays as it is. Each site becomes
+    The copy shares modules and weights with the original, which does not change. Each site becomes
     one nnsight edit, so a trace may read the sites in any order that the model computes them in.
-    Any ``HookedRootModule`` will do. The hooks are what ``run_with_hooks(fwd_hooks=...)`` takes.
+    Any ``HookedRootModule`` works. The hooks are those of ``run_with_hooks(fwd_hooks=...)``.
 
     Raises:
-        CosetCircuitsError: the wrapped model has no hook points, or none of that name, or there is
-            a TransformerLens hook on the site already.
+        CosetCircuitsError: the wrapped model has no hook points, or none with this name, or the
+            site already has a TransformerLens hook.
         SilentSiteError: the model is a surrogate that makes no claim at a site touched here.
     """
     for name, functions in _by_site(_hooked(model), fwd_hooks).items():

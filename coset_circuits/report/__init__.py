@@ -1,4 +1,4 @@
-"""Tables, figures and pages of results; a result asks for them through ``presentation``."""
+"""Tables, figures and pages of results; results call it through ``presentation``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def plain_text(result: Any, width: int = 80) -> str:
 
 @singledispatch
 def full_text(result: Any, width: int = 80) -> str:
-    """The same with every table."""
+    """A result as text with every table."""
     raise TypeError(f"{type(result).__name__} has no tables")
 
 

@@ -1,4 +1,4 @@
-"""What the figures' axes have in common."""
+"""Grid lines, legends, scales and numbers that all figures share."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def log_scale(
     text: Callable[[float], str],
     subs: Sequence[float] = (1.0,),
 ) -> None:
-    """A logarithmic axis whose few ticks are written without mathematics mode."""
+    """A logarithmic axis with few ticks, labelled without mathematics mode."""
     axis = ax.xaxis if which == "x" else ax.yaxis
     ax.set(**{f"{which}scale": "log"})
     axis.set_major_locator(LogLocator(subs=subs, numticks=9))
@@ -37,7 +37,7 @@ def log_scale(
 
 
 def plain_number(value: float) -> str:
-    """1,000 or 0.01."""
+    """A number such as 1,000 or 0.01."""
     return f"{value:,.0f}" if value >= 1 else f"{value:g}"
 
 

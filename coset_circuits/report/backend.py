@@ -1,6 +1,6 @@
-"""Imports matplotlib whatever MPLBACKEND says: figures here are drawn without a backend.
+"""Import matplotlib whatever MPLBACKEND says; the figures here need no backend.
 
-A shell inside Colab or Jupyter inherits one that need not exist for the command.
+A shell inside Colab or Jupyter inherits a backend that may not exist for the command.
 """
 
 import os
@@ -11,6 +11,6 @@ if "matplotlib" not in sys.modules and (wanted := os.environ.pop("MPLBACKEND", "
     import matplotlib
 
     os.environ["MPLBACKEND"] = wanted
-    # It stays the backend of the user's own plots, if there is one of that name.
+    # The user's plots keep this backend, if it exists.
     with suppress(ValueError):
         matplotlib.rcParams["backend"] = wanted

@@ -1,4 +1,4 @@
-"""What a comparison prints by default: at most 40 lines of 80 columns, for one network or many."""
+"""The default printout of a comparison: at most 40 lines of 80 columns, for one network or many."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MORE = "Every table: -v, or .tables() in Python."
 
 
 def print_brief(result: Comparison | Ensemble, console: Console | None = None) -> None:
-    """Print the networks, the sentence, a table of hypotheses, roles, what separates them."""
+    """Print the networks, the verdict, the hypotheses, their roles, and what separates them."""
     console = console or Console(highlight=False)
     if isinstance(result, Comparison):
         _one(console, result)
@@ -34,7 +34,7 @@ def print_brief(result: Comparison | Ensemble, console: Console | None = None) -
 
 
 def plain_text(result: Comparison | Ensemble, width: int = 80) -> str:
-    """The same without colour, no line longer than ``width``."""
+    """The brief printout without colour, no line longer than ``width``."""
     return plainly(lambda console: print_brief(result, console), width)
 
 
@@ -89,7 +89,7 @@ def _apart(comparison: Comparison) -> Iterator[str]:
     for note in comparison.notes[:2]:
         yield t.clean(note)
     if titles := [t.clean(result.title) for result in comparison.on_request.values()]:
-        yield f"Measured on request: {', '.join(titles)}"
+        yield f"Optional experiments: {', '.join(titles)}"
 
 
 def _many(console: Console, ensemble: Ensemble) -> None:
@@ -117,7 +117,7 @@ def _many(console: Console, ensemble: Ensemble) -> None:
 
 
 def sentence(stratum: Stratum, *, titled: bool) -> str:
-    """The verdicts counted, behind the kind of the networks; of one network its own verdict."""
+    """The counted verdicts of one kind of network, or the verdict of a single network."""
     (first, *others), title = stratum.networks, f"{stratum.title}. " * titled
     return t.clean(title + (stratum.count.sentence if others else first.verdict.sentence))
 
@@ -138,7 +138,7 @@ def _table(console: Console, sheet: Sheet) -> None:
 
 
 def _lines(console: Console, text: str, most: int, style: str = "") -> None:
-    """Text in at most so many lines, its end cut off where it needs more."""
+    """Print text in at most ``most`` lines; the rest is cut off."""
     for line in _cut(text, console.width, most):
         console.print(Text(line, style=style, overflow="fold"))
 

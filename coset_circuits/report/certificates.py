@@ -19,7 +19,7 @@ from coset_circuits.report.terminal import plain_table, print_note
 
 
 def certified(results: Mapping[str, Findings]) -> dict[str, Certified]:
-    """The certificates among what was measured on request, by the keys of their hypotheses."""
+    """The certificates among the optional experiments, by the keys of their hypotheses."""
     found = results.get(CertificateExperiment.id)
     parts = found.parts if isinstance(found, FindingsBySubject) else {}
     return {key: part for key, part in parts.items() if isinstance(part, Certified)}
@@ -28,12 +28,12 @@ def certified(results: Mapping[str, Findings]) -> dict[str, Certified]:
 def print_certificates(
     network: GroupModel, result: FindingsBySubject, console: Console | None = None
 ) -> None:
-    """A line for each hypothesis, and the best in a sentence."""
+    """Print a line for each hypothesis, and a sentence on the best."""
     console = console or Console(highlight=False)
     parts = certified({CertificateExperiment.id: result})
     numbers = ("certified", "operations", "control", "seconds")
     table = plain_table(["hypothesis"], numbers, gap=2)
-    table.add_column("where it is lost", overflow="fold")
+    table.add_column("most lost in", overflow="fold")
     for key, part in parts.items():
         proof = part.certificate
         table.add_row(
@@ -56,7 +56,7 @@ def _quality(part: Certified) -> tuple[float, int]:
 
 
 def sentence(network: GroupModel, key: str, part: Certified) -> str:
-    """What is proved from one hypothesis, and what is without group theory."""
+    """A sentence on the bound proved from one hypothesis, and on its control."""
     proof = part.certificate
     share = proof.flops / proof.brute_force_flops
     control = proof.control
@@ -64,14 +64,14 @@ def sentence(network: GroupModel, key: str, part: Certified) -> str:
         f"; {control.algorithm} proves {t.accuracy(control.bound)} within {part.budget:g}"
     )  # fmt: skip
     return (
-        f"{key} proves that {network.label} answers {t.accuracy(proof.bound)} of its "
-        f"{network.group.order**2:,} pairs rightly, with {share:.3f} of the operations of running "
+        f"{key} proves that {network.label} is right on {t.accuracy(proof.bound)} of its "
+        f"{network.group.order**2:,} pairs, with {share:.3f} of the operations of running "
         f"every pair{beside}."
     )
 
 
 def certificate_curves(comparison: Comparison, ax: Axes) -> Axes:
-    """The bound against operations: every hypothesis, its control, and brute force."""
+    """The bound against operations for every hypothesis, its control, and brute force."""
     parts = certified(comparison.on_request)
     steps = [0.01 * k for k in range(101)]
     for k, (key, part) in enumerate(parts.items()):
@@ -83,7 +83,7 @@ def certificate_curves(comparison: Comparison, ax: Axes) -> Axes:
     ax.plot([], [], ":", color=INK, label="the same ranks by SVD")
     ax.plot(1, first.certificate.accuracy, "X", color=INK, ms=8, label="brute force", clip_on=False)
     ax.axvline(first.budget, color=INK, lw=0.8, alpha=FAINT)
-    ax.set_xlabel("operations / those of running every pair (line: the budget)")
+    ax.set_xlabel("operations as a share of running every pair (line: the budget)")
     ax.set_ylabel("accuracy proved")
     ax.set_ylim(0, 1.03)
     guide(ax)

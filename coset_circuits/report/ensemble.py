@@ -1,4 +1,4 @@
-"""Many networks on a terminal, as a page, and in a folder."""
+"""The report on many networks: on a terminal, as a page, and in a folder."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ def _files(ensemble: Ensemble, folder: Path) -> dict[str, str]:
 
 
 def full_text(ensemble: Ensemble, width: int = 80) -> str:
-    """What :func:`print_ensemble` prints, without colour, no line longer than ``width``."""
+    """The output of :func:`print_ensemble` without colour, no line longer than ``width``."""
     return plainly(lambda console: print_ensemble(ensemble, console), width)
 
 
 def print_ensemble(ensemble: Ensemble, console: Console | None = None) -> None:
-    """Print every network's verdict and figures, then what is found across them."""
+    """Print every network's verdict and figures, then the figures over networks."""
     console = console or Console(highlight=False)
     console.print(fact_table(facts(ensemble)))
     for sheet in s.per_network(ensemble):
@@ -73,7 +73,7 @@ def print_ensemble(ensemble: Ensemble, console: Console | None = None) -> None:
 
 
 def facts(ensemble: Ensemble) -> list[tuple[str, str]]:
-    """What was studied: (name, value)."""
+    """Facts about the networks: (name, value)."""
     kinds = "; ".join(f"{len(x.networks)} of {x.title}" for x in ensemble.strata)
     found = [("networks", f"{len(ensemble)}: {kinds}")]
     for i, (name, why) in enumerate(ensemble.skipped.items()):
@@ -81,7 +81,7 @@ def facts(ensemble: Ensemble) -> list[tuple[str, str]]:
         found.append(("" if i else "not analysed", reason))
     found.append(("seed", str(ensemble.seed)))
     if len(ensemble.strata) > 1:
-        found.append(("across", "within one group, width and activation only"))
+        found.append(("averages", "only within one group, width and activation"))
     return [(name, t.clean(value)) for name, value in found]
 
 
@@ -97,7 +97,7 @@ def _print_stratum(console: Console, stratum: Stratum, ensemble: Ensemble) -> No
 
 
 def _printed(stratum: Stratum) -> Iterator[Sheet]:
-    """Means of predictions stay in the files: the median is what can be trusted."""
+    """The printed tables; means of predictions are left to the files, as medians are robust."""
     for sheet in s.across(stratum):
         if not sheet.title.startswith("Interventions: mean"):
             yield sheet
@@ -106,7 +106,7 @@ def _printed(stratum: Stratum) -> Iterator[Sheet]:
 
 
 def page(ensemble: Ensemble, reports: frozenset[str] = frozenset()) -> str:
-    """The whole page; ``reports`` are the folders of networks' own reports beside it."""
+    """The whole page; ``reports`` are the folders of the networks' reports next to it."""
     sections, titles = [], {}
     for number, stratum in enumerate(ensemble.strata):
         sections.append(_across(stratum, ensemble, number))
@@ -129,7 +129,7 @@ def _networks(ensemble: Ensemble, reports: frozenset[str]) -> Iterator[str]:
 
 
 def _across(stratum: Stratum, ensemble: Ensemble, number: int) -> str:
-    """The sentence; of several networks the paired bits and the table of hypotheses too."""
+    """The sentence on one kind; for several networks also paired bits and the hypotheses."""
     count = len(stratum.networks)
     said = h.paragraph(sentence(stratum, titled=False), "verdict")
     found = []
@@ -171,7 +171,7 @@ def _circumstances(ensemble: Ensemble) -> str:
         "<h3>Rule for each network</h3>",
         h.points(t.rule(ensemble.rule)),
         h.details(
-            "Thresholds", h.table("Thresholds", "They travel with every result.", head, thresholds)
+            "Thresholds", h.table("Thresholds", "Saved with every result.", head, thresholds)
         ),
         "<h3>Circumstances</h3>",
         h.facts(versions),
@@ -189,7 +189,7 @@ def _ratio_figure(stratum: Stratum, number: int) -> str:
     title = "Bits of two hypotheses on the same networks"
     picture = inline(svg(figure, f"ratios-{number}"), h.escaped(stratum.count.sentence))
     caption = (
-        "One mark a network: how many times as many bits the first needs as the second, at that "
+        "One mark per network: bits of the first hypothesis over bits of the second, at that "
         "network's fidelity point. Line and large mark: median over networks with its interval."
     )
     return f"<figure>\n{h.scroll(title, picture)}\n<figcaption>{caption}</figcaption>\n</figure>"
@@ -219,20 +219,20 @@ def _front_figure(stratum: Stratum, number: int) -> str:
     with look():
         figure = Figure(figsize=(7.5, 5.0), layout="constrained")
         front(stratum, figure.subplots())
-    title = "The front over networks: prediction error against description length"
-    words = "One mark a network and candidate; the figures are in the tables."
+    title = "Prediction error against description length, over networks"
+    words = "One mark per network and candidate; the numbers are in the tables."
     picture = inline(svg(figure, f"front-{number}"), h.escaped(f"{title}. {words}"))
     caption = (
-        "One mark a network and candidate: low and to the left is better. A hypothesis and its "
+        "One mark per network and candidate; low and to the left is better. A hypothesis and its "
         "relabelled control share a colour. The vertical axis is linear below 0.01."
     )
     return f"<figure>\n{h.scroll(title, picture)}\n<figcaption>{caption}</figcaption>\n</figure>"
 
 
 def front(stratum: Stratum, ax: Axes) -> Axes:
-    """Prediction error against description length, one marker a network and candidate."""
+    """Prediction error against description length, one marker per network and candidate."""
     shades = {name: colour(i) for i, name in enumerate(stratum.hypotheses)}
-    # Where the colours begin anew, the marks differ.
+    # When colours repeat, the marker shapes differ.
     marks = {n: marker(2 * (i // len(COLOURS))) for i, n in enumerate(stratum.hypotheses)}
     for network in stratum.networks:
         for name, circuit in network.circuits.items():

@@ -1,4 +1,4 @@
-"""The figures. Each is a function ``(comparison, ax) -> ax``; draw them within style.look()."""
+"""The figures of one comparison: functions ``(comparison, ax) -> ax``, drawn in style.look()."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ from coset_circuits.report.training_figures import (
 )
 
 FLOOR = 0.01
-"""Errors in decades are drawn on a logarithmic axis down to this, and linearly from it to 0."""
+"""The axis of errors in decades is logarithmic above this value and linear below it."""
 
 STRAY = 1.0
-"""A prediction further off than this many decades is named in the figure, …"""
+"""A prediction is named in the figure if it is off by more than this many decades, …"""
 
 STRAY_ACCURACY = 0.1
-"""… or further off than this accuracy; …"""
+"""… or by more than this accuracy; …"""
 
 MAX_NAMED = 8
-"""… of many, the worst."""
+"""… at most this many, the worst first."""
 
 KINDS = {"hypothesis": "o", "control": "X", "null": "s"}
 KIND_TITLES = {
@@ -62,7 +62,7 @@ Draw = Callable[[Comparison, Axes], Axes]
 
 
 def front(comparison: Comparison, ax: Axes) -> Axes:
-    """Prediction error against bits at equal fidelity, one marker a candidate."""
+    """Prediction error against bits at equal fidelity, one marker per candidate."""
     lines = [x for x in t.front(comparison) if not math.isnan(x.error.median_log_loss)]
     colours = _colours(comparison)
     whiskers: list[tuple[float, float]] = []
@@ -91,7 +91,7 @@ def front(comparison: Comparison, ax: Axes) -> Axes:
 
 
 def lengths(comparison: Comparison, ax: Axes) -> Axes:
-    """R(δ): how many times shorter than the raw weights each candidate is, at every δ."""
+    """How many times shorter than the raw weights each candidate is, at every δ."""
     colours = _colours(comparison)
     raw = comparison.candidate(RAW).bits
     styles = {"hypothesis": "o-", "control": "x:", "null": "s--"}
@@ -118,7 +118,7 @@ def lengths(comparison: Comparison, ax: Axes) -> Axes:
 def _merged(
     points: list[tuple[float, float]], texts: list[str]
 ) -> tuple[list[tuple[float, float]], list[str]]:
-    """Points that coincide share one label, one name a line."""
+    """Give points that coincide one label, with one name per line."""
     found: dict[tuple[float, float], list[str]] = {}
     for (x, y), text in zip(points, texts, strict=True):
         key = next(
@@ -142,7 +142,7 @@ def _error_scale(ax: Axes, values: list[float]) -> None:
 
 
 def observed_predicted_loss(comparison: Comparison, ax: Axes) -> Axes:
-    """What each hypothesis predicts against what is observed, in nats."""
+    """Predicted against observed mean loss of each hypothesis, in nats."""
     floor = comparison.thresholds.loss_floor
     points = _against(comparison, ax, lambda r: max(r.loss, floor))
     for which in "xy":
@@ -155,7 +155,7 @@ def observed_predicted_loss(comparison: Comparison, ax: Axes) -> Axes:
 
 
 def observed_predicted_accuracy(comparison: Comparison, ax: Axes) -> Axes:
-    """What each hypothesis predicts against what is observed, as shares of pairs."""
+    """Predicted against observed accuracy of each hypothesis, as shares of pairs."""
     points = _against(comparison, ax, lambda r: r.accuracy)
     ax.set_xlim(-0.04, 1.04)
     ax.set_ylim(-0.04, 1.04)
@@ -209,7 +209,7 @@ def _diagonal(ax: Axes, values: list[float]) -> None:
 def _name_strays(
     ax: Axes, points: list[Marked], error: Callable[[float, float], float], bound: float
 ) -> None:
-    """Write a row's id beside its worst strays; strays of one row that lie close share a name."""
+    """Label the worst outliers with their row's id; nearby outliers of one row share a label."""
     named: list[Marked] = []
     for id, x, y in sorted(points, key=lambda point: -error(*point[1:])):
         height = ax.transData.transform((x, y))[1]
@@ -224,7 +224,7 @@ def _name_strays(
 
 
 def roles(comparison: Comparison, ax: Axes) -> Axes:
-    """How many neurons have which role, once for hypotheses that agree."""
+    """Bars of neuron counts by role; hypotheses that agree share one panel."""
     ticks, names, position = [], [], 0.0
     for i, (family, bars) in enumerate(_distinct_roles(comparison)):
         for line in _heading(family.title):
@@ -258,7 +258,7 @@ def _heading(title: str) -> list[str]:
 
 
 def _distinct_roles(comparison: Comparison) -> list[tuple[t.RoleFamily, list[tuple[str, int]]]]:
-    """Hypotheses whose roles and counts are the same, together, and these."""
+    """The distinct sets of roles and counts, each with the hypotheses that share it."""
     found: list[tuple[t.RoleFamily, list[tuple[str, int]]]] = []
     for family in t.role_families(comparison):
         bars = shown_roles(family)
@@ -273,7 +273,7 @@ def _distinct_roles(comparison: Comparison) -> list[tuple[t.RoleFamily, list[tup
 
 
 def shown_roles(family: t.RoleFamily) -> list[tuple[str, int]]:
-    """The roles of a family with their neuron counts, the rare ones of many taken together."""
+    """The roles of a family with their neuron counts; rare ones among many are merged."""
     lines = [(t.clean(line.role), line.neurons) for line in family.lines]
     if len(lines) <= MAX_ROLES:
         return lines
@@ -285,7 +285,7 @@ def shown_roles(family: t.RoleFamily) -> list[tuple[str, int]]:
 
 
 def errors_by_intervention(comparison: Comparison, ax: Axes) -> Axes:
-    """|Δlog10 loss| of every candidate in every row; hatched where it is silent."""
+    """|Δlog10 loss| of every candidate in every row; hatched if it is silent."""
     found = t.log_loss_errors(comparison)
     ids = [row.intervention.id for row in comparison.rows]
     _cells(
@@ -332,14 +332,14 @@ def _cells(ax: Axes, found: dict[str, list[float | None]], used: list[list[bool]
 
 
 def _colours(comparison: Comparison) -> dict[str, str]:
-    """A hypothesis and its control share a colour; nulls have the ink."""
+    """The colour of each candidate: controls share their hypothesis's, nulls use the ink."""
     own = {c.name: colour(i) for i, c in enumerate(comparison.hypotheses)}
     return {c.name: own.get(c.of or c.name, INK) for c in comparison.candidates}
 
 
 @dataclass(frozen=True)
 class Plate:
-    """A figure of the report: how it is drawn, what it shows, how large it is."""
+    """One figure of the report: its function, title, text alternative and size."""
 
     draw: Draw
     title: str
@@ -360,7 +360,7 @@ def _lengths_alternative(comparison: Comparison) -> str:
     said = "; ".join(
         f"{line.name}: {line.compression:.1f} times shorter" for line in t.front(comparison)
     )
-    return f"The raw weights' bits over each candidate's, by relative error. At δ*: {said}."
+    return f"Bits of the raw weights over bits of each candidate, by error δ. At δ*: {said}."
 
 
 def _scatter_alternative(quantity: str) -> Callable[[Comparison], str]:
@@ -388,7 +388,7 @@ def _errors_alternative(comparison: Comparison) -> str:
 def _lattice_alternative(comparison: Comparison) -> str:
     used = used_classes(comparison)
     told = ", ".join(f"{name} by {count}" for name, count in used.items()) or "none"
-    return f"Subgroups up to conjugacy by order; classes that neurons work on: {told}."
+    return f"Subgroups up to conjugacy, by order. Neurons use these classes: {told}."
 
 
 def _training_alternative(comparison: Comparison) -> str:
@@ -436,7 +436,7 @@ PLATES: dict[str, Plate] = {
     ),
     "lengths": Plate(
         lengths,
-        "Description length over the error of the tables",
+        "Compression against the error of the tables",
         _lengths_alternative,
         lambda comparison: (7.2, 4.6),
     ),
@@ -460,7 +460,7 @@ PLATES: dict[str, Plate] = {
     ),
     "structure_forming": Plate(
         structure_forming,
-        "How the neurons' structure came about",
+        "How the neurons' structure formed",
         _forming_alternative,
         _training_size,
         lambda comparison: comparison.formation is not None,
@@ -485,7 +485,7 @@ PLATES: dict[str, Plate] = {
     ),
     "certificate": Plate(
         certificate_curves,
-        "Accuracy proved, against operations",
+        "Proved accuracy against operations",
         certificate_alternative,
         lambda comparison: (6.4, 4.4),
         lambda comparison: bool(certified(comparison.on_request)),

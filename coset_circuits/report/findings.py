@@ -1,4 +1,4 @@
-"""The table of findings: a row an intervention, which opens to control, method and Python."""
+"""The table of findings: one row per intervention, which opens to control, method and Python."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from coset_circuits.report import tables as t
 from coset_circuits.report.repeat import one_row
 
 DEEPEST = 3.0
-"""A prediction that is off by as many decades has the darkest shade."""
+"""An error of this many decades or more has the darkest shade."""
 
 
 def findings_table(comparison: Comparison, lines: Sequence[t.InterventionLine]) -> str:
-    """Observed, controlled and predicted losses; accuracies too where a row is opened."""
+    """The table of observed, control and predicted losses; opened rows show accuracies too."""
     names = [c.name for c in comparison.hypotheses]
     head = [
         h.column("intervention", name=True),
@@ -29,10 +29,10 @@ def findings_table(comparison: Comparison, lines: Sequence[t.InterventionLine]) 
     rows = [row for line in lines for row in _rows(comparison, line, names, width)]
     caption = (
         "<b>What was done, what happened, what was predicted.</b> Observed and control: accuracy "
-        "(share of pairs) above mean loss (nats). Under each hypothesis the mean loss it predicts "
-        f"above how many decades that is off, shaded from 0 to {DEEPEST:g}; in brackets where its "
-        "fit has used the row. Separates: how many pairs of hypotheses differ here. Open a row "
-        "for its control, its method and the Python that repeats it."
+        "(share of pairs) above mean loss (nats). Under each hypothesis: predicted mean loss above "
+        f"its error in decades, shaded from 0 to {DEEPEST:g}, in brackets if the fit used this "
+        "row. Separates: how many pairs of hypotheses differ here. Open a row for its control, its "
+        "method and the Python that repeats it."
     )
     button = '<p class="needs-js"><button type="button" id="open-all" class="control-button">'
     return (
@@ -91,22 +91,22 @@ def _off(comparison: Comparison, line: t.InterventionLine, guess: t.Reading) -> 
 def _more(comparison: Comparison, line: t.InterventionLine, names: Sequence[str]) -> str:
     facts = [("control", _control_text(line)), ("method", _method(comparison, line))]
     if line.caution:
-        facts.append(("what it cannot show", line.caution))
+        facts.append(("caution", line.caution))
     facts.append(("separates", t.separation_text(line.separates, names)))
     python = h.escaped(one_row(comparison, line.id))
     return (
         f"{h.facts(facts)}\n{_predicted(comparison, line, names)}\n"
-        f"<p>Again, in Python:</p>\n<pre><code>{python}</code></pre>"
+        f"<p>To repeat this in Python:</p>\n<pre><code>{python}</code></pre>"
     )
 
 
 def _control_text(line: t.InterventionLine) -> str:
     control = line.control
     if control is None:
-        return "none for this row; each hypothesis has its own, the relabelled group, below"
+        return "none for this row; each hypothesis has its relabelled group as control, below"
     loss = "" if control.loss is None else f", loss {t.loss(control.loss)}"
     return (
-        f"{control.title} (a comparable effect without group theory): accuracy "
+        f"{control.title} (an effect of comparable size without group theory): accuracy "
         f"{t.accuracy(control.accuracy)}{loss}"
     )
 
@@ -121,9 +121,9 @@ def _method(comparison: Comparison, line: t.InterventionLine) -> str:
     sites = ", ".join(dict.fromkeys(str(site) for site, _ in hooks))
     done = f"TransformerLens hooks at {sites}" if sites else "no hooks"
     if intervention.inputs is not None:
-        done += "; the pairs are changed before they are read, their labels are not"
+        done += "; the input pairs are changed, but not their labels"
     return (
-        f"{intervention.id}: {done}. The same on the network and on every surrogate, over "
+        f"{intervention.id}: {done}. Done alike on the network and every surrogate, over "
         f"{'a sample of ' if comparison.is_sampled else 'all '}{len(comparison.pairs):,} pairs, "
         f"seed {comparison.seed}, {network.dtype_name}; mean cross-entropy in nats."
     )
@@ -144,8 +144,9 @@ def _predicted(comparison: Comparison, line: t.InterventionLine, names: Sequence
         own = _three(comparison, line, line.predictions[name])
         rows.append(h.row(h.broken(name), [*own, *control]))
     caption = (
-        "Predicted by each hypothesis, and by the same fitted after the group's elements were "
-        "renamed at random: where that predicts as well, the row is not evidence for the group."
+        "Predictions of each hypothesis, and of the same hypothesis fitted after the group's "
+        "elements were renamed at random. If that predicts as well, the row is not evidence for "
+        "the group."
     )
     return h.table(f"Predictions: {line.title}", caption, head, rows)
 

@@ -1,4 +1,4 @@
-"""Write a report to a folder: everything is made in memory first, each file appears whole."""
+"""Write a report to a folder; it is made in memory first, and each file appears whole."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from coset_circuits.report.style import svg
 def save(comparison: Comparison, folder: str | os.PathLike[str]) -> Path:
     """Write report.html, findings.json and the figures as SVG; returns the folder.
 
-    Files of an earlier report in the same folder are replaced, but nobody else's.
+    Files of an earlier report in the same folder are replaced; other files are left alone.
 
     Raises:
-        CosetCircuitsError: the folder cannot be made or written, or holds files of those names
+        CosetCircuitsError: the folder cannot be made or written, or has files with these names
             that the library did not write.
     """
     return write_folder(Path(folder), lambda: _files(comparison), below=("figures",))

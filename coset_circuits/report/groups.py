@@ -1,4 +1,4 @@
-"""What a group is made of, as a dictionary and as tables in the terminal."""
+"""The structure of a group, as a dictionary and as tables in the terminal."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from coset_circuits.report.terminal import plain_table, print_heading, print_not
 def group_dict(group: FiniteGroup) -> dict[str, Any]:
     """Order, classes, irreps and subgroups with the exact spectra of their coset indicators.
 
-    A spectrum gives for each complex irrep the share of the centred indicator's energy, as
-    [numerator, denominator]; the group itself has a constant indicator and so no spectrum.
+    A spectrum gives the share of the centred indicator's energy in each complex irrep, as
+    [numerator, denominator]. The whole group has a constant indicator and so no spectrum.
     """
     return {
         "group": group.name,
@@ -48,7 +48,7 @@ def _spectrum(subgroup: Subgroup) -> dict[str, list[int]]:
 
 
 def print_group(described: dict[str, Any], console: Console | None = None) -> None:
-    """The same for people, no line longer than the console is wide."""
+    """Print the description, no line longer than the console is wide."""
     console = console or Console(highlight=False)
     subgroups = described["subgroups"]
     console.print(
@@ -66,13 +66,13 @@ def print_group(described: dict[str, Any], console: Console | None = None) -> No
     console.print(_subgroups(subgroups, console.width))
     print_note(
         console,
-        "count: conjugates; spectrum: the share of the energy of the centred coset indicator in "
-        "each irrep, exactly.",
+        "count: number of conjugates; spectrum: exact share of the centred coset indicator's "
+        "energy in each irrep.",
     )
 
 
 def _subgroups(subgroups: list[dict[str, Any]], width: int) -> Table:
-    """Wrapped between generators and between shares, never inside one."""
+    """The table of subgroups, wrapped between generators and between shares, never inside one."""
     table = plain_table(["class", "generators", "spectrum"], ["order", "count"], gap=2)
     rest = width - 20
     names = [_lines([c["name"]], rest // 3) for c in subgroups]
@@ -96,7 +96,7 @@ def _longest(text: str) -> int:
 
 
 def _lines(items: list[str], width: int, between: str = "") -> str:
-    """Items side by side, as many to a line as fit; one that is itself too long is wrapped."""
+    """Join items, as many per line as fit; an item longer than a line is wrapped."""
     lines: list[str] = []
     for i, item in enumerate(items):
         text = item + (between.rstrip() if i < len(items) - 1 else "")

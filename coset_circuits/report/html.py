@@ -1,4 +1,4 @@
-"""The pieces of a page that needs nothing else, for wide and narrow, light and dark, and paper."""
+"""The pieces of a self-contained page, for any width, light and dark, and print."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def _beside(name: str) -> str:
 
 
 def document(title: str, sections: Iterable[str], lead: str = "", data: Any = None) -> str:
-    """A page from its title, as text, and its sections, HTML already; empty ones are left out.
+    """A page made from its title (text) and sections (HTML); empty sections are left out.
 
-    ``data`` is what the page's script draws of neurons. Whatever the page holds, a browser fetches
-    nothing for it and runs no other script.
+    ``data`` is the neuron data that the page's script draws. Whatever the page contains, a browser
+    fetches nothing for it and runs no other script.
     """
     heading = escaped(title)
     script = _beside("page.js")
@@ -56,19 +56,19 @@ def escaped(value: str) -> str:
 
 
 def broken(value: str) -> str:
-    """Text that may break after the signs inside a name, but not inside a quantity."""
+    """Escaped text that may wrap after signs inside a name, but not inside a quantity."""
     text = re.sub(r"([-+,_])(?=\S)", r"\1<wbr>", escaped(value))
     return re.sub(r"\|[^|]+\||δ = \S+", r'<span class="whole">\g<0></span>', text)
 
 
 def section(title: str, *content: str, name: str = "") -> str:
-    """A part of the page; the heading of one with a ``name`` can be linked to."""
+    """A section of the page; a ``name`` makes its heading a link target."""
     heading = f'<h2 id="{name}">{title}</h2>' if name else f"<h2>{title}</h2>"
     return f"<section>\n{heading}\n" + "\n".join(c for c in content if c) + "\n</section>"
 
 
 def contents(sections: Iterable[str], titles: Mapping[str, str]) -> str:
-    """Links to those sections that are there, by their ``name`` and a short title."""
+    """Links to the sections that exist, by ``name`` and short title."""
     there = "".join(sections)
     links = "".join(
         f'<li><a href="#{name}">{escaped(title)}</a></li>'
@@ -88,13 +88,13 @@ def points(texts: Iterable[str]) -> str:
 
 
 def details(summary: str, *content: str) -> str:
-    """What a reader opens."""
+    """A block that a reader can open."""
     inner = "\n".join(content)
     return f"<details><summary>{escaped(summary)}</summary>\n{inner}\n</details>"
 
 
 def scroll(label: str, content: str) -> str:
-    """A box that scrolls sideways by itself, by keyboard too."""
+    """A box that scrolls sideways on its own, also by keyboard."""
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-label="{escaped(label)}">\n'
         f"{content}\n</div>"
@@ -104,7 +104,7 @@ def scroll(label: str, content: str) -> str:
 def table(
     label: str, caption: str, head: Sequence[str], rows: Iterable[str], style: str = ""
 ) -> str:
-    """A table from its heading cells and whole rows, all HTML already."""
+    """A table made from heading cells and whole rows, all of them HTML."""
     kind = f' class="{style}"' if style else ""
     return scroll(
         label,

@@ -1,4 +1,4 @@
-"""The table of hypotheses and null models, of one network and of many; for terminal and page."""
+"""The table of hypotheses and null models, for one network or many, for terminal and page."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ NOTE_OF_MANY = (
     "each network's fidelity point; prediction: median |Δlog10 loss| of the hypothesis alone, in "
     "decades; explains: alone or with others."
 )
-PROOF = " proof: accuracy that is proved."
+PROOF = " proof: proved accuracy."
 
 
 def of_one(comparison: Comparison) -> Sheet:
-    """Every hypothesis and null, the shortest first; their relabelled controls are in the note."""
+    """All hypotheses and nulls, the shortest first; the note has the relabelled controls."""
     proofs = _proved(f for result in comparison.on_request.values() for f in result.findings())
     lines = t.front(comparison)
     rows = tuple(
@@ -43,14 +43,14 @@ def of_one(comparison: Comparison) -> Sheet:
     note = NOTE.format(t.fidelity_text(comparison)) + PROOF * bool(proofs)
     if controls := [line for line in lines if line.kind == "control"]:
         note += (
-            f" On a renamed group: compression {max(c.compression for c in controls):.1f} at most, "
+            f" Relabelled group: compression {max(c.compression for c in controls):.1f} at most, "
             f"prediction {t.decades(min(c.error.median_log_loss for c in controls))} at best."
         )
     return _sheet(note, rows, bool(proofs), "verdict")
 
 
 def of_many(stratum: Stratum, confidence: float) -> Sheet:
-    """The same over the networks of one kind, and how often each explains one."""
+    """All hypotheses and nulls over networks of one kind, with how often each explains one."""
     proofs = [_proved(network.summary.findings) for network in stratum.networks]
     kinds = {name: c.kind for n in stratum.networks for name, c in n.circuits.items()}
     found = []
@@ -85,7 +85,7 @@ def _sheet(note: str, rows: tuple[tuple[str, ...], ...], proof: bool, last: str)
 
 
 def _proved(findings: Iterable[Finding]) -> dict[str, float]:
-    """Each hypothesis's proved lower bound on the accuracy, where certificates were asked for."""
+    """The proved lower bound on accuracy from each hypothesis, if certificates were requested."""
     return {
         finding.subject: finding.value
         for finding in findings

@@ -1,4 +1,4 @@
-"""Put a label beside each point of a plot so that none covers another or a point."""
+"""Place a label next to each point of a plot without covering points or other labels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from coset_circuits.report.style import FAINT, INK
 SIZE = 8.5
 RADIUS = 5.0
 ILLEGIBLE = 4.0
-"""Text over text is so much worse than text over a line or beyond the frame."""
+"""How much worse text over text is than text over a line or outside the frame."""
 DISTANCES = (8.0, 16.0, 26.0, 38.0, 52.0, 68.0, 86.0)
 DIRECTIONS = ((1, 0), (-1, 0), (0.8, 0.8), (0.8, -0.8), (-0.8, 0.8), (-0.8, -0.8), (0, 1), (0, -1))
 
@@ -34,10 +34,10 @@ def place(
     obstacles: Sequence[Point] = (),
     lines: Sequence[Point] = (),
 ) -> None:
-    """Annotate points, in data coordinates; a thin line leads to a label that had to go far.
+    """Annotate points, in data coordinates; a thin line leads to a label placed far away.
 
-    Points and further ``obstacles`` are kept clear, points along ``lines`` if it can be. Limits
-    and scales of the axes must be set before; the figure's size too.
+    Labels avoid points and ``obstacles``, and points along ``lines`` if possible. The limits and
+    scales of the axes and the size of the figure must be set first.
     """
     if not points:
         return
@@ -76,7 +76,7 @@ def _around(ax: Axes, point: Point, radius: float) -> Box:
 def _positions(
     anchor: Point, width: float, height: float, scale: float
 ) -> Iterator[tuple[Point, Box]]:
-    """Offsets (points) at which the label could stand, nearest first, and its box."""
+    """Possible offsets (points) of the label, nearest first, each with its box."""
     for distance, (dx, dy) in product(DISTANCES, DIRECTIONS):
         offset = (dx * distance, dy * distance)
         left = anchor[0] + offset[0] * scale - width * _share(dx)
@@ -85,13 +85,13 @@ def _positions(
 
 
 def _share(direction: float) -> float:
-    """Which part of the label lies before its anchor: none, half or all of it."""
+    """The part of the label before its anchor: none, half or all of it."""
     return 0.0 if direction > 0 else 1.0 if direction < 0 else 0.5
 
 
 @dataclass
 class _Crowd:
-    """What stands in a label's way."""
+    """The obstacles that a label must avoid."""
 
     frame: Box
     scale: float
@@ -99,7 +99,7 @@ class _Crowd:
     faint: list[Box]
 
     def cost(self, option: tuple[Point, Box]) -> float:
-        """Covered area in square pixels, text and points most, and something for distance."""
+        """Covered area in square pixels, weighted most for text and points, plus distance."""
         (dx, dy), box = option
         area = (box[2] - box[0]) * (box[3] - box[1])
         outside = area - _covered(box, [self.frame])
@@ -108,7 +108,7 @@ class _Crowd:
 
 
 def _covered(box: Box, others: Sequence[Box]) -> float:
-    """Area that a box shares with others, each counted by itself."""
+    """The area that a box shares with others, summed over the others."""
     if not others:
         return 0.0
     found: Float[np.ndarray, "others 4"] = np.array(others)

@@ -1,4 +1,4 @@
-"""The lattice of subgroups as a figure, with the classes that neurons use marked."""
+"""A figure of the lattice of subgroups that marks the classes used by neurons."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from coset_circuits.report.neurons import coset_candidate
 from coset_circuits.report.style import COLOURS, FAINT, INK, PAPER
 
 MAX_CLASSES = 90
-"""Of a group with more classes of subgroups only those that neurons use are drawn, and the ends."""
+"""For a group with more classes of subgroups, only the used ones and the two ends are drawn."""
 
 SWEEPS = 12
 SHIFTS = (0.0, 0.4, -0.4, 0.8, -0.8, 1.2, -1.2)
 CLEAR = 0.42
-"""Lines keep as far from classes that they do not join, in inches, where they can, …"""
+"""Lines keep this distance, in inches, from classes that they do not join, if possible, …"""
 DARK = 20
-"""… and one between used classes as much as so many others."""
+"""… and a line between used classes counts as much as this many others."""
 HEIGHT = 0.75
 Place = tuple[float, float]
 
 
 def lattice(comparison: Comparison, ax: Axes) -> Axes:
-    """Subgroups up to conjugacy, smaller ones below; those that neurons work on are filled."""
+    """Subgroups up to conjugacy, smaller ones below; those used by neurons are filled."""
     group, used = comparison.network.group, used_classes(comparison)
     classes = _drawn(group, used)
     edges = _edges(group, classes)
@@ -74,7 +74,7 @@ def lattice(comparison: Comparison, ax: Axes) -> Axes:
 
 
 def used_classes(comparison: Comparison) -> dict[str, int]:
-    """How many neurons work on the cosets of each class of subgroups."""
+    """The number of neurons that are constant on cosets of each class of subgroups."""
     candidate = coset_candidate(comparison)
     if candidate is None:
         return {}
@@ -82,7 +82,7 @@ def used_classes(comparison: Comparison) -> dict[str, int]:
 
 
 def size(comparison: Comparison) -> tuple[float, float]:
-    """Inches that keep the names apart."""
+    """The figure size in inches that keeps the names apart."""
     group, used = comparison.network.group, used_classes(comparison)
     labels = {c: _label(c, used) for c in _drawn(group, used)}
     left, right = _extent(labels, _places(labels, _edges(group, tuple(labels)), used))
@@ -90,14 +90,14 @@ def size(comparison: Comparison) -> tuple[float, float]:
 
 
 def _label(c: SubgroupClass, used: Mapping[str, int]) -> str:
-    """A class's name, its generators on a line of their own, and how many neurons use it."""
+    """A label with a class's name, its generators on a separate line, and its neuron count."""
     neurons = used.get(c.name, 0)
     count = f"\n{neurons} neuron{'s' if neurons > 1 else ''}" if neurons else ""
     return t.clean(c.name).replace("⟨", "\n⟨") + count
 
 
 def _inches(label: str) -> float:
-    """About as wide as a label is in its frame, with some room beside it."""
+    """The approximate width of a framed label with some room beside it."""
     return 0.4 + 0.068 * max(map(len, label.splitlines()))
 
 
@@ -140,7 +140,7 @@ def _places(
     edges: Sequence[tuple[SubgroupClass, SubgroupClass]],
     used: Mapping[str, int],
 ) -> dict[SubgroupClass, Place]:
-    """A row for each order; within it each class near the middle of its neighbours. In inches."""
+    """Positions in inches: one row per order, each class near the middle of its neighbours."""
     rows = [list(row) for _, row in groupby(labels, key=lambda c: c.order)]
     near: dict[SubgroupClass, list[SubgroupClass]] = {c: [] for c in labels}
     for upper, lower in edges:
@@ -162,7 +162,7 @@ def _places(
 def _side_by_side(
     row: Sequence[SubgroupClass], labels: Mapping[SubgroupClass, str]
 ) -> dict[SubgroupClass, float]:
-    """Where the middles of a row's labels stand, the row's own middle at 0."""
+    """The centres of a row's labels, relative to the centre of the row."""
     widths = np.array([_inches(labels[c]) for c in row])
     middles = np.cumsum(widths) - widths / 2 - widths.sum() / 2
     return dict(zip(row, middles.tolist(), strict=True))

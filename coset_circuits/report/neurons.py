@@ -1,4 +1,4 @@
-"""What the page draws of each neuron, as compact data: tables, cells, irreps and roles."""
+"""Compact data that the page draws for each neuron: tables, cells, irreps and roles."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from coset_circuits.groups import FiniteGroup, Subgroup
 from coset_circuits.report import tables as t
 
 LEVELS = 255
-"""Table entries are stored in this many steps of their neuron's range: finer than a pixel."""
+"""Table entries are stored in this many steps of their neuron's range, finer than a pixel."""
 
 DIGITS = 4
-"""Shares are stored to as many decimals."""
+"""Shares are stored to this many decimals."""
 
 
 def gallery(comparison: Comparison) -> dict[str, Any]:
-    """All that is drawn of the neurons; numbers in base64 are arrays, neuron by neuron."""
+    """Everything drawn for the neurons; base64 strings are arrays, neuron by neuron."""
     group = comparison.network.group
     own = Tables.of(comparison.network)
     shares = block_shares(own, list(group.real_blocks[1:]))
@@ -89,7 +89,7 @@ def _family(comparison: Comparison, family: t.RoleFamily) -> dict[str, Any]:
 
 
 def _cosets(group: FiniteGroup, candidate: Candidate) -> dict[str, Any]:
-    """H, K = x⁻¹Hx and x of every neuron; a double coset HgK joins right cosets and left ones."""
+    """H, K = x⁻¹Hx and x of every neuron; a double coset HgK joins right and left cosets."""
     notes = candidate.circuit.roles.notes
     chosen = [group.subgroups[i] for i in notes["subgroup_index"]]
     conjugators = list(notes["conjugator_index"])
@@ -111,7 +111,7 @@ def _subgroup(group: FiniteGroup, subgroup: Subgroup) -> dict[str, Any]:
         "name": t.clean(subgroup.name),
         "order": subgroup.order,
         "generators": [t.clean(group.labels[g]) for g in subgroup.generators],
-        # Left cosets gK are those of g⁻¹ on the right.
+        # A left coset gK is the inverse of the right coset Kg⁻¹.
         "cosets": _packed(subgroup.right_cosets.numpy().astype("<u2")),
     }
 

@@ -1,4 +1,4 @@
-"""report.html of one network: verdict, findings, neurons, and how all of it was decided."""
+"""report.html of one network: verdict, findings, neurons, and how the verdict was reached."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ CONTENTS = {
 
 
 MARKS = {"explains": "explains", "refuted": "refuted"}
-"""Classes of the cells with these texts."""
+"""CSS classes of cells with these texts."""
 
 
 def page(comparison: Comparison, drawn: Mapping[str, str]) -> str:
@@ -92,8 +92,8 @@ def _figure(comparison: Comparison, drawn: Mapping[str, str], name: str, caption
 def _verdict(comparison: Comparison, drawn: Mapping[str, str]) -> str:
     why = "\n".join(paragraph(sentence) for sentence in t.details(comparison))
     caption = (
-        f"{t.FRONT_NOTE} Colours: a hypothesis and its relabelled control share one. Thick lines: "
-        "bits over the dithers. The vertical axis is linear below the dotted line."
+        f"{t.FRONT_NOTE} A hypothesis and its relabelled control share a colour. Thick lines: "
+        "range of bits over the dithers. The vertical axis is linear below the dotted line."
     )
     return (
         '<section aria-label="Verdict">\n'
@@ -110,9 +110,9 @@ def _findings(comparison: Comparison) -> str:
     return section(
         "Interventions",
         paragraph(
-            f"Pairs: {t.pairs_text(comparison)}. The control is the network's own value under "
-            "another intervention of comparable size, or an exact value. A row separates "
-            "hypotheses when their predictions differ by more than their own errors."
+            f"Pairs: {t.pairs_text(comparison)}. The control is the network's value under another "
+            "intervention of comparable size, or an exact value. A row separates two hypotheses "
+            "if their predictions differ by more than their errors."
         ),
         findings_table(comparison, lines),
         notes,
@@ -124,7 +124,7 @@ def _neurons(comparison: Comparison, drawn: Mapping[str, str]) -> str:
     return section(
         "What the neurons do",
         '<div class="beside">',
-        _figure(comparison, drawn, "roles", "Neurons by role; hypotheses that agree together."),
+        _figure(comparison, drawn, "roles", "Neurons by role; hypotheses that agree share bars."),
         f"<div>{_key()}{_role_tables(comparison)}</div>",
         "</div>",
         "<h3>Every neuron</h3>",
@@ -143,22 +143,22 @@ _SORTS = (
     '<option value="residual">residual, largest first</option>'
 )
 _KEY = (
-    "Four pictures a neuron. ",
+    "Each neuron has four pictures. ",
     ("left", "Left"),
-    ": its pre-activation for every left input, sorted by right coset Hg of its subgroup; a neuron "
-    "of cosets is a staircase, each step a coset. ",
+    ": its pre-activation for every left input, sorted by right coset Hg of its subgroup. A coset "
+    "neuron is a staircase with one step per coset. ",
     ("right", "Right"),
-    ": the same for the right input, by left coset gK of the conjugate K. Irreps: the share of the "
-    "variance of left, right and unembedding in each. ",
+    ": the same for the right input, sorted by left coset gK of the conjugate K. Irreps: the share "
+    "of the variance of left, right and unembedding in each irrep. ",
     ("unembed", "Unembedding"),
-    ": its row, by double coset HgK, the shared coset tinted. Strokes are the means of cells. "
-    "Where no subgroup was looked for, elements stand by the phase of the leading irrep, or in the "
-    "group's order.",
+    ": its row, sorted by double coset HgK, with the shared coset tinted. Strokes are the means of "
+    "cells. Without a subgroup, elements are sorted by the phase of the leading irrep, or as in "
+    "the group.",
 )
 
 
 def _key() -> str:
-    """How a card of the gallery is read, with the colours it uses."""
+    """The key to a card of the gallery, with its colours."""
     parts = [
         escaped(part)
         if isinstance(part, str)
@@ -177,13 +177,13 @@ def _gallery() -> str:
         _filter("residual", "Residual (larger FVU)"),
         _filter("sort", "Sort by", _SORTS),
     )
-    return f"""<noscript><p>This page draws neurons with a script, which is off.</p></noscript>
+    return f"""<noscript><p>Turn on scripts to see the drawings of the neurons.</p></noscript>
 <form class="filters needs-js" aria-label="Which neurons are shown">
 {"".join(controls)}
 <button type="button" id="reset">Show all</button>
 </form>
-<p class="soft needs-js"><span id="gallery-count" role="status"></span>. Arrow keys go from one to
-the next, Enter enlarges.</p>
+<p class="soft needs-js"><span id="gallery-count" role="status"></span>. Arrow keys move between
+neurons, Enter enlarges one.</p>
 <div id="gallery" role="group" aria-label="Neurons"></div>"""
 
 
@@ -237,9 +237,8 @@ def _role_tables(comparison: Comparison) -> str:
         ]
         parts.append(table(f"Roles under {', '.join(family.names)}", caption, head, rows))
     note = paragraph(
-        "FVU: median over neurons of the fraction of variance unexplained. Negligible neurons "
-        "hardly touch the logits; unexplained ones carry the mean of their tables in the "
-        "surrogate.",
+        "FVU: fraction of variance unexplained, median over neurons. Negligible neurons hardly "
+        "affect the logits. The surrogate replaces unexplained neurons' tables by their means.",
         "soft",
     )
     return details("Roles and residuals in tables", *parts, note)
@@ -249,11 +248,11 @@ def _subgroups(comparison: Comparison, drawn: Mapping[str, str]) -> str:
     if "lattice" not in drawn:
         return ""
     caption = (
-        "Subgroups up to conjugacy; a line joins a class to those maximal in it. Filled: classes "
-        "on whose cosets neurons work. With a mouse, a filled class shows its neurons."
+        "Subgroups up to conjugacy; a line joins a class to its maximal subgroups. Filled: classes "
+        "whose cosets are used by neurons. Point at a filled class to see its neurons."
     )
     return section(
-        "The subgroups that are used",
+        "The subgroups that neurons use",
         f'<div class="lattice">{_figure(comparison, drawn, "lattice", caption)}</div>',
         name="subgroups",
     )
@@ -261,10 +260,10 @@ def _subgroups(comparison: Comparison, drawn: Mapping[str, str]) -> str:
 
 def _training(comparison: Comparison, drawn: Mapping[str, str]) -> str:
     captions = {
-        "training_loss": "Mean loss while it was trained.",
-        "training_accuracy": "Accuracy while it was trained.",
-        "structure_forming": "From the checkpoints of the run: what is left of each neuron's "
-        "tables outside the cells it ends with. Line: median over neurons; shaded: middle half.",
+        "training_loss": "Mean loss during training.",
+        "training_accuracy": "Accuracy during training.",
+        "structure_forming": "From the checkpoints of the run: share of the variance of each "
+        "neuron's tables within its final cells. Line: median over neurons; shaded: middle half.",
     }
     figures = [
         _figure(comparison, drawn, name, caption)
@@ -277,15 +276,15 @@ def _training(comparison: Comparison, drawn: Mapping[str, str]) -> str:
 
 
 def _details(comparison: Comparison, drawn: Mapping[str, str]) -> str:
-    """Figures and tables behind those above, each closed at first."""
-    strays = "predictions more than {} off the diagonal, of more than {} the worst."
+    """Further figures and tables, each closed at first."""
+    strays = "predictions more than {} off the diagonal, at most the {} worst."
     curve = (
-        "Each point is the raw weights' description length over a candidate's, both with what they "
-        "leave coded to the same δ."
+        "Each point is the description length of the raw weights over that of a candidate, both "
+        "with their residuals coded to the same δ."
     )
     errors = (
         "Differences of log10 mean loss between each surrogate and the network; losses below "
-        f"{comparison.thresholds.loss_floor:g} count as that."
+        f"{comparison.thresholds.loss_floor:g} nats count as that."
     )
     return section(
         "Details",
@@ -335,7 +334,7 @@ def _predictions(comparison: Comparison) -> str:
     rows = [row(_named(line), _error_cells(line), line.kind) for line in t.front(comparison)]
     caption = (
         "Errors in decades of loss and shares of pairs, over the rows that are evidence for a "
-        "candidate; same answer and logit R² compare input by input (medians over rows)."
+        "candidate. Same answer and logit R² compare input by input (medians over rows)."
     )
     return table("Prediction errors", escape(caption), head, rows)
 
@@ -357,9 +356,9 @@ def _lengths(comparison: Comparison) -> str:
         for line in t.front(comparison)
     ]
     caption = (
-        "Bits per neuron that give both tables and the unembedding to a relative error δ; in "
-        "brackets the least and most, of bits over the dithers, of times shorter than the raw "
-        "weights from δ*/2 to 2δ*."
+        "Bits per neuron that code both tables and the unembedding to a relative error δ. In "
+        "brackets: range over the dithers (bits), and range from δ*/2 to 2δ* (times shorter than "
+        "the raw weights)."
     )
     return table("Description lengths", escape(caption), head, rows)
 
@@ -383,8 +382,8 @@ def _forms(comparison: Comparison) -> str:
     ]
     caption = (
         "Bits per neuron of each form, and its median |Δlog10 loss| in decades on the rows "
-        f"{', '.join(sorted(comparison.bench.used))}, on which claims are chosen and which are "
-        "then not evidence."
+        f"{', '.join(sorted(comparison.bench.used))}. Claims are chosen on these rows, so they "
+        "are not evidence."
     )
     inner = table("Forms of each hypothesis", escape(caption), head, rows)
     return details("How claims were chosen", inner)
@@ -416,8 +415,8 @@ def _claims(comparison: Comparison) -> str:
         for name, values in found
     ]
     caption = (
-        "Median |Δlog10 loss| in decades when one claim alone replaces its part of the network and "
-        "the rest stays the network's own: which claim brings the error in."
+        "Median |Δlog10 loss| in decades if one claim alone replaces its part of the network. It "
+        "shows which claim causes the error."
     )
     return details(
         "Errors of single claims", table("Errors of single claims", escape(caption), head, rows)
@@ -425,7 +424,7 @@ def _claims(comparison: Comparison) -> str:
 
 
 def _on_request(comparison: Comparison, drawn: Mapping[str, str]) -> str:
-    """The experiments that were asked for, as they show themselves."""
+    """The tables and notes of the optional experiments."""
     parts = []
     for id, result in comparison.on_request.items():
         parts.append(f"<h3>{escaped(result.title)}</h3>")
@@ -433,7 +432,7 @@ def _on_request(comparison: Comparison, drawn: Mapping[str, str]) -> str:
             parts.append(_figure(comparison, drawn, id, PLATES[id].alternative(comparison)))
         parts += [as_html(sheet) for sheet in of_findings(result)]
         parts += [paragraph(note, "soft") for note in result.notes]
-    return section("Experiments on request", *parts, name="experiments") if parts else ""
+    return section("Optional experiments", *parts, name="experiments") if parts else ""
 
 
 def _not_applicable(comparison: Comparison) -> str:
@@ -454,10 +453,10 @@ def _circumstances(comparison: Comparison) -> str:
         facts(t.network_facts(comparison)),
         "<h3>Rule</h3>",
         points(t.rule(comparison.verdict.rule)),
-        details("Thresholds", table("Thresholds", "They travel with every result.", head, rows)),
+        details("Thresholds", table("Thresholds", "Saved with every result.", head, rows)),
         "<h3>Circumstances</h3>",
         facts(t.circumstances(comparison)),
-        "<h3>Again, in Python</h3>",
+        "<h3>To repeat this in Python</h3>",
         f"<pre><code>{escaped(whole_comparison(comparison))}</code></pre>",
         name="how",
     )

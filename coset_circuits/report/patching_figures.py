@@ -1,4 +1,4 @@
-"""Figures of patching and ablation. Each is ``(result, ax) -> ax``; draw within style.look()."""
+"""Figures of patching and ablation: functions ``(result, ax) -> ax``, drawn in style.look()."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ DIVERGING = LinearSegmentedColormap.from_list("recovery", ["#D55E00", "#f2f5f9",
 """Orange below zero, blue above it, nearly white at zero."""
 
 MAX_WRITTEN = 24
-"""Cells have their number written in them where there are at most this many rows."""
+"""Numbers are written into the cells if there are at most this many rows."""
 
 
 def heat_map(result: Patching, ax: Axes, metric: str = "logit_difference") -> Axes:
-    """The recovery of every patch: neuron sets down, sites (or paths) across."""
+    """The recovery of every patch: neuron sets as rows, sites (or paths) as columns."""
     table = result.table(metric)
     if len(table) > MAX_WRITTEN:
-        # Beside all neurons together, one of many is too pale to be seen.
+        # Next to all neurons together, one of many would be too pale to see.
         table = table.drop(index=ALL).dropna(axis=1, how="all")
     values = table.to_numpy(dtype=float)
     bound = np.nanmax(np.abs(values)) if np.isfinite(values).any() else 1.0
@@ -64,10 +64,10 @@ def _short(value: float) -> str:
 
 
 def attribution_scatter(result: Patching, ax: Axes) -> Axes:
-    """What attribution patching says of each patch, against what the patch does."""
+    """Attribution patching's estimate for each patch against the actual recovery."""
     if result.attributed is None:
         raise CosetCircuitsError(
-            f"This {result.method} has no attribution beside it; take it from activation_patching."
+            f"This {result.method} has no attribution; take it from activation_patching."
         )
     frame = result.to_dataframe()
     points = np.stack([frame[c].to_numpy() for c in ("recovery", "attributed")])
@@ -87,7 +87,7 @@ def attribution_scatter(result: Patching, ax: Axes) -> Axes:
 
 
 def threshold_curve(result: Ablation, ax: Axes) -> Axes:
-    """Accuracy after removing neurons above or below a threshold, with its random control."""
+    """Accuracy after removing neurons above or below a threshold, with a random control."""
     if "threshold" not in result.rows:
         raise CosetCircuitsError(
             f"{result.experiment.capitalize()} has no thresholds to draw; give the result of "
@@ -103,7 +103,7 @@ def threshold_curve(result: Ablation, ax: Axes) -> Axes:
 
 
 def minimality_curve(result: Ablation, ax: Axes) -> Axes:
-    """Accuracy with as many neurons as the greedy choice has kept, with its random control."""
+    """Accuracy against the number of neurons that the greedy choice keeps, with its control."""
     if "step" not in result.rows:
         raise CosetCircuitsError(
             f"{result.experiment.capitalize()} has no steps to draw; give the result of minimality."

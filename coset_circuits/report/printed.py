@@ -37,7 +37,7 @@ def print_comparison(comparison: Comparison, console: Console | None = None) -> 
 
 
 def full_text(comparison: Comparison, width: int = 80) -> str:
-    """The same without colour, no line longer than ``width``."""
+    """All tables without colour, no line longer than ``width``."""
     return plainly(lambda console: print_comparison(comparison, console), width)
 
 
@@ -82,9 +82,9 @@ def _interventions(
     print_note(console, "; ".join(f"{line.number} {line.title}" for line in lines) + ".")
     print_note(
         console,
-        "control: the network's own value under the intervention whose number stands in “row” "
-        "(=: the exact share of commuting pairs); sep: does the row separate any two hypotheses? "
-        "–: the hypothesis is silent here.",
+        "control: the network's value under the intervention numbered in “row” (=: the exact share "
+        "of commuting pairs); sep: does the row separate any two hypotheses? –: the hypothesis is "
+        "silent here.",
     )
     for note in t.footnotes(comparison):
         print_note(console, note)
@@ -93,7 +93,7 @@ def _interventions(
 def _readings(
     lines: Sequence[t.InterventionLine], quantity: str, unit: str, names: Sequence[str]
 ) -> Sheet:
-    """What every intervention did and what each hypothesis predicted."""
+    """The observed effect of every intervention and each hypothesis's prediction."""
     show = t.accuracy if quantity == "accuracy" else t.loss
     rows = []
     for line in lines:
@@ -133,9 +133,9 @@ def _front(console: Console, comparison: Comparison) -> None:
     console.print(table)
     print_note(
         console,
-        "bits: per neuron at δ*, over the dithers; times shorter: raw weights over it, from δ*/2 "
-        "to 2δ*; loss: median |Δlog10 loss| of the surrogate alone, in decades; R²: of its logits, "
-        "median over rows.",
+        "bits: per neuron at δ*, range over the dithers; times shorter: than the raw weights, "
+        "range from δ*/2 to 2δ*; loss: median |Δlog10 loss| of the surrogate alone, in decades; "
+        "R²: of its logits, median over rows.",
     )
     print_note(console, t.FRONT_NOTE)
 
@@ -150,9 +150,9 @@ def _closing(console: Console, comparison: Comparison) -> None:
 
 
 def _on_request(console: Console, comparison: Comparison) -> None:
-    """The experiments that were asked for, as they show themselves."""
+    """Print the tables and notes of the optional experiments."""
     for result in comparison.on_request.values():
-        print_heading(console, "EXPERIMENT ON REQUEST")
+        print_heading(console, "OPTIONAL EXPERIMENT")
         console.print(Text(t.clean(result.title), overflow="fold"))
         for sheet in of_findings(result):
             print_sheet(console, sheet)

@@ -1,4 +1,4 @@
-"""Lines of Python that make a figure again."""
+"""Lines of Python that reproduce a result."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from coset_circuits.thresholds import DEFAULT, Thresholds
 
 
 def whole_comparison(comparison: Comparison) -> str:
-    """One line that makes the comparison and its report again, as far as a line can."""
+    """One line that repeats the comparison and its report, as far as one line can."""
     chosen, done = _algorithms(comparison), _interventions(comparison)
     given = "" if chosen is None else f", [{', '.join(chosen)}]"
     given += "" if done is None else f", interventions=[{', '.join(done)}]"
@@ -39,7 +39,7 @@ def whole_comparison(comparison: Comparison) -> str:
 
 
 def one_row(comparison: Comparison, id: str) -> str:
-    """One line that prints what network and best hypothesis answer under an intervention."""
+    """One line that prints the outcome of network and best hypothesis under an intervention."""
     row = next(row for row in comparison.rows if row.intervention.id == id)
     models = ['"network": m']
     for candidate in _best(comparison, row)[:1]:
@@ -58,7 +58,7 @@ def one_row(comparison: Comparison, id: str) -> str:
 
 
 def _network(comparison: Comparison) -> str:
-    """The call that reads it; a bare name where it was not read, or has changed since."""
+    """The call that reads it; a bare name if it was not read or has changed since."""
     known = comparison.network.provenance
     where = known.get("shipped", known.get("path"))
     if where is None:
@@ -69,7 +69,7 @@ def _network(comparison: Comparison) -> str:
 
 
 def _lacking(comparison: Comparison, given: str) -> str:
-    """A comment on what the line cannot repeat; nothing where it repeats all."""
+    """A comment on what the line cannot repeat; empty if it repeats everything."""
     lacks = []
     if _network(comparison) == "network":
         known = comparison.network.provenance
@@ -82,7 +82,7 @@ def _lacking(comparison: Comparison, given: str) -> str:
 
 
 def _best(comparison: Comparison, row: Row) -> list[Candidate]:
-    """Hypotheses that can be written down and speak of the row: what explains first, by length."""
+    """Hypotheses that Python can construct and that predict the row, explaining and short first."""
     delta, explained_by = comparison.fidelity.delta, comparison.verdict.explained_by
     able = [
         c
@@ -93,9 +93,9 @@ def _best(comparison: Comparison, row: Row) -> list[Candidate]:
 
 
 def _algorithms(comparison: Comparison) -> list[str] | None:
-    """What was compared, as Python; None where it is the default.
+    """The compared algorithms as Python; None for the default.
 
-    An algorithm from elsewhere stands there by its name, for its user to fill in.
+    A user's algorithm appears by name only, to be filled in.
     """
     asked = comparison.bench.asked
     if list(asked) == list(ALGORITHMS):
@@ -111,7 +111,7 @@ def _algorithms(comparison: Comparison) -> list[str] | None:
 
 
 def _interventions(comparison: Comparison) -> list[str] | None:
-    """What was done, as Python; None where it is the default."""
+    """The interventions as Python; None for the default."""
     done, default = [row.intervention for row in comparison.rows], list(INTERVENTIONS.values())
     if done == default:
         return None
@@ -121,14 +121,14 @@ def _interventions(comparison: Comparison) -> list[str] | None:
 
 
 def _intervention(one: Intervention) -> str:
-    """One of the user's own stands there by its id, for its user to fill in."""
+    """One intervention as Python; a user's appears by its id only, to be filled in."""
     if INTERVENTIONS.get(one.id) == one:
         return f'cc.INTERVENTIONS["{one.id}"]'
     return f"cc.Intervention({t.clean(one.id)!r}, ...)"
 
 
 def _experiments(comparison: Comparison) -> list[str]:
-    """What was asked for beyond what every comparison has."""
+    """The optional experiments as Python."""
     return [
         f'"{one.id}"' if EXPERIMENTS.get(one.id) == one else f"{type(one).__name__}(...)"
         for one in comparison.experiments
@@ -142,7 +142,7 @@ def _is_ours(algorithm: Algorithm | None) -> bool:
 
 
 def _call(made: Any) -> str:
-    """The call that makes an algorithm or thresholds, with what is not the default."""
+    """The call that makes an algorithm or thresholds, with the values that are not defaults."""
     given = [
         f"{field.name}={_call(value) if isinstance(value, Thresholds) else repr(value)}"
         for field in dataclasses.fields(made)

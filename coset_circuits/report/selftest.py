@@ -28,12 +28,12 @@ def print_selftest(result: SelfTest, console: Console | None = None) -> None:
         console.print(table)
     wrong = result.errors()
     if not wrong:
-        console.print("Every network without noise was judged right.")
+        console.print("The verdict is right on every network without noise.")
         return
-    console.print(Text(f"{len(wrong)} networks without noise were misjudged", style="bold"))
+    console.print(Text(f"Wrong verdict on {len(wrong)} networks without noise", style="bold"))
     for answer in wrong[:SHOWN]:
         console.print(
-            f"  {answer.case}, seed {answer.seed}: said {answer.said}, right is {answer.put}"
+            f"  {answer.case}, seed {answer.seed}: verdict {answer.said}, right is {answer.put}"
         )
     if len(wrong) > SHOWN:
         console.print(f"  … and {len(wrong) - SHOWN} more, in selftest.json")
@@ -55,15 +55,15 @@ def _tables(result: SelfTest) -> Iterator[tuple[str, Sequence[str], list[list[st
     frame = result.confusion()
     frame = frame.loc[:, frame.any()]
     yield (
-        f"Answers on {sum(frame.sum())} networks without noise, by what was put there",
-        ("what was put there", *map(str, frame.columns)),
+        f"Verdicts on {sum(frame.sum())} networks without noise, by the planted algorithm",
+        ("planted: right answer", *map(str, frame.columns)),
         [
             [f"{kind}: {put}", *(str(count) if count else "·" for count in row)]
             for (kind, put), row in zip(frame.index, frame.to_numpy(), strict=True)
         ],
     )
     yield (
-        "Nulls that a hypothesis was said to explain",
+        "False positives: null networks that the verdict says are explained",
         ("null", "explained", "95%"),
         [
             [row["null"], f"{row['false positives']} of {row['networks']}", _interval(row)]
@@ -71,7 +71,7 @@ def _tables(result: SelfTest) -> Iterator[tuple[str, Sequence[str], list[list[st
         ],
     )
     yield (
-        "Power: networks that are judged right (noise in s.d. of each table)",
+        "Power: networks with the right verdict (noise in s.d. of each table)",
         ("case", "noise", "accuracy", "right", "95%"),
         [
             [
@@ -85,7 +85,7 @@ def _tables(result: SelfTest) -> Iterator[tuple[str, Sequence[str], list[list[st
         ],
     )
     yield (
-        "How well the shortest hypothesis that explains does (medians)",
+        "Figures of the shortest hypothesis that explains (medians)",
         ("case", "decades off", "R² of logits", "bits a neuron", "best null"),
         [
             [

@@ -1,4 +1,4 @@
-"""One table for terminal and page: columns of text, then columns of figures."""
+"""One table for terminal and page: columns of text, then columns of numbers."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from coset_circuits.report import tables as t
 from coset_circuits.report.terminal import plain_table, print_heading, print_note
 
 MAX_ROWS = 60
-"""Rows that a terminal lists; the others are in the files."""
+"""Number of rows printed on a terminal; the files have all of them."""
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """One table: columns of text, then columns of figures.
+    """One table: columns of text, then columns of numbers.
 
     Attributes:
-        note: how it is to be read.
+        note: how to read it.
         names: titles of the text columns.
-        numbers: titles of the columns of figures.
+        numbers: titles of the columns of numbers.
         rows: a cell for each column.
         links: a page for the first cell of some rows.
     """
@@ -39,7 +39,7 @@ class Sheet:
     links: tuple[tuple[str, str], ...] = ()
 
     def fitted(self, width: int) -> Iterator[Sheet]:
-        """The same in several tables, each with all names and as many figures as fit a width."""
+        """Split it into tables that fit a width, each with all the text columns."""
         left = sum(min(24, max(map(len, c))) + 1 for c in self._columns(0, len(self.names)))
         widths = [max(map(len, c)) + 1 for c in self._columns(len(self.names), None)]
         start = 0
@@ -67,9 +67,9 @@ def of_findings(result: Findings) -> Iterator[Sheet]:
 
 
 def of_frame(title: str, frame: pd.DataFrame) -> Sheet:
-    """Any data frame: columns of numbers become figures, all others text."""
+    """The table of any data frame; columns that are not numeric become text."""
     numbers = [c for c in frame if pd.api.types.is_float_dtype(frame[c])]
-    # A table begins with a name, or with what stands first.
+    # A table begins with a name, or else with the first column.
     texts = [c for c in frame if c not in numbers] or list(frame)[:1]
     numbers = [c for c in numbers if c not in texts]
     rows = tuple(
@@ -85,7 +85,7 @@ def _figure(value: float) -> str:
 
 
 def print_sheet(console: Console, sheet: Sheet) -> None:
-    """A table in as many parts as the width asks for."""
+    """Print a table, in several parts if it is wider than the console."""
     print_heading(console, sheet.title.upper().replace("Δ", "δ"))
     for part in sheet.fitted(console.width):
         table = plain_table(part.names, part.numbers)
@@ -101,8 +101,8 @@ def print_sheet(console: Console, sheet: Sheet) -> None:
 def as_html(
     sheet: Sheet, reports: frozenset[str] = frozenset(), marks: Mapping[str, str] | None = None
 ) -> str:
-    """A table of a page; ``marks`` are the classes of cells with these texts."""
-    # A column of numbers in front of the names is for a terminal's cross-references only.
+    """The HTML of a table; ``marks`` maps the text of a cell to its CSS class."""
+    # Numbers in front of the names are only for cross-references on a terminal.
     skip = 0 if sheet.names[0] else 1
     head = [h.column(title, name=True) for title in sheet.names[skip:]]
     head += [h.column(title) for title in sheet.numbers]

@@ -1,4 +1,4 @@
-"""The tables of an ensemble, computed once for terminal and HTML."""
+"""The tables of a report on many networks, computed once for terminal and HTML."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ EXPLAINS, REFUTED, NEITHER = "+", "×", "·"
 
 
 def per_network(ensemble: Ensemble) -> Iterator[Sheet]:
-    """What was found on each network by itself."""
+    """Tables of the findings on each network."""
     yield _networks(ensemble)
     names = all_hypotheses(ensemble)
     yield _by_hypothesis(
         ensemble,
         "Prediction error",
-        "Median |Δlog10 loss| in decades, and after / the same on a relabelled group; nulls have "
-        "no group theory and need none.",
+        "Median |Δlog10 loss| in decades; after the slash on a relabelled group. Nulls use no "
+        "group theory and need no such control.",
         lambda network, name: t.decades(network.error(name)),
     )
     yield Sheet(
@@ -43,19 +43,20 @@ def per_network(ensemble: Ensemble) -> Iterator[Sheet]:
     yield _by_hypothesis(
         ensemble,
         "Bits per neuron at equal fidelity",
-        "At each network's own fidelity point; after / that on a relabelled group.",
+        "At each network's fidelity point; after the slash on a relabelled group.",
         lambda network, name: t.whole(network.bits(name)),
     )
     yield _by_hypothesis(
         ensemble,
         "Times shorter than the weights",
-        "Raw weights' bits over its own; after / that on a relabelled group.",
+        "Bits of the raw weights over bits of the hypothesis; after the slash on a relabelled "
+        "group.",
         lambda network, name: t.decades(network.compression(name)),
     )
 
 
 def across(stratum: Stratum) -> Iterator[Sheet]:
-    """What is found across the networks of one kind; nothing for one network."""
+    """Tables over the networks of one kind; none for a single network."""
     if len(stratum.networks) < 2:
         return
     yield _candidates(stratum)
@@ -66,7 +67,7 @@ def across(stratum: Stratum) -> Iterator[Sheet]:
 
 
 def on_request(stratum: Stratum) -> Iterator[Sheet]:
-    """Each experiment that was asked for: its figures over the networks, beside their controls."""
+    """Tables of the optional experiments: figures over networks, next to their controls."""
     titles = dict.fromkeys(
         id
         for network in stratum.networks
@@ -89,8 +90,7 @@ def on_request(stratum: Stratum) -> Iterator[Sheet]:
         if rows:
             yield Sheet(
                 f"Experiment {id}",
-                "Median and mean over networks; control: the median of the control that the "
-                "experiment names.",
+                "Median and mean over networks; control: median of the experiment's control.",
                 ("of", "where", "quantity"),
                 ("median", "[low, high]", "mean", "control", "n"),
                 rows,
@@ -98,7 +98,7 @@ def on_request(stratum: Stratum) -> Iterator[Sheet]:
 
 
 def paired(stratum: Stratum) -> Iterator[Sheet]:
-    """Every two hypotheses over the same networks, and each against its relabelled control."""
+    """Paired comparisons: every two hypotheses, and each against its relabelled control."""
     for compared, what in ((stratum.between, "Hypotheses"), (stratum.controlled, "Controls")):
         for quantity, title, show in (
             (PREDICTION_ERROR, "prediction error in decades", t.loss),
@@ -110,18 +110,18 @@ def paired(stratum: Stratum) -> Iterator[Sheet]:
 
 
 def all_hypotheses(ensemble: Ensemble) -> list[str]:
-    """The compared hypotheses, in the order met."""
+    """All compared hypotheses, in order of appearance."""
     return list(dict.fromkeys(name for network in ensemble for name in network.hypotheses))
 
 
 def claims(ensemble: Ensemble) -> list[str]:
-    """What the endings of the hypotheses' names stand for."""
+    """The meaning of the endings of the hypotheses' names."""
     names = all_hypotheses(ensemble)
     return [note for end, note in CLAIM_NOTES.items() if any(f"+{end}" in name for name in names)]
 
 
 def method(stratum: Stratum, ensemble: Ensemble) -> list[str]:
-    """How figures across networks were made, and what they cannot say."""
+    """How figures over networks were computed, and their limits."""
     limits = ensemble.thresholds
     family = len(stratum.between)
     count = len(stratum.networks)
@@ -130,8 +130,8 @@ def method(stratum: Stratum, ensemble: Ensemble) -> list[str]:
     return [
         f"[low, high]: {1 - limits.significance:.0%} interval, {METHOD}, seed {ensemble.seed}. An "
         "interval without width means that these networks agree, not that all would. Means of "
-        "losses hang on a few networks and their intervals are too short; read the median first.",
-        "Differences are first − second, over the rows on which both speak. r: matched-pairs "
+        "losses depend on a few networks and their intervals are too short; read the median first.",
+        "Differences are first − second, over the rows that both predict. r: matched-pairs "
         "rank-biserial correlation. p: exact two-sided Wilcoxon signed-rank test after Holm's "
         f"correction over the {family} comparisons of hypotheses (controls: "
         f"{len(stratum.controlled)}). Equivalent: two one-sided tests within "
@@ -184,7 +184,7 @@ def _by_hypothesis(
     note: str,
     show: Callable[[NetworkSummary, str], str],
 ) -> Sheet:
-    """One figure of each hypothesis beside that of its control, and of each null."""
+    """One figure of each hypothesis with its control's, and of each null."""
     names = all_hypotheses(ensemble)
     nulls = list(dict.fromkeys(n for network in ensemble for n in _of_kind(network, "null")))
     rows = []
@@ -226,8 +226,8 @@ def _candidates(stratum: Stratum) -> Sheet:
         )
     return Sheet(
         "Prediction error and description length",
-        "Median |Δlog10 loss| in decades and bits per neuron at equal fidelity: their median and "
-        "mean over networks.",
+        "Median and mean over networks of median |Δlog10 loss| (decades) and of bits per neuron at "
+        "equal fidelity.",
         ("candidate",),
         ("error", "[low, high]", "mean", "bits", "[low, high]", "mean"),
         tuple(rows),
@@ -262,8 +262,8 @@ def _observed(stratum: Stratum, quantity: str, show: Callable[[float | None], st
     unit = "share of pairs" if quantity == "accuracy" else "mean over pairs, nats"
     return Sheet(
         f"Interventions: {quantity} of the networks",
-        f"Over networks ({unit}); control: the median under the intervention in “row”, which has "
-        "a comparable effect (=: an exact value).",
+        f"Over networks ({unit}); control: the median under the intervention numbered in “row”, "
+        "which has a comparable effect (=: an exact value).",
         ("", "intervention"),
         ("mean [low, high]", "median [low, high]", "control", "row"),
         tuple(rows),
@@ -271,13 +271,13 @@ def _observed(stratum: Stratum, quantity: str, show: Callable[[float | None], st
 
 
 def _with_interval(estimate: Estimate, show: Callable[[float | None], str]) -> str:
-    """In one cell, as short as can be: two of them must fit a line of a terminal."""
+    """An estimate and its interval in one cell, short enough for two on a terminal line."""
     low_high = "" if estimate.interval is None else f" {_interval(estimate, show, ',')}"
     return _brief(f"{show(estimate.value)}{low_high}")
 
 
 def _brief(text: str) -> str:
-    """Exponents of one digit in one digit."""
+    """Shorten exponents such as e-05 to e-5."""
     return text.replace("e-0", "e-").replace("e+0", "e+")
 
 
@@ -295,7 +295,7 @@ def _predicted(
         rows.append((id, *map(show, values), str(_separating(stratum, id))))
     return Sheet(
         f"Interventions: {statistic} {quantity}, observed and predicted",
-        f"The {statistic} over networks of what is seen and of what each surrogate answers; "
+        f"The {statistic} over networks, observed and predicted by each surrogate; "
         f"{t.MISSING}: silent; sep: in how many of the {len(stratum.networks)} networks the row "
         "separates any two hypotheses.",
         ("intervention",),

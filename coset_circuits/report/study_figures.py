@@ -25,7 +25,7 @@ def compressions(points: Mapping[str, Mapping[str, Estimate]], null: str, ax: Ax
         for place, found in enumerate(points.values()):
             if name not in found:
                 continue
-            # Marks of one kind lie side by side.
+            # Marks of different kinds are shifted apart.
             height = place + 0.6 * (i / max(1, len(names) - 1) - 0.5)
             value, (low, high) = found[name].value, found[name].interval or (found[name].value,) * 2
             ax.plot([low, high], [height, height], color=shade, lw=1.5, alpha=0.7)
@@ -44,7 +44,7 @@ def compressions(points: Mapping[str, Mapping[str, Estimate]], null: str, ax: Ax
 def over_training(
     losses: Mapping[int, float], lengths: Mapping[str, Mapping[int, float | None]], ax: Axes
 ) -> Axes:
-    """Compression of every hypothesis by training step, beside the mean loss of all pairs."""
+    """Compression of every hypothesis by training step, with the mean loss over all pairs."""
     for i, (name, at) in enumerate(lengths.items()):
         drawn = {step: value for step, value in at.items() if value is not None}
         ax.plot([*drawn], [*drawn.values()], f"{marker(i)}-", color=colour(i), label=t.clean(name))

@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
 INK = "#010203"
-"""Stands for the page's text colour: every use becomes ``currentColor`` in the SVG."""
+"""Placeholder for the page's text colour; it becomes ``currentColor`` in the SVG."""
 
 PAPER = "#fdfefd"
-"""Stands for the page's background, for what must hide the lines behind it."""
+"""Placeholder for the page's background, for parts that must hide the lines behind them."""
 
 FAINT = 0.35
 """Opacity of lines that only guide the eye."""
@@ -65,7 +65,7 @@ STANDALONE = (
 
 @contextlib.contextmanager
 def look() -> Iterator[None]:
-    """Draw and save figures within this; settings outside are left alone."""
+    """A context for drawing and saving figures; settings outside it are left alone."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(RC)
@@ -81,9 +81,9 @@ def marker(index: int) -> str:
 
 
 def svg(figure: Figure, name: str) -> str:
-    """A figure as SVG text: the same bytes each time, ids that start with its name.
+    """A figure as SVG text with reproducible bytes and ids that start with its name.
 
-    On its own it follows the reader's light or dark preference.
+    As a separate file it follows the reader's light or dark preference.
     """
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -120,9 +120,9 @@ def _framed(figure: Figure) -> Bbox:
 
 
 def inline(text: str, label: str) -> str:
-    """An SVG for the inside of an HTML page, whose text colour it takes.
+    """An SVG for use inside an HTML page; it takes the page's text colour.
 
-    ``label``, its text alternative, must be escaped already.
+    ``label`` is its text alternative and must already be escaped.
     """
     body = text[text.index("<svg ") :].replace(STANDALONE, "", 1)
     view = re.search(r'viewBox="[^"]*"', body)

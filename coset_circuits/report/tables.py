@@ -20,11 +20,11 @@ SILENT = "silent"
 MISSING = "–"
 
 FRONT_NOTE = (
-    "An explanation should predict well and be short: low and to the left. Bits are taken at the "
-    "fidelity point δ*, where every candidate with its residual rebuilds the same network; the "
-    "prediction error is that of the surrogate alone. The nulls know no group theory; a relabelled "
-    "control is the same hypothesis fitted after the group's elements were renamed at random, an "
-    "easy null."
+    "A good explanation predicts well and is short: low and to the left. Bits are taken at the "
+    "fidelity point δ*, where every candidate with its residual rebuilds the same network. "
+    "Prediction errors are those of the surrogate alone. Nulls use no group theory. A relabelled "
+    "control is the same hypothesis fitted after the group's elements were renamed at random; it "
+    "is an easy null."
 )
 
 
@@ -38,7 +38,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class ControlReading:
-    """What the matched control answers: another row of the network, or an exact value."""
+    """The outcome of the matched control: another row of the network, or an exact value."""
 
     id: str
     title: str
@@ -49,13 +49,13 @@ class ControlReading:
 
 @dataclass(frozen=True)
 class InterventionLine:
-    """One intervention with what was observed, predicted and controlled.
+    """One intervention with its observed outcome, predictions and controls.
 
     Attributes:
-        predictions: a reading for each hypothesis, None where it is silent.
-        relabelled: the same for each hypothesis fitted to the relabelled group; a hypothesis
+        predictions: a reading for each hypothesis; None if it is silent.
+        relabelled: the same for each hypothesis fitted to the relabelled group. A hypothesis
             without such a control is left out.
-        used: the hypotheses whose fit has used this row: it is not evidence for them.
+        used: the hypotheses whose fit used this row, which is not evidence for them.
         separates: the pairs of hypotheses that it separates.
         caution: what this row cannot show, for rows that are easily misread.
     """
@@ -74,7 +74,7 @@ class InterventionLine:
 
 @dataclass(frozen=True)
 class RoleLine:
-    """How many neurons share a role, and the medians of what it leaves unexplained."""
+    """The number of neurons in one role, and their median FVUs."""
 
     role: str
     neurons: int
@@ -85,10 +85,10 @@ class RoleLine:
 
 @dataclass(frozen=True)
 class RoleFamily:
-    """Hypotheses that share one fit, and what the neurons do under it.
+    """Hypotheses that share one fit, with the neurons' roles under it.
 
     Attributes:
-        stands: can one of them explain the network? Where none can, its roles explain nothing.
+        stands: whether one of them can explain the network. If none can, the roles mean nothing.
     """
 
     names: tuple[str, ...]
@@ -106,11 +106,11 @@ class FrontLine:
     """One candidate's description length beside its prediction error.
 
     Attributes:
-        verdict: what the verdict says of it, in one word.
-        coverage: the share of the neurons that matter which it covers.
+        verdict: the verdict on it, in one word.
+        coverage: the share of non-negligible neurons that it covers.
         bits: bits per neuron at the fidelity point, over the dithers.
-        compression: the raw weights' bits over its own.
-        at: bits per neuron at every relative error that was asked for.
+        compression: bits of the raw weights over its bits.
+        at: bits per neuron at every requested relative error.
     """
 
     key: str
@@ -127,7 +127,7 @@ class FrontLine:
 
 
 def network_facts(comparison: Comparison) -> list[tuple[str, str]]:
-    """What was studied: (name, value), in reading order."""
+    """Facts about the network: (name, value), in reading order."""
     network, base = comparison.network, comparison.base
     known = network.provenance
     facts = [
@@ -145,7 +145,7 @@ def network_facts(comparison: Comparison) -> list[tuple[str, str]]:
 
 
 def pairs_text(comparison: Comparison) -> str:
-    """How many pairs the figures are taken over."""
+    """The number of pairs that the figures are computed over."""
     every = comparison.network.group.order**2
     if comparison.is_sampled:
         return f"base over all {every:,}, interventions over a sample of {len(comparison.pairs):,}"
@@ -163,7 +163,7 @@ def rule(text: str) -> list[str]:
 
 
 def _said(comparison: Comparison, candidate: Candidate) -> str:
-    """What the verdict says of a candidate, in one word."""
+    """The verdict on a candidate, in one word."""
     verdict = comparison.verdict
     if candidate.kind != "hypothesis":
         return candidate.kind
@@ -172,7 +172,7 @@ def _said(comparison: Comparison, candidate: Candidate) -> str:
 
 
 def details(comparison: Comparison) -> list[str]:
-    """What stands behind the verdict's sentence, one thought each."""
+    """The details behind the verdict's sentence, one thought each."""
     return [clean(sentence) for sentence in comparison.verdict.details]
 
 
@@ -191,7 +191,7 @@ def forms(comparison: Comparison) -> list[tuple[str, str, str, str, str]]:
 
 
 def not_applicable(comparison: Comparison) -> list[tuple[str, str]]:
-    """Hypotheses that do not apply, those of one reason together, and the reason."""
+    """Hypotheses that do not apply, grouped by reason, with the reason."""
     found: dict[str, list[str]] = {}
     for name, why in comparison.not_applicable.items():
         found.setdefault(clean(why), []).append(clean(name))
@@ -199,7 +199,7 @@ def not_applicable(comparison: Comparison) -> list[tuple[str, str]]:
 
 
 def role_families(comparison: Comparison) -> list[RoleFamily]:
-    """The neurons' roles, once for hypotheses that share a fit."""
+    """The neurons' roles, listed once for hypotheses that share a fit."""
     found: list[tuple[list[str], list[dict], float]] = []
     for candidate in comparison.hypotheses:
         roles = candidate.circuit.roles
@@ -294,7 +294,7 @@ def fidelity_text(comparison: Comparison) -> str:
 
 
 def log_loss_errors(comparison: Comparison) -> dict[str, list[float | None]]:
-    """|Δlog10 loss| of each candidate in each row, used or not; None where it is silent."""
+    """|Δlog10 loss| of each candidate in each row, used or not; None if it is silent."""
     return {
         c.name: [
             None if (e := errors(row, c.name, comparison.thresholds)) is None else e[0]
@@ -305,7 +305,7 @@ def log_loss_errors(comparison: Comparison) -> dict[str, list[float | None]]:
 
 
 def attributions(comparison: Comparison) -> tuple[list[str], list[tuple[str, dict[str, float]]]]:
-    """All claims, and for each hypothesis the error (decades) that each claim alone brings in."""
+    """All claims, and for each hypothesis the error (decades) that each claim causes alone."""
     claims = list(dict.fromkeys(a.claim for a in comparison.attributions))
     rows: dict[str, dict[str, float]] = {}
     for item in comparison.attributions:
@@ -323,7 +323,7 @@ def threshold_values(values: Thresholds) -> list[tuple[str, str]]:
 
 
 def circumstances(comparison: Comparison) -> list[tuple[str, str]]:
-    """What someone needs to repeat the comparison."""
+    """The facts needed to repeat the comparison."""
     facts = [(name, version) for name, version in versions().items()]
     facts += [
         ("seed", str(comparison.seed)),
@@ -335,19 +335,19 @@ def circumstances(comparison: Comparison) -> list[tuple[str, str]]:
 
 
 def footnotes(comparison: Comparison) -> list[str]:
-    """What must be read with the interventions table, and the comparison's own notes."""
+    """Notes to the interventions table, and the comparison's notes."""
     claims = {claim for candidate in comparison.hypotheses for claim in candidate.claims}
     notes = [note for claim, note in CLAIM_NOTES.items() if claim in claims]
     if comparison.bench.used:
         notes.append(
             f"Claims were chosen on the rows {', '.join(sorted(comparison.bench.used))}: "
-            "these are not evidence for any hypothesis."
+            "these rows are not evidence for any hypothesis."
         )
     for row in comparison.rows:
         if row.equals is not None:
             notes.append(
-                f"{clean(row.intervention.id)} shows the same as {clean(row.equals)} of every "
-                "model, so the two count once."
+                f"{clean(row.intervention.id)} has the same outcome as {clean(row.equals)} for "
+                "every model, so the two count once."
             )
     users: dict[frozenset[str], list[str]] = defaultdict(list)
     for candidate in comparison.hypotheses:
@@ -357,7 +357,7 @@ def footnotes(comparison: Comparison) -> list[str]:
             users[rows].append(clean(candidate.name))
     for rows, fitted in users.items():
         notes.append(
-            f"The fit of {' and of '.join(fitted)} has already used what is observed under "
+            f"The fit of {' and of '.join(fitted)} already used the outcomes of "
             f"{', '.join(sorted(rows))}: these rows are not evidence for it, nor among its errors."
         )
     return notes + [clean(note) for note in comparison.notes]
@@ -374,7 +374,7 @@ def display_name(candidate: Candidate | FrontLine) -> str:
 
 
 def accuracy(value: float | None) -> str:
-    """0.9999; only a network that is right everywhere gets 1.0000."""
+    """An accuracy such as 0.9999; only a network that is right everywhere gets 1.0000."""
     if value is None or math.isnan(value):
         return MISSING
     if 0.99995 <= value < 1:
@@ -385,7 +385,7 @@ def accuracy(value: float | None) -> str:
 
 
 def loss(value: float | None) -> str:
-    """Two significant digits, in nats or decades."""
+    """A loss to two significant digits, in nats or decades."""
     if value is None or math.isnan(value):
         return MISSING
     if value == 0:
@@ -404,17 +404,17 @@ def decades(value: float | None) -> str:
 
 
 def whole(value: float | None) -> str:
-    """Bits, to the bit."""
+    """A whole number of bits."""
     return MISSING if value is None or not math.isfinite(value) else f"{round(value):,}"
 
 
 def clean(text: str) -> str:
-    """Text for a page or a terminal: nothing in it that a reader cannot see."""
+    """Text for a page or a terminal, without invisible characters."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def separation_text(pairs: Sequence[tuple[str, str]], names: Sequence[str]) -> str:
-    """“no”, or which hypotheses a row separates, in as few words as it takes."""
+    """“no”, or a short text on which hypotheses a row separates."""
     rest = {frozenset(pair) for pair in pairs}
     every_pair = [frozenset(pair) for pair in combinations(names, 2)]
     missing = [" and ".join(sorted(pair)) for pair in every_pair if pair not in rest]

@@ -15,7 +15,7 @@ from coset_circuits.report import tables as t
 
 
 def print_networks(networks: Iterable[GroupModel], console: Console | None = None) -> None:
-    """A line a network: what it is, and the command that trains it."""
+    """Print one line per network: what it is, and the command that trains it."""
     console = console or Console(highlight=False)
     table = plain_table(["network", "group", "trained by: coset-circuits train"], ["neurons"])
     for network in networks:
@@ -27,7 +27,7 @@ def print_networks(networks: Iterable[GroupModel], console: Console | None = Non
 
 
 def plainly(show: Callable[[Console], None], width: int) -> str:
-    """What is printed to a console of that width, without colour."""
+    """The text printed to a console of this width, without colour."""
     file = io.StringIO()
     console = Console(
         file=file,
@@ -61,7 +61,7 @@ def print_note(console: Console, text: str) -> None:
 
 
 def print_rule(console: Console, rule: str) -> None:
-    """The rule of a verdict, a point a paragraph."""
+    """Print the rule of a verdict, one paragraph per point."""
     print_heading(console, "RULE")
     for line in rule.splitlines():
         print_note(console, t.clean(line))

@@ -1,4 +1,4 @@
-"""Training as figures: losses, accuracies, and when the neurons' structure came about."""
+"""Figures of training: losses, accuracies, and when the neurons' structure formed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ACCURACIES = {"train_accuracy": "training pairs", "test_accuracy": "test pairs"}
 
 
 def training_curve(comparison: Comparison) -> list[dict[str, float]]:
-    """What was measured while the network was trained; nothing where it is not recorded."""
+    """The measurements recorded during training; empty if there are none."""
     known = comparison.network.provenance.get("curve")
     return [look for look in known or [] if look.get("step")]
 
@@ -50,7 +50,7 @@ def _curves(comparison: Comparison, ax: Axes, names: dict[str, str]) -> None:
 
 
 def structure_forming(comparison: Comparison, ax: Axes) -> Axes:
-    """What is left of both tables outside the cells that neurons end with; middle half shaded."""
+    """Variance of both tables within the neurons' final cells over training; middle half shaded."""
     found = comparison.formation
     assert found is not None
     # Step 0 has no place on a logarithmic axis.
@@ -69,10 +69,10 @@ def structure_forming(comparison: Comparison, ax: Axes) -> Axes:
 
 
 def learning_curves(networks: Sequence[GroupModel], ax: Axes) -> Axes:
-    """The loss of all pairs over training, a line a network; a mark where all pairs are right.
+    """Loss over all pairs during training, one line per network, marked when all pairs are right.
 
     Raises:
-        CosetCircuitsError: a network without a curve, such as one from a paper's file.
+        CosetCircuitsError: a network has no curve, such as one from a paper's file.
     """
     for i, network in enumerate(networks):
         curve = network.provenance.get("curve")

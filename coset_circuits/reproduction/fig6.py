@@ -17,7 +17,7 @@ from coset_circuits.reproduction import artifact as art
 from coset_circuits.reproduction.study import Study
 
 IN_EVERY_NETWORK = {"S5": ("A5", "S4"), "S6": ("A6", "S5")}
-"""The classes of which every network of the paper has at least a few neurons."""
+"""Every network of the paper has at least a few neurons of each of these classes."""
 
 DULL = (UNEXPLAINED, NEGLIGIBLE)
 _PANELS_A_ROW = 3

@@ -46,7 +46,7 @@ HEAD = (
 )
 MAX_NAMES = 8
 PADDING = 10
-"""Columns of a terminal that are left for the spaces between the columns of a table."""
+"""Terminal columns reserved for the spaces between the columns of a table."""
 
 
 @dataclass(frozen=True, repr=False)

@@ -69,7 +69,7 @@ def reproduce(
 
 
 def save_anew(made: Reproduction, folder: str | os.PathLike[str]) -> None:
-    """Write what is not yet there as it should be."""
+    """Write the files that are missing or out of date."""
     if not made.is_saved_in(folder):
         made.save(folder)
 
@@ -83,7 +83,7 @@ def reproduction_of(
     order: str | None,
     progress: Progress | None,
 ) -> Reproduction:
-    """As :func:`reproduce`; what was measured is kept in the folder, but no page written."""
+    """As :func:`reproduce`, keeping the measurements in the folder, but without a page."""
     artifacts = chosen(what)
     measuring = [artifact for artifact in artifacts if artifact.analyse is not None]
     given = list(shipped()) if networks is None else networks
@@ -149,7 +149,7 @@ class _Reader:
         except CosetCircuitsError as error:
             self.skipped[source.called] = str(error)
         except Exception as error:
-            # One network must not take the others' results with it.
+            # A failure on one network must not lose the results of the others.
             self.skipped[source.called] = unexpected(error)
 
     def _measure(self, number: int, source: Source, content: str) -> None:

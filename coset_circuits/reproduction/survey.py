@@ -39,13 +39,13 @@ from coset_circuits.thresholds import DEFAULT
 from coset_circuits.training.recipes import recipe_for
 
 EXPERIMENTS = ("unexplained", "clock_pizza")
-"""What is measured besides what every comparison measures."""
+"""The optional experiments of the study."""
 BY_SUBGROUP = "coset"
 """The hypothesis whose roles are classes of subgroups."""
 BESIDE = {"best null": "null", "renamed group": "control"}
 """What stands beside the hypotheses: the shortest candidate of a kind."""
 CHECKPOINTS = 8
-"""How many looks at a network in training are compared."""
+"""The number of checkpoints of a training run that are compared."""
 _NOT_LEARNT = "not learnt"
 _SIZES = ("d_mlp", "d_embed", "d_model", "n_heads", "d_head", "act_fn", "architecture")
 _NO_CHANGE = {"name", "about", "max_steps", "every", *_SIZES}
@@ -152,11 +152,11 @@ def survey(
 
     Args:
         networks: names, paths, folders of run folders and checkpoints, networks.
-        out: a folder. It keeps what was found on each network, so a call that was stopped can be
-            made again and goes on.
+        out: a folder. It keeps the findings on each network, so a stopped call can be repeated and
+            continues.
         algorithms, pairs, seed, order: see :func:`coset_circuits.compare`.
-        experiments: what is measured besides; ``scrub`` and ``certificate`` have columns too.
-        workers: how many processes compare networks.
+        experiments: optional experiments; ``scrub`` and ``certificate`` have columns too.
+        workers: the number of processes that compare networks.
 
     Raises:
         CosetCircuitsError: no network, or none that can be read.

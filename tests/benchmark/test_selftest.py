@@ -191,7 +191,7 @@ def test_misjudged_networks_are_listed(few):
     spoilt = dataclasses.replace(found, answers=(wrong, false, *found.answers[2:]))
     assert spoilt.failures() == [wrong, false]
     assert spoilt.false_positives().set_index("null").loc["all nulls", "false positives"] == 1
-    assert "2 networks without noise were misjudged" in str(spoilt)
+    assert "Wrong verdict on 2 networks without noise" in str(spoilt)
 
 
 @pytest.mark.parametrize(

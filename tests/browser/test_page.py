@@ -328,8 +328,8 @@ def test_without_its_script_the_page_has_its_words(chrome, report, comparison):
         chrome.call("Emulation.setScriptExecutionDisabled", value=False)
     for row in comparison.rows:
         assert row.intervention.title in told
-    assert told.count("Again, in Python") >= len(comparison.rows)
-    assert "draws neurons with a script" in told
+    assert told.count("To repeat this in Python") >= len(comparison.rows)
+    assert "Turn on scripts" in told
 
 
 @pytest.mark.parametrize("width", [320, 400, 1100, 1280])

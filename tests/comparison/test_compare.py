@@ -379,11 +379,11 @@ def test_only_the_interventions_that_are_given_are_done(small):
 def test_findings_of_an_earlier_schema_are_refused(of_coset):
     content = of_coset.to_dict()
     assert Summary.from_dict(content).to_dict() == content
-    with pytest.raises(CosetCircuitsError, match="have schema 1, and schema 2 is read"):
+    with pytest.raises(CosetCircuitsError, match="have schema 1, but this version reads 2"):
         Summary.from_dict({**content, "schema": 1})
 
 
 def test_an_unknown_candidate_is_refused_with_the_known_ones(of_coset):
     assert of_coset.candidate("coset").name == "coset"
-    with pytest.raises(CosetCircuitsError, match=r"'rho'; known are coset, irrep"):
+    with pytest.raises(CosetCircuitsError, match=r"'rho'; choose from coset, irrep"):
         of_coset.candidate("rho")

@@ -295,8 +295,8 @@ def test_networks_of_other_kinds_are_not_taken_together(ensemble, found):
     assert ensemble.strata[1].findings == () and ensemble.strata[1].between == ()
     assert {f["group"] for f in found["findings"] if f["network"] is None} == {"S3"}
     notes = " ".join(ensemble.notes)
-    assert "within one group, width and activation only" in notes
-    assert "4 of 5 are not right on all pairs" in notes
+    assert "only over networks of the same group, width and activation" in notes
+    assert "4 of 5 networks are not right on all pairs" in notes
     few = compare([untrained(0), untrained(1), untrained(2, width=9)], COSET)
     assert [len(s.networks) for s in few.strata] == [2, 1]
     assert any("2 networks no difference can be significant" in n for n in few.notes)

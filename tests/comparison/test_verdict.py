@@ -210,7 +210,7 @@ def test_each_clause_alone_denies_an_explanation(
 def test_what_is_as_long_as_its_relabelled_control_cannot_explain(candidate, judge):
     control = candidate("c", "control", 100.0, of="a")
     verdict, _, _ = judge(GOOD, {"a": GOOD, "c": (1.0, 1.0, 1.0)}, [candidate("a"), control])
-    assert verdict.fails["a"].startswith("it is not shorter than itself on a relabelled group")
+    assert verdict.fails["a"].startswith("it is not shorter than the same on a relabelled group")
 
 
 def test_what_predicts_losses_but_not_the_logits_cannot_explain(candidate, null, raw):

@@ -29,7 +29,7 @@ def test_a_comparison_reports_the_certificate_with_its_controls(network, tmp_pat
     comparison.save(tmp_path)
     assert (tmp_path / "figures/certificate.svg").exists()
     page = (tmp_path / "report.html").read_text()
-    assert "Accuracy proved, against operations" in page
+    assert "Proved accuracy against operations" in page
 
 
 def test_what_is_proved_stands_in_the_table_of_hypotheses(network):

@@ -187,7 +187,7 @@ def test_planted_gcr_is_explained_by_its_irrep_alone(gcr_network):
     assert row["restricted_loss"] == pytest.approx(evidence.loss, rel=1e-9)
     assert row["excluded_loss"] == pytest.approx(math.log(24))
     assert evidence.train_pairs is None and evidence.train_loss is None
-    assert "not being known" in str(evidence)
+    assert "are not recorded" in str(evidence)
 
 
 def test_a_planted_coset_circuit_passes_too():

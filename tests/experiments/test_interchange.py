@@ -260,7 +260,7 @@ def test_sites_without_neurons_are_refused(circuit):
 
 
 def test_a_relabelled_circuit_of_another_network_is_refused(circuit, untrained):
-    with pytest.raises(CosetCircuitsError, match="is one of network, fitted apart from this"):
+    with pytest.raises(CosetCircuitsError, match="was fitted to network, which is not this"):
         interchange(circuit, relabelled=CosetAlgorithm().fit(untrained))
 
 
@@ -276,7 +276,7 @@ def test_without_an_algorithm_the_relabelled_control_is_missed_aloud(circuit, fe
     orphan = dataclasses.replace(circuit, algorithm=None)
     found = interchange(orphan, few, sites=["hook_pre"], controls=1)
     assert "relabelled group" not in set(found.to_dataframe()["model"])
-    assert "does not say which algorithm it is fitted by (or give relabelled=" in found.notes[0]
+    assert "does not name the algorithm that fitted it (or give relabelled=" in found.notes[0]
     group = relabelled_group(circuit.network.group, 0)
     given = interchange(
         orphan, few, sites=["hook_pre"], controls=1, relabelled=CosetAlgorithm().fit(

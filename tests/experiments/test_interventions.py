@@ -136,7 +136,7 @@ def test_every_control_is_a_row_or_an_exact_value():
 
 def test_an_unknown_id_is_refused_with_the_known_ones():
     assert intervention("abs") is INTERVENTIONS["abs"]
-    with pytest.raises(CosetCircuitsError, match="'flip'; known are base, swap_tables, swap_inp"):
+    with pytest.raises(CosetCircuitsError, match="'flip'; choose from base, swap_tables, swap_inp"):
         intervention("flip")
 
 

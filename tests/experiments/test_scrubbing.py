@@ -530,7 +530,7 @@ def test_what_fails_only_for_the_neurons_outside(tiny):
     strict = changed(cc.Thresholds(), freedom=0.0, separation_log_loss=1e-6)
     options = {"samples": 5, "controls": (), "thresholds": strict}
     found = scrub(circuit, "hook_pre", **options).scrubs[0]
-    assert found.verdict == "fails" and "what they do is missing" in found.reason
+    assert found.verdict == "fails" and "misses what these neurons do" in found.reason
     same_cell = torch.zeros(24, 64, dtype=torch.int64)
     everything = circuit_of(cc.load("s4"), hook_pre=[Classes("all", same_cell, None, None)])
     found = scrub(everything, "hook_pre", samples=2, controls=()).scrubs[0]

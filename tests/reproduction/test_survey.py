@@ -207,5 +207,5 @@ def test_unexplained_neurons_by_hand(runs):
 
 def test_the_command_makes_the_study_alone(tmp_path):
     for what, workers in ((["study", "table4"], None), (["table4"], 2)):
-        with pytest.raises(CosetCircuitsError, match="page of its own"):
+        with pytest.raises(CosetCircuitsError, match="separate page"):
             reproduce(what, out=tmp_path, workers=workers)
