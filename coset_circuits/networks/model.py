@@ -197,14 +197,13 @@ PATIENCE = 60.0
 """Seconds that a thread waits until another thread has removed its hooks."""
 
 _locks: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
-_making = threading.Lock()
 
 
 @contextmanager
 def _alone(model: GroupModel) -> Iterator[None]:
     """Lock the model: hooks are its state, so another thread's hooks would act on this run."""
-    with _making:
-        lock = _locks.setdefault(model, threading.RLock())
+    # One step of the interpreter, so two threads get the same one, and a Ctrl-C holds nothing up.
+    lock = _locks.setdefault(model, threading.RLock())
     if not lock.acquire(timeout=PATIENCE):
         raise CosetCircuitsError(
             f"Another thread has had hooks on {model.label} for {PATIENCE:g} seconds, which would "
