@@ -88,13 +88,17 @@ SIZES = {
 
 
 def expected_order(text):
-    """The order of a group by its name, read in another way than the library's."""
+    """The order of a group by its name, read in another way than the library's.
+
+    None for semidirect and wreath products, powers of a number and the like.
+    """
     order = 1
     for part in re.split("[x×*]", "".join(text.split())):
         base, _, exponent = part.partition("^")
-        letters = re.match(r"[A-Za-z]+", base)[0]
-        numbers = [int(n) for n in re.findall(r"\d+", base)]
-        n = numbers[-1]
+        plain = re.fullmatch(r"([A-Za-z]+)_?(?:\(\d+,)?(\d+)\)?", base)
+        if plain is None or plain[1] not in SIZES or not (exponent or "1").isdecimal():
+            return None
+        letters, n = plain[1], int(plain[2])
         order *= SIZES[letters](n) ** int(exponent or 1)
     return order
 
@@ -103,7 +107,7 @@ def try_name(rng):
     text = mutated(rng, NAMES[rng.integers(len(NAMES))])
     found = sentence(named_group, text)
     if found is not None:
-        assert found.order == expected_order(text), text
+        assert expected_order(text) in (None, found.order), text
         check_table(found.array)
 
 
@@ -248,7 +252,7 @@ def try_pairs(rng):
         given = [[(0, 1)], None, "pairs", np.zeros((2, 2), int)][rng.integers(4)]
     logits = sentence(NETWORK, given)
     if logits is not None:
-        assert logits.shape == (len(pairs), 6)
+        assert logits.shape == (len(given), 6)
         assert logits.argmax(1).equal(group("S3").products(pairs))
 
 

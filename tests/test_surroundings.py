@@ -136,7 +136,7 @@ def test_results_that_cannot_be_written_are_printed(monkeypatch, tmp_path, unche
         done = CliRunner().invoke(cli.app, ["compare", *arguments])
         assert isinstance(done.exception, CosetCircuitsError)
         assert "No space left on device" in str(done.exception)
-        assert "coset" in done.stdout and "BITS" in done.stdout
+        assert "coset" in done.stdout and len(done.stdout.splitlines()) > 8
     assert sorted(tmp_path.iterdir()) == [path.with_suffix(".json"), path]
 
 

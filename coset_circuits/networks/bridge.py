@@ -37,7 +37,7 @@ def check_bridge(bridge: Any) -> None:
         raise CosetCircuitsError(
             f"A {type(bridge).__name__} was given; give a TransformerBridge of TransformerLens."
         )
-    _check_version(type(bridge))
+    _check_version(bridge)
     odd = [
         f"{name} = {getattr(cfg, name)!r} (needed: {wanted!r})"
         for name, wanted in _PLAIN.items()

@@ -232,6 +232,9 @@ class GroupMLP(GroupModel):
 
     @contextmanager
     def tables_held(self) -> Iterator[None]:
+        if self._held is not None:
+            yield
+            return
         self._held = self.left_table, self.right_table
         try:
             yield

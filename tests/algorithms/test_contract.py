@@ -133,7 +133,8 @@ def test_more_precision_costs_more_bits(circuit):
 @pytest.mark.parametrize("name", ["coset", "irrep-projected", "irrep-bilinear"])
 def test_a_group_of_another_order_is_refused(name, untrained):
     with pytest.raises(
-        CosetCircuitsError, match=r"S3 has 6 elements, the network's S4 24; a control group"
+        CosetCircuitsError,
+        match=r"S3 has 6 elements but the network's group S4 has 24; give a control group",
     ):
         ALGORITHMS[name].fit(untrained, cc.group("S3"))
 

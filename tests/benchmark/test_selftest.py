@@ -132,7 +132,7 @@ def test_counts(few):
     assert power.loc[0.0, "found"] == 2 and power.loc[0.5, "found"] == 0
     assert found.errors() == [] == found.failures()
     content = json.loads((found.save(folder) / "selftest.json").read_text())
-    assert len(content["answers"]) == 6 and "judged right" in str(found)
+    assert len(content["answers"]) == 6 and "The verdict is right" in str(found)
     # What is kept is not judged again; a damaged answer is.
     assert run(seeds=2).answers == found.answers and len(calls) == 6
     next((folder / "answers").glob("*.json")).write_text("{")

@@ -94,9 +94,9 @@ def test_a_table_that_is_called_like_a_group_of_the_library_has_its_names(name):
 @pytest.mark.parametrize(
     ("table", "name", "sentence"),
     [
-        ("Q8", "D4", "8 elements is called D4 and is not that group.*its type is Q8"),
-        ("S3", "C2", "6 elements is called C2 and is not that group, which has 2 elements"),
-        ("D4", "D8", "is called D8 and is not that group, which has 16 elements; its type is D4"),
+        ("Q8", "D4", "8 elements is named D4 but is not that group.*its type is Q8"),
+        ("S3", "C2", "6 elements is named C2 but is not that group, which has 2 elements"),
+        ("D4", "D8", "is named D8 but is not that group, which has 16 elements; its type is D4"),
     ],
 )
 def test_a_table_that_is_called_like_another_group_is_refused(table, name, sentence):

@@ -209,7 +209,7 @@ def test_another_structure_than_a_group_is_refused():
 
 def test_an_order_of_several_groups_needs_the_group():
     noise = np.random.default_rng(0).integers(0, 24, (24, 24))
-    with pytest.raises(CosetCircuitsError, match=r'known of C24, D12.*such as "C24, native"'):
+    with pytest.raises(CosetCircuitsError, match=r'exists for C24, D12.*such as "C24, native"'):
         detect(noise, wanted="native")
     assert str(detect(noise, wanted="D12, native")) == "D12, native"
     with pytest.raises(CosetCircuitsError, match="S5 has not 24 elements"):

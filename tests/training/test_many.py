@@ -68,7 +68,7 @@ def test_a_process_that_is_killed_is_told_of(tmp_path, monkeypatch):
     """As the system does when memory runs out."""
     monkeypatch.setattr(many, "_train", _die)
     outcomes = cc.train_many("S3", (0, 1), out=tmp_path, workers=2, **SMALL)
-    assert [o.failure for o in outcomes] == ["Its process ended with code -9; resume it."] * 2
+    assert [o.failure for o in outcomes] == ["Its process ended with code -9; resume the run."] * 2
 
 
 def _die(*_):
