@@ -134,7 +134,7 @@ def test_more_precision_costs_more_bits(circuit):
 def test_a_group_of_another_order_is_refused(name, untrained):
     with pytest.raises(
         CosetCircuitsError,
-        match=r"S3 has 6 elements but the network's group S4 has 24; give a control group",
+        match=r"S3 has 6 elements but the network's group S4 has 24",
     ):
         ALGORITHMS[name].fit(untrained, cc.group("S3"))
 
