@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -400,7 +401,9 @@ def _analysed(
         # One network must not take the others' results with it.
         return _Analysed(unexpected(error))
     if folder is not None:
-        comparison.save(folder)
+        # A report that is not there is recorded when it is to be kept.
+        with suppress(CosetCircuitsError):
+            comparison.save(folder)
     return _Analysed(label=comparison.network.label, summary=comparison.summary())
 
 

@@ -55,7 +55,7 @@ def check_bridge(bridge: Any) -> None:
 
 
 def _check_version(kind: Any) -> None:
-    if not hasattr(kind, "W_pos"):
+    if not (hasattr(kind, "W_pos") or hasattr(type(kind), "W_pos")):
         raise CosetCircuitsError(
             f"TransformerLens {version('transformer-lens')} is installed; bridges need 4.0. "
             "Run: pip install 'transformer-lens>=4,<5'."

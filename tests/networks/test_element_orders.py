@@ -212,7 +212,7 @@ def test_an_order_of_several_groups_needs_the_group():
     with pytest.raises(CosetCircuitsError, match=r'exists for C24, D12.*such as "C24, native"'):
         detect(noise, wanted="native")
     assert str(detect(noise, wanted="D12, native")) == "D12, native"
-    with pytest.raises(CosetCircuitsError, match="S5 has not 24 elements"):
+    with pytest.raises(CosetCircuitsError, match="S5 does not have 24 elements"):
         detect(noise, wanted="S5, sympy")
 
 
