@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 import coset_circuits as cc
 from coset_circuits import CosetCircuitsError, FiniteGroup, Thresholds, cli, thresholds
 from coset_circuits.cli import options
-from coset_circuits.groups import families, from_generators, group, permutations
+from coset_circuits.groups import from_generators, group, names, permutations
 from coset_circuits.groups import group as named_group
 from coset_circuits.groups.group import check_table
 from coset_circuits.networks import SITES, mlp, planted_coset
@@ -390,7 +390,7 @@ def branches():
 
         return line
 
-    families._by_name.cache_clear()
+    names._by_name.cache_clear()
     sys.settrace(tracer)
     try:
         for number, (attempt, count) in enumerate(ENTRIES.values()):
