@@ -24,8 +24,9 @@ from typer.testing import CliRunner
 import coset_circuits as cc
 from coset_circuits import CosetCircuitsError, FiniteGroup, Thresholds, cli, thresholds
 from coset_circuits.cli import options
-from coset_circuits.groups import from_generators, group, names, permutations
+from coset_circuits.groups import families, from_generators, group, permutations
 from coset_circuits.groups import group as named_group
+from coset_circuits.groups import names as group_names
 from coset_circuits.groups.group import check_table
 from coset_circuits.networks import SITES, mlp, planted_coset
 from coset_circuits.training import recipes
@@ -359,7 +360,7 @@ def run_command_lines(monkeypatch, folder, count):
 
 PARSERS = [
     (permutations, ("as_images", "_images", "_read_cycles")),
-    (families, ("group", "_by_name", "_powers_of", "_named")),
+    (group_names, ("group", "_by_name", "whole")),
     (sys.modules["coset_circuits.groups.group"], ("check_table",)),
     (
         options,
@@ -390,7 +391,7 @@ def branches():
 
         return line
 
-    names._by_name.cache_clear()
+    group_names._by_name.cache_clear()
     sys.settrace(tracer)
     try:
         for number, (attempt, count) in enumerate(ENTRIES.values()):
