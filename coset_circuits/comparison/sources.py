@@ -61,7 +61,7 @@ class Source:
             raise CosetCircuitsError(f"The folder {path} cannot be read; allow it or leave it out.")
         files = [path, *companions(path)]
         try:
-            # A missing one is no network, and says so.
+            # A missing file is reported by the error of opening it.
             return digest(file.read_bytes() for file in files if file == path or file.is_file())
         except OSError as error:
             raise CosetCircuitsError(

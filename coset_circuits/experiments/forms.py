@@ -85,6 +85,8 @@ class Forms:
         for divisor in FINER:
             delta = None if self.relative_error is None else self.relative_error / divisor
             tried = plain if divisor == 1 else [f for f in plain if at(f, delta) is not f]
+            if not tried:
+                break
             found += self._measured(key, tried, delta)
             if any(e.passes and e.median_log_loss <= t.fidelity_log_loss for _, e in found):
                 break
@@ -113,23 +115,22 @@ class Forms:
     def _measured(
         self, key: str, forms: Sequence[Algorithm], delta: float | None
     ) -> list[tuple[Circuit, FormError]]:
-        fitted = [
-            (at(form, delta) is not form, at(form, delta).fit(self.network)) for form in forms
-        ]
+        ready = [at(form, delta) for form in forms]
+        circuits = [form.fit(self.network) for form in ready]
         # Numbered, because a name may be any text.
-        models = {str(i): circuit.surrogate() for i, (_, circuit) in enumerate(fitted)}
+        models = {str(i): circuit.surrogate() for i, circuit in enumerate(circuits)}
         distinct = DistinctModels({NETWORK: self.network, **models}, self.known, self._references)
         rows = [
             Row(INTERVENTIONS[id], distinct.measure(INTERVENTIONS[id], self.pairs, self.seed))
             for id in SELECTION
         ]
         found = []
-        for name, (chooses, circuit) in zip(models, fitted, strict=True):
+        for name, form, set_up, circuit in zip(models, forms, ready, circuits, strict=True):
             error = prediction_error(rows, name, self.thresholds)
             passes = not any(misses(error, self.thresholds))
             bits = circuit.description_length(self._coded_at).bits_per_neuron
             nearness = error.median_log_loss if error.rows else math.inf
-            chosen_at = delta if chooses else None
+            chosen_at = None if set_up is form else delta
             found.append((circuit, FormError(key, circuit.name, nearness, passes, bits, chosen_at)))
         return found
 

@@ -54,8 +54,8 @@ def check_bridge(bridge: Any) -> None:
         )
 
 
-def _check_version(kind: Any) -> None:
-    if not (hasattr(kind, "W_pos") or hasattr(type(kind), "W_pos")):
+def _check_version(bridge: Any) -> None:
+    if not (hasattr(bridge, "W_pos") or hasattr(type(bridge), "W_pos")):
         raise CosetCircuitsError(
             f"TransformerLens {version('transformer-lens')} is installed; bridges need 4.0. "
             "Run: pip install 'transformer-lens>=4,<5'."
