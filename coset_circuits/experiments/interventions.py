@@ -92,22 +92,24 @@ class _Scaled:
 
 @dataclass(frozen=True)
 class _Activation:
-    """Replace the activation by another function, or by a multiple of itself."""
+    """Replace the activation by another function."""
 
-    function: Callable[[Tensor], Tensor] | None
-    factor: float = 1
+    function: Callable[[Tensor], Tensor]
 
     def __call__(self, model: GroupModel, pairs: Tensor, seed: int) -> Hooks:
-        function = self.function or model.activation.function
         seen: dict[str, Tensor] = {}
 
         def remember(pre: Tensor, hook: Any) -> None:
             seen["pre"] = pre
 
         def put(post: Tensor, hook: Any) -> Tensor:
-            return model.activate(seen["pre"], lambda x: self.factor * function(x))
+            return model.activate(seen["pre"], self.function)
 
         return [("hook_pre", remember), ("hook_post", put)]
+
+
+def _twice(model: GroupModel, pairs: Tensor, seed: int) -> Hooks:
+    return [("hook_post", lambda post, hook: 2 * post)]
 
 
 @dataclass(frozen=True)
@@ -235,7 +237,7 @@ INTERVENTIONS: dict[str, Intervention] = {
         Intervention(
             "double",
             "twice the activation",
-            _Activation(None, 2),
+            _twice,
             control="scale_both_2",
             caution=(
                 "A change of temperature and nothing else: the control of |x|, no evidence of "

@@ -158,6 +158,14 @@ def _values(function: Callable[[Tensor], Tensor], name: str) -> Tensor:
     return column[:, 0].double()
 
 
+def _odd_slope(function: Callable[[Tensor], Tensor]) -> float | None:
+    """The slope of the odd half of a function, if that is linear; None if it is not."""
+    with torch.no_grad():
+        odd = (function(_GRID) - function(-_GRID)) / 2
+    slope = odd[-1] / _GRID[-1]
+    return float(slope) if torch.equal(odd, slope * _GRID) else None
+
+
 class _Harmless:
     """Wraps a function: it works in any dtype, never changes its input, and is a private copy."""
 
@@ -433,8 +441,12 @@ class GroupModel(HookedRootModule):
         post = function(pre)
         if self.cancelled is None:
             return post
-        twice_odd = post - function(-pre)
-        return torch.addmm(post, twice_odd @ self.cancelled.T, self.cancelled, alpha=-0.5)
+        slope = _odd_slope(function)
+        if slope == 0:
+            return post
+        # Of a linear half the pre-activation itself is a multiple, which saves its computation.
+        odd = pre if slope else (post - function(-pre)) / 2
+        return torch.addmm(post, odd @ self.cancelled.T, self.cancelled, alpha=-(slope or 1.0))
 
     def cancel_linear_half(self, rcond: float = DEFAULT.rcond) -> None:
         """From now on, claim that the linear half cancels; see :meth:`activate`.
