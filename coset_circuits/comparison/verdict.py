@@ -397,6 +397,11 @@ def _details(
             f"{order}."
         )
     for candidate in by_length:
+        if shared := getattr(candidate.circuit, "shared_functions", 0):
+            yield (
+                f"{candidate.key} describes the unembedding by {shared} functions that all neurons "
+                "share."
+            )
         if reasons := failing[candidate.key]:
             yield f"{candidate.key} cannot explain it: {'; '.join(reasons)}."
 
