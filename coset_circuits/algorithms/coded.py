@@ -157,6 +157,7 @@ class CodedNetwork:
             site_classes=site_classes or {},
             algorithm=algorithm,
             shared_functions=0 if code.shared is None else code.shared.shape[1],
+            directions=dict(code.directions),
         )
         if not algorithm.joint:
             return circuit

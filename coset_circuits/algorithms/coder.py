@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 
@@ -97,6 +97,8 @@ class Coded:
             unembedding is made of.
         shared: an orthonormal basis of the functions that the unembedding is made of, if all
             neurons share them.
+        directions: for each irrep of more than one dimension that is read, the dimension of the
+            space of all neurons' directions a, and the irrep's own.
     """
 
     bits: PerNeuron
@@ -110,6 +112,7 @@ class Coded:
     reads: Coefficients
     writes: Coefficients
     shared: Float[np.ndarray, "order rank"] | None = None
+    directions: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 Written = tuple[Coefficients, PerNeuron, PerNeuron]
@@ -352,7 +355,14 @@ class Coder:
             both = self.level * shared_a.numbers + shared_a.choices
             best["bits"] = best["bits"] + both / kept.sum()
         apart, joined = (self._coded(best, tables, measured, kept) for best in (alone, alike))
+        apart, joined = (self._named(code, shared_a.dimensions) for code in (apart, joined))
         return apart, replace(joined, shared=shared)
+
+    def _named(self, code: Coded, dimensions: Int[np.ndarray, "blocks"]) -> Coded:
+        """Name the directions of the irreps of more than one dimension that are read."""
+        read = sorted({b for blocks in code.blocks for b in blocks if self.degrees[b] > 1})
+        sizes = {self.blocks[b].name: (int(dimensions[b]), int(self.degrees[b])) for b in read}
+        return replace(code, directions=sizes)
 
     def _directions(
         self, left: Coefficients, right: Coefficients

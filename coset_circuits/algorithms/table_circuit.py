@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -70,6 +70,8 @@ class TableCircuit:
         algorithm: the algorithm that was fitted, so that a control can refit it.
         shared_functions: the number of functions that all neurons' unembeddings are made of, if
             that is how they are described; otherwise 0.
+        directions: for each irrep that is read, how many dimensions all neurons' directions a in
+            aᵀρ(g)b need, and how many the irrep has over its division algebra.
     """
 
     name: str
@@ -84,6 +86,7 @@ class TableCircuit:
     seen: frozenset[str] = frozenset()
     algorithm: Algorithm | None = None
     shared_functions: int = 0
+    directions: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def silent(self) -> frozenset[str]:

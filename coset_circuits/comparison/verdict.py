@@ -397,6 +397,14 @@ def _details(
             f"{order}."
         )
     for candidate in by_length:
+        if directions := getattr(candidate.circuit, "directions", {}):
+            spaces = (
+                f"{width} of {degree} in {name}" for name, (width, degree) in directions.items()
+            )
+            yield (
+                f"{candidate.key}: the directions a of all neurons need "
+                f"{_listed(list(spaces))} dimensions."
+            )
         if shared := getattr(candidate.circuit, "shared_functions", 0):
             yield (
                 f"{candidate.key} describes the unembedding by {shared} functions that all neurons "
