@@ -12,9 +12,9 @@ The family in between allows both. A ρ-set (Wu et al., arXiv 2410.07476) is one
 with a subgroup. A neuron's tables are related: the right table may be the mirrored left table,
 R(b) = −L(x b⁻¹), or share its directions a. The unembedding may be made of the vectors b and b′
 that the left and right tables read. Neurons are related too: in each irrep all directions a may be
-in a space of fewer dimensions, often a line, which is paid for once. And all unembeddings may be of
-low rank, sums of a few functions that neurons share, as in the null model of low rank. Every
-hypothesis may use all of these savings.
+in a space of fewer dimensions, often a line, which is paid for once. Every hypothesis may use all
+of these savings. Where a neuron need not be on cosets, the unembedding may also be any function in
+irreps that are named once for all neurons.
 
 Bits are counted as in :class:`~coset_circuits.algorithms.DescriptionLength`: the choices, log2(1/δ)
 for each free number, and the rest of each table, coded to the relative error δ. Each neuron gets
@@ -36,7 +36,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from coset_circuits.algorithms.algorithm import Tables
-from coset_circuits.algorithms.low_rank import truncated
 from coset_circuits.groups import FiniteGroup, RealBlock, Subgroup
 
 Coefficients = list[Float[np.ndarray, "neurons _ _"]]
@@ -95,8 +94,6 @@ class Coded:
         blocks: which real blocks the left and right tables read, the strongest first.
         reads, writes: for each block the projections on the spaces of b and b′ that the
             unembedding is made of.
-        shared: an orthonormal basis of the functions that the unembedding is made of, if all
-            neurons share them.
         directions: for each irrep of more than one dimension that is read, the dimension of the
             space of all neurons' directions a, and the irrep's own.
     """
@@ -111,7 +108,6 @@ class Coded:
     blocks: list[tuple[int, ...]]
     reads: Coefficients
     writes: Coefficients
-    shared: Float[np.ndarray, "order rank"] | None = None
     directions: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
@@ -316,47 +312,35 @@ class Coder:
 
     # --- neurons ---------------------------------------------------------------------------------
 
-    def fit(
-        self, tables: Tables, family: Family, kept: Bool[np.ndarray, "neurons"]
-    ) -> tuple[Coded, Coded]:
-        """The shortest description of every neuron in ``kept``; the others get their means.
-
-        First with an unembedding for each neuron, then with one of low rank for all.
-        """
+    def fit(self, tables: Tables, family: Family, kept: Bool[np.ndarray, "neurons"]) -> Coded:
+        """The shortest description of every neuron in ``kept``; the others get their means."""
         if not kept.any():
             # No neuron matters: then all are described, but none is counted.
             kept = np.ones_like(kept)
         measured = [_Table.of(table, kept) for table in tables]
         left, right, unembed = (self.coefficients(table.unit) for table in measured)
         totals = [table.energy for table in measured]
-        left, right, shared_a = self._directions(left, right)
-        tried = self._to_try(left, totals[0], family, shared_a.dimensions)
-        elsewhere = None
+        left, right, spaces = self._directions(left, right)
+        tried = self._to_try(left, totals[0], family, spaces.dimensions)
+        elsewhere = []
         if family.cosets and not family.one_direction:
-            elsewhere = self._written_elsewhere(unembed, totals[2], family)
-        together, shared = self._written_together(measured[2])
-        alone: dict[str, np.ndarray] = {}
-        alike: dict[str, np.ndarray] = {}
+            elsewhere.append(self._written_elsewhere(unembed, totals[2], family))
+        if family.without:
+            elsewhere.append(self._written_alike(unembed, totals[2]))
+        best: dict[str, np.ndarray] = {}
         for subgroup in tried.T:
-            place = subgroup, shared_a.dimensions
+            place = subgroup, spaces.dimensions
             read = self._with_subgroup(left, right, totals, place, family)
-            own = self._unembeddings(read, unembed, totals[2], subgroup, family)
-            own += [elsewhere] if elsewhere is not None else []
-            for best, options in ((alone, own), (alike, [together])):
-                written = self._written(options, unembed, totals[2])
-                sums = {
-                    name: read[name] + written[name] for name in ("bits", "structure", "levels")
-                }
-                best.update(_shorter(best, {**read, **written, **sums}))
-        for best in (alone, alike):
-            # Each neuron pays its share of the common directions.
-            best["levels"] = best["levels"] + shared_a.numbers / kept.sum()
-            best["structure"] = best["structure"] + shared_a.choices / kept.sum()
-            both = self.level * shared_a.numbers + shared_a.choices
-            best["bits"] = best["bits"] + both / kept.sum()
-        apart, joined = (self._coded(best, tables, measured, kept) for best in (alone, alike))
-        apart, joined = (self._named(code, shared_a.dimensions) for code in (apart, joined))
-        return apart, replace(joined, shared=shared)
+            options = self._unembeddings(read, unembed, totals[2], subgroup, family)
+            written = self._written([*options, *elsewhere], unembed, totals[2])
+            sums = {n: read[n] + written[n] for n in ("bits", "structure", "levels")}
+            best = _shorter(best, {**read, **written, **sums})
+        # Each neuron pays its share of the common directions.
+        best["levels"] = best["levels"] + spaces.numbers / kept.sum()
+        best["structure"] = best["structure"] + spaces.choices / kept.sum()
+        both = self.level * spaces.numbers + spaces.choices
+        best["bits"] = best["bits"] + both / kept.sum()
+        return self._named(self._coded(best, tables, measured, kept), spaces.dimensions)
 
     def _named(self, code: Coded, dimensions: Int[np.ndarray, "blocks"]) -> Coded:
         """Name the directions of the irreps of more than one dimension that are read."""
@@ -501,12 +485,21 @@ class Coder:
             options.append(self.code(on_both, *degrees, total, family))
         return options
 
-    def _written_together(self, unembed: _Table) -> tuple[Written, Float[np.ndarray, "order rank"]]:
-        """The unembedding of low rank, and its functions; each neuron pays its share of them."""
-        fit, functions, numbers = truncated(torch.from_numpy(unembed.unit), self.relative_error)
-        width = fit.shape[1]
-        share = np.full(width, numbers / width)
-        return (self.coefficients(fit.numpy()), share, np.zeros(width)), functions.numpy()
+    def _written_alike(self, unembed: Coefficients, total: PerNeuron) -> Written:
+        """The unembedding as any function in a set of irreps that is the same for all neurons."""
+        energy = np.stack([np.square(matrix).sum((1, 2)) for matrix in unembed], 1)
+        number = np.array(self.ends) * self.degrees**2
+        order = np.argsort(-energy.mean(0) / number, kind="stable")
+        nothing = np.zeros((len(total), 1))
+        held = np.concatenate([nothing, energy[:, order].cumsum(1)], 1)
+        paid = np.concatenate([[0], number[order].cumsum()])
+        left_over = self.residual_bits(total[:, None] - held).sum(0)
+        size = int((self.level * paid * len(total) + left_over).argmin())
+        chosen = order[:size]
+        fit = [matrix * (b in chosen) for b, matrix in enumerate(unembed)]
+        # One bit for each irrep tells all neurons which these are.
+        share = len(number) / len(total)
+        return fit, np.full(len(total), float(paid[size])), np.full(len(total), share)
 
     def _mirrored(
         self,

@@ -68,8 +68,6 @@ class TableCircuit:
         levels: the number of free numbers of each neuron.
         site_classes: for each site, the classes it may depend on.
         algorithm: the algorithm that was fitted, so that a control can refit it.
-        shared_functions: the number of functions that all neurons' unembeddings are made of, if
-            that is how they are described; otherwise 0.
         directions: for each irrep that is read, how many dimensions all neurons' directions a in
             aᵀρ(g)b need, and how many the irrep has over its division algebra.
     """
@@ -85,7 +83,6 @@ class TableCircuit:
     site_classes: dict[str, tuple[Classes, ...]] = field(default_factory=dict)
     seen: frozenset[str] = frozenset()
     algorithm: Algorithm | None = None
-    shared_functions: int = 0
     directions: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @property

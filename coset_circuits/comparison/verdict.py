@@ -405,11 +405,6 @@ def _details(
                 f"{candidate.key}: the directions a of all neurons need "
                 f"{_listed(list(spaces))} dimensions."
             )
-        if shared := getattr(candidate.circuit, "shared_functions", 0):
-            yield (
-                f"{candidate.key} describes the unembedding by {shared} functions that all neurons "
-                "share."
-            )
         if reasons := failing[candidate.key]:
             yield f"{candidate.key} cannot explain it: {'; '.join(reasons)}."
 

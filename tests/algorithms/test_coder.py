@@ -114,16 +114,14 @@ def test_bits_are_the_choices_the_numbers_and_what_is_left(family, make):
     network = planted_coset(cc.group("D4"), "C2⟨r0s⟩") if make == "planted" else cc.load(make)
     tables = Tables.of(network)
     coder = Coder(network.group, 0.05)
-    codes = coder.fit(tables, FAMILIES[family], np.ones(tables.left.shape[1], dtype=bool))
-    assert codes[0].shared is None and codes[1].shared is not None
-    for code in codes:
-        left_over = [
-            ((table - fit).square().sum(0) / (table - table.mean(0)).square().sum(0)).numpy()
-            for table, fit in zip(tables, code.fitted, strict=True)
-        ]
-        np.testing.assert_allclose(np.stack(left_over, 1), code.residual, atol=1e-9)
-        rest = coder.residual_bits(code.residual).sum(1)
-        np.testing.assert_allclose(code.structure + code.levels * coder.level + rest, code.bits)
+    code = coder.fit(tables, FAMILIES[family], np.ones(tables.left.shape[1], dtype=bool))
+    left_over = [
+        ((table - fit).square().sum(0) / (table - table.mean(0)).square().sum(0)).numpy()
+        for table, fit in zip(tables, code.fitted, strict=True)
+    ]
+    np.testing.assert_allclose(np.stack(left_over, 1), code.residual, atol=1e-9)
+    rest = coder.residual_bits(code.residual).sum(1)
+    np.testing.assert_allclose(code.structure + code.levels * coder.level + rest, code.bits)
 
 
 def planted_rho_set(group, block, subgroup, directions=6):
@@ -234,23 +232,28 @@ def test_neurons_with_one_direction_need_one_number_less_for_each_of_its_dimensi
     assert circuit.levels.tolist() == pytest.approx([expected] * network.cfg.d_mlp)
 
 
-def test_an_unembedding_of_few_functions_is_shared(coset_network):
-    """Random mixtures of two functions on the elements, which no cosets and no irrep describe."""
+def test_an_unembedding_in_irreps_that_all_neurons_write_is_named_once(coset_network):
+    """Any functions in two irreps: every family that may do without cosets pays their numbers."""
     network = copy.deepcopy(coset_network)
-    generator = torch.Generator().manual_seed(0)
-    width, order = network.cfg.d_mlp, network.group.order
+    coder = Coder(network.group, 0.05)
+    written = [b for b, degree in enumerate(coder.degrees) if degree == 3]
+    rng, width = np.random.default_rng(0), network.cfg.d_mlp
+    parts = [
+        rng.normal(size=(width, *rho.shape[1:])) * (b in written)
+        for b, rho in enumerate(coder.matrices)
+    ]
     with torch.no_grad():
-        functions = torch.randn(2, order, generator=generator)
-        network.W_U.copy_(torch.randn(width, 2, generator=generator) @ functions)
-    for kind in (cc.CosetAlgorithm, cc.IrrepAlgorithm, RhoSetAlgorithm, MixedAlgorithm):
-        circuit = kind(relative_error=0.05).fit(network)
-        assert circuit.shared_functions == 2
-        assert circuit.residual[:, 2].max() < 1e-6
-        # With levels fitted to the logits, the unembedding has the same functions.
-        joint = kind(relative_error=0.05, joint=True).fit(network)
-        fitted = joint.fitted.unembed - joint.fitted.unembed.mean(0)
-        assert torch.linalg.matrix_rank(fitted, rtol=1e-6) <= 2
-    assert cc.CosetAlgorithm(relative_error=0.05).fit(coset_network).shared_functions == 0
+        network.W_U.copy_(torch.from_numpy(coder.functions(parts).T))
+    kept = np.ones(width, dtype=bool)
+    for family in (IRREPS, BETWEEN):
+        before = coder.fit(Tables.of(coset_network), family, kept)
+        after = coder.fit(Tables.of(network), family, kept)
+        assert after.residual[:, 2].max() < 1e-9
+        read_only = before.levels.min() - 1
+        assert (after.levels <= before.levels + 18).all()
+        assert (after.levels >= read_only).all()
+    # Coset circuits write functions on cosets, so they cannot say this.
+    assert coder.fit(Tables.of(network), COSETS, kept).residual[:, 2].mean() > 0.1
 
 
 def test_a_mixture_is_shortest_mixed(coset_network):
