@@ -277,11 +277,11 @@ class Coder:
         name_bits = np.log2(np.maximum(available.sum(1), 1))[:, None]
         split, energies, numbers, names = [], [], [], []
         for b, (matrix, end) in enumerate(zip(coefficients, self.ends, strict=True)):
-            left, values, right = np.linalg.svd(matrix, full_matrices=False)
-            split.append((left, values, right))
-            energy = rearrange(values**2, "m (r end) -> m r end", end=end).sum(2)
             high, wide = rows[:, b, None], columns[:, b, None]
             if family.low_rank:
+                left, values, right = np.linalg.svd(matrix, full_matrices=False)
+                split.append((left * values[:, None], right))
+                energy = rearrange(values**2, "m (r end) -> m r end", end=end).sum(2)
                 rank = np.arange(1, energy.shape[1] + 1)
                 least = np.minimum(high, wide)
                 number = end * np.where(rank <= least, high + wide - 2 * rank + 1, 0)
@@ -290,7 +290,9 @@ class Coder:
                 worth = np.minimum.accumulate(energy / np.maximum(number, 1), 1)
                 energy = np.where(number > 0, worth * number, 0)
             else:
-                energy, number = energy.sum(1, keepdims=True), end * high * wide
+                # All directions are one part.
+                split.append((matrix, np.eye(matrix.shape[2])))
+                energy, number = np.square(matrix).sum((1, 2))[:, None], end * high * wide
                 name = np.zeros(energy.shape)
             energies.append(energy)
             numbers.append(np.where(number > 0, number, _IMPOSSIBLE))
@@ -304,9 +306,9 @@ class Coder:
         named[:, starts] += name_bits
         mask = self.chosen(energy, number + named / self.level, total, tables)
         fit = []
-        for (left, values, right), part in zip(split, _split(mask, sizes), strict=True):
-            kept = np.repeat(part, values.shape[1] // part.shape[1], 1)
-            fit.append((left * (values * kept)[:, None]) @ right)
+        for (left, right), part in zip(split, _split(mask, sizes), strict=True):
+            kept = np.repeat(part, left.shape[2] // part.shape[1], 1)
+            fit.append((left * kept[:, None]) @ right)
         structure = (mask * name).sum(1) + _choice_bits(mask[:, starts], available)
         return fit, (mask * number).sum(1), structure
 
@@ -722,8 +724,9 @@ def _choice_bits(
 ) -> PerNeuron:
     """The bits that name some of the allowed blocks: how many, then which."""
     many, some = available.sum(1), chosen.sum(1)
-    ways = np.array([math.comb(a, b) for a, b in zip(many, some, strict=True)], dtype=float)
-    return np.log2(many + 1) + np.log2(ways)
+    every = range(available.shape[1] + 1)
+    ways = np.array([[math.comb(a, b) for b in every] for a in every], dtype=float)
+    return np.log2(many + 1) + np.log2(ways[many, some])
 
 
 def _split(mask: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
