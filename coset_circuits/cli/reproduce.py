@@ -38,7 +38,7 @@ def reproduce(
     order: Order = None,
     experiments: Annotated[
         str | None,
-        typer.Option(help="study: optional experiments (default: unexplained,clock_pizza)."),
+        typer.Option(help="study: optional experiments (default: all that the page shows)."),
     ] = None,
     workers: Annotated[
         int | None, typer.Option(help="study: number of networks compared in parallel.", min=1)

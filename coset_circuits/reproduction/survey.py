@@ -38,7 +38,7 @@ from coset_circuits.reproduction.study import checkpoints_in
 from coset_circuits.thresholds import DEFAULT
 from coset_circuits.training.recipes import recipe_for
 
-EXPERIMENTS = ("unexplained", "clock_pizza")
+EXPERIMENTS = ("unexplained", "coset_irreps", "clock_pizza", "certificate", "scrub")
 """The optional experiments of the study."""
 BY_SUBGROUP = "coset"
 """The hypothesis whose roles are classes of subgroups."""
