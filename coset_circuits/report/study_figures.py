@@ -28,8 +28,9 @@ def each_network(
     for i, (group, found) in enumerate(points.items()):
         one, two, null = np.array(found).T
         shade, mark = colour(i), marker(i // len(COLOURS) + i)
-        ax.plot(null, null, "_", color=shade, ms=7, alpha=0.5)
+        ax.plot(null, null, mark, mec=shade, mfc="none", ms=5, mew=0.8, alpha=0.7)
         ax.plot(one, two, mark, color=shade, ms=6, alpha=0.6, mew=0, label=t.clean(group))
+    ax.plot([], [], "o", mec=INK, mfc="none", ms=5, mew=0.8, label="no group theory")
     values = [value for found in points.values() for point in found for value in point]
     low, high = min(0.95, *values) / 1.03, max(values) * 1.05
     ax.plot([low, high], [low, high], color=INK, lw=0.8, ls=":")
@@ -43,8 +44,13 @@ def each_network(
     return ax
 
 
-def side_by_side(group: str, lengths: Sequence[Sequence[float]], ax: Axes) -> Axes:
-    """Networks of one group as lines over three descriptions: cosets, irreps, the best null."""
+def side_by_side(group: str, lengths: Sequence[Sequence[float]], highest: float, ax: Axes) -> Axes:
+    """Networks of one group as lines over three descriptions: cosets, irreps, the best null.
+
+    Args:
+        lengths: how much shorter each network's three descriptions are than its weights.
+        highest: of all panels that are compared.
+    """
     places = np.arange(3)
     for values in lengths:
         ax.plot(places, values, "o-", color=INK, lw=0.8, ms=3, alpha=0.3, mew=0)
@@ -56,7 +62,7 @@ def side_by_side(group: str, lengths: Sequence[Sequence[float]], ax: Axes) -> Ax
     ax.axhline(1, color=INK, lw=0.8, ls=":")
     log_scale(ax, "y", _tick, _TICKS)
     ax.set_xticks(places, ["cosets", "irreps", "no group theory"])
-    ax.set_xlim(-0.5, 2.7)
+    ax.set(xlim=(-0.5, 2.7), ylim=(0.92, 1.06 * highest))
     ax.set_ylabel("times shorter than weights")
     ax.set_title(f"{t.clean(group)}, {len(lengths)} networks", fontsize=10)
     guide(ax)

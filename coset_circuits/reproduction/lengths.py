@@ -121,8 +121,8 @@ def _drawn_by_network(study: Survey) -> art.Drawing | str:
     points |= {"not learnt": controls} if controls else {}
     return art.Drawing(
         f"Every network: times shorter than its weights by {study.nouns[one]} (across) and by "
-        f"{study.nouns[two]} (up). Below the diagonal {study.nouns[one]} are shorter. Small marks "
-        "on the diagonal: the best description without group theory.",
+        f"{study.nouns[two]} (up). Below the diagonal {study.nouns[one]} are shorter. Open marks "
+        "on the diagonal are the best descriptions without group theory.",
         [[partial(each_network, points, (study.nouns[one], study.nouns[two]))]],
         (7.6, 6.2),
     )
@@ -268,22 +268,26 @@ def _step(network: NetworkSummary, quantity: str) -> float | None:
 
 def _looks(study: Survey) -> Answer:
     """Compression at the checkpoints of a run of each architecture's most numerous groups."""
-    names, rows = study.leading, []
+    names, null, rows, said = study.leading, "best null", [], []
     for network in _chosen_runs(study):
         steps = _steps(network)
         found = {n.source: n for n in study.compared(network.name, [*steps.values()])}
         at = {step: found[str(path)] for step, path in steps.items() if str(path) in found}
         lengths = {key: {step: n.compression(key) for step, n in at.items()} for key in names}
-        lengths["best null"] = {step: best_of_kind(n, "null") for step, n in at.items()}
+        lengths[null] = {step: best_of_kind(n, "null") for step, n in at.items()}
         for step, n in at.items():
-            lengths_then = [lengths[key][step] for key in lengths]
-            rows.append([network.name, step, n.accuracy, n.loss, *lengths_then])
+            rows.append(
+                [network.name, step, n.accuracy, n.loss, *(v[step] for v in lengths.values())]
+            )
+        said.append(f"{network.name} from step {_shorter_from(lengths, null, [*at])}")
         yield art.Drawing(
             f"{network.name}: how much shorter than the weights each description is over training, "
             "and the mean loss over all pairs (right).",
-            [[partial(over_training, _losses(network), lengths, ["best null"])]],
+            [[partial(over_training, _losses(network), lengths, [null])]],
             (7.6, 4.4),
         )
+    if said:
+        yield Said(f"A hypothesis is shorter than every null in {', '.join(said)} of the looks.")
     yield table(
         "Compression over training",
         rows,
@@ -292,8 +296,21 @@ def _looks(study: Survey) -> Answer:
         count="step",
         fraction="accuracy",
         nats="loss",
-        number=[*names, "best null"],
+        number=[*names, null],
     )
+
+
+def _shorter_from(
+    lengths: Mapping[str, Mapping[int, float | None]], null: str, steps: Sequence[int]
+) -> str:
+    """The first step from which, to the end, some hypothesis is shorter than every null."""
+    first = "none"
+    for step in reversed(steps):
+        best = max(at[step] or 0.0 for name, at in lengths.items() if name != null)
+        if best <= (lengths[null][step] or 0.0):
+            break
+        first = f"{step:,}"
+    return first
 
 
 def _losses(network: NetworkSummary) -> Mapping[int, float]:

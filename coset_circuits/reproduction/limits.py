@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from itertools import combinations
 from statistics import median
 
@@ -52,32 +53,29 @@ def ambiguous(study: Survey) -> Answer:
     yield table(
         "What splits two explanations",
         [row for row in pairs if row],
-        "separated: networks in which some intervention separates the two, that is, their "
-        "predictions differ by more than the threshold and by more than both their errors "
-        "together. nearer: networks in which one has the smaller median error over the rows on "
-        "which both speak. kinds that keep one only: those of which it explains at least half of "
-        "the networks and the other none.",
+        "Among the networks of which both hold. separated: an intervention separates the two, that "
+        "is, their predictions differ by more than the threshold and by more than both their "
+        "errors together. nearer: the smaller median error over the rows on which both speak. "
+        "kinds that keep one only: it explains at least half of their networks, the other none.",
         text="kind, first, second, rows that separate most often, kinds that keep one only",
         count="both hold, separated, first nearer, second nearer",
     )
 
 
 def _split(study: Survey, members: Members, pair: Pair) -> list[art.Value]:
-    """One row on two hypotheses; empty if nothing is known of both."""
-    verdicts = [network.verdict for network in members.networks]
-    together = sum(set(pair) <= set(v.explained_by) for v in verdicts)
-    separating = [_separating(network, pair) for network in members.networks]
-    errors = [prediction_errors(n, *pair, DEFAULT) for n in members.networks]
-    both = [error for error in errors if error is not None]
-    if not both:
+    """One row on the networks of which two hypotheses both hold; empty if there is none."""
+    together = [n for n in members.networks if set(pair) <= set(n.verdict.explained_by)]
+    if not together:
         return []
+    rows = [separating(network, pair) for network in together]
+    both = [e for n in together if (e := prediction_errors(n, *pair, DEFAULT)) is not None]
     nearer = sum(a < b for a, b in both), sum(b < a for a, b in both)
-    split = listing(Counter(row for found in separating for row in found)) or "none"
-    elsewhere = _kept_elsewhere(study, pair) if together else ""
-    return [members.title, *pair, split, elsewhere, together, sum(map(bool, separating)), *nearer]
+    split = listing(Counter(row for found in rows for row in found)) or "none"
+    texts = [members.title, *pair, split, _kept_elsewhere(study, pair) or "none"]
+    return [*texts, len(together), sum(map(bool, rows)), *nearer]
 
 
-def _separating(network: NetworkSummary, pair: Pair) -> list[str]:
+def separating(network: NetworkSummary, pair: Pair) -> list[str]:
     """The rows of a network that separate two hypotheses."""
     return [
         f.experiment
@@ -107,7 +105,7 @@ def disagreements(study: Survey) -> Answer:
             for network in study.networks:
                 others = [value(network, key) for key in pair]
                 lengths = log_ratios([network], *pair)
-                if len(lengths) and None not in others:
+                if len(lengths) and others[0] is not None and others[1] is not None:
                     gain = sign * (others[0] - others[1])
                     found.append((network, float(lengths[0]), gain))
             if not found:
@@ -151,15 +149,15 @@ def disagreements(study: Survey) -> Answer:
     )
 
 
-_MEASURES = {
-    "prediction error": (lambda network, key: network.error(key), 1),
-    "scrub accuracy": (lambda network, key: figures(network, "scrub", key, "accuracy")[0], -1),
-    "certified accuracy": (
-        lambda network, key: figures(network, "certificate", key, "certified")[0],
-        -1,
+_MEASURES: dict[str, tuple[Callable[[NetworkSummary, str], float | None], int]] = {
+    "prediction error": (lambda n, key: n.error(key), 1),
+    "scrub accuracy": (lambda n, key: figures(n, "scrub", key, "accuracy")[0], -1),
+    "operations to prove 95%": (
+        lambda n, key: figures(n, "certificate", key, "operations_for_95")[0],
+        1,
     ),
 }
-"""How each other measure is read, and the sign with which less is better."""
+"""How other evidence on a hypothesis is read; 1 if less is better, −1 if more is."""
 
 
 def _gap(network: NetworkSummary, pair: Pair) -> float:

@@ -15,12 +15,14 @@ from coset_circuits.findings import Finding
 from coset_circuits.reproduction import artifact as art
 from coset_circuits.reproduction.asking import Answer, Said, p_value, table
 from coset_circuits.reproduction.kinds import Survey, figures, text
+from coset_circuits.reproduction.limits import separating
 from coset_circuits.reproduction.permutations import shuffled
 
 BY_SUBGROUP = "coset"
 """The hypothesis whose roles are classes of subgroups."""
 BY_IRREP = "irrep"
 """The hypothesis whose roles are irreps."""
+BY_RHO_SET = "rho-set"
 WORST = 3
 """The number of networks whose unexplained neurons are listed."""
 SHUFFLES = 2_000
@@ -125,6 +127,11 @@ def rho_sets(study: Survey) -> Answer:
             f"cosets a median of {_weighted([(r[7], r[4]) for r in rows]):.0%} of the variance "
             f"is in one irrep).{split}"
         )
+    pair = BY_SUBGROUP, BY_RHO_SET
+    both = [n for n in study.networks if n.circuits.keys() >= {*pair}]
+    if both:
+        apart = sum(bool(separating(n, pair)) for n in both)
+        yield Said(f"Some intervention separates the two hypotheses in {apart} of {len(both)}.")
     yield table(
         "Neurons on cosets whose functions hold more than one irrep",
         rows,

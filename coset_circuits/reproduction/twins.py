@@ -32,7 +32,12 @@ def twins(study: Survey) -> Answer:
             found = {name: _compared(one, two, measure) for name, measure in _MEASURES.items()}
             rows += [[groups, name, *row] for name, row in found.items()]
             said.append(Said(_sentence(groups, found)))
-            panels += [partial(side_by_side, *_lengths(members)) for members in (one, two)]
+            lengths = [_lengths(members) for members in (one, two)]
+            highest = max((max(v) for values in lengths for v in values), default=1.0)
+            panels += [
+                partial(side_by_side, members.kind.group, values, highest)
+                for members, values in zip((one, two), lengths, strict=True)
+            ]
     corrected = iter(holm([row[7] for row in rows if row[7] is not None]))
     for row in rows:
         row.insert(8, None if row[7] is None else next(corrected))
@@ -137,22 +142,19 @@ def _compared(
 def _sentence(groups: str, found: Mapping[str, Sequence[Any]]) -> str:
     first, second, *_, difference, p, needed = found[_RATIO]
     tested = "" if p is None else f", {p_value(p)}"
-    power = "" if needed is None else f"; a factor of {needed:.3g} would show with 80% power"
-    shares = [
-        f"{name.removeprefix('neurons ')} {found[name][0]} and {found[name][1]}"
-        for name in (_COSETS, _IRREP)
-    ]
+    power = "" if needed is None else f"; {needed:.3g} would show with 80% power"
+    cosets, irreps = (f"{found[name][0]} and {found[name][1]}" for name in (_COSETS, _IRREP))
     return (
-        f"{groups} have the same characters; cosets need {first} and {second} times the bits of "
-        f"irreps (a factor of {difference:.3g}{tested}{power}), and of the neurons these shares "
-        f"are {'; '.join(shares)}."
+        f"{groups} have the same characters, and cosets need {first} and {second} times the bits "
+        f"of irreps (a factor of {difference:.3g}{tested}{power}); cosets hold {cosets} of the "
+        f"neurons, single irreps {irreps}."
     )
 
 
-def _lengths(members: Members) -> tuple[str, list[list[float]]]:
-    """The group, and each network's compression by cosets, irreps and the best null."""
+def _lengths(members: Members) -> list[list[float]]:
+    """Each network's compression by cosets, irreps and the best null."""
     values = [
         (n.compression(BY_SUBGROUP), n.compression(BY_IRREP), best_of_kind(n, "null"))
         for n in members.networks
     ]
-    return members.kind.group, [list(v) for v in values if all(v)]  # pyright: ignore[reportReturnType]
+    return [list(v) for v in values if all(v)]  # pyright: ignore[reportReturnType]
