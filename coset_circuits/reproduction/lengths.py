@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from coset_circuits.comparison.across import NetworkSummary, count_verdicts
+from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.findings.statistics import holm, signed_rank_p, too_few
 from coset_circuits.networks import load
 from coset_circuits.report.study_figures import compressions, each_network, over_training
@@ -271,7 +272,11 @@ def _looks(study: Survey) -> Answer:
     names, null, rows, said = study.leading, "best null", [], []
     for network in _chosen_runs(study):
         steps = _steps(network)
-        found = {n.source: n for n in study.compared(network.name, [*steps.values()])}
+        try:
+            found = {n.source: n for n in study.compared(network.name, [*steps.values()])}
+        except CosetCircuitsError as error:
+            yield f"{network.name} over training: {error}"
+            continue
         at = {step: found[str(path)] for step, path in steps.items() if str(path) in found}
         lengths = {key: {step: n.compression(key) for step, n in at.items()} for key in names}
         lengths[null] = {step: best_of_kind(n, "null") for step, n in at.items()}

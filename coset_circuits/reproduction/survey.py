@@ -9,12 +9,12 @@ from typing import Any
 
 from coset_circuits.comparison import Ensemble, compare
 from coset_circuits.comparison.sources import Given, is_collection
-from coset_circuits.comparison.summary import versions
 from coset_circuits.progress import Progress
 from coset_circuits.reproduction import lengths, limits, neurons, twins
 from coset_circuits.reproduction.asking import Answer, Answered, Asked, table
 from coset_circuits.reproduction.kinds import Members, Survey, by_kind
 from coset_circuits.reproduction.page import Reproduction
+from coset_circuits.reproduction.reports import kept_reports
 from coset_circuits.reproduction.reproduce import command_line, hash_of, save_anew
 
 EXPERIMENTS = ("unexplained", "coset_irreps", "clock_pizza", "certificate", "scrub")
@@ -31,6 +31,7 @@ def survey(
     seed: int = 0,
     order: str | None = None,
     workers: int | None = None,
+    kept: bool = False,
     progress: Progress | None = None,
 ) -> Reproduction:
     """Compare networks and write what they compute as a page: study.md, study.html, study.json.
@@ -45,6 +46,7 @@ def survey(
         algorithms, pairs, seed, order: see :func:`coset_circuits.compare`.
         experiments: optional experiments; ``scrub`` and ``certificate`` have columns too.
         workers: the number of processes that compare networks.
+        kept: compare nothing; take the reports that the folder has, also those of older code.
 
     Raises:
         CosetCircuitsError: no network, or none that can be read.
@@ -54,6 +56,8 @@ def survey(
     given = [networks] if isinstance(networks, (str, os.PathLike)) else [*several]
 
     def compared(name: str, given: Sequence[Given], more: Sequence[str] = ()) -> Ensemble:
+        if kept:
+            return kept_reports(given, folder / name)
         return compare(
             given,
             algorithms,
@@ -78,7 +82,7 @@ def survey(
         (),
         ensemble.skipped,
         seed,
-        versions(),
+        ensemble.versions,
         command,
         hash_of(results, dict(ensemble.skipped), command),
         "study",
