@@ -13,7 +13,7 @@ Rows = Sequence[Sequence[art.Value]]
 
 
 class Said(str):
-    """The answer in a sentence, with figures; it also opens the page."""
+    """The answer in words, with figures; the first of an answer also opens the page."""
 
 
 Answer = Iterator[Said | str | art.Table | art.Drawing]
@@ -40,7 +40,7 @@ class Answered:
     """A question with its answer."""
 
     asked: Asked
-    said: str
+    said: tuple[Said, ...]
     part: art.Part
 
     @classmethod
@@ -54,13 +54,13 @@ class Answered:
             return None
         drawings = [part for part in parts if isinstance(part, art.Drawing)]
         notes = [part for part in parts if isinstance(part, str) and not isinstance(part, Said)]
-        said = " ".join(part for part in parts if isinstance(part, Said))
+        said = tuple(part for part in parts if isinstance(part, Said))
         return cls(asked, said, art.Part(tables=tables, drawings=drawings, notes=notes))
 
     @property
     def section(self) -> art.Section:
         name, title, basis, _ = self.asked
-        source = f"{self.said} *{basis}*" if self.said else basis
+        source = " ".join([*self.said, f"*{basis}*"])
         return art.Section(art.Question(name, title, source), (self.part,), {})
 
 

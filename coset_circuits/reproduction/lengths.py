@@ -292,7 +292,7 @@ def _looks(study: Survey) -> Answer:
             (7.6, 4.4),
         )
     if said:
-        yield Said(f"A hypothesis is shorter than every null in {', '.join(said)} of the looks.")
+        yield Said(f"In the looks a hypothesis is shorter than every null in {', '.join(said)} on.")
     yield table(
         "Compression over training",
         rows,

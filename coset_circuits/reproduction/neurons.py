@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from statistics import median
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from coset_circuits.algorithms.algorithm import NEGLIGIBLE
 from coset_circuits.comparison.across import NetworkSummary
+from coset_circuits.experiments.unexplained import KINDS
 from coset_circuits.findings import Finding
 from coset_circuits.reproduction import artifact as art
 from coset_circuits.reproduction.asking import Answer, Said, p_value, table
@@ -66,11 +66,14 @@ def subgroups(study: Survey) -> Answer:
             rows.append([group, role, per_kind])
     if tests:
         parts = [
-            f"in {group} their shares of neurons differ by {distance:.0%}, where networks shuffled "
-            f"between architectures differ by {chance:.0%} ({p_value(p)})"
+            f"by {distance:.0%} in {group} (networks shuffled between architectures: {chance:.0%}, "
+            f"{p_value(p)})"
             for group, _, distance, chance, p in tests
         ]
-        yield Said(f"Do architectures use the same subgroups? {'; '.join(parts)}.")
+        yield Said(
+            "The architectures' shares of neurons on each class of subgroups differ "
+            f"{'; '.join(parts)}."
+        )
     yield table(
         "How far apart the shares of neurons on each class of subgroups are",
         tests,
@@ -116,17 +119,16 @@ def rho_sets(study: Survey) -> Answer:
         rows.append([group, role, irreps, len(findings), neurons, one, own, random])
     rows.sort(key=lambda row: (row[0], -row[4]))
     if totals["neurons"]:
-        least = min(rows, key=lambda row: row[5] / row[4])
-        split = ""
-        if least[5] < least[4]:
-            split = f" The lowest share is {least[5]} of {least[4]}, on {least[1]} in {least[0]}."
+        random = _weighted([(row[7], row[4]) for row in rows])
         yield Said(
             f"Where functions on cosets could mix irreps, {totals['one']:,} of "
             f"{totals['neurons']:,} coset neurons lie in one irrep all the same, and so are on "
-            f"ρ-sets too ({totals['one'] / totals['neurons']:.0%}; of random levels on these "
-            f"cosets a median of {_weighted([(r[7], r[4]) for r in rows]):.0%} of the variance "
-            f"is in one irrep).{split}"
+            f"ρ-sets too (of random levels on these cosets {random:.0%} of the variance is in one "
+            "irrep)."
         )
+        group, role, _, _, neurons, one, *_ = min(rows, key=lambda row: row[5] / row[4])
+        if one < neurons:
+            yield Said(f"The lowest share is {one} of {neurons}, on {role} in {group}.")
     pair = BY_SUBGROUP, BY_RHO_SET
     both = [n for n in study.networks if n.circuits.keys() >= {*pair}]
     if both:
@@ -201,8 +203,10 @@ def worst(study: Survey) -> Answer:
     known = [network for network in study.networks if _left(network)]
     if known:
         left = art.over_networks([_left_by_shortest(n) for n in known])
-        yield Said(f"The shortest hypothesis leaves {_percent(left)} of the variance of the tables")
-        yield from _said_kinds(known)
+        yield Said(
+            f"The shortest hypothesis leaves {_percent(left)} of the variance of the tables in the "
+            f"median network; {_said_kinds(known)}."
+        )
     yield table(
         "What each hypothesis leaves",
         totals,
@@ -232,22 +236,20 @@ def _percent(estimate: Any) -> str:
     return f"{estimate.value:.1%}{between}"
 
 
-def _said_kinds(networks: list[NetworkSummary]) -> Iterator[Said]:
+def _said_kinds(networks: list[NetworkSummary]) -> str:
     counts, chance = Counter(), Counter()
     for network in networks:
         for f in _unexplained_kinds(network):
             counts[f.at["what"]] += int(f.value or 0)
             chance[f.at["what"]] += int((f.control and f.control.value) or 0)
-    total = sum(counts.values())
-    if total:
-        most = ", ".join(f"{what} {count}" for what, count in counts.most_common(3) if count)
-        spread = "spread over irreps"
-        yield Said(
-            f"in the median network; {total} neurons of {len(networks)} networks are unexplained: "
-            f"{most} ({spread}: {counts[spread]}, on a renamed group {chance[spread]})."
-        )
-    else:
-        yield Said("in the median network, and no neuron is unexplained.")
+    if not counts.total():
+        return "no neuron is unexplained"
+    rest = KINDS[-1]
+    most = ", ".join(f"{what}: {n}" for what, n in counts.most_common(3) if n and what != rest)
+    return (
+        f"{counts.total()} neurons of {len(networks)} networks are unexplained ({most}; {rest}: "
+        f"{counts[rest]}, on a renamed group {chance[rest]})"
+    )
 
 
 def _unexplained_kinds(network: NetworkSummary) -> list[Finding]:

@@ -97,7 +97,7 @@ def _head(
 ) -> Iterator[str]:
     """How the page begins: the answers in the order of the questions, and how to read them."""
     yield "# What do networks that multiply compute?"
-    yield "\n".join(f"- {answer.said}" for answer in answers if answer.said)
+    yield "\n".join(f"- {answer.said[0]}" for answer in answers if answer.said)
     yield (
         f"{len(ensemble)} networks of {len(kinds)} kinds; a kind is a group, an architecture, a "
         "width and a recipe with its changes. Figures are medians over the networks of a kind, "

@@ -31,7 +31,7 @@ def twins(study: Survey) -> Answer:
             groups = f"{one.kind.group} and {two.kind.group}"
             found = {name: _compared(one, two, measure) for name, measure in _MEASURES.items()}
             rows += [[groups, name, *row] for name, row in found.items()]
-            said.append(Said(_sentence(groups, found)))
+            said.append(_sentence(groups, found))
             lengths = [_lengths(members) for members in (one, two)]
             highest = max((max(v) for values in lengths for v in values), default=1.0)
             panels += [
@@ -41,7 +41,9 @@ def twins(study: Survey) -> Answer:
     corrected = iter(holm([row[7] for row in rows if row[7] is not None]))
     for row in rows:
         row.insert(8, None if row[7] is None else next(corrected))
-    yield from said
+    if said:
+        words = "; ".join(said)
+        yield Said(f"{words[0].upper()}{words[1:]}.")
     if panels:
         yield art.Drawing(
             "Groups with one character table: how many times shorter than its weights each "
@@ -145,9 +147,9 @@ def _sentence(groups: str, found: Mapping[str, Sequence[Any]]) -> str:
     power = "" if needed is None else f"; {needed:.3g} would show with 80% power"
     cosets, irreps = (f"{found[name][0]} and {found[name][1]}" for name in (_COSETS, _IRREP))
     return (
-        f"{groups} have the same characters, and cosets need {first} and {second} times the bits "
-        f"of irreps (a factor of {difference:.3g}{tested}{power}); cosets hold {cosets} of the "
-        f"neurons, single irreps {irreps}."
+        f"in {groups}, which have the same characters, cosets need {first} and {second} times the "
+        f"bits of irreps (a factor of {difference:.3g}{tested}{power}), cosets hold {cosets} of "
+        f"the neurons, and single irreps {irreps}"
     )
 
 
