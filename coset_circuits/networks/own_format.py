@@ -43,7 +43,15 @@ class OwnFormat:
     expects = "a .safetensors file saved by coset_circuits"
 
     def read(self, file: CheckpointFile, order: str | None) -> GroupModel | None:
-        return _read(file) if "coset_circuits" in file.metadata else None
+        if "coset_circuits" not in file.metadata:
+            return None
+        if order is not None:
+            raise CosetCircuitsError(
+                f"order= (--order) was given as {one_line(order)!r}, but {file.path} is a file of "
+                "ours, whose order is known; leave it out. Give other projects' files apart, or "
+                "import them first."
+            )
+        return _read(file)
 
 
 def save(network: GroupModel, path: str | os.PathLike[str], *, card: bool = True) -> Path:
