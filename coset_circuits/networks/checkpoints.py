@@ -152,9 +152,9 @@ def _read(file: CheckpointFile, order: str | None) -> GroupModel:
     content = file.content
     keys = ", ".join(map(one_line, list(content)[:6])) if isinstance(content, dict) else "no names"
     raise CosetCircuitsError(
-        f"{file.path} is not a checkpoint of a known format: it holds {keys}; expected "
-        f"are {' or '.join(reader.expects for reader in READERS[1:])}. For other formats use "
-        "GroupMLP.from_weights or cc.from_module."
+        f"{file.path} is not a checkpoint of a known format: it holds {keys}. Give its module to "
+        "cc.from_module, or its weights to GroupMLP.from_weights or GroupTransformer. Known are "
+        f"{' or '.join(reader.expects for reader in READERS[1:])}."
     )
 
 

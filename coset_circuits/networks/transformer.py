@@ -243,10 +243,7 @@ class GroupTransformer(GroupModel):
         network.check_same_logits(bridge)
         if group is not None:
             return network
-        pairs = network.group.pairs()
-        with torch.no_grad():
-            answers = torch.cat([network(part).argmax(1) for part in pairs.split(20_000)])
-        known = recognise(answers.reshape(order, order).cpu().numpy())
+        known = recognise(network.answers())
         elements = torch.from_numpy(np.argsort(known.elements))
         return network.reordered(elements, known.group)
 

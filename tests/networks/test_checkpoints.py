@@ -466,7 +466,7 @@ def test_safetensors_of_others_are_refused(tmp_path):
     with pytest.raises(CosetCircuitsError, match=r"model.safetensors.*The weights lack W_in_left"):
         cc.load(path)
     save_file({"weight": torch.zeros(4, 6)}, path)
-    with pytest.raises(CosetCircuitsError, match=r"holds weight; .*GroupMLP.from_weights"):
+    with pytest.raises(CosetCircuitsError, match=r"holds weight. .*GroupMLP.from_weights"):
         cc.load(path)
 
 
