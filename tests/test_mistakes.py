@@ -55,7 +55,25 @@ WRONG = {
     "a module": torch.nn.Linear(2, 2),
     "a function": len,
     "an object": object(),
+    "not a number": float("nan"),
+    "a path too long": "x" * 300,
+    "a path with a null": "a\0b",
 }
+TRANSFORMER = {
+    name: torch.ones(shape)
+    for name, shape in {
+        **{"W_E": (7, 4), "W_pos": (3, 4), "W_O": (1, 2, 4), "W_in": (4, 5), "W_out": (5, 4)},
+        **dict.fromkeys(("W_Q", "W_K", "W_V"), (1, 4, 2)),
+        "W_unembed": (4, 6),
+    }.items()
+}
+
+
+def transformer(**changes):
+    given = {"group": S3, "weights": TRANSFORMER, "tokens": (0, 0, 6), **changes}
+    return cc.GroupTransformer(**given)
+
+
 CALLS = {
     "compare": lambda x, network, circuit, out: cc.compare(x, ["coset"]),
     "compare algorithms": lambda x, network, circuit, out: cc.compare(
@@ -87,9 +105,34 @@ CALLS = {
     "train_many seeds": lambda x, network, circuit, out: cc.train_many(
         "S3", x, out=out / "runs", max_steps=1
     ),
+    "reproduce": lambda x, network, circuit, out: cc.reproduce(x, network),
+    "reproduce networks": lambda x, network, circuit, out: cc.reproduce("fig6", [x]),
+    "reproduce seed": lambda x, network, circuit, out: cc.reproduce("table5", seed=x),
+    "reproduce order": lambda x, network, circuit, out: cc.reproduce("fig6", network, order=x),
+    "training_checkpoints": lambda x, network, circuit, out: cc.training_checkpoints(x),
+    "load_comparison": lambda x, network, circuit, out: cc.load_comparison(x),
+    "load device": lambda x, network, circuit, out: cc.load("s4", device=x),
+    "load dtype": lambda x, network, circuit, out: cc.load("s4", dtype=x),
+    "transformer group": lambda x, network, circuit, out: transformer(group=x),
+    "transformer weights": lambda x, network, circuit, out: transformer(weights=x),
+    "transformer W_in": lambda x, network, circuit, out: transformer(
+        weights={**TRANSFORMER, "W_in": x}
+    ),
+    "transformer tokens": lambda x, network, circuit, out: transformer(tokens=x),
+    "transformer token": lambda x, network, circuit, out: transformer(tokens=(0, x, 6)),
+    "transformer activation": lambda x, network, circuit, out: transformer(activation=x),
+    "transformer attention": lambda x, network, circuit, out: transformer(attention=x),
+    "reordered": lambda x, network, circuit, out: network.reordered(x, S3),
+    "relabelled": lambda x, network, circuit, out: S3.relabelled(x),
+    "measure": lambda x, network, circuit, out: cc.measure(cc.INTERVENTIONS["base"], x, S3.pairs()),
+    "compare workers": lambda x, network, circuit, out: cc.compare([network], ["coset"], workers=x),
+    "train device": lambda x, network, circuit, out: cc.train("S3", device=x, max_steps=1),
+    "train width": lambda x, network, circuit, out: cc.train("S3", d_mlp=x, max_steps=1),
     **{
         name: lambda x, network, circuit, out, name=name: getattr(cc, name)(x)
         for name in [
+            "certify",
+            "routing",
             "ablation",
             "activation_patching",
             "attribution_patching",
@@ -118,6 +161,10 @@ def test_a_mistake_is_a_sentence(call, given, network, circuit, tmp_path):
             return
     taken = {("compare algorithms", "a class"), ("compare one algorithm", "a class")}
     taken |= {("train_many seeds", "a list")}
+    no_change = ("reproduce order", "load device", "load dtype", "transformer activation")
+    taken |= {(call, "None") for call in no_change} | {("reproduce networks", "None")}
+    taken |= {("compare workers", "None"), ("compare workers", "a huge number")}
+    taken |= {(call, "a number") for call in ("train width", "compare workers", "reproduce seed")}
     assert (call, given) in taken
 
 

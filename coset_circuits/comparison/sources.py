@@ -40,6 +40,11 @@ class Source:
             CosetCircuitsError: it cannot be read; the message says why.
         """
         if isinstance(self.given, GroupModel):
+            if order is not None:
+                raise CosetCircuitsError(
+                    "order= says how a file numbers its elements, but a network was given; give "
+                    "the file, or renumber the network with network.reordered(elements, group)."
+                )
             return self.given
         if isinstance(self.given, Path) and is_state(self.given):
             raise CosetCircuitsError(

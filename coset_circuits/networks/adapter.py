@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.errors import CosetCircuitsError, checked
 from coset_circuits.groups import FiniteGroup, isomorphism, recognise
 from coset_circuits.groups import group as named_group
 from coset_circuits.networks.element_orders import detect, other_reading
@@ -46,6 +46,7 @@ class _MisfitError(CosetCircuitsError):
         self.size = size
 
 
+@checked
 @torch.no_grad()
 def from_module(
     model: nn.Module,
@@ -127,7 +128,7 @@ def _chosen(ways: list[Runner], wanted: FiniteGroup | None) -> Runner:
             f"{type(ways[0].module).__name__} can be called as "
             f"{' and as '.join(runner.called for runner in ways)}, with different answers, and is "
             f"hardly ever right. Using {ways[best].called}; give inputs= for another.",
-            stacklevel=4,
+            stacklevel=5,
         )
     return ways[best]
 
@@ -449,14 +450,14 @@ def _in_readable_order(
                 f"{network.label} is right on {score:.1%} of the pairs as a·b and on "
                 f"{opposite:.1%} as b·a, the other order of multiplication; give "
                 "inputs=lambda pairs: (pairs[:, 1], pairs[:, 0]) or the group of table.T.",
-                stacklevel=4,
+                stacklevel=5,
             )
         return network
     warnings.warn(
         f"{network.label} is right on {score:.1%} of the pairs in the numbering of {wanted.name} "
         f"that was given. Its answers are those of {wanted.name} in another numbering, "
         'which is used instead; provenance["elements"] lists it.',
-        stacklevel=4,
+        stacklevel=5,
     )
     return _renumbered(network, images, wanted)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
-from coset_circuits.errors import CosetCircuitsError, brief
+from coset_circuits.errors import CosetCircuitsError, brief, checked
 from coset_circuits.networks.chughtai import ChughtaiMLP, ChughtaiTransformer
-from coset_circuits.networks.file import CheckpointFile, Reader, one_line
+from coset_circuits.networks.file import CheckpointFile, Reader, one_line, why
 from coset_circuits.networks.model import GroupModel
 from coset_circuits.networks.named_weights import NamedWeights
 from coset_circuits.networks.own_format import OwnFormat, check_card, save
@@ -70,6 +70,7 @@ def shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
 
 
+@checked
 def load(
     name_or_path: str | os.PathLike[str],
     *,
@@ -115,7 +116,13 @@ def load(
     asked = {where: str(name_or_path), "order": order, "sha256": digest}
     known = {name: value for name, value in asked.items() if value is not None}
     network.provenance = {**network.provenance, **known}
-    return network.to(device=device, dtype=dtype)
+    try:
+        return network.to(device=device, dtype=dtype)
+    except (RuntimeError, TypeError, AssertionError) as error:
+        raise CosetCircuitsError(
+            f"The network cannot be moved to the device {device} and the dtype {dtype} "
+            f"({why(error)}); give a device that torch has, and a floating-point dtype."
+        ) from error
 
 
 def find(name_or_path: str | os.PathLike[str]) -> Path:

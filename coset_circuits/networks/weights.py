@@ -83,6 +83,21 @@ def _tensor(name: str, value: Any) -> Tensor:
         raise CosetCircuitsError(
             f"{name} is not a weight of this network; its weights are {', '.join(NAMES)}."
         )
+    value = as_tensor(name, value)
+    if value.ndim != (1 if name.startswith("b_") else 2):
+        raise CosetCircuitsError(
+            f"{name} has shape {tuple(value.shape)}; a matrix (or, for a bias, a vector) is "
+            "expected."
+        )
+    return value
+
+
+def as_tensor(name: str, value: Any) -> Tensor:
+    """A copy of a weight as a tensor, from a tensor, a NumPy array or lists.
+
+    Raises:
+        CosetCircuitsError: it is none of these, not floating-point, or not finite.
+    """
     if isinstance(value, (list, tuple)):
         try:
             value = np.array(value, dtype=np.float64)
@@ -112,11 +127,6 @@ def _tensor(name: str, value: Any) -> Tensor:
     if value.dtype not in _DTYPES:
         raise CosetCircuitsError(
             f"{name} holds {value.dtype}; give floating-point weights of 16, 32 or 64 bits."
-        )
-    if value.ndim != (1 if name.startswith("b_") else 2):
-        raise CosetCircuitsError(
-            f"{name} has shape {tuple(value.shape)}; a matrix (or, for a bias, a vector) is "
-            "expected."
         )
     if not torch.isfinite(value).all():
         bad = int((~torch.isfinite(value)).sum())

@@ -24,7 +24,7 @@ from coset_circuits.comparison.across import (
 )
 from coset_circuits.comparison.sources import Given, is_collection
 from coset_circuits.comparison.summary import versions
-from coset_circuits.errors import CosetCircuitsError, plain
+from coset_circuits.errors import CosetCircuitsError, checked, plain
 from coset_circuits.findings.statistics import Estimate, holm
 from coset_circuits.groups import group as named_group
 from coset_circuits.networks import load
@@ -133,6 +133,7 @@ class Survey:
         return [members for members in self.kinds if members.kind.is_learnt]
 
 
+@checked
 def survey(
     networks: Given | Iterable[Given],
     *,
