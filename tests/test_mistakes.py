@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import coset_circuits as cc
+from coset_circuits import cli
 from coset_circuits.networks import planted_coset
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -302,3 +304,31 @@ def test_nothing_is_silently_ignored(network):
         cc.GroupMLP(S3, {**WEIGHTS, "W_out": WEIGHTS["W_U"]})
     with pytest.raises(cc.CosetCircuitsError, match="checkpoints and save_every need out="):
         cc.train("S3", max_steps=1, checkpoints=[0])
+
+
+@pytest.mark.parametrize("field", ["group", "seeds", "save_every", "side_by_side"])
+def test_only_fields_of_the_recipe_are_set(field, tmp_path):
+    arguments = ["train", "S3", "--set", f"{field}=1", "--out", str(tmp_path)]
+    done = CliRunner().invoke(cli.app, arguments)
+    assert isinstance(done.exception, cc.CosetCircuitsError), done.exception
+    assert f"no field {field}" in str(done.exception) and not [*tmp_path.iterdir()]
+
+
+def test_an_order_with_a_network_is_refused_everywhere(network):
+    for call in (
+        lambda: cc.compare(network, ["coset"], order="S3, heap"),
+        lambda: cc.compare([network], ["coset"], order="S3, heap"),
+        lambda: cc.reproduce("fig6", network, order="S3, heap"),
+    ):
+        with pytest.raises(cc.CosetCircuitsError, match="order= says how a file"):
+            call()
+
+
+def test_two_networks_share_no_memory():
+    """An edit of one must not be an edit of the other."""
+    one = transformer()
+    other = transformer(weights=dict(one.named_parameters()))
+    one.W_in.data.zero_()
+    assert other.W_in.abs().min() > 0
+    arrays = {name: value.numpy() for name, value in TRANSFORMER.items()}
+    assert transformer(weights=arrays).content() == other.content()

@@ -112,6 +112,18 @@ def test_links_to_runs_are_followed_and_sorted_as_people_count(tmp_path):
     assert len(sources(tmp_path)) == 3
 
 
+def test_a_dangling_link_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = cc.save(planted_coset(cc.group("S3"), "C2"), tmp_path / "n.safetensors")
+    for name in ("gone.safetensors", "loop.pt"):
+        (tmp_path / name).symlink_to(tmp_path / name)
+    for given in (tmp_path, [path, "gone.safetensors", "loop.pt"]):
+        made = compare(given, COSET)
+        assert len(made.networks) == 1 and len(made.skipped) == 2
+    with pytest.raises(CosetCircuitsError, match="No network is called 'absent'"):
+        compare([path, "absent"], COSET)
+
+
 def test_a_path_that_no_file_system_takes(unchecked, tmp_path):
     for name in ("x" * 300, f"{'x' * 300}/network.safetensors"):
         with pytest.raises(CosetCircuitsError, match="no file or folder has that path"):
