@@ -466,7 +466,7 @@ def test_safetensors_of_others_are_refused(tmp_path):
     with pytest.raises(CosetCircuitsError, match=r"model.safetensors.*The weights lack W_in_left"):
         cc.load(path)
     save_file({"weight": torch.zeros(4, 6)}, path)
-    with pytest.raises(CosetCircuitsError, match=r"holds weight; .*GroupMLP.from_weights"):
+    with pytest.raises(CosetCircuitsError, match=r"holds weight. .*GroupMLP.from_weights"):
         cc.load(path)
 
 
@@ -544,3 +544,8 @@ def test_swapped_inputs_of_a_perfect_s5_network_leave_the_commuting_pairs():
         answers = network(pairs.flip(-1)).argmax(1)
     right = int((answers == network.group.products(pairs)).sum())
     assert right * 120 == 7 * len(pairs)
+
+
+def test_an_order_is_not_ignored_by_a_file_of_ours():
+    with pytest.raises(CosetCircuitsError, match="leave it out"):
+        cc.load("s4", order="lexicographic")

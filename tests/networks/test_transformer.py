@@ -437,7 +437,7 @@ def test_a_trained_transformer_of_stander_et_al_tells_its_group(tmp_path):
     assert figures(network)[0] == 1
     # Without the settings nobody says which of the two tokens is =.
     torch.save(content, tmp_path / "model.pt")
-    with pytest.raises(CosetCircuitsError, match="has 7 tokens for 5 elements and ="):
+    with pytest.raises(CosetCircuitsError, match="has 7 tokens and 5 outputs"):
         cc.load(tmp_path / "model.pt")
 
 
