@@ -25,6 +25,7 @@ LENS_last3 := 3.*
 LENS_highest := 4.*
 test-all: MISSING = exit 1
 test-all: export FUZZED_NETWORKS = 10000
+test-all: export THOROUGH = 1
 test-all: test test-lens-lowest test-lens-last3 test-lens-highest
 
 test-lens-%: gap chromium

@@ -1,12 +1,20 @@
 """Shape checking for the whole package, and the networks whose right answers are known."""
 
+import os
+import sys
+
 from jaxtyping import config, install_import_hook
+
+# Each process that a test starts would compile the package again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 install_import_hook("coset_circuits", "shape_checker.check")
 
 import signal  # noqa: E402
 
 import pytest  # noqa: E402
+import shape_checker  # noqa: E402
 import torch  # noqa: E402
 
 import coset_circuits as cc  # noqa: E402
@@ -17,6 +25,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Tensors here are small: on a busy machine more threads only wait for each other.
 torch.set_num_threads(1)
+
+
+def pytest_runtest_setup():
+    shape_checker.calls.clear()
 
 
 @pytest.fixture
