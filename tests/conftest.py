@@ -12,12 +12,14 @@ sys.dont_write_bytecode = False
 install_import_hook("coset_circuits", "shape_checker.check")
 
 import signal  # noqa: E402
+from subprocess import CompletedProcess  # noqa: E402
 
 import pytest  # noqa: E402
 import shape_checker  # noqa: E402
 import torch  # noqa: E402
 
 import coset_circuits as cc  # noqa: E402
+from coset_circuits import cli  # noqa: E402
 from coset_circuits.networks import planted_coset, planted_gcr  # noqa: E402
 
 # A run that was started in the background may ignore Ctrl-C, and so would every child.
@@ -37,6 +39,21 @@ def unchecked():
     config.update("jaxtyping_disable", True)
     yield
     config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def command(monkeypatch, capfd, unchecked):
+    """The command, run in this process: each start of Python and TransformerLens takes seconds."""
+
+    def run(*arguments, cwd="."):
+        monkeypatch.setattr(sys, "argv", ["coset-circuits", *map(str, arguments)])
+        capfd.readouterr()
+        with monkeypatch.context() as there, pytest.raises(SystemExit) as ended:
+            there.chdir(cwd)
+            cli.main()
+        return CompletedProcess(sys.argv, ended.value.code, *capfd.readouterr())
+
+    return run
 
 
 @pytest.fixture(scope="session")
