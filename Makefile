@@ -1,7 +1,7 @@
 # make demo   set everything up and explain the shipped S5 network
-# make test   the same set-up, then all tests
+# make test   the same set-up, then the tests; its summary lists the long ones that it leaves out
 # make docs   the site, in site/; open site/index.html
-# make test-all   make test, then with the lowest, the last 3.x and the newest TransformerLens
+# make test-all   all tests, then with the lowest, the last 3.x and the newest TransformerLens
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
