@@ -103,7 +103,7 @@ class CodedNetwork:
         tables = Tables.of(network, frame)
         skip = negligible(tables, thresholds)
         coder = Coder(base, algorithm.relative_error or thresholds.coding_error)
-        codes = [_described(_Question(coder, tables, family, ~skip)) for family in families]
+        codes = _shorter([_described(_Question(coder, tables, f, ~skip)) for f in families])
         return cls(network, tables, coder, codes, skip, thresholds)
 
     @property
@@ -156,6 +156,7 @@ class CodedNetwork:
             default_claims=CLAIMS if algorithm.even else TABLE_CLAIMS,
             site_classes=site_classes or {},
             algorithm=algorithm,
+            shared_functions=0 if code.shared is None else code.shared.shape[1],
         )
         if not algorithm.joint:
             return circuit
@@ -167,6 +168,9 @@ class CodedNetwork:
         reads = [space * explained.numpy()[:, None, None] for space in code.reads]
 
         def project(table: Float[Tensor, "order d_mlp"]) -> Float[Tensor, "order d_mlp"]:
+            if code.shared is not None:
+                basis = torch.from_numpy(code.shared)[backward].to(table)
+                return table.mean(0) + basis @ (basis.T @ table) * explained.to(table)
             mean, *found = self.coder.coefficients(table.cpu()[frame].numpy())
             spaces = zip(reads[1:], found, code.writes[1:], strict=True)
             kept = [of_left @ matrix @ of_right for of_left, matrix, of_right in spaces]
@@ -195,6 +199,18 @@ class _Question:
         return isinstance(other, _Question) and self.key == other.key
 
 
+def _shorter(described: Sequence[tuple[Coded, Coded]]) -> tuple[Coded, ...]:
+    """The descriptions whose unembedding is each neuron's own, or those where it is shared.
+
+    The shorter ones, if each neuron then has the shortest of all families.
+    """
+    return min(zip(*described, strict=True), key=_bits)
+
+
+def _bits(codes: Sequence[Coded]) -> float:
+    return float(np.min([code.bits for code in codes], axis=0).sum())
+
+
 @lru_cache(maxsize=32)
-def _described(question: _Question) -> Coded:
+def _described(question: _Question) -> tuple[Coded, Coded]:
     return question.coder.fit(question.tables, question.family, question.kept)

@@ -20,6 +20,7 @@ from coset_circuits.algorithms.algorithm import (
     negligible,
     residuals,
 )
+from coset_circuits.algorithms.low_rank import residual_bits, truncated
 from coset_circuits.algorithms.table_circuit import TableCircuit
 from coset_circuits.groups import FiniteGroup
 from coset_circuits.networks.model import GroupModel
@@ -76,10 +77,10 @@ class LowRank:
         kept = torch.from_numpy(~skip)
         delta = self.relative_error or self.thresholds.coding_error
         columns = [table[:, kept] for table in tables]
-        together, numbers = _truncated(torch.cat(columns, 1), delta)
+        together, _, numbers = truncated(torch.cat(columns, 1), delta)
         shared = _Ranked(list(together.split(int(kept.sum()), 1)), numbers)
-        alone = [_truncated(part, delta) for part in columns]
-        apart = _Ranked([fit for fit, _ in alone], sum(number for _, number in alone))
+        alone = [truncated(part, delta) for part in columns]
+        apart = _Ranked([fit for fit, _, _ in alone], sum(number for _, _, number in alone))
         best = min(shared, apart, key=lambda one: one.bits(columns, delta))
         left, right, unembed = (table.clone() for table in tables)
         fitted = Tables(left, right, unembed, tables.frame)
@@ -100,33 +101,8 @@ class _Ranked:
     def bits(self, tables: list[Tensor], relative_error: float) -> float:
         left_over = [fvu(table, fit) for table, fit in zip(tables, self.fits, strict=True)]
         return self.numbers * math.log2(1 / relative_error) + sum(
-            float(_residual_bits(part, len(tables[0]), relative_error)) for part in left_over
+            float(residual_bits(part, len(tables[0]), relative_error)) for part in left_over
         )
-
-
-def _residual_bits(left_over: Tensor, order: int, relative_error: float) -> Tensor:
-    return order / 2 * torch.log2(1 + left_over / relative_error**2).sum()
-
-
-def _truncated(
-    table: Float[Tensor, "order columns"], relative_error: float
-) -> tuple[Float[Tensor, "order columns"], float]:
-    """The truncation of fewest bits; its free numbers are r(order + columns − r) and means."""
-    mean = table.mean(0)
-    deviation = table.std(0, correction=0).clamp_min(1e-300)
-    left, values, right = torch.linalg.svd((table - mean) / deviation, full_matrices=False)
-    order, columns = table.shape
-    energies = (values[:, None] * right).square().cumsum(0) / order
-    nothing = torch.zeros(1, columns, dtype=table.dtype)
-    left_over = (1 - torch.cat([nothing, energies])).clamp_min(0)
-    ranks = torch.arange(len(left_over), dtype=table.dtype)
-    numbers = ranks * (order + columns - ranks) + columns
-    bits = numbers * math.log2(1 / relative_error) + torch.stack(
-        [_residual_bits(row, order, relative_error) for row in left_over]
-    )
-    rank = int(bits.argmin())
-    fit = (left[:, :rank] * values[:rank]) @ right[:rank]
-    return fit * deviation + mean, float(numbers[rank])
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,8 @@ class TableCircuit:
         levels: the number of free numbers of each neuron.
         site_classes: for each site, the classes it may depend on.
         algorithm: the algorithm that was fitted, so that a control can refit it.
+        shared_functions: the number of functions that all neurons' unembeddings are made of, if
+            that is how they are described; otherwise 0.
     """
 
     name: str
@@ -81,6 +83,7 @@ class TableCircuit:
     site_classes: dict[str, tuple[Classes, ...]] = field(default_factory=dict)
     seen: frozenset[str] = frozenset()
     algorithm: Algorithm | None = None
+    shared_functions: int = 0
 
     @property
     def silent(self) -> frozenset[str]:

@@ -1,5 +1,6 @@
 """Descriptions in few bits, against brute force, counting by hand and networks of known kind."""
 
+import copy
 import math
 
 import numpy as np
@@ -114,14 +115,16 @@ def test_bits_are_the_choices_the_numbers_and_what_is_left(family, make):
     network = planted_coset(cc.group("D4"), "C2⟨r0s⟩") if make == "planted" else cc.load(make)
     tables = Tables.of(network)
     coder = Coder(network.group, 0.05)
-    code = coder.fit(tables, FAMILIES[family], np.ones(tables.left.shape[1], dtype=bool))
-    left_over = [
-        ((table - fit).square().sum(0) / (table - table.mean(0)).square().sum(0)).numpy()
-        for table, fit in zip(tables, code.fitted, strict=True)
-    ]
-    np.testing.assert_allclose(np.stack(left_over, 1), code.residual, atol=1e-9)
-    rest = coder.residual_bits(code.residual).sum(1)
-    np.testing.assert_allclose(code.structure + code.levels * coder.level + rest, code.bits)
+    codes = coder.fit(tables, FAMILIES[family], np.ones(tables.left.shape[1], dtype=bool))
+    assert codes[0].shared is None and codes[1].shared is not None
+    for code in codes:
+        left_over = [
+            ((table - fit).square().sum(0) / (table - table.mean(0)).square().sum(0)).numpy()
+            for table, fit in zip(tables, code.fitted, strict=True)
+        ]
+        np.testing.assert_allclose(np.stack(left_over, 1), code.residual, atol=1e-9)
+        rest = coder.residual_bits(code.residual).sum(1)
+        np.testing.assert_allclose(code.structure + code.levels * coder.level + rest, code.bits)
 
 
 def planted_rho_set(group, block, subgroup, directions=6):
@@ -195,6 +198,62 @@ def test_a_planted_rho_set_is_shortest_as_one(group, irrep):
     circuit = RhoSetAlgorithm(relative_error=0.05).fit(network)
     # a has d numbers, the unembedding one; the three means are zero and cost nothing.
     assert set(circuit.levels.tolist()) == {d + 1.0}
+
+
+@pytest.mark.parametrize("name", ["S4", "C7", "Q8", "A4"])
+@pytest.mark.parametrize("dimensions", [1, 2])
+def test_common_directions_are_paid_for_once(name, dimensions):
+    """Tables aᵀρ(g⁻¹)b and −aᵀρ(g)b′ with a in one space: over ℝ, ℂ (C7, A4) and ℍ (Q8)."""
+    group = cc.group(name)
+    coder, rng, neurons = Coder(group, 0.05), np.random.default_rng(0), 40
+    b = max(range(len(coder.blocks)), key=lambda b: (coder.degrees[b], b))
+    rho = coder.matrices[b]
+    dimensions = min(dimensions, coder.degrees[b])
+    space = rng.normal(size=(dimensions, rho.shape[1]))
+    a = rng.normal(size=(neurons, dimensions)) @ space
+    read, written = rng.normal(size=(2, neurons, rho.shape[1]))
+    left = np.einsum("mi,gji,mj->gm", a, rho, read)
+    right = -np.einsum("mi,gij,mj->gm", a, rho, written)
+    found = [coder.coefficients(t / np.linalg.norm(t, axis=0)) for t in (left, right)]
+    lefts, rights, spaces = coder._directions(*found)
+    assert spaces.dimensions[b] == dimensions and spaces.dimensions.sum() == dimensions
+    assert spaces.numbers == coder.ends[b] * dimensions * (coder.degrees[b] - dimensions)
+    for before, after in zip(found, (lefts, rights), strict=True):
+        np.testing.assert_allclose(coder.functions(before), coder.functions(after), atol=1e-8)
+
+
+def test_neurons_with_one_direction_need_one_number_less_for_each_of_its_dimensions():
+    group = cc.group("S5")
+    block = next(b for b in group.real_blocks if b.name == "(3,2)")
+    found = next(
+        c
+        for c in group.subgroup_classes
+        if c.order > 1 and abs(block.matrices[c.representative.array].mean(0).trace() - 1) < 1e-6
+    )
+    network = planted_rho_set(group, block, found.representative, directions=1)
+    circuit = RhoSetAlgorithm(relative_error=0.05).fit(network)
+    # A scale and the unembedding's number; the direction's d − 1 are shared by all neurons.
+    expected = 2 + (block.dimension - 1) / network.cfg.d_mlp
+    assert circuit.levels.tolist() == pytest.approx([expected] * network.cfg.d_mlp)
+
+
+def test_an_unembedding_of_few_functions_is_shared(coset_network):
+    """Random mixtures of two functions on the elements, which no cosets and no irrep describe."""
+    network = copy.deepcopy(coset_network)
+    generator = torch.Generator().manual_seed(0)
+    width, order = network.cfg.d_mlp, network.group.order
+    with torch.no_grad():
+        functions = torch.randn(2, order, generator=generator)
+        network.W_U.copy_(torch.randn(width, 2, generator=generator) @ functions)
+    for kind in (cc.CosetAlgorithm, cc.IrrepAlgorithm, RhoSetAlgorithm, MixedAlgorithm):
+        circuit = kind(relative_error=0.05).fit(network)
+        assert circuit.shared_functions == 2
+        assert circuit.residual[:, 2].max() < 1e-6
+        # With levels fitted to the logits, the unembedding has the same functions.
+        joint = kind(relative_error=0.05, joint=True).fit(network)
+        fitted = joint.fitted.unembed - joint.fitted.unembed.mean(0)
+        assert torch.linalg.matrix_rank(fitted, rtol=1e-6) <= 2
+    assert cc.CosetAlgorithm(relative_error=0.05).fit(coset_network).shared_functions == 0
 
 
 def test_a_mixture_is_shortest_mixed(coset_network):
