@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from rare import rare
 
 import coset_circuits as cc
 from coset_circuits.algorithms import (
@@ -177,7 +178,9 @@ def test_a_planted_gcr_is_shortest_in_irreps(gcr_network):
     assert bits["coset-irrep"] - bits["irrep"] < 3
 
 
-@pytest.mark.parametrize(("group", "irrep"), [("S4", "(3,1)"), ("S5", "(3,2)")])
+@pytest.mark.parametrize(
+    ("group", "irrep"), [("S4", "(3,1)"), pytest.param("S5", "(3,2)", marks=rare)]
+)
 def test_a_planted_rho_set_is_shortest_as_one(group, irrep):
     group = cc.group(group)
     block = next(b for b in group.real_blocks if b.name == irrep)
