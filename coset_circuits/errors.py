@@ -137,7 +137,8 @@ def checked(function: Function) -> Function:
         parts = re.sub(r"\[.*?\](?= \||$)", "", str(parameter.annotation)).split(" | ")
         if "os.PathLike" in parts:
             paths.add(name)
-        if name not in ("label", "seed") and parameter.kind is not parameter.VAR_KEYWORD:
+        several = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        if name not in ("label", "seed") and not several:
             kinds[name] = [_KINDS[part] for part in parts if part in _KINDS]
             kinds[name] *= len(kinds[name]) == len(parts)
 
