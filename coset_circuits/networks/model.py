@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from dataclasses import dataclass
 from functools import partial
 from math import prod
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, ClassVar, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -277,6 +277,7 @@ class GroupModel(HookedRootModule):
     provenance: dict[str, Any]
     activation: Activation
     cancelled: Tensor | None
+    weight_names: ClassVar[tuple[str, ...]]
     W_U: nn.Parameter
     b_U: nn.Parameter | None
     hook_left_embed: HookPoint
@@ -469,6 +470,16 @@ class GroupModel(HookedRootModule):
             own.register_parameter(name, nn.Parameter(weight.detach()))
         own.context_level = 0
         return own
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The weights that it computes with: parametrisations and masks of pruning are applied."""
+        held = {}
+        for name in self.weight_names:
+            mask = getattr(self, f"{name}_mask", None)
+            pruned = None if mask is None else getattr(self, f"{name}_orig") * mask
+            held[name] = getattr(self, name) if pruned is None else pruned
+        return {name: weight for name, weight in held.items() if weight is not None}
 
     @property
     def device(self) -> torch.device:
