@@ -38,20 +38,26 @@ def reproduce(
     order: Order = None,
     experiments: Annotated[
         str | None,
-        typer.Option(help="study: optional experiments (default: unexplained,clock_pizza)."),
+        typer.Option(help="study: optional experiments (default: all that the page shows)."),
     ] = None,
     workers: Annotated[
         int | None, typer.Option(help="study: number of networks compared in parallel.", min=1)
     ] = None,
+    kept: Annotated[
+        bool,
+        typer.Option("--kept", help="study: make the page from the reports in --out, as they are."),
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Recompute tables and figures of Stander et al. next to the published ones, with controls."""
     is_study = what == ["study"]
-    if not is_study and ("study" in what or experiments is not None or workers is not None):
+    only_study = experiments is not None or workers is not None or kept
+    if not is_study and ("study" in what or only_study):
         raise CosetCircuitsError(
-            "study makes a separate page: give it alone; --experiments and --workers need it."
+            "study makes a separate page: give it alone; --experiments, --workers and --kept need "
+            "it."
         )
     from coset_circuits.networks import shipped
     from coset_circuits.reproduction import survey
@@ -61,7 +67,7 @@ def reproduce(
     with interruptible(rerun_to_continue(out)), progress_bar(hidden=quiet or as_json) as progress:
         common: dict[str, Any] = {"seed": seed, "order": order, "progress": progress}
         if is_study:
-            common["workers"] = workers
+            common |= {"workers": workers, "kept": kept}
             if experiments is not None:
                 common["experiments"] = comma_separated(experiments.replace("-", "_"))
             made = survey(list(shipped()) if networks is None else networks, out=out, **common)

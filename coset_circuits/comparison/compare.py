@@ -34,7 +34,6 @@ from coset_circuits.experiments import (
     intervention,
     measured,
 )
-from coset_circuits.experiments.claims import Attribution, ClaimErrors
 from coset_circuits.experiments.formation import Formation
 from coset_circuits.experiments.forms import FormError
 from coset_circuits.experiments.measure import sampled
@@ -145,13 +144,6 @@ class Comparison(Presented):
     def forms(self) -> Sequence[FormError]:
         """The error of each form of a hypothesis, if claims were chosen."""
         return self.bench.forms
-
-    @property
-    def attributions(self) -> Sequence[Attribution]:
-        """The errors of single claims."""
-        result = self.results["claims"]
-        assert isinstance(result, ClaimErrors)
-        return result.attributions
 
     def compression(self, candidate: Candidate) -> tuple[float, tuple[float, float]]:
         """How many times shorter a candidate is than the raw weights, with its interval."""

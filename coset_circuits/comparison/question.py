@@ -16,6 +16,8 @@ from coset_circuits.findings.storage import source_hash
 
 _LIBRARY = tuple(INTERVENTIONS.values())
 """Described by id only, because every question contains the hash of the package's code."""
+_ROOMS = ("groups", "networks", "training", "algorithms", "findings", "experiments", "comparison")
+"""The code that findings depend on: this room and those below it, not how findings are shown."""
 
 
 def asked(
@@ -40,7 +42,7 @@ def asked(
         "naming": list(naming),
         "depends_on": described,
         "options": dict(options),
-        "code": source_hash(),
+        "code": source_hash(_ROOMS),
     }
     return json.loads(json.dumps(question))
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from coset_circuits.algorithms.algorithm import fvu
@@ -18,12 +18,17 @@ from coset_circuits.algorithms.joint import level_means
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.experiments.bench import Bench
 from coset_circuits.experiments.candidates import Candidate
+from coset_circuits.experiments.interventions import INTERVENTIONS
+from coset_circuits.experiments.measure import measure, sampled
 from coset_circuits.experiments.partitions import Partition, explained
 from coset_circuits.findings import Finding, Findings
 from coset_circuits.networks import load
 from coset_circuits.networks.model import GroupModel
-from coset_circuits.thresholds import Thresholds
+from coset_circuits.thresholds import DEFAULT, Thresholds
 from coset_circuits.training import training_checkpoints
+
+PAIRS = 5_000
+"""At most so many pairs show what a checkpoint has learnt."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -34,6 +39,8 @@ class Formation(Findings):
         algorithm: the key of the candidate that gives the cells.
         steps: the training steps of the checkpoints, rising.
         fvu_left, fvu_right: NaN for neurons that the hypothesis does not explain in the end.
+        accuracy, loss: of the network at each step, over all pairs or a sample of
+            :data:`PAIRS`; the loss is the mean, in nats.
     """
 
     algorithm: str
@@ -41,6 +48,8 @@ class Formation(Findings):
     fvu_left: Float[Tensor, "steps d_mlp"]
     fvu_right: Float[Tensor, "steps d_mlp"]
     bound: float
+    accuracy: tuple[float, ...] = ()
+    loss: tuple[float, ...] = ()
 
     @property
     def title(self) -> str:
@@ -57,7 +66,8 @@ class Formation(Findings):
         )
 
     def findings(self) -> Iterator[Finding]:
-        """The first step at which half of the explained neurons have formed."""
+        """The first step from which half of the explained neurons have formed, and the first from
+        which the network is right."""
         steps = [step for step in self.formed(self.bound) if step is not None]
         explained = int((~self.fvu_left.isnan().any(0)).sum())
         half = sorted(steps)[(explained - 1) // 2] if 2 * len(steps) >= explained > 0 else None
@@ -70,6 +80,17 @@ class Formation(Findings):
             source=f"first checkpoint from which half of {explained} neurons stay within an FVU of "
             f"{self.bound:g}",
         )
+        if self.accuracy:
+            needed = DEFAULT.grokked_accuracy
+            right = torch.tensor(self.accuracy) >= needed
+            yield Finding(
+                "formation",
+                None,
+                "step_learnt",
+                _first_to_stay(self.steps, right),
+                "steps",
+                source=f"first checkpoint from which {needed:g} of the pairs are right",
+            )
 
     def quartiles(self, side: str) -> Float[np.ndarray, "3 steps"]:
         """Lower quartile, median and upper quartile over the neurons explained in the end.
@@ -84,9 +105,7 @@ class Formation(Findings):
     def formed(self, bound: float) -> list[int | None]:
         """For each neuron the first step after which both its FVUs stay within a bound."""
         worse = self.fvu_left.maximum(self.fvu_right)
-        # Whether it is within the bound at this step and all later ones.
-        stays = (worse <= bound).flip(0).cummin(0).values.flip(0)
-        return [self.steps[int(s.long().argmax())] if s.any() else None for s in stays.T]
+        return [_first_to_stay(self.steps, within) for within in (worse <= bound).T]
 
     def to_dict(self) -> dict[str, Any]:
         """As it stands in findings.json."""
@@ -99,7 +118,15 @@ class Formation(Findings):
             "quartiles_left": self.quartiles("left").tolist(),
             "quartiles_right": self.quartiles("right").tolist(),
             "formed": self.formed(self.bound),
+            "accuracy": list(self.accuracy),
+            "loss": list(self.loss),
         }
+
+
+def _first_to_stay(steps: Sequence[int], holds: Bool[Tensor, "steps"]) -> int | None:
+    """The first step from which something holds to the end; None if it does not in the end."""
+    stays = holds.flip(0).long().cummin(0).values.flip(0)
+    return steps[int(stays.argmax())] if stays.any() else None
 
 
 @dataclass(frozen=True)
@@ -124,14 +151,15 @@ def formation(
 ) -> Formation | None:
     """The formation of a trained network's structure; see :class:`FormationExperiment`."""
     checkpoints = _checkpoints(network)
-    chosen = next((cells for c in candidates if (cells := _cells(c, thresholds))), None)
+    chosen = cells_of_inputs(candidates, thresholds)
     if chosen is None or not checkpoints:
         return None
     candidate, left, right = chosen
     circuit = candidate.circuit
     project_left, project_right = level_means(left), level_means(right)
     is_outside = torch.from_numpy(~explained(circuit))
-    residuals = []
+    pairs = sampled(network.group.pairs(), PAIRS, 0)
+    residuals, outcomes = [], []
     for path in checkpoints.values():
         then = load(path)
         if (then.group, then.d_mlp) != (network.group, network.d_mlp):
@@ -144,8 +172,24 @@ def formation(
             )
         ]
         residuals.append(torch.stack(sides))
+        outcomes.append(measure(INTERVENTIONS["base"], {"then": then}, pairs)["then"])
     both = torch.stack(residuals)
-    return Formation(candidate.key, tuple(checkpoints), both[:, 0], both[:, 1], thresholds.fvu)
+    return Formation(
+        candidate.key,
+        tuple(checkpoints),
+        both[:, 0],
+        both[:, 1],
+        thresholds.fvu,
+        tuple(outcome.accuracy for outcome in outcomes),
+        tuple(outcome.loss for outcome in outcomes),
+    )
+
+
+def cells_of_inputs(
+    candidates: Sequence[Candidate], thresholds: Thresholds
+) -> tuple[Candidate, Int[Tensor, "order d_mlp"], Int[Tensor, "order d_mlp"]] | None:
+    """The first candidate with cells of both inputs that constrain anything, and their labels."""
+    return next((cells for c in candidates if (cells := _cells(c, thresholds))), None)
 
 
 def _checkpoints(network: GroupModel) -> dict[int, Path]:

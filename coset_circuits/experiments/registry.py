@@ -11,6 +11,7 @@ from coset_circuits.experiments.ablation import (
 from coset_circuits.experiments.certificate import CertificateExperiment
 from coset_circuits.experiments.claims import Claims
 from coset_circuits.experiments.clock_pizza import ClockPizzaExperiment
+from coset_circuits.experiments.coset_irreps import CosetIrrepsExperiment
 from coset_circuits.experiments.experiment import Experiment
 from coset_circuits.experiments.formation import FormationExperiment
 from coset_circuits.experiments.gcr import GCRExperiment
@@ -46,6 +47,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         ClockPizzaExperiment(),
         RoutingExperiment(),
         UnexplainedExperiment(),
+        CosetIrrepsExperiment(),
     )
 }
 """Every experiment by its id. Those that are ``by_default`` run in every comparison."""

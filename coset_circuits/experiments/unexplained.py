@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
-from coset_circuits.algorithms import Circuit, Tables
-from coset_circuits.algorithms.algorithm import salience
+from coset_circuits.algorithms import Circuit, Tables, negligible
+from coset_circuits.algorithms.algorithm import fitted_frame, salience
+from coset_circuits.algorithms.coset import coset_fvus
 from coset_circuits.experiments.bench import Bench
+from coset_circuits.experiments.candidates import Candidate
+from coset_circuits.experiments.coset_irreps import irrep_shares
 from coset_circuits.findings import Finding, Findings
+from coset_circuits.groups import FiniteGroup
+from coset_circuits.networks.model import GroupModel
 
 _ID = "unexplained"
+LEFT = 0.1
+"""A neuron is unexplained if every short hypothesis leaves more than this of its tables."""
+ROUGHLY = 0.25
+"""What a rough description of both input tables may leave of their variance."""
+SMALL = 0.5
+"""A small neuron's tables have at most this share of the median neuron's norm."""
 _SOURCE = "salience: s.d. of the pre-activation times the norm of the unembedding row"
 
 
@@ -30,12 +43,16 @@ class Unexplained(Findings):
         rows: one row per neuron and candidate: its role, the unexplained fraction of the three
             tables, and the same on a relabelled group.
         left: the unexplained fraction of all neurons for each candidate, weighted by salience.
+        kinds: what the unexplained neurons are, the first of :data:`KINDS` that fits, with the
+            number of neurons, their share of the salience, and the number that the same rules give
+            on a relabelled group.
     """
 
     network: str
     neurons: pd.DataFrame
     rows: pd.DataFrame
     left: pd.DataFrame
+    kinds: pd.DataFrame
 
     @property
     def title(self) -> str:
@@ -43,6 +60,12 @@ class Unexplained(Findings):
 
     def to_dataframe(self) -> pd.DataFrame:
         return self.neurons.merge(self.rows, on=["rank", "neuron"])
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        return {
+            "The neurons that count most": self.to_dataframe(),
+            f"All neurons of which more than {LEFT:g} is unexplained": self.kinds,
+        }
 
     def findings(self) -> Iterator[Finding]:
         """Findings on the listed neurons, then on all; controls are on a relabelled group."""
@@ -56,6 +79,14 @@ class Unexplained(Findings):
             yield _of_hypothesis(row, "fvu", {"rank": row["rank"]}, more)
         for row in self.left.to_dict("records"):
             yield _of_hypothesis(row, "left", {}, {})
+        for row in self.kinds.to_dict("records"):
+            at, control = {"what": row["what"]}, None
+            if row["relabelled"] is not None:
+                control = Finding(_ID, None, "neurons", row["relabelled"], "count", at)
+            more = {"salience": row["salience"]}
+            yield Finding(
+                _ID, None, "neurons", row["neurons"], "count", at, None, control, more=more
+            )
 
 
 def _of_hypothesis(
@@ -94,7 +125,10 @@ class UnexplainedExperiment:
         left = {c.key: _left(c.circuit) for c in bench.hypotheses}
         controls = {key: bench.control_of(key) for key in left}
         relabelled = {k: None if c is None else _left(c.circuit) for k, c in controls.items()}
-        least = torch.stack([left[key] for key in _short(bench)]).amin(0)
+        short = _short(bench)
+        least = torch.stack([left[c.key] for c in short]).amin(0)
+        kept = torch.from_numpy(~negligible(tables, bench.thresholds))
+        unexplained = ((least > LEFT) & kept).nonzero().flatten()
         worst = (weight * least).argsort(descending=True)[: self.most].tolist()
         norm = torch.stack([(t - t.mean(0)).norm(dim=0) for t in tables]).norm(dim=0)
         neurons = [
@@ -117,15 +151,16 @@ class UnexplainedExperiment:
             pd.DataFrame(neurons, columns=["rank", "neuron", "salience", "norm", "least"]),
             pd.DataFrame(rows, columns=["rank", "neuron", "role", "fvu", *columns]),
             pd.DataFrame(sums, columns=["left", *columns]),
+            _kinds(bench, short, unexplained, weight),
         )
 
 
-def _short(bench: Bench) -> list[str]:
+def _short(bench: Bench) -> list[Candidate]:
     """The hypotheses that are shorter than every null at the finest common δ."""
     delta = min(bench.thresholds.relative_errors)
     nulls = [c.bits[delta] for c in bench.candidates if c.kind == "null"]
-    keys = [c.key for c in bench.hypotheses]
-    return [c.key for c in bench.hypotheses if nulls and c.bits[delta] < min(nulls)] or keys
+    hypotheses = bench.hypotheses
+    return [c for c in hypotheses if nulls and c.bits[delta] < min(nulls)] or hypotheses
 
 
 def _left(circuit: Circuit) -> torch.Tensor:
@@ -133,3 +168,80 @@ def _left(circuit: Circuit) -> torch.Tensor:
     roles = circuit.roles
     parts = torch.stack([roles.fvu_left, roles.fvu_right, roles.fvu_unembed])
     return parts.double().clamp(0, 1).mean(0)
+
+
+KINDS = (
+    "small",
+    "inputs explained, unembedding not",
+    "roughly on cosets",
+    "roughly in one irrep",
+    "roughly in two irreps",
+    "spread over irreps",
+)
+"""What an unexplained neuron may be, in the order in which it is asked."""
+
+
+def _kinds(
+    bench: Bench, short: Sequence[Candidate], neurons: Int[Tensor, "some"], weight: Tensor
+) -> pd.DataFrame:
+    """How many neurons are of each of the :data:`KINDS`, also on a relabelled group."""
+    found = _what(bench.network, None, neurons, [c.circuit for c in short])
+    relabelled, beside = bench.relabelled_group, None
+    if relabelled is not None:
+        controls = [bench.control_of(c.key) for c in short]
+        circuits = [c.circuit for c in controls if c is not None]
+        beside = _what(bench.network, relabelled, neurons, circuits)
+    salience: dict[str, float] = dict.fromkeys(KINDS, 0.0)
+    for what, share in zip(found, weight[neurons].tolist(), strict=True):
+        salience[what] += share
+    rows = [
+        (kind, found.count(kind), salience[kind], None if beside is None else beside.count(kind))
+        for kind in KINDS
+    ]
+    return pd.DataFrame(rows, columns=["what", "neurons", "salience", "relabelled"], dtype=object)
+
+
+def _what(
+    network: GroupModel,
+    group: FiniteGroup | None,
+    neurons: Int[Tensor, "some"],
+    circuits: Sequence[Circuit],
+) -> list[str]:
+    """What each of the neurons is; see :data:`KINDS`."""
+    base, frame = fitted_frame(network, group)
+    tables = Tables.of(network, frame)
+    norm = torch.stack([(t - t.mean(0)).norm(dim=0) for t in tables]).norm(dim=0)
+    sides = [table[:, neurons] for table in (tables.left, tables.right)]
+    shares = [irrep_shares(base, side) for side in sides]
+    inputs = torch.stack([_inputs_left(circuit) for circuit in circuits]).amin(0) <= LEFT
+    # The smaller of a block's shares in the two tables.
+    largest = shares[0].minimum(shares[1]).sort(0, descending=True).values
+    fits = torch.stack(
+        [
+            norm[neurons] <= SMALL * norm.median(),
+            inputs[neurons],
+            _off_cosets(base, *sides) <= ROUGHLY,
+            largest[:1].sum(0) >= 1 - ROUGHLY,
+            largest[:2].sum(0) >= 1 - ROUGHLY,
+            torch.ones(len(neurons), dtype=torch.bool),
+        ]
+    )
+    return [KINDS[i] for i in fits.long().argmax(0).tolist()]
+
+
+def _off_cosets(
+    group: FiniteGroup, left: Float[Tensor, "order some"], right: Float[Tensor, "order some"]
+) -> Float[Tensor, "some"]:
+    """What the best class of proper non-trivial subgroups leaves of the worse of two tables."""
+    best = torch.ones(left.shape[1], dtype=torch.float64)
+    for one in group.subgroup_classes:
+        if 1 < one.order < group.order:
+            of_left = coset_fvus(group, one.conjugates, left, "right").amin(0)
+            of_right = coset_fvus(group, one.conjugates, right, "left").amin(0)
+            best = best.minimum(of_left.maximum(of_right))
+    return best
+
+
+def _inputs_left(circuit: Circuit) -> Float[Tensor, "d_mlp"]:
+    """The larger FVU of each neuron's two input tables."""
+    return circuit.roles.fvu_left.maximum(circuit.roles.fvu_right).double()

@@ -122,11 +122,17 @@ def read_note(note: Path) -> dict[str, Any] | None:
 
 
 @cache
-def source_hash() -> str:
-    """A hash of the package's code; the version number does not change during development."""
+def source_hash(rooms: tuple[str, ...] | None = None) -> str:
+    """A hash of the package's code; the version number does not change during development.
+
+    Args:
+        rooms: only the code in these folders and beside them; None: all of it.
+    """
     root = Path(__file__).parents[1]
     whole = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
-        whole.update(path.relative_to(root).as_posix().encode())
-        whole.update(path.read_bytes())
+        place = path.relative_to(root)
+        if rooms is None or len(place.parts) == 1 or place.parts[0] in rooms:
+            whole.update(place.as_posix().encode())
+            whole.update(path.read_bytes())
     return whole.hexdigest()

@@ -45,6 +45,7 @@ HEAD = (
     "ICML 2024, arXiv 2312.06581.",
 )
 MAX_NAMES = 8
+_LEFT = ' style="text-align:left"'
 PADDING = 10
 """Terminal columns reserved for the spaces between the columns of a table."""
 
@@ -164,6 +165,8 @@ def html(made: Reproduction, figures: Mapping[str, str]) -> str:
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
     body = body.replace("<table>", '<div class="scroll" role="region" tabindex="0">\n<table>')
     body = body.replace("</table>", "</table>\n</div>")
+    # Cells of text; numbers are aligned to the right by their column.
+    body = body.replace("<th>", f"<th{_LEFT}>").replace("<td>", f"<td{_LEFT}>")
 
     def drawn(match: re.Match[str]) -> str:
         picture = inline(figures[unquote(match[1])], match[2])

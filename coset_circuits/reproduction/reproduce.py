@@ -160,6 +160,7 @@ class _Reader:
             "order": self.order,
             "versions": versions(),
             "beside": digest(_files_beside(folder)),
+            "analyses": source_hash(),
         }
 
         @cache

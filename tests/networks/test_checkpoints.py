@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rare import rare
 from released import PEERS, figures, needs_peers
 from safetensors.torch import save_file
 from sympy.combinatorics.named_groups import SymmetricGroup
@@ -514,7 +515,7 @@ def test_our_files_with_strange_content_are_refused(tmp_path, changes, tensors, 
         ("S5_MLP_seed1", 1, 1.968044e-5, "S5, sympy-opposite"),
         ("D59_MLP_seed1", 1, 7.12178e-6, "D59, native"),
         ("S5_MLP_hidden_dim_32_seed1", 0.80507, 0.936752, "S5, sympy-opposite"),
-        pytest.param("S6_MLP_seed1", 1, 4.23579e-5, "S6, sympy-opposite", marks=pytest.mark.slow),
+        pytest.param("S6_MLP_seed1", 1, 4.23579e-5, "S6, sympy-opposite", marks=rare),
     ],
 )
 def test_released_networks_have_the_figures_computed_elsewhere(name, accuracy, loss, order):

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from rare import rare
 from released import CLOCKS, PEERS, figures, needs_clocks, needs_peers
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -530,7 +531,7 @@ def test_released_clocks_and_pizzas_are_read(name, accuracy, share):
         "D59_T_seed1",
         "C113_T_seed1",
         "C118_T_seed1",
-        pytest.param("S6_T_seed1", marks=pytest.mark.slow),
+        pytest.param("S6_T_seed1", marks=rare),
     ],
 )
 def test_released_transformers_have_the_losses_released_with_them(name):

@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from statistics import median
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,10 +17,19 @@ from coset_circuits import CosetCircuitsError
 from coset_circuits.algorithms import Tables
 from coset_circuits.cli.reproduce import reproduce
 from coset_circuits.experiments import Bench
-from coset_circuits.experiments.unexplained import UnexplainedExperiment
+from coset_circuits.experiments.coset_irreps import irrep_shares
+from coset_circuits.experiments.unexplained import KINDS, UnexplainedExperiment
 from coset_circuits.groups import character_table
-from coset_circuits.reproduction import survey
-from coset_circuits.reproduction.survey import twin
+from coset_circuits.groups.fourier import project
+from coset_circuits.reproduction import lengths, survey
+from coset_circuits.reproduction.permutations import (
+    detectable,
+    rank_correlation,
+    rank_test,
+    shuffled,
+)
+from coset_circuits.reproduction.survey import QUESTIONS
+from coset_circuits.reproduction.twins import twin
 
 RECIPE = {"d_mlp": 24, "d_embed": 24, "fraction": 1.0, "max_steps": 1200}
 KEYS = ("coset", "irrep", "rho-set")
@@ -41,7 +51,7 @@ def runs(tmp_path_factory):
 def made(runs, tmp_path_factory):
     out = tmp_path_factory.mktemp("study")
     patch = pytest.MonkeyPatch()
-    patch.setattr(sys.modules[survey.__module__], "CHECKPOINTS", 3)
+    patch.setattr(lengths, "CHECKPOINTS", 3)
     yield survey(runs, out=out, algorithms=KEYS), out
     patch.undo()
 
@@ -92,15 +102,15 @@ def test_verdicts_are_counted(made, findings):
     for key in KEYS:
         assert int(row[key]) == explained.count([key])
     (row,) = of_kind(rows(made, "ambiguous"), "S3 mlp 24, fast")
-    counted = Counter(" + ".join(by) or "nothing" for by in explained)
+    counted = Counter(" + ".join(sorted(by)) or "nothing" for by in explained)
     assert dict(re.findall(r"([^,]+?) (\d+)(?:, |$)", row["explained by (networks)"])) == {
         name: str(count) for name, count in counted.items()
     }
 
 
 def test_ratios_are_geometric_medians(made, findings):
-    (row,) = [r for r in of_kind(rows(made, "ratios"), "S3") if r["hypotheses"] == "coset / irrep"
-              and "fast" in r["kind"]]  # fmt: skip
+    table = of_kind(rows(made, "shortest", 3), "S3 mlp 24, fast")
+    (row,) = [r for r in table if r["hypotheses"] == "coset / irrep"]
     logs = []
     for seed in (0, 1):
         circuits = {c["algorithm"]: c for c in findings[f"S3-seed{seed}"]["circuits"]}
@@ -112,15 +122,31 @@ def test_ratios_are_geometric_medians(made, findings):
 
 
 def test_rows_that_separate_are_counted(made, findings):
-    (row,) = [r for r in of_kind(rows(made, "apart"), "D4") if r["second"] == "irrep"]
-    separating = {
-        f["experiment"]
-        for f in findings["D4-seed0"]["findings"]
-        if f["subject"] is None and f["quantity"] == "loss" and "equals" not in f
-        if ["coset", "irrep"] in f["separates"]
-    }
-    named = re.findall(r"(\S+) 1", row["rows that separate most often"])
-    assert set(named) <= separating and len(named) == min(3, len(separating)) > 0
+    """Of networks of which two hypotheses both hold; each row of the table names one or "none"."""
+    table = rows(made, "ambiguous", 2)
+    for row in table:
+        pair, start = [row["first"], row["second"]], row["kind"].split()[0]
+        together, separating = 0, []
+        for name, content in findings.items():
+            if name.startswith(f"{start}-") and set(pair) <= set(
+                content["verdict"]["explained_by"]
+            ):
+                together += 1
+                separating.append(
+                    {
+                        f["experiment"]
+                        for f in content["findings"]
+                        if f["subject"] is None and f["quantity"] == "loss" and "equals" not in f
+                        if pair in f["separates"] or pair[::-1] in f["separates"]
+                    }
+                )
+        assert int(row["both hold"]) == together > 0
+        assert int(row["separated"]) == sum(map(bool, separating))
+        named = re.findall(r"(\S+) (\d+)", row["rows that separate most often"])
+        for experiment, count in named:
+            assert int(count) == sum(experiment in found for found in separating)
+    explained = [content["verdict"]["explained_by"] for content in findings.values()]
+    assert bool(table) == any(len(by) > 1 for by in explained)
 
 
 def test_twins_have_one_character_table_and_other_subgroups():
@@ -141,10 +167,20 @@ def test_twins_have_one_character_table_and_other_subgroups():
         assert orders[0] != orders[1]
 
 
-def test_groups_with_one_character_table_stand_side_by_side(made):
+def test_groups_with_one_character_table_stand_side_by_side(made, findings):
     table = rows(made, "twins")
-    assert [row["groups"] for row in table] == ["D4 and Q8"] * 2
-    assert [row["kind"][:2] for row in table] == ["D4", "Q8"]
+    assert [row["groups"] for row in table] == ["D4 and Q8"] * 4
+    values = {row["measure"]: row for row in table}
+    ratio = values["bits by cosets / by irreps"]
+    expected = []
+    for name in ("D4-seed0", "Q8-seed0"):
+        circuits = {c["algorithm"]: c for c in findings[name]["circuits"]}
+        one, two = (circuits[k]["bits_at_fidelity"]["value"] for k in ("coset", "irrep"))
+        expected.append(one / two)
+    assert [float(ratio[name]) for name in ("first", "second")] == pytest.approx(expected, rel=6e-3)
+    assert float(ratio["difference"]) == pytest.approx(expected[1] / expected[0], rel=1e-3)
+    # All subgroups of Q8 are normal.
+    assert float(values["neurons on cosets, not normal"]["second"]) == 0
 
 
 def test_the_table_of_results_has_every_network(made, findings):
@@ -155,7 +191,7 @@ def test_the_table_of_results_has_every_network(made, findings):
 
 
 def test_training_is_looked_at_through_its_checkpoints(made, runs):
-    table = rows(made, "training")
+    table = [row for row in rows(made, "training", 2) if row["run"] == "S3-seed0"]
     steps = cc.training_checkpoints(runs / "S3-seed0")
     assert len(table) == 3 and {int(row["step"]) for row in table} <= set(steps) - {0}
     last = table[-1]
@@ -163,6 +199,49 @@ def test_training_is_looked_at_through_its_checkpoints(made, runs):
     pairs = model.group.pairs()
     right = (model(pairs).argmax(1) == model.group.products(pairs)).double().mean()
     assert float(last["accuracy"]) == pytest.approx(float(right))
+
+
+def test_when_a_run_is_right_is_measured_on_its_checkpoints(made, runs, findings):
+    """The first checkpoint from which 99% of the pairs stay right."""
+    right = {}
+    for step, path in cc.training_checkpoints(runs / "S3-seed0").items():
+        model = cc.load(path)
+        pairs = model.group.pairs()
+        right[step] = (
+            model(pairs).argmax(1) == model.group.products(pairs)
+        ).double().mean() >= 0.99
+    wrong = [step for step in right if not right[step]]
+    expected = min(step for step in right if step > max(wrong))
+    found = {f["quantity"]: f["value"] for f in findings["S3-seed0"]["findings"]
+             if f["experiment"] == "formation"}  # fmt: skip
+    assert found["step_learnt"] == expected
+    (row,) = of_kind(rows(made, "training"), "S3")
+    assert float(row["right from step"]) == expected and row["runs"] == "1"
+
+
+def test_coset_neurons_in_one_irrep_are_counted(runs):
+    """On cosets of C2 in D4, one neuron of one irrep and one that mixes two."""
+    group = cc.group("D4")
+    (reflections,) = [c for c in group.subgroup_classes if c.name == "C2⟨r0s⟩"]
+    labels = reflections.representative.right_cosets
+    cosets = torch.nn.functional.one_hot(labels).double()
+    parts = torch.stack([project(block, cosets) for block in group.real_blocks[1:]])
+    large = [part for part in parts if part.abs().max() > 1e-9]
+    assert len(large) == 2
+    one, mixed = large[0][:, 0], large[0][:, 0] / large[0][:, 0].norm()
+    mixed = mixed + large[1][:, 0] / large[1][:, 0].norm()
+    shares = irrep_shares(group, torch.stack([one, mixed], 1)).amax(0)
+    assert shares.tolist() == pytest.approx([1.0, 0.5])
+
+
+def test_the_first_sentences_are_the_answers(made):
+    text = (made[1] / "study.md").read_text()
+    opening = text.split("\n## ")[0]
+    assert [question.name for question in QUESTIONS if f"\n## {question.name}: " in text] == [
+        section.artifact.name for section in made[0].sections
+    ]
+    assert "Of 4 networks that have learnt their group" in opening
+    assert "D4 and Q8 have the same characters" in opening
 
 
 def test_the_page_holds_its_figures_and_fetches_nothing(made):
@@ -184,13 +263,19 @@ def test_what_was_found_is_not_computed_again(made, runs, monkeypatch):
 
 
 def test_unexplained_neurons_by_hand(runs):
-    """One neuron of noise in a network of cosets: that neuron is named, with all of it left."""
+    """A neuron of noise in a network of cosets is named, with all of it left, as spread.
+
+    Its energy is 0.4 in the irrep of degree 2 and 0.2 in each sign. So two irreps hold 0.6. Cosets
+    of the centre leave 0.4 of it and all others at least as much.
+    """
     network = cc.load(runs / "D4-seed0").double()
     left, right, unembed = (t.detach().clone() for t in Tables.of(network))
     generator = torch.Generator().manual_seed(0)
     for table in (left, right, unembed):
         spread = table.std(0).max()
-        table[:, 5] = spread * torch.randn(8, generator=generator, dtype=torch.float64)
+        noise = torch.randn(8, generator=generator, dtype=torch.float64)
+        parts = [(b.dimension, project(b, noise)) for b in network.group.real_blocks[1:]]
+        table[:, 5] = 8**0.5 * spread * sum((0.2 * d) ** 0.5 * p / p.norm() for d, p in parts)
     spoilt = cc.GroupMLP.from_weights(
         network.group, left_table=left, right_table=right, W_U=unembed.T
     )
@@ -201,8 +286,76 @@ def test_unexplained_neurons_by_hand(runs):
     first = found.neurons.iloc[0]
     assert first["neuron"] == 5 and first["least"] > 0.1
     assert first["salience"] == pytest.approx(float(salience[5] / salience.sum()))
+    kinds = found.kinds.set_index("what")["neurons"]
+    assert list(kinds.index) == list(KINDS) and kinds["spread over irreps"] == 1
     shares = {f.subject: f for f in found.findings() if f.quantity == "left"}
     assert shares["coset"].control.value > shares["coset"].value
+
+
+def test_a_rank_test_of_two_samples_is_mann_and_whitneys():
+    """Of 20 ways to choose 3 of 6 networks, 2 are as extreme as complete separation."""
+    low, high = np.array([1.0, 2.0, 3.0]), np.array([4.0, 5.0, 6.0])
+    assert rank_test([low, high]) == pytest.approx(2 / 20, abs=0.01)
+    assert rank_test([low, low]) == pytest.approx(1.0)
+
+
+def test_shuffles_give_the_mean_under_the_null():
+    samples = [np.array([0.0, 0.0]), np.array([1.0, 1.0])]
+    tested = shuffled(samples, lambda s: abs(float(s[0].mean() - s[1].mean())))
+    # Of 6 ways to choose 2 of 4, 2 separate them and 4 give equal means.
+    assert tested.value == 1 and tested.chance == pytest.approx(1 / 3, abs=0.02)
+    assert tested.p == pytest.approx(1 / 3, abs=0.02)
+
+
+def test_the_detectable_shift_is_that_of_a_normal_sample():
+    """For normal samples, 20 and 20, against the asymptotic formula."""
+    rng = np.random.default_rng(1)
+    values = rng.standard_normal((2, 20))
+    needed = detectable(*values)
+    # For normal samples Mann and Whitney's test needs 3/π more networks than Student's:
+    # (1.96 + 0.84)·√(2/20·π/3) = 0.91 standard deviations.
+    assert needed == pytest.approx(0.91 * values.std(), rel=0.15)
+    assert detectable(np.arange(3.0), np.arange(3.0)) is None
+
+
+def test_rank_correlation_ignores_monotone_maps():
+    values = np.arange(8.0)
+    found = rank_correlation(values, np.exp(values))
+    assert (
+        found is not None
+        and found.value == pytest.approx(1)
+        and found.interval == pytest.approx((1, 1))
+    )
+    # Σd² = 8 of four pairs: ρ = 1 − 6·8/(4·15).
+    assert rank_correlation(np.array([1.0, 2, 3, 4]), np.array([3.0, 2, 1, 4])).value == (
+        pytest.approx(1 - 6 * 8 / 60)
+    )
+    assert rank_correlation(np.ones(5), values[:5]) is None
+
+
+def test_a_broken_file_is_left_out_and_a_stopped_study_continues(runs, tmp_path, monkeypatch):
+    """Ctrl-C after one of two networks: the first is not compared again."""
+    (tmp_path / "broken.safetensors").write_bytes(b"no weights")
+    given = [runs / "D4-seed0", runs / "Q8-seed0", tmp_path / "broken.safetensors"]
+    compare = sys.modules["coset_circuits.comparison.compare"]
+    one, calls = compare._compare_one, []
+
+    def stopped(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return one(*args, **kwargs)
+
+    options = {"out": tmp_path / "out", "algorithms": KEYS, "experiments": (), "workers": 1}
+    monkeypatch.setattr(lengths, "RUNS", 0)
+    monkeypatch.setattr(compare, "_compare_one", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        survey(given, **options)
+    made = survey(given, **options)
+    assert len(calls) == 3
+    assert list(made.skipped) == [str(tmp_path / "broken.safetensors")]
+    page = (tmp_path / "out" / "study.md").read_text()
+    assert "broken.safetensors" in page.split("## shortest")[0]
 
 
 def test_the_command_makes_the_study_alone(tmp_path):
