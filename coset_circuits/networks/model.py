@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -246,6 +247,8 @@ class SilentSiteError(CosetCircuitsError):
 
 Model = TypeVar("Model", bound="GroupModel")
 
+_HIDDEN = re.compile(r"_orig$|_mask$|^parametrizations\.")
+"""Tensors from which pruning and parametrisations compute a weight."""
 _ON_THE_WAY_IN: dict[str, Callable[[Any], Any]] = {
     "group": named_group,
     "label": partial(text, "label"),
@@ -277,7 +280,7 @@ class GroupModel(HookedRootModule):
     provenance: dict[str, Any]
     activation: Activation
     cancelled: Tensor | None
-    weight_names: ClassVar[tuple[str, ...]]
+    weight_names: ClassVar[tuple[str, ...]] = ()
     W_U: nn.Parameter
     b_U: nn.Parameter | None
     hook_left_embed: HookPoint
@@ -596,10 +599,12 @@ class GroupModel(HookedRootModule):
 
     def fingerprint(self, precision: torch.dtype = torch.float64) -> tuple[Any, ...]:
         """A key that is equal for two models that compute the same at every site, when rounded."""
+        held = self.state_dict().items()
         tensors = {
             "activation": self.activation.function(_GRID),
             "group": self.group.table,
-            **self.state_dict(),
+            **{name: tensor for name, tensor in held if not _HIDDEN.search(name)},
+            **self.weights,
             "reference_scale": self.reference_scale,
         }
         weights = tuple(
@@ -610,7 +615,9 @@ class GroupModel(HookedRootModule):
             for name, t in sorted(tensors.items())
             if t is not None
         )
-        return type(self).__name__, tuple(sorted(self.silent)), weights
+        # torch makes a class of its own for a parametrised module.
+        kind = type(self).__name__.removeprefix("Parametrized")
+        return kind, tuple(sorted(self.silent)), weights
 
     def content(self, precision: torch.dtype = torch.float64) -> str:
         """The SHA-256 of the network's current weights and settings."""
