@@ -257,11 +257,10 @@ def _transformer(
             f"{', '.join(unknown[:4])} is not a weight of a transformer; its weights are "
             f"{', '.join((*SHAPES, *BIASES))}."
         )
-    tokens: Any = description["tokens"]
     return GroupTransformer(
         group,
         weights,
-        tokens=tuple(tokens) if isinstance(tokens, list) else tokens,
+        tokens=description["tokens"],
         attention=description["attention"],
         activation=Activation.named(str(description["act_fn"])),
         **about,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -193,7 +193,7 @@ class GroupTransformer(GroupModel):
         group: FiniteGroup,
         weights: Mapping[str, Tensor],
         *,
-        tokens: tuple[int, int, int | None],
+        tokens: Sequence[int | None],
         activation: ActivationLike | None = None,
         attention: float = 1.0,
         label: str = "transformer",
@@ -206,14 +206,14 @@ class GroupTransformer(GroupModel):
         super().__init__(group, label, act, silent)
         _check_settings(tokens, attention)
         weights = {name: as_tensor(name, value) for name, value in weights.items()}
-        _check(self.group, weights, tokens)
+        self.tokens = cast("tuple[int, int, int | None]", tuple(tokens))
+        _check(self.group, weights, self.tokens)
         for name in (*SHAPES, *BIASES):
             given = weights.get(name)
             self.register_parameter(name, None if given is None else nn.Parameter(given))
         names = ("given_left", "given_right", "given_W_U")
         for name, table in zip(names, tables or (None, None, None), strict=True):
             self.register_buffer(name, table)
-        self.tokens = (tokens[0], tokens[1], tokens[2])
         self.attention, self.seed = attention, seed
         self.provenance = dict(provenance or {})
         self._shared = _Memo()
