@@ -133,12 +133,12 @@ def checked(function: Function) -> Function:
     signature = inspect.signature(function)
     kinds: dict[str, list[tuple[Callable[[Any], bool], str]]] = {}
     paths: set[str] = set()
-    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     for name, parameter in signature.parameters.items():
         parts = re.sub(r"\[.*?\](?= \||$)", "", str(parameter.annotation)).split(" | ")
         if "os.PathLike" in parts:
             paths.add(name)
-        if name not in ("label", "seed") and parameter.kind not in several:
+        several = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        if name not in ("label", "seed") and not several:
             kinds[name] = [_KINDS[part] for part in parts if part in _KINDS]
             kinds[name] *= len(kinds[name]) == len(parts)
 

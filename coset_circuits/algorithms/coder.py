@@ -488,7 +488,10 @@ class Coder:
         return options
 
     def _written_alike(self, unembed: Coefficients, total: PerNeuron) -> Written:
-        """The unembedding as any function in a set of irreps that is the same for all neurons."""
+        """The unembedding as any function in a set of irreps that is the same for all neurons.
+
+        They hold at most half of the group's functions; with all of them nothing would be said.
+        """
         energy = np.stack([np.square(matrix).sum((1, 2)) for matrix in unembed], 1)
         number = np.array(self.ends) * self.degrees**2
         order = np.argsort(-energy.mean(0) / number, kind="stable")
@@ -496,7 +499,10 @@ class Coder:
         held = np.concatenate([nothing, energy[:, order].cumsum(1)], 1)
         paid = np.concatenate([[0], number[order].cumsum()])
         left_over = self.residual_bits(total[:, None] - held).sum(0)
-        size = int((self.level * paid * len(total) + left_over).argmin())
+        bits = np.where(
+            paid <= self.group.order / 2, self.level * paid * len(total) + left_over, np.inf
+        )
+        size = int(bits.argmin())
         chosen = order[:size]
         fit = [matrix * (b in chosen) for b, matrix in enumerate(unembed)]
         # One bit for each irrep tells all neurons which these are.
