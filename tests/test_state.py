@@ -1,5 +1,6 @@
 """What was done before with a network changes nothing: sequences, threads, torch.compile."""
 
+import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,6 +9,7 @@ import torch
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from torch.nn.utils import prune
 
 import coset_circuits as cc
 from coset_circuits.networks import model as model_module
@@ -28,7 +30,7 @@ def fail(value, hook):
 
 def rebuilt(network):
     """A network that nobody has touched, from the numbers alone."""
-    weights = {name: weight.detach().clone() for name, weight in network.named_parameters()}
+    weights = {name: weight.detach() for name, weight in network.weights.items()}
     if isinstance(network, cc.GroupTransformer):
         return cc.GroupTransformer(S3, weights, tokens=network.tokens)
     return cc.GroupMLP(S3, weights)
@@ -78,6 +80,31 @@ class Sequences(RuleBasedStateMachine):
         with torch.no_grad():
             weight.mul_(factor)
 
+    @rule(
+        call=st.sampled_from(
+            [
+                lambda network: network(torch.tensor([[0, 6]])),
+                lambda network: network.run_with_cache(PAIRS, names_filter="nosuch"),
+                lambda network: network.reordered(torch.zeros(6).long(), S3),
+                lambda network: cc.compare(network, ["nosuch"]),
+                lambda network: cc.save(network, "nosuch.pt"),
+            ]
+        )
+    )
+    def refused(self, call):
+        with pytest.raises(cc.CosetCircuitsError):
+            call(self.network)
+
+    @rule()
+    def through_pickle(self):
+        self.network = pickle.loads(pickle.dumps(self.network))
+
+    @rule()
+    def prune(self):
+        name = "W_U" if isinstance(self.network, cc.GroupMLP) else "W_in"
+        if not hasattr(self.network, f"{name}_mask"):
+            prune.l1_unstructured(self.network, name, 0.3)
+
     @rule()
     def backward(self):
         self.network(PAIRS).square().sum().backward()
@@ -101,8 +128,8 @@ class Sequences(RuleBasedStateMachine):
 
 
 Sequences.TestCase.settings = settings(
-    max_examples=12,
-    stateful_step_count=12,
+    max_examples=8,
+    stateful_step_count=14,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )

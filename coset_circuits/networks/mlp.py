@@ -55,6 +55,7 @@ class GroupMLP(GroupModel):
     :meth:`from_weights`.
     """
 
+    weight_names = ("W_E_left", "W_E_right", "W_in_left", "W_in_right", "W_U", "b_in", "b_U")
     W_E_left: nn.Parameter
     W_E_right: nn.Parameter
     W_in_left: nn.Parameter
@@ -76,7 +77,7 @@ class GroupMLP(GroupModel):
     ) -> None:
         super().__init__(group, label, activation or Activation.named("relu"), silent)
         weights, cast = as_matrices(self.group, weights)
-        for name in ("W_E_left", "W_E_right", "W_in_left", "W_in_right", "W_U", "b_in", "b_U"):
+        for name in self.weight_names:
             given = weights.get(name)
             self.register_parameter(name, None if given is None else nn.Parameter(given))
         self.seed = seed
@@ -292,7 +293,7 @@ class GroupMLP(GroupModel):
 
     def reordered(self, elements: Int[Tensor, "order"], group: FiniteGroup) -> GroupMLP:
         elements = torch.from_numpy(self.group.permutation(elements))
-        weights: dict[str, Tensor] = dict(self.named_parameters())
+        weights = self.weights
         for name in ("W_E_left", "W_E_right", "b_U"):
             if name in weights:
                 weights[name] = weights[name][elements]

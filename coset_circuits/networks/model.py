@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -11,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from dataclasses import dataclass
 from functools import partial
 from math import prod
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, ClassVar, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -254,6 +255,8 @@ class SilentSiteError(CosetCircuitsError):
 
 Model = TypeVar("Model", bound="GroupModel")
 
+_HIDDEN = re.compile(r"_orig$|_mask$|^parametrizations\.")
+"""Tensors from which pruning and parametrisations compute a weight."""
 _ON_THE_WAY_IN: dict[str, Callable[[Any], Any]] = {
     "group": named_group,
     "label": partial(text, "label"),
@@ -285,6 +288,7 @@ class GroupModel(HookedRootModule):
     provenance: dict[str, Any]
     activation: Activation
     cancelled: Tensor | None
+    weight_names: ClassVar[tuple[str, ...]] = ()
     W_U: nn.Parameter
     b_U: nn.Parameter | None
     hook_left_embed: HookPoint
@@ -483,6 +487,16 @@ class GroupModel(HookedRootModule):
         return own
 
     @property
+    def weights(self) -> dict[str, Tensor]:
+        """The weights that it computes with: parametrisations and masks of pruning are applied."""
+        held = {}
+        for name in self.weight_names:
+            mask = getattr(self, f"{name}_mask", None)
+            pruned = None if mask is None else getattr(self, f"{name}_orig") * mask
+            held[name] = getattr(self, name) if pruned is None else pruned
+        return {name: weight for name, weight in held.items() if weight is not None}
+
+    @property
     def device(self) -> torch.device:
         return self.W_U.device
 
@@ -597,10 +611,12 @@ class GroupModel(HookedRootModule):
 
     def fingerprint(self, precision: torch.dtype = torch.float64) -> tuple[Any, ...]:
         """A key that is equal for two models that compute the same at every site, when rounded."""
+        held = self.state_dict().items()
         tensors = {
             "activation": self.activation.function(_GRID),
             "group": self.group.table,
-            **self.state_dict(),
+            **{name: tensor for name, tensor in held if not _HIDDEN.search(name)},
+            **self.weights,
             "reference_scale": self.reference_scale,
         }
         weights = tuple(
@@ -611,7 +627,9 @@ class GroupModel(HookedRootModule):
             for name, t in sorted(tensors.items())
             if t is not None
         )
-        return type(self).__name__, tuple(sorted(self.silent)), weights
+        # torch makes a class of its own for a parametrised module.
+        kind = type(self).__name__.removeprefix("Parametrized")
+        return kind, tuple(sorted(self.silent)), weights
 
     def content(self, precision: torch.dtype = torch.float64) -> str:
         """The SHA-256 of the network's current weights and settings."""

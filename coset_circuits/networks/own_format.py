@@ -29,7 +29,6 @@ _TRANSFORMER = {"tokens", "attention"}
 """Extra entries in a transformer's description; an MLP's has no ``architecture``."""
 _OF_THE_FILE = ("sha256", "path", "shipped", "order")
 """Provenance entries about the file that was read, which would be wrong in a new file."""
-_OF_AN_MLP = ("W_E_left", "W_E_right", "W_in_left", "W_in_right", "W_U", "b_in", "b_U")
 _TABLES = ("given_left", "given_right", "given_W_U")
 _OF_A_SURROGATE = (*_TABLES, "cancelled", "reference_scale")
 """Attributes of a surrogate that are not weights."""
@@ -107,6 +106,10 @@ def _refuse(network: GroupModel, path: Path) -> None:
             f"{brief(network)} is a {type(network).__name__}, which cannot be saved; give a "
             "GroupMLP or a GroupTransformer, such as a circuit's surrogate()."
         )
+    if network.W_U.is_meta:
+        raise CosetCircuitsError(
+            "The network is on the meta device, which has no values; load its weights first."
+        )
     if not network.activation.is_named:
         raise CosetCircuitsError(
             f"{network.label} has the activation {network.activation.name}, a Python function "
@@ -121,8 +124,7 @@ def _refuse(network: GroupModel, path: Path) -> None:
 
 def _weights(network: GroupModel) -> dict[str, Tensor]:
     """The tensors that the network computes with."""
-    names = _OF_AN_MLP if isinstance(network, GroupMLP) else (*SHAPES, *BIASES)
-    held = {name: getattr(network, name, None) for name in (*names, *_OF_A_SURROGATE)}
+    held = {name: getattr(network, name, None) for name in _OF_A_SURROGATE} | network.weights
     weights = {k: v.detach().cpu().contiguous() for k, v in held.items() if v is not None}
     for side in ("left", "right") if isinstance(network, GroupMLP) else ():
         matrix = weights[f"W_in_{side}"]
@@ -255,11 +257,10 @@ def _transformer(
             f"{', '.join(unknown[:4])} is not a weight of a transformer; its weights are "
             f"{', '.join((*SHAPES, *BIASES))}."
         )
-    tokens: Any = description["tokens"]
     return GroupTransformer(
         group,
         weights,
-        tokens=tuple(tokens) if isinstance(tokens, list) else tokens,
+        tokens=description["tokens"],
         attention=description["attention"],
         activation=Activation.named(str(description["act_fn"])),
         **about,

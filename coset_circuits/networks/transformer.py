@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -165,6 +165,7 @@ class GroupTransformer(GroupModel):
         "hook_skip": Site("hook_skip", _BOTH, per_neuron=False),
         "hook_logits": STANDARD_SITES["hook_logits"],
     }
+    weight_names = (*SHAPES, *BIASES)
     hook_skip: HookPoint
     W_E: nn.Parameter
     W_pos: nn.Parameter
@@ -192,7 +193,7 @@ class GroupTransformer(GroupModel):
         group: FiniteGroup,
         weights: Mapping[str, Tensor],
         *,
-        tokens: tuple[int, int, int | None],
+        tokens: Sequence[int | None],
         activation: ActivationLike | None = None,
         attention: float = 1.0,
         label: str = "transformer",
@@ -205,14 +206,14 @@ class GroupTransformer(GroupModel):
         super().__init__(group, label, act, silent)
         _check_settings(tokens, attention)
         weights = {name: as_tensor(name, value) for name, value in weights.items()}
-        _check(self.group, weights, tokens)
+        self.tokens = cast("tuple[int, int, int | None]", tuple(tokens))
+        _check(self.group, weights, self.tokens)
         for name in (*SHAPES, *BIASES):
             given = weights.get(name)
             self.register_parameter(name, None if given is None else nn.Parameter(given))
         names = ("given_left", "given_right", "given_W_U")
         for name, table in zip(names, tables or (None, None, None), strict=True):
             self.register_buffer(name, table)
-        self.tokens = (tokens[0], tokens[1], tokens[2])
         self.attention, self.seed = attention, seed
         self.provenance = dict(provenance or {})
         self._shared = _Memo()
@@ -273,7 +274,7 @@ class GroupTransformer(GroupModel):
         if self.attention != 1 or self.given_left is not None:
             what = "tables of its own" if self.attention == 1 else "attention mixed with a constant"
             raise CosetCircuitsError(f"{self.label} has {what}; a TransformerBridge cannot.")
-        weights = {name: p.detach() for name, p in self.named_parameters()}
+        weights = {name: weight.detach() for name, weight in self.weights.items()}
         bridge = make_bridge(weights, self.activation.name, self.dtype, self.device)
         self.check_same_logits(bridge)
         return bridge
@@ -520,7 +521,7 @@ class GroupTransformer(GroupModel):
         return memo.effects
 
     def _memo(self) -> _Memo:
-        weights = [p for name, p in self.named_parameters() if name in (*SHAPES, *BIASES)]
+        weights = list(self.weights.values())
         return self._shared.of(weights, (self.tokens, self.attention))
 
     def with_tables(
@@ -536,7 +537,7 @@ class GroupTransformer(GroupModel):
         """A surrogate with additive pre-activations and this network's skip path."""
         tables = tuple(x.detach().to(self.device, self.dtype) for x in (left, right, W_U))
         surrogate = self._like(
-            self.state_dict(),
+            self.weights,
             label=label,
             silent={*silent, PATTERN, HEADS},
             provenance={"source": source},
@@ -546,14 +547,14 @@ class GroupTransformer(GroupModel):
         return surrogate
 
     def untrained(self, seed: int) -> GroupTransformer:
-        shapes = {name: tuple(p.shape) for name, p in self.named_parameters()}
+        shapes = {name: tuple(p.shape) for name, p in self.weights.items()}
         weights = _normal(shapes, seed)
         return self._like(weights, seed=seed, provenance={"source": f"untrained, seed {seed}"})
 
     def reordered(self, elements: Int[Tensor, "order"], group: FiniteGroup) -> GroupTransformer:
         """The same network over ``group``, with element ``elements[i]`` renumbered i."""
         elements = torch.from_numpy(self.group.permutation(elements))
-        weights = dict(self.state_dict())
+        weights = self.weights
         W_E = weights["W_E"].clone()
         for first in {self.tokens[0], self.tokens[1]}:
             W_E[first : first + len(elements)] = weights["W_E"][first + elements]
@@ -564,12 +565,10 @@ class GroupTransformer(GroupModel):
 
     def _like(self, weights: Mapping[str, Tensor], **changes: Any) -> GroupTransformer:
         """The same architecture with other weights."""
-        names = (*SHAPES, *BIASES)
         kept = {"group": self.group, "label": self.label, "seed": self.seed}
         kept |= {"tokens": self.tokens, "attention": self.attention, "activation": self.activation}
         kept |= {"provenance": self.provenance, **changes}
-        given = {name: value.clone() for name, value in weights.items() if name in names}
-        return GroupTransformer(weights=given, **kept)  # type: ignore[arg-type]
+        return GroupTransformer(weights=weights, **kept)  # type: ignore[arg-type]
 
     def fingerprint(self, precision: torch.dtype = torch.float64) -> tuple[Any, ...]:
         return *super().fingerprint(precision), self.tokens, self.attention

@@ -70,6 +70,31 @@ def test_the_loaded_network_computes_the_same(make, tmp_path):
     assert torch.equal(network.unhooked()(PAIRS), network(PAIRS))
 
 
+@pytest.mark.parametrize("kind", ["mlp", "transformer"])
+@pytest.mark.parametrize("change", ["pruned", "parametrised"])
+def test_changed_modules_are_what_they_compute(kind, change, tmp_path):
+    network = cc.train("S3", 1, architecture=kind, d_mlp=8, max_steps=1)
+    before = network.left_table
+    name = "W_U" if kind == "mlp" else "W_in"
+    if change == "pruned":
+        prune.random_unstructured(network, name, 0.5)
+    else:
+        parametrize.register_parametrization(network, name, Doubled())
+    for edit in (False, True):
+        with torch.no_grad():
+            held = dict(network.named_parameters())
+            changed = [p for key, p in held.items() if name in key.split(".") or "_orig" in key]
+            changed[0].mul_(1 + edit)
+            expected = network(PAIRS)
+        assert kind == "mlp" or not torch.equal(network.left_table, before)
+        order = torch.tensor([1, 0, 3, 2, 5, 4])
+        other = network.reordered(order, S3)
+        assert torch.equal(other(torch.argsort(order)[PAIRS])[:, torch.argsort(order)], expected)
+        loaded = cc.load(cc.save(network, tmp_path / "n.safetensors"))
+        assert torch.equal(loaded(PAIRS), expected) and loaded.content() == network.content()
+        assert network.untrained(3).d_mlp == 8
+
+
 @pytest.mark.parametrize("claims", [None, ["even"]])
 def test_a_surrogate_is_the_same_at_every_site(claims, tmp_path):
     network = planted_coset(S3, "C2")
@@ -103,6 +128,7 @@ def test_labels_of_a_groups_own_table_are_kept(tmp_path):
         (made(), "x.pt", r"ends in \.safetensors"),
         (made(), "x.json", r"ends in \.safetensors"),
         (made(act_fn=torch.tanh), "x.safetensors", "activation tanh, a Python function"),
+        (made().to("meta"), "x.safetensors", "meta device"),
         (None, "x.safetensors", "None is a NoneType, which cannot be saved"),
     ],
 )

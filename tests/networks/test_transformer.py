@@ -246,7 +246,7 @@ def test_reordering_renames_and_changes_nothing_else(group, network):
         ({"W_in": None}, "lack W_in"),
         ({"W_out": torch.zeros(3, 7)}, r"W_out has shape \(3, 7\)"),
         ({"W_pos": torch.zeros(2, 7)}, r"W_pos has shape \(2, 7\)"),
-        ({"W_E": torch.full((7, 7), torch.nan)}, "W_E holds values that are not finite"),
+        ({"W_E": torch.full((7, 7), torch.nan)}, "W_E holds 49 values that are not finite"),
         ({"W_E": torch.zeros(5, 7)}, "W_E has 5 tokens, too few"),
     ],
 )
