@@ -236,10 +236,10 @@ def test_neurons_with_one_direction_need_one_number_less_for_each_of_its_dimensi
 
 
 def test_an_unembedding_in_irreps_that_all_neurons_write_is_named_once(coset_network):
-    """Any functions in two irreps: every family that may do without cosets pays their numbers."""
+    """Any functions in one irrep: every family that may do without cosets pays its numbers."""
     network = copy.deepcopy(coset_network)
     coder = Coder(network.group, 0.05)
-    written = [b for b, degree in enumerate(coder.degrees) if degree == 3]
+    written = [next(b for b, degree in enumerate(coder.degrees) if degree == 3)]
     rng, width = np.random.default_rng(0), network.cfg.d_mlp
     parts = [
         rng.normal(size=(width, *rho.shape[1:])) * (b in written)
@@ -252,9 +252,8 @@ def test_an_unembedding_in_irreps_that_all_neurons_write_is_named_once(coset_net
         before = coder.fit(Tables.of(coset_network), family, kept)
         after = coder.fit(Tables.of(network), family, kept)
         assert after.residual[:, 2].max() < 1e-9
-        read_only = before.levels.min() - 1
-        assert (after.levels <= before.levels + 18).all()
-        assert (after.levels >= read_only).all()
+        # Nine numbers a neuron, or fewer where its own function happens to need fewer.
+        assert (after.levels <= before.levels + 9).all()
     # Coset circuits write functions on cosets, so they cannot say this.
     assert coder.fit(Tables.of(network), COSETS, kept).residual[:, 2].mean() > 0.1
 
