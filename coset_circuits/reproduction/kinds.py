@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from coset_circuits.algorithms import ALGORITHMS
 from coset_circuits.comparison import Ensemble
 from coset_circuits.comparison.across import Count, NetworkSummary, count_verdicts
 from coset_circuits.comparison.sources import Given
@@ -63,6 +64,12 @@ class Members:
     def hypotheses(self) -> list[str]:
         return list(dict.fromkeys(key for n in self.networks for key in n.hypotheses))
 
+    @property
+    def is_published(self) -> bool:
+        """Whether others have trained its networks, so that no recipe is known."""
+        recipes = [network.summary.network.get("recipe") for network in self.networks]
+        return self.kind.is_learnt and not any(recipes)
+
     def over(self, values: Iterable[float | None]) -> Estimate | None:
         """The median over networks with its bootstrap interval."""
         kept = [value for value in values if value is not None and np.isfinite(value)]
@@ -92,7 +99,12 @@ class Survey:
 
     @property
     def hypotheses(self) -> list[str]:
-        return list(dict.fromkeys(key for members in self.kinds for key in members.hypotheses))
+        """In the order of the registry, then the others."""
+        found = dict.fromkeys(key for members in self.kinds for key in members.hypotheses)
+        return [
+            *(key for key in ALGORITHMS if key in found),
+            *(k for k in found if k not in ALGORITHMS),
+        ]
 
     @property
     def learnt(self) -> list[Members]:
@@ -105,8 +117,8 @@ class Survey:
 
         Networks of others are in the tables only; they are counted if there are no more.
         """
-        learnt = [network for members in self.learnt for network in members.networks]
-        return [n for n in learnt if n.summary.network.get("recipe")] or learnt
+        ours = [members for members in self.learnt if not members.is_published]
+        return [network for members in ours or self.learnt for network in members.networks]
 
     @cached_property
     def leading(self) -> list[str]:
