@@ -17,12 +17,16 @@ import coset_circuits as cc
 from coset_circuits import CosetCircuitsError
 from coset_circuits.algorithms import Tables
 from coset_circuits.cli.reproduce import reproduce
+from coset_circuits.comparison import Ensemble
+from coset_circuits.comparison.across import NetworkSummary
 from coset_circuits.experiments import Bench
 from coset_circuits.experiments.coset_irreps import irrep_shares
 from coset_circuits.experiments.unexplained import KINDS, UnexplainedExperiment
 from coset_circuits.groups import character_table
 from coset_circuits.groups.fourier import project
-from coset_circuits.reproduction import lengths, survey
+from coset_circuits.reproduction import Table, lengths, survey
+from coset_circuits.reproduction.kinds import Survey, by_kind
+from coset_circuits.reproduction.neurons import subgroups
 from coset_circuits.reproduction.permutations import (
     detectable,
     rank_correlation,
@@ -236,14 +240,24 @@ def test_coset_neurons_in_one_irrep_are_counted(runs):
     assert shares.tolist() == pytest.approx([1.0, 0.5])
 
 
-def test_the_first_sentences_are_the_answers(made):
+def test_the_first_sentences_are_the_answers(made, findings):
     text = (made[1] / "study.md").read_text()
     opening = text.split("\n## ")[0]
     assert [question.name for question in QUESTIONS if f"\n## {question.name}: " in text] == [
         section.artifact.name for section in made[0].sections
     ]
+    explained = [
+        content["verdict"]["explained_by"]
+        for content in findings.values()
+        if content["network"]["accuracy"] >= 0.99
+    ]
     assert "Of 4 networks that have learnt their group" in opening
-    assert "D4 and Q8 have the same characters" in opening
+    for noun, key in (("coset circuits", "coset"), ("irreps", "irrep")):
+        if any(key in by for by in explained):
+            assert f"{noun} in {explained.count([key])}" in opening
+    assert f"several explain {sum(len(by) > 1 for by in explained)} at" in opening
+    assert f"nothing explains {explained.count([])}" in opening
+    assert "In D4 and Q8, which have the same characters" in opening
 
 
 def test_the_page_holds_its_figures_and_fetches_nothing(made):
