@@ -1,13 +1,13 @@
 # make demo   set everything up and explain the shipped S5 network
-# make test   the same set-up, then all tests
+# make test   the same set-up, then the tests; its summary lists the long ones that it leaves out
 # make docs   the site, in site/; open site/index.html
-# make test-all   make test, then with the lowest, the last 3.x and the newest TransformerLens
+# make test-all   all tests, then with the lowest, the last 3.x and the newest TransformerLens
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 INSTALL := python -m pip install --quiet --disable-pip-version-check --editable '.[test,docs]'
-PYTEST := python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+PYTEST := python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 .PHONY: demo test test-all docs lint clean gap chromium
 
@@ -25,6 +25,7 @@ LENS_last3 := 3.*
 LENS_highest := 4.*
 test-all: MISSING = exit 1
 test-all: export FUZZED_NETWORKS = 10000
+test-all: export THOROUGH = 1
 test-all: test test-lens-lowest test-lens-last3 test-lens-highest
 
 test-lens-%: gap chromium

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import functools
+import inspect
 import logging
 import math
 import operator
 import os
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from numbers import Real
+from typing import Any, TypeVar, cast
 
+Function = TypeVar("Function", bound=Callable[..., Any])
 _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 
 
@@ -92,6 +98,75 @@ def plain(name: str, given: Any) -> Any:
     raise CosetCircuitsError(
         f"The {name} holds a {type(given).__name__}; give text, numbers, lists and dictionaries."
     )
+
+
+def _is_whole(given: Any) -> bool:
+    with suppress(TypeError, ValueError, RuntimeError):
+        return not isinstance(given, bool) and operator.index(given) is not None
+    return False
+
+
+_KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "None": (lambda given: given is None, "None"),
+    "bool": (lambda given: type(given).__name__ in ("bool", "bool_"), "True or False"),
+    "int": (_is_whole, "a whole number"),
+    "float": (lambda given: _is_whole(given) or isinstance(given, Real), "a number"),
+    "str": (lambda given: isinstance(given, str), "text"),
+    "os.PathLike": (lambda given: isinstance(given, os.PathLike), "a path"),
+    "Mapping": (lambda given: isinstance(given, Mapping), "a dictionary"),
+    "Iterable": (lambda given: isinstance(given, Iterable), "a list"),
+    "Sequence": (lambda given: isinstance(given, Iterable), "a list"),
+    "Callable": (callable, "a function"),
+    "torch.device": (lambda given: type(given).__name__ == "device", "a device"),
+    "torch.dtype": (lambda given: type(given).__name__ == "dtype", "a torch.dtype"),
+    "Progress": (callable, "a function"),
+}
+"""How the kind of an argument that an annotation names is checked, and what it is called."""
+
+
+def checked(function: Function) -> Function:
+    """Refuse arguments of another kind than the function's annotations name.
+
+    Only annotations that consist of the kinds in :data:`_KINDS` are checked. NumPy's numbers and
+    texts are fine. Labels and seeds have checks of their own, :func:`text` and :func:`whole_seed`.
+    """
+    signature = inspect.signature(function)
+    kinds: dict[str, list[tuple[Callable[[Any], bool], str]]] = {}
+    paths: set[str] = set()
+    for name, parameter in signature.parameters.items():
+        parts = re.sub(r"\[.*?\](?= \||$)", "", str(parameter.annotation)).split(" | ")
+        if "os.PathLike" in parts:
+            paths.add(name)
+        several = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        if name not in ("label", "seed") and not several:
+            kinds[name] = [_KINDS[part] for part in parts if part in _KINDS]
+            kinds[name] *= len(kinds[name]) == len(parts)
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with suppress(TypeError):
+            for name, given in signature.bind(*args, **kwargs).arguments.items():
+                wanted = kinds.get(name)
+                if wanted and not any(is_one(given) for is_one, _ in wanted):
+                    raise CosetCircuitsError(
+                        f"{name} is {brief(given)}; give {' or '.join(what for _, what in wanted)}."
+                    )
+                if name in paths and given is not None:
+                    _check_path(name, given)
+        return function(*args, **kwargs)
+
+    return cast(Function, call)
+
+
+def _check_path(name: str, given: Any) -> None:
+    """Refuse a path that no file system takes."""
+    try:
+        os.stat(given)
+    except (OSError, ValueError) as error:
+        if isinstance(error, ValueError) or error.errno == errno.ENAMETOOLONG:
+            raise CosetCircuitsError(
+                f"{name} is {brief(given)}, which cannot be a path ({error}); give another one."
+            ) from error
 
 
 def brief(given: Any) -> str:

@@ -1,9 +1,6 @@
 """A hypothesis, an experiment, an architecture: each one file and one registration."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -58,47 +55,20 @@ def test_they_are_in_the_report(registered, network, tmp_path):
 
 
 def test_they_are_compared_across_networks(registered, network, tmp_path):
-    networks = [
-        network,
-        *(cc.GroupMLP.initialised(cc.group("S3"), d_mlp=18, seed=s) for s in (1, 2)),
-    ]
+    networks = [network, cc.GroupMLP.initialised(cc.group("S3"), d_mlp=18, seed=1)]
     for number, one in enumerate(networks):
         one.label = f"network {number}"
     hypotheses = [cc.CosetAlgorithm(), IdentityAlgorithm()]
     ensemble = cc.compare(networks, hypotheses, experiments=["logit_size"], out=tmp_path)
     rows = ensemble.across_dataframe().query("experiment == 'logit_size'")
     assert set(rows["algorithm"]) == {"coset", "identity-reader"}
-    assert set(rows["networks"]) == {3} and rows["control"].notna().all()
+    assert set(rows["networks"]) == {2} and rows["control"].notna().all()
     again = cc.compare(networks, hypotheses, experiments=["logit_size"], out=tmp_path)
     assert again.to_dict() == ensemble.to_dict()
     assert "logit_size" in ensemble.tables().lower()
 
 
-REGISTER = """
-import sys
-sys.path.insert(0, {tests!r})
-import coset_circuits as cc
-from coset_circuits import cli
-from toys.architecture import SkipReader
-from coset_circuits.networks import checkpoints
-from toys.architecture import SkipReader
-from toys.experiment import LogitSize
-from toys.hypothesis import IdentityAlgorithm
-cc.ALGORITHMS["toy"] = (IdentityAlgorithm(),)
-cc.EXPERIMENTS["logit_size"] = LogitSize()
-checkpoints.READERS.append(SkipReader())
-cli.main()
-"""
-
-
-def command(*arguments):
-    """The command in a process in which the toys are registered."""
-    script = REGISTER.format(tests=str(Path(__file__).parent))
-    arguments = [sys.executable, "-c", script, *map(str, arguments)]
-    return subprocess.run(arguments, capture_output=True, text=True, check=False)
-
-
-def test_the_command_knows_them(network, tmp_path):
+def test_the_command_knows_them(registered, network, tmp_path, command):
     path = cc.save(network, tmp_path / "network.safetensors")
     options = ["--algorithms", "coset,toy", "--experiments", "logit_size", "--json"]
     done = command("compare", path, *options)
@@ -154,7 +124,7 @@ def test_a_folder_of_a_new_architecture_is_an_ensemble(registered, skip_files):
     assert [n.verdict.explained_by for n in ensemble] == [("coset",)] * 2
 
 
-def test_the_command_reads_a_new_architecture(skip_files, tmp_path):
+def test_the_command_reads_a_new_architecture(registered, skip_files, tmp_path, command):
     done = command("compare", skip_files, "--algorithms", "coset", "--out", tmp_path, "--quiet")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "seed1" / "report.html").exists()

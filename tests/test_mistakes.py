@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import coset_circuits as cc
+from coset_circuits import cli
 from coset_circuits.networks import planted_coset
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -55,7 +57,25 @@ WRONG = {
     "a module": torch.nn.Linear(2, 2),
     "a function": len,
     "an object": object(),
+    "not a number": float("nan"),
+    "a path too long": "x" * 300,
+    "a path with a null": "a\0b",
 }
+TRANSFORMER = {
+    name: torch.ones(shape)
+    for name, shape in {
+        **{"W_E": (7, 4), "W_pos": (3, 4), "W_O": (1, 2, 4), "W_in": (4, 5), "W_out": (5, 4)},
+        **dict.fromkeys(("W_Q", "W_K", "W_V"), (1, 4, 2)),
+        "W_unembed": (4, 6),
+    }.items()
+}
+
+
+def transformer(**changes):
+    given = {"group": S3, "weights": TRANSFORMER, "tokens": (0, 0, 6), **changes}
+    return cc.GroupTransformer(**given)
+
+
 CALLS = {
     "compare": lambda x, network, circuit, out: cc.compare(x, ["coset"]),
     "compare algorithms": lambda x, network, circuit, out: cc.compare(
@@ -87,9 +107,34 @@ CALLS = {
     "train_many seeds": lambda x, network, circuit, out: cc.train_many(
         "S3", x, out=out / "runs", max_steps=1
     ),
+    "reproduce": lambda x, network, circuit, out: cc.reproduce(x, network),
+    "reproduce networks": lambda x, network, circuit, out: cc.reproduce("fig6", [x]),
+    "reproduce seed": lambda x, network, circuit, out: cc.reproduce("table5", seed=x),
+    "reproduce order": lambda x, network, circuit, out: cc.reproduce("fig6", network, order=x),
+    "training_checkpoints": lambda x, network, circuit, out: cc.training_checkpoints(x),
+    "load_comparison": lambda x, network, circuit, out: cc.load_comparison(x),
+    "load device": lambda x, network, circuit, out: cc.load("s4", device=x),
+    "load dtype": lambda x, network, circuit, out: cc.load("s4", dtype=x),
+    "transformer group": lambda x, network, circuit, out: transformer(group=x),
+    "transformer weights": lambda x, network, circuit, out: transformer(weights=x),
+    "transformer W_in": lambda x, network, circuit, out: transformer(
+        weights={**TRANSFORMER, "W_in": x}
+    ),
+    "transformer tokens": lambda x, network, circuit, out: transformer(tokens=x),
+    "transformer token": lambda x, network, circuit, out: transformer(tokens=(0, x, 6)),
+    "transformer activation": lambda x, network, circuit, out: transformer(activation=x),
+    "transformer attention": lambda x, network, circuit, out: transformer(attention=x),
+    "reordered": lambda x, network, circuit, out: network.reordered(x, S3),
+    "relabelled": lambda x, network, circuit, out: S3.relabelled(x),
+    "measure": lambda x, network, circuit, out: cc.measure(cc.INTERVENTIONS["base"], x, S3.pairs()),
+    "compare workers": lambda x, network, circuit, out: cc.compare([network], ["coset"], workers=x),
+    "train device": lambda x, network, circuit, out: cc.train("S3", device=x, max_steps=1),
+    "train width": lambda x, network, circuit, out: cc.train("S3", d_mlp=x, max_steps=1),
     **{
         name: lambda x, network, circuit, out, name=name: getattr(cc, name)(x)
         for name in [
+            "certify",
+            "routing",
             "ablation",
             "activation_patching",
             "attribution_patching",
@@ -118,6 +163,10 @@ def test_a_mistake_is_a_sentence(call, given, network, circuit, tmp_path):
             return
     taken = {("compare algorithms", "a class"), ("compare one algorithm", "a class")}
     taken |= {("train_many seeds", "a list")}
+    no_change = ("reproduce order", "load device", "load dtype", "transformer activation")
+    taken |= {(call, "None") for call in no_change} | {("reproduce networks", "None")}
+    taken |= {("compare workers", "None"), ("compare workers", "a huge number")}
+    taken |= {(call, "a number") for call in ("train width", "compare workers", "reproduce seed")}
     assert (call, given) in taken
 
 
@@ -255,3 +304,31 @@ def test_nothing_is_silently_ignored(network):
         cc.GroupMLP(S3, {**WEIGHTS, "W_out": WEIGHTS["W_U"]})
     with pytest.raises(cc.CosetCircuitsError, match="checkpoints and save_every need out="):
         cc.train("S3", max_steps=1, checkpoints=[0])
+
+
+@pytest.mark.parametrize("field", ["group", "seeds", "save_every", "side_by_side"])
+def test_only_fields_of_the_recipe_are_set(field, tmp_path):
+    arguments = ["train", "S3", "--set", f"{field}=1", "--out", str(tmp_path)]
+    done = CliRunner().invoke(cli.app, arguments)
+    assert isinstance(done.exception, cc.CosetCircuitsError), done.exception
+    assert f"no field {field}" in str(done.exception) and not [*tmp_path.iterdir()]
+
+
+def test_an_order_with_a_network_is_refused_everywhere(network):
+    for call in (
+        lambda: cc.compare(network, ["coset"], order="S3, heap"),
+        lambda: cc.compare([network], ["coset"], order="S3, heap"),
+        lambda: cc.reproduce("fig6", network, order="S3, heap"),
+    ):
+        with pytest.raises(cc.CosetCircuitsError, match="order= says how a file"):
+            call()
+
+
+def test_two_networks_share_no_memory():
+    """An edit of one must not be an edit of the other."""
+    one = transformer()
+    other = transformer(weights=dict(one.named_parameters()))
+    one.W_in.data.zero_()
+    assert other.W_in.abs().min() > 0
+    arrays = {name: value.numpy() for name, value in TRANSFORMER.items()}
+    assert transformer(weights=arrays).content() == other.content()

@@ -10,6 +10,7 @@ from coset_circuits import CosetCircuitsError, cli, comparison, reproduction
 from coset_circuits.benchmark import SelfTest
 from coset_circuits.comparison import Comparison
 from coset_circuits.findings.storage import Kept
+from coset_circuits.networks import planted_coset
 from coset_circuits.networks.files import check_place, write_folder
 
 MINE = "written by hand"
@@ -93,6 +94,43 @@ def test_figures_of_anothers_stay(tmp_path):
     # Of the same name, elsewhere.
     with pytest.raises(CosetCircuitsError, match=r"report\.html was not written by"):
         write_folder(theirs(tmp_path / "other" / "report.html").parent, lambda: files)
+
+
+def test_what_was_edited_since_stays(tmp_path):
+    for text in ("first", "second"):
+        write_folder(tmp_path, lambda: {"report.html": text, "findings.json": text})  # noqa: B023
+    # A kill between two renames leaves a file of before beside the new list.
+    (tmp_path / "report.html").write_text("first")
+    write_folder(tmp_path, lambda: {"report.html": "third"})
+    edited = theirs(tmp_path / "report.html")
+    for files in (["report.html"], ["findings.json", "report.html"]):
+        with pytest.raises(CosetCircuitsError, match=r"report\.html was changed since"):
+            write_folder(tmp_path, lambda: dict.fromkeys(files, "fourth"))  # noqa: B023
+    assert edited.read_text() == MINE and (tmp_path / "findings.json").read_text() == "second"
+
+
+def test_a_card_with_notes_stays(tmp_path):
+    path = cc.save(cc.load("s4"), tmp_path / "n.safetensors")
+    card = path.with_suffix(".json")
+    assert cc.save(cc.load("s5"), path) == path
+    card.write_text(card.read_text().replace('"label": "s5"', '"label": "the good one"'))
+    before = path.read_bytes()
+    with pytest.raises(CosetCircuitsError, match=r"n\.json was changed since"):
+        cc.save(cc.load("s4"), path)
+    assert "the good one" in card.read_text() and path.read_bytes() == before
+    path.unlink()
+    assert cc.save(cc.load("s4"), path) == path
+
+
+def test_an_edited_report_is_refused_before_any_work(tmp_path, monkeypatch, unchecked):
+    cc.compare(planted_coset(cc.group("S3"), "C2"), ["coset"]).save(tmp_path)
+    report = tmp_path / "report.html"
+    report.write_text(report.read_text().replace("<title>", "<title>My notes: "))
+    monkeypatch.setattr(comparison, "compare", lambda *a, **k: pytest.fail("work was done"))
+    done = invoke("compare", "s4", "--out", tmp_path)
+    assert isinstance(done.exception, CosetCircuitsError)
+    assert "report.html was changed since it was written" in str(done.exception)
+    assert "My notes" in report.read_text()
 
 
 def test_a_dangling_link_and_a_folder_are_not_ours(tmp_path):

@@ -30,13 +30,7 @@ def through_torch(value):
     return torch.load(file, weights_only=False)
 
 
-def through_process(value):
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(copy.copy, (value,))
-
-
 THROUGH = (through_pickle, through_torch, copy.copy, copy.deepcopy)
-IN_A_PROCESS = pytest.param(through_process, marks=pytest.mark.slow)
 
 
 class Softer(torch.nn.Module):
@@ -90,8 +84,19 @@ def test_a_transformer_goes_through(through):
 
 
 @pytest.mark.parametrize("key", cc.ALGORITHMS)
-@pytest.mark.parametrize("through", [*THROUGH, IN_A_PROCESS])
+@pytest.mark.parametrize("through", THROUGH)
 def test_algorithms_circuits_and_surrogates_go_through(through, key, network):
+    goes_through(through, key, network)
+
+
+@pytest.mark.slow
+def test_algorithms_circuits_and_surrogates_go_through_a_process(network):
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        for key in cc.ALGORITHMS:
+            goes_through(lambda value: pool.apply(copy.copy, (value,)), key, network)
+
+
+def goes_through(through, key, network):
     algorithm = cc.ALGORITHMS[key][0]
     assert through(algorithm) == algorithm
     circuit = algorithm.fit(network)

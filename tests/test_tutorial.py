@@ -42,7 +42,7 @@ def check_transformer(namespace: dict, folder: Path) -> None:
         logits = network.run_with_hooks(pairs, fwd_hooks=[(site, namespace["to_mean"])])
         shares.append(float((logits.argmax(1) == namespace["answers"]).double().mean()))
     assert shares[0] == 1 and shares[1] < 0.02
-    assert set(namespace["comparison"].verdict.fails) == {"coset", "irrep"}
+    assert namespace["comparison"].verdict.explained_by == ("coset-irrep",)
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from coset_circuits.algorithms.algorithm import Circuit, Tables
 from coset_circuits.algorithms.table_circuit import TableCircuit
-from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.errors import CosetCircuitsError, brief, checked
 from coset_circuits.networks.mlp import GroupMLP
 
 SLOPES = {"relu": (0.0, 1.0), "abs": (-1.0, 1.0)}
@@ -88,6 +88,7 @@ class Certificate:
         }
 
 
+@checked
 @torch.no_grad()
 def certify(circuit: Circuit, budget: float = 0.25, *, control: bool = True) -> Certificate:
     """Prove a lower bound on a network's accuracy from an explanation fitted to it.
@@ -104,8 +105,9 @@ def certify(circuit: Circuit, budget: float = 0.25, *, control: bool = True) -> 
             has no tables, or the budget is not positive.
     """
     if not isinstance(circuit, TableCircuit):
+        given = getattr(circuit, "name", brief(circuit))
         raise CosetCircuitsError(
-            f"{circuit.name} cannot be certified, because it does not say what a neuron's tables "
+            f"{given} cannot be certified, because it does not say what a neuron's tables "
             "are; fit a hypothesis about tables, such as coset or irrep."
         )
     network = circuit.network

@@ -156,6 +156,7 @@ class CodedNetwork:
             default_claims=CLAIMS if algorithm.even else TABLE_CLAIMS,
             site_classes=site_classes or {},
             algorithm=algorithm,
+            directions=dict(code.directions),
         )
         if not algorithm.joint:
             return circuit

@@ -11,7 +11,10 @@ Coset hypotheses allow any subgroup H, with full ranks. Irrep hypotheses allow a
 The family in between allows both. A ρ-set (Wu et al., arXiv 2410.07476) is one irrep of rank one
 with a subgroup. A neuron's tables are related: the right table may be the mirrored left table,
 R(b) = −L(x b⁻¹), or share its directions a. The unembedding may be made of the vectors b and b′
-that the left and right tables read. Every hypothesis may use all of these savings.
+that the left and right tables read. Neurons are related too: in each irrep all directions a may be
+in a space of fewer dimensions, often a line, which is paid for once. Every hypothesis may use all
+of these savings. Where a neuron need not be on cosets, the unembedding may also be any function in
+irreps that are named once for all neurons.
 
 Bits are counted as in :class:`~coset_circuits.algorithms.DescriptionLength`: the choices, log2(1/δ)
 for each free number, and the rest of each table, coded to the relative error δ. Each neuron gets
@@ -22,7 +25,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 
@@ -91,6 +94,8 @@ class Coded:
         blocks: which real blocks the left and right tables read, the strongest first.
         reads, writes: for each block the projections on the spaces of b and b′ that the
             unembedding is made of.
+        directions: for each irrep of more than one dimension that is read, the dimension of the
+            space of all neurons' directions a, and the irrep's own.
     """
 
     bits: PerNeuron
@@ -103,6 +108,11 @@ class Coded:
     blocks: list[tuple[int, ...]]
     reads: Coefficients
     writes: Coefficients
+    directions: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+
+Written = tuple[Coefficients, PerNeuron, PerNeuron]
+"""A description of the unembedding: the fit, its free numbers, and the bits of its choices."""
 
 
 class Coder:
@@ -267,11 +277,11 @@ class Coder:
         name_bits = np.log2(np.maximum(available.sum(1), 1))[:, None]
         split, energies, numbers, names = [], [], [], []
         for b, (matrix, end) in enumerate(zip(coefficients, self.ends, strict=True)):
-            left, values, right = np.linalg.svd(matrix, full_matrices=False)
-            split.append((left, values, right))
-            energy = rearrange(values**2, "m (r end) -> m r end", end=end).sum(2)
             high, wide = rows[:, b, None], columns[:, b, None]
             if family.low_rank:
+                left, values, right = np.linalg.svd(matrix, full_matrices=False)
+                split.append((left * values[:, None], right))
+                energy = rearrange(values**2, "m (r end) -> m r end", end=end).sum(2)
                 rank = np.arange(1, energy.shape[1] + 1)
                 least = np.minimum(high, wide)
                 number = end * np.where(rank <= least, high + wide - 2 * rank + 1, 0)
@@ -280,7 +290,9 @@ class Coder:
                 worth = np.minimum.accumulate(energy / np.maximum(number, 1), 1)
                 energy = np.where(number > 0, worth * number, 0)
             else:
-                energy, number = energy.sum(1, keepdims=True), end * high * wide
+                # All directions are one part.
+                split.append((matrix, np.eye(matrix.shape[2])))
+                energy, number = np.square(matrix).sum((1, 2))[:, None], end * high * wide
                 name = np.zeros(energy.shape)
             energies.append(energy)
             numbers.append(np.where(number > 0, number, _IMPOSSIBLE))
@@ -294,9 +306,9 @@ class Coder:
         named[:, starts] += name_bits
         mask = self.chosen(energy, number + named / self.level, total, tables)
         fit = []
-        for (left, values, right), part in zip(split, _split(mask, sizes), strict=True):
-            kept = np.repeat(part, values.shape[1] // part.shape[1], 1)
-            fit.append((left * (values * kept)[:, None]) @ right)
+        for (left, right), part in zip(split, _split(mask, sizes), strict=True):
+            kept = np.repeat(part, left.shape[2] // part.shape[1], 1)
+            fit.append((left * kept[:, None]) @ right)
         structure = (mask * name).sum(1) + _choice_bits(mask[:, starts], available)
         return fit, (mask * number).sum(1), structure
 
@@ -308,30 +320,84 @@ class Coder:
             # No neuron matters: then all are described, but none is counted.
             kept = np.ones_like(kept)
         measured = [_Table.of(table, kept) for table in tables]
-        coefficients = [self.coefficients(table.unit) for table in measured]
+        left, right, unembed = (self.coefficients(table.unit) for table in measured)
         totals = [table.energy for table in measured]
-        tried = self._to_try(coefficients[0], totals[0], family)
-        elsewhere = None
+        left, right, spaces = self._directions(left, right)
+        tried = self._to_try(left, totals[0], family, spaces.dimensions)
+        elsewhere = []
         if family.cosets and not family.one_direction:
-            elsewhere = self._written_elsewhere(coefficients[2], totals[2], family)
+            elsewhere.append(self._written_elsewhere(unembed, totals[2], family))
+        if family.without:
+            elsewhere.append(self._written_alike(unembed, totals[2]))
         best: dict[str, np.ndarray] = {}
         for subgroup in tried.T:
-            found = self._with_subgroup(coefficients, totals, subgroup, family, elsewhere)
-            best = _shorter(best, found)
-        return self._coded(best, tables, measured, kept)
+            place = subgroup, spaces.dimensions
+            read = self._with_subgroup(left, right, totals, place, family)
+            options = self._unembeddings(read, unembed, totals[2], subgroup, family)
+            written = self._written([*options, *elsewhere], unembed, totals[2])
+            sums = {n: read[n] + written[n] for n in ("bits", "structure", "levels")}
+            best = _shorter(best, {**read, **written, **sums})
+        # Each neuron pays its share of the common directions.
+        best["levels"] = best["levels"] + spaces.numbers / kept.sum()
+        best["structure"] = best["structure"] + spaces.choices / kept.sum()
+        both = self.level * spaces.numbers + spaces.choices
+        best["bits"] = best["bits"] + both / kept.sum()
+        return self._named(self._coded(best, tables, measured, kept), spaces.dimensions)
+
+    def _named(self, code: Coded, dimensions: Int[np.ndarray, "blocks"]) -> Coded:
+        """Name the directions of the irreps of more than one dimension that are read."""
+        read = sorted({b for blocks in code.blocks for b in blocks if self.degrees[b] > 1})
+        sizes = {self.blocks[b].name: (int(dimensions[b]), int(self.degrees[b])) for b in read}
+        return replace(code, directions=sizes)
+
+    def _directions(
+        self, left: Coefficients, right: Coefficients
+    ) -> tuple[Coefficients, Coefficients, _Directions]:
+        """Project both tables on the spaces of the directions a that all neurons share.
+
+        The dimensions are those with the fewest bits if every neuron has rank one.
+        """
+        lefts, rights, dimensions = [], [], []
+        numbers = 0.0
+        for one, other, end in zip(left, right, self.ends, strict=True):
+            degree = one.shape[1] // end
+            along = np.concatenate([one, rearrange(other, "m i j -> m j i")])
+            _, vectors = np.linalg.eigh(einsum(along, along, "m k i, m k j -> i j"))
+            vectors = vectors[:, ::-1]
+            energy = np.square(along @ vectors).sum(1)
+            held = rearrange(energy, "m (w end) -> m w end", end=end).sum(2).cumsum(1)
+            nothing = np.zeros((len(held), 1))
+            left_over = held[:, -1:] - np.concatenate([nothing, held], 1)
+            users = (held[:, -1] > self.relative_error**2).sum()
+            size = np.arange(degree + 1)
+            paid = end * (size * users / 2 + size * (degree - size))
+            width = int((self.level * paid + self.residual_bits(left_over).sum(0)).argmin())
+            space = vectors[:, : end * width]
+            projection = space @ space.T
+            lefts.append(one @ projection)
+            rights.append(projection @ other)
+            dimensions.append(width)
+            numbers += end * width * (degree - width)
+        choices = float(np.log2(self.degrees + 1).sum())
+        return lefts, rights, _Directions(np.array(dimensions), numbers, choices)
 
     def _to_try(
-        self, left: Coefficients, total: PerNeuron, family: Family, most: int = TRIED
+        self,
+        left: Coefficients,
+        total: PerNeuron,
+        family: Family,
+        free: Int[np.ndarray, "blocks"],
+        most: int = TRIED,
     ) -> Int[np.ndarray, "neurons tried"]:
         """The best subgroups for each neuron's left table, and no subgroup if that is allowed."""
         neurons = len(total)
         none = np.full((neurons, 1), self.trivial)
         if not family.cosets:
             return none
-        whole = np.broadcast_to(self.degrees, (neurons, len(self.degrees)))
-        ranks, read = whole, left
+        whole, wide = (np.broadcast_to(n, (neurons, len(n))) for n in (self.degrees, free))
+        ranks, read = wide, left
         if family.low_rank:
-            read, _, _ = self.code(left, whole, whole, total, IRREPS)
+            read, _, _ = self.code(left, whole, wide, total, IRREPS)
             values = [np.linalg.svd(c, compute_uv=False) > _ZERO for c in read]
             ranks = np.stack([v.sum(1) // e for v, e in zip(values, self.ends, strict=True)], 1)
         bounds = np.empty((neurons, len(self.proper)))
@@ -339,7 +405,7 @@ class Coder:
             held = [np.square(p[h] @ c).sum((1, 2)) for p, c in zip(self.fixed, read, strict=True)]
             degrees = self.fixed_degrees[h]
             rank = np.minimum(ranks, degrees)
-            number = np.array(self.ends) * rank * (degrees + self.degrees - rank)
+            number = np.array(self.ends) * rank * (degrees + free - rank)
             cost = np.where(number > 0, number + 1 / self.level, _IMPOSSIBLE)
             energy = np.stack(held, 1)
             mask = self.chosen(energy, cost, total)
@@ -350,12 +416,12 @@ class Coder:
 
     def _written_elsewhere(
         self, unembed: Coefficients, total: PerNeuron, family: Family
-    ) -> tuple[Coefficients, PerNeuron, PerNeuron]:
+    ) -> Written:
         """The unembedding on separate cosets: right cosets of one subgroup, left of another."""
         either = replace(family, without=True)
         turned = [rearrange(matrix, "m i j -> m j i") for matrix in unembed]
-        rows = self._to_try(unembed, total, either, TRIED_OF_UNEMBEDDING)
-        columns = self._to_try(turned, total, either, TRIED_OF_UNEMBEDDING)
+        rows = self._to_try(unembed, total, either, self.degrees, TRIED_OF_UNEMBEDDING)
+        columns = self._to_try(turned, total, either, self.degrees, TRIED_OF_UNEMBEDDING)
         best: dict[str, np.ndarray] = {}
         for high, wide in product(rows.T, columns.T):
             on_both = self.on_left_cosets(self.on_right_cosets(unembed, high), wide)
@@ -375,65 +441,91 @@ class Coder:
 
     def _with_subgroup(
         self,
-        coefficients: Sequence[Coefficients],
+        left: Coefficients,
+        right: Coefficients,
         totals: Sequence[PerNeuron],
-        subgroup: Int[np.ndarray, "neurons"],
+        place: tuple[np.ndarray, np.ndarray],
         family: Family,
-        elsewhere: tuple[Coefficients, PerNeuron, PerNeuron] | None,
     ) -> dict[str, np.ndarray]:
-        """The description of every neuron with this subgroup: named arrays, one row per neuron."""
-        left, right, unembed = coefficients
+        """The description of the tables that neurons read, with this subgroup: named arrays."""
+        subgroup, free = place
         degrees = self.fixed_degrees[subgroup]
-        whole = np.broadcast_to(self.degrees, degrees.shape)
+        wide = np.broadcast_to(free, degrees.shape)
         allowed = self.on_right_cosets(left, subgroup)
-        alone, numbers, choices = self.code(allowed, degrees, whole, totals[0], family)
+        alone, numbers, choices = self.code(allowed, degrees, wide, totals[0], family)
         x = self.best_mirror(alone, right)
         other = self.conjugates(subgroup, x)
         index = np.array([h.index for h in self.subgroups])[subgroup]
-        options = [self._mirrored(allowed, right, totals, (subgroup, x), family)]
+        options = [self._mirrored(allowed, right, totals, (subgroup, x, free), family)]
         if not family.one_direction:
             on_other = self.on_left_cosets(right, other)
-            own, more, names = self.code(on_other, whole, degrees, totals[1], family)
+            own, more, names = self.code(on_other, wide, degrees, totals[1], family)
             options.append((alone, own, numbers + more, choices + names + np.log2(index)))
             if family.low_rank:
-                options.append(self._shared(allowed, on_other, totals, degrees, family))
+                options.append(self._shared(allowed, on_other, totals, (degrees, wide), family))
         best = self._read(options, left, right, totals)
-        places = {"subgroup": subgroup, "x": x}
         named = np.log2(len(self.proper)) if family.cosets else 0.0
         named = named + (family.cosets and family.without)
-        structure = best["structure"] + np.where(subgroup == self.trivial, family.without, named)
-        options = [self._tied(best, unembed, totals[2])]
+        named = np.where(subgroup == self.trivial, family.without, named)
+        sums = {name: best[name] + named for name in ("bits", "structure")}
+        return {**best, **sums, "subgroup": subgroup, "x": x}
+
+    def _unembeddings(
+        self,
+        read: Mapping[str, np.ndarray],
+        unembed: Coefficients,
+        total: PerNeuron,
+        subgroup: Int[np.ndarray, "neurons"],
+        family: Family,
+    ) -> list[Written]:
+        """The unembedding made of what a neuron reads, or on its cosets."""
+        options = [self._tied(read, unembed, total)]
         if not family.one_direction:
+            other = self.conjugates(subgroup, read["x"])
             on_both = self.on_left_cosets(self.on_right_cosets(unembed, subgroup), other)
-            here = self.fixed_degrees[other]
-            options.append(self.code(on_both, degrees, here, totals[2], family))
-        if elsewhere is not None:
-            options.append(elsewhere)
-        written = self._written(options, unembed, totals[2])
-        bits = best["bits"] - best["structure"] + structure + written.pop("bits")
-        structure = structure + written.pop("structure")
-        levels = best["levels"] + written.pop("levels")
-        return {
-            **best, **written, **places, "bits": bits, "structure": structure, "levels": levels
-        }  # fmt: skip
+            degrees = self.fixed_degrees[subgroup], self.fixed_degrees[other]
+            options.append(self.code(on_both, *degrees, total, family))
+        return options
+
+    def _written_alike(self, unembed: Coefficients, total: PerNeuron) -> Written:
+        """The unembedding as any function in a set of irreps that is the same for all neurons.
+
+        They hold at most half of the group's functions; with all of them nothing would be said.
+        """
+        energy = np.stack([np.square(matrix).sum((1, 2)) for matrix in unembed], 1)
+        number = np.array(self.ends) * self.degrees**2
+        order = np.argsort(-energy.mean(0) / number, kind="stable")
+        nothing = np.zeros((len(total), 1))
+        held = np.concatenate([nothing, energy[:, order].cumsum(1)], 1)
+        paid = np.concatenate([[0], number[order].cumsum()])
+        left_over = self.residual_bits(total[:, None] - held).sum(0)
+        bits = np.where(
+            paid <= self.group.order / 2, self.level * paid * len(total) + left_over, np.inf
+        )
+        size = int(bits.argmin())
+        chosen = order[:size]
+        fit = [matrix * (b in chosen) for b, matrix in enumerate(unembed)]
+        # One bit for each irrep tells all neurons which these are.
+        share = len(number) / len(total)
+        return fit, np.full(len(total), float(paid[size])), np.full(len(total), share)
 
     def _mirrored(
         self,
         allowed: Coefficients,
         right: Coefficients,
         totals: Sequence[PerNeuron],
-        place: tuple[np.ndarray, np.ndarray],
+        place: tuple[np.ndarray, np.ndarray, np.ndarray],
         family: Family,
     ) -> tuple[Coefficients, Coefficients, PerNeuron, PerNeuron]:
         """The pair with R(b) = −L(x b⁻¹), L fitted to both tables; only the coset of x is named."""
-        subgroup, x = place
+        subgroup, x, free = place
         back = self.on_right_cosets(self.unmirrored(right, x), subgroup)
         both = [(one + other) / 2 for one, other in zip(allowed, back, strict=True)]
         degrees = self.fixed_degrees[subgroup]
-        whole = np.broadcast_to(self.degrees, degrees.shape)
+        wide = np.broadcast_to(free, degrees.shape)
         # The deviation of each table from the mean of both remains, whatever is chosen.
         total = _energy(both) + (sum(totals[:2]) / 2 - (_energy(allowed) + _energy(back)) / 2)
-        fit, numbers, choices = self.code(both, degrees, whole, total, family, tables=2)
+        fit, numbers, choices = self.code(both, degrees, wide, total, family, tables=2)
         index = np.array([h.index for h in self.subgroups])[subgroup]
         return fit, self.mirrored(fit, x), numbers, choices + np.log2(index)
 
@@ -442,7 +534,7 @@ class Coder:
         allowed: Coefficients,
         on_other: Coefficients,
         totals: Sequence[PerNeuron],
-        degrees: Int[np.ndarray, "neurons blocks"],
+        sizes: tuple[Int[np.ndarray, "neurons blocks"], Int[np.ndarray, "neurons blocks"]],
         family: Family,
     ) -> tuple[Coefficients, Coefficients, PerNeuron, PerNeuron]:
         """Both tables share the directions a but have separate vectors b."""
@@ -451,9 +543,9 @@ class Coder:
             np.concatenate([half * rearrange(one, "m i j -> m j i"), -half * other], 2)
             for one, other in zip(allowed, on_other, strict=True)
         ]
-        whole = np.broadcast_to(self.degrees, degrees.shape)
+        degrees, wide = sizes
         total = (totals[0] + totals[1]) / 2
-        fit, numbers, choices = self.code(stacked, whole, 2 * degrees, total, family, tables=2)
+        fit, numbers, choices = self.code(stacked, wide, 2 * degrees, total, family, tables=2)
         halves = [np.split(matrix / half, 2, axis=2) for matrix in fit]
         left = [rearrange(one, "m j i -> m i j") for one, _ in halves]
         return left, [-other for _, other in halves], numbers, choices
@@ -484,7 +576,7 @@ class Coder:
 
     def _written(
         self,
-        options: Sequence[tuple[Coefficients, PerNeuron, PerNeuron]],
+        options: Sequence[Written],
         unembed: Coefficients,
         total: PerNeuron,
     ) -> dict[str, np.ndarray]:
@@ -501,7 +593,7 @@ class Coder:
 
     def _tied(
         self, read: Mapping[str, np.ndarray], unembed: Coefficients, total: PerNeuron
-    ) -> tuple[Coefficients, PerNeuron, PerNeuron]:
+    ) -> Written:
         """The unembedding, made of the left and right tables' spaces of b and b′ in each block."""
         parts, numbers = [], []
         for b, (matrix, end) in enumerate(zip(unembed, self.ends, strict=True)):
@@ -559,6 +651,21 @@ class Coder:
             reads=[_spread(_space(matrix)[0], kept) for matrix in unembeds],
             writes=[_spread(_space(matrix)[0], kept) for matrix in turned],
         )
+
+
+@dataclass(frozen=True)
+class _Directions:
+    """The spaces of the directions a, which all neurons share.
+
+    Attributes:
+        dimensions: of each block's space, over its division algebra.
+        numbers: the free numbers that give the spaces.
+        choices: the bits that give their dimensions.
+    """
+
+    dimensions: Int[np.ndarray, "blocks"]
+    numbers: float
+    choices: float
 
 
 @dataclass(frozen=True)
@@ -623,8 +730,9 @@ def _choice_bits(
 ) -> PerNeuron:
     """The bits that name some of the allowed blocks: how many, then which."""
     many, some = available.sum(1), chosen.sum(1)
-    ways = np.array([math.comb(a, b) for a, b in zip(many, some, strict=True)], dtype=float)
-    return np.log2(many + 1) + np.log2(ways)
+    every = range(available.shape[1] + 1)
+    ways = np.array([[math.comb(a, b) for b in every] for a in every], dtype=float)
+    return np.log2(many + 1) + np.log2(ways[many, some])
 
 
 def _split(mask: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:

@@ -132,14 +132,16 @@ def _moments(network: GroupModel, surrogate: GroupModel) -> tuple[Tensor, Tensor
         for model in (surrogate, network)
         for table in (model.left_table, model.right_table)
     ]
+    write = network.W_U.detach().double()
     square, mixed = 0, 0
     for part in pairs.to(network.device).split(CHUNK):
         a, b = part.T
         post = surrogate.activate(tables[0][a] + tables[1][b])
         square = square + post.T @ post
-        mixed = mixed + network.activate(tables[2][a] + tables[3][b]).T @ post
+        logits = network.activate(tables[2][a] + tables[3][b]) @ write
+        mixed = mixed + logits.T @ post
     assert isinstance(square, Tensor) and isinstance(mixed, Tensor)
-    return square, _centred(network.W_U.detach().double().T @ mixed), len(pairs)
+    return square, _centred(mixed), len(pairs)
 
 
 def _centred(unembed: Unembedding) -> Unembedding:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -68,6 +68,8 @@ class TableCircuit:
         levels: the number of free numbers of each neuron.
         site_classes: for each site, the classes it may depend on.
         algorithm: the algorithm that was fitted, so that a control can refit it.
+        directions: for each irrep that is read, how many dimensions all neurons' directions a in
+            aᵀρ(g)b need, and how many the irrep has over its division algebra.
     """
 
     name: str
@@ -81,6 +83,7 @@ class TableCircuit:
     site_classes: dict[str, tuple[Classes, ...]] = field(default_factory=dict)
     seen: frozenset[str] = frozenset()
     algorithm: Algorithm | None = None
+    directions: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def silent(self) -> frozenset[str]:

@@ -89,9 +89,11 @@ def train(
     from coset_circuits.groups import group as named_group
     from coset_circuits.networks.files import check_place
     from coset_circuits.training import train_many
+    from coset_circuits.training.recipes import recipe_for
 
     check_place(out)
     chosen = named_group(group)
+    wanted = recipe_for(chosen, recipe, fields)
     with (
         interruptible(rerun_to_continue(out, "the command with --resume")),
         _live_lines(chosen.name, len(numbers), hidden=quiet or as_json) as report,
@@ -99,7 +101,7 @@ def train(
         outcomes = train_many(
             chosen,
             numbers,
-            recipe=recipe,
+            recipe=wanted,
             out=out,
             resume=resume,
             checkpoints=steps,
@@ -107,7 +109,6 @@ def train(
             threads=threads,
             device=device,
             report=report,
-            **fields,
         )
     if os.environ.get("RANK", "0") == "0":
         conclude(

@@ -15,10 +15,10 @@ from torch import Tensor
 from coset_circuits.algorithms import ALGORITHMS, Algorithm
 from coset_circuits.comparison.fidelity import Fidelity, fidelity
 from coset_circuits.comparison.many import compare_many
-from coset_circuits.comparison.sources import Given, is_collection
+from coset_circuits.comparison.sources import Given, Source, is_collection
 from coset_circuits.comparison.summary import CircuitSummary, Summary, versions
 from coset_circuits.comparison.verdict import RAW, Evidence, Verdict, decide
-from coset_circuits.errors import CosetCircuitsError, brief, whole, whole_seed
+from coset_circuits.errors import CosetCircuitsError, brief, checked, whole, whole_seed
 from coset_circuits.experiments import (
     EXPERIMENTS,
     INTERVENTIONS,
@@ -34,13 +34,12 @@ from coset_circuits.experiments import (
     intervention,
     measured,
 )
-from coset_circuits.experiments.claims import Attribution, ClaimErrors
 from coset_circuits.experiments.formation import Formation
 from coset_circuits.experiments.forms import FormError
 from coset_circuits.experiments.measure import sampled
 from coset_circuits.findings import Findings
 from coset_circuits.findings.storage import REPORT
-from coset_circuits.networks import GroupModel, load
+from coset_circuits.networks import GroupModel
 from coset_circuits.networks.checkpoints import weights_sha256
 from coset_circuits.networks.files import check_place
 from coset_circuits.networks.model import uncompiled
@@ -146,13 +145,6 @@ class Comparison(Presented):
         """The error of each form of a hypothesis, if claims were chosen."""
         return self.bench.forms
 
-    @property
-    def attributions(self) -> Sequence[Attribution]:
-        """The errors of single claims."""
-        result = self.results["claims"]
-        assert isinstance(result, ClaimErrors)
-        return result.attributions
-
     def compression(self, candidate: Candidate) -> tuple[float, tuple[float, float]]:
         """How many times shorter a candidate is than the raw weights, with its interval."""
         return self.fidelity.ratio(self.candidate(RAW).bits, candidate.bits)
@@ -242,9 +234,10 @@ class Comparison(Presented):
         return f"<p><b>{html.escape(self.verdict.sentence)}</b></p><ul>{items}</ul>"
 
 
+@checked
 def compare(
     network: Given | Iterable[Given],
-    algorithms: Sequence[str | Algorithm] | None = None,
+    algorithms: Sequence[str | Algorithm] | str | Algorithm | type[Algorithm] | None = None,
     *,
     interventions: Iterable[str | Intervention] | None = None,
     experiments: Iterable[str | Experiment] = (),
@@ -301,11 +294,6 @@ def compare(
         raise CosetCircuitsError(
             f"The thresholds are {brief(thresholds)}; give them as cc.Thresholds(fvu=0.02)."
         )
-    if order is not None and isinstance(network, GroupModel):
-        raise CosetCircuitsError(
-            "order= says how a file numbers its elements, but a network was given; give the file, "
-            "or renumber the network with network.reordered(elements, group)."
-        )
     if out is not None and not is_collection(network):
         check_place(Path(out), REPORT, ["figures"])
     hypotheses = _hypotheses(algorithms)
@@ -332,18 +320,20 @@ def compare(
             f"The network is a {type(network).__name__}; convert it first with "
             "cc.compare(cc.from_module(model))."
         )
-    loaded = network if isinstance(network, GroupModel) else load(network, order=order)
+    given = network if isinstance(network, (GroupModel, str)) else Path(network)
+    loaded = Source(given, "it").load(order)
     comparison = one(loaded, progress)
     if out is not None:
         comparison.save(out)
     return comparison
 
 
-def _hypotheses(algorithms: Sequence[str | Algorithm] | None) -> list[str | Algorithm]:
+def _hypotheses(algorithms: Any) -> list[str | Algorithm]:
     """The hypotheses to compare, none of them twice."""
-    given = tuple(ALGORITHMS) if algorithms is None else algorithms
-    is_one = isinstance(given, (str, type)) or not isinstance(given, Iterable)
-    chosen = [_algorithm(item) for item in ([given] if is_one else given)]
+    given: Any = tuple(ALGORITHMS) if algorithms is None else algorithms
+    if isinstance(given, (str, type)) or not isinstance(given, Iterable):
+        given = [given]
+    chosen = [_algorithm(item) for item in given]
     if not chosen:
         raise CosetCircuitsError("No algorithm was given; give at least one, such as coset.")
     for i, algorithm in enumerate(chosen):

@@ -11,11 +11,12 @@ from typing import Any
 from coset_circuits.comparison.across import NetworkSummary, strata
 from coset_circuits.comparison.many import Ensemble
 from coset_circuits.comparison.summary import Summary
-from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.errors import CosetCircuitsError, checked
 from coset_circuits.findings.storage import FINDINGS
 from coset_circuits.thresholds import Thresholds
 
 
+@checked
 def load_comparison(path: str | os.PathLike[str]) -> Summary | Ensemble:
     """Read the findings of a comparison from its report.
 

@@ -40,6 +40,11 @@ class Source:
             CosetCircuitsError: it cannot be read; the message says why.
         """
         if isinstance(self.given, GroupModel):
+            if order is not None:
+                raise CosetCircuitsError(
+                    "order= says how a file numbers its elements, but a network was given; give "
+                    "the file, or renumber the network with network.reordered(elements, group)."
+                )
             return self.given
         if isinstance(self.given, Path) and is_state(self.given):
             raise CosetCircuitsError(
@@ -122,7 +127,8 @@ def _expanded(item: object, number: int) -> Iterator[Source]:
             f"Network {number} is {type(item).__name__}; give a GroupMLP, a shipped name, or the "
             "path of a checkpoint or of a folder; cc.from_module makes a network of any module."
         )
-    path = find(item)  # a missing one is reported now, not after hours
+    # A missing one is reported now, not after hours; a dangling link is one bad network of many.
+    path = Path(item) if os.path.islink(item) and not os.path.exists(item) else find(item)
     if str(item) in shipped():
         yield Source(str(item), str(item))
     elif path.is_dir():
@@ -159,7 +165,7 @@ def _below(folder: Path, seen: set[str]) -> Iterator[Path]:
         hidden = entry.name.startswith(".")
         if not hidden and (os.path.isdir(entry) or _is_unreadable(entry)):
             yield from _below(entry, seen)
-        elif os.path.isfile(entry) and entry.suffix in suffixes():
+        elif entry.suffix in suffixes() and (os.path.isfile(entry) or entry.is_symlink()):
             yield entry
 
 

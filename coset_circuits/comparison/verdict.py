@@ -274,9 +274,16 @@ def _failing(candidate: Candidate, found: Evidence) -> Iterator[str]:
                 "a relabelled group"
             )
     for other in (*found.nulls, *controls):
-        if found.ratio(candidate, other)[1][1] >= 1:
-            what = "the same on a relabelled group" if other.of else f"the null {other.key}"
-            yield f"it is not shorter than {what} ({_bits([candidate, other], found)})"
+        ratio, (low, high) = found.ratio(candidate, other)
+        what = "the same on a relabelled group" if other.of else f"the null {other.key}"
+        bits = _bits([candidate, other], found)
+        if ratio >= 1:
+            yield f"it is not shorter than {what} ({bits})"
+        elif high >= 1:
+            yield (
+                f"it is open whether it is shorter than {what} ({bits}, ratio {ratio:.2f} "
+                f"[{low:.2f}, {high:.2f}])"
+            )
 
 
 def _bits(candidates: Sequence[Candidate], found: Evidence) -> str:
@@ -358,9 +365,12 @@ def _nothing(
 ) -> str:
     if not by_length:
         return f"Nothing explains {found.name}: no hypothesis applies to it."
-    if all(any(found.ratio(c, n)[1][1] >= 1 for n in found.nulls) for c in by_length):
-        return f"Nothing explains {found.name}: no hypothesis describes it shorter than a null."
-    short = by_length[0]
+    short, null = by_length[0], min(found.nulls, key=found.bits)
+    if found.ratio(short, null)[0] >= 1:
+        return (
+            f"Nothing explains {found.name}: no hypothesis describes it shorter than a null "
+            f"({short.noun} and {null.key}: {_bits([short, null], found)})."
+        )
     return (
         f"Nothing explains {found.name}: {short.noun}, the shortest, "
         f"{_verb([short.noun], 'fail')} because "
@@ -387,6 +397,14 @@ def _details(
             f"{order}."
         )
     for candidate in by_length:
+        if directions := getattr(candidate.circuit, "directions", {}):
+            spaces = (
+                f"{width} of {degree} in {name}" for name, (width, degree) in directions.items()
+            )
+            yield (
+                f"{candidate.key}: the directions a of all neurons need "
+                f"{_listed(list(spaces))} dimensions."
+            )
         if reasons := failing[candidate.key]:
             yield f"{candidate.key} cannot explain it: {'; '.join(reasons)}."
 

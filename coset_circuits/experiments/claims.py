@@ -10,7 +10,6 @@ import torch
 
 from coset_circuits.experiments.bench import Bench
 from coset_circuits.experiments.candidates import NETWORK
-from coset_circuits.experiments.forms import SELECTION, FormError
 from coset_circuits.experiments.interventions import INTERVENTIONS
 from coset_circuits.experiments.measure import DistinctModels
 from coset_circuits.experiments.rows import Row, errors
@@ -35,15 +34,10 @@ class Attribution:
 
 @dataclass(frozen=True, repr=False)
 class ClaimErrors(Findings):
-    """The errors of single claims, and of the forms that claims were chosen from, in decades.
-
-    Attributes:
-        forms: empty if no hypothesis had several forms.
-    """
+    """The errors of single claims, in decades."""
 
     network: str
     attributions: Sequence[Attribution]
-    forms: Sequence[FormError] = ()
 
     @property
     def title(self) -> str:
@@ -65,22 +59,6 @@ class ClaimErrors(Findings):
                 "decades",
                 source=f"computed: one claim alone, rows {', '.join(ROWS)}",
             )
-        for form in self.forms:
-            yield Finding(
-                "forms",
-                form.hypothesis,
-                "median_log_loss",
-                form.median_log_loss,
-                "decades",
-                at={"form": form.form},
-                source=f"computed: rows {', '.join(SELECTION)}, used up by the choice",
-                more={
-                    "chosen": form.chosen,
-                    "passes": form.passes,
-                    "bits": form.bits,
-                    "chosen_at": form.chosen_at,
-                },
-            )
 
 
 @dataclass(frozen=True)
@@ -89,7 +67,7 @@ class Claims:
 
     id = "claims"
     decides = False
-    by_default = True
+    by_default = False
 
     def run(self, bench: Bench) -> ClaimErrors:
         """Measure every claim over a few interventions."""
@@ -114,4 +92,4 @@ class Claims:
             ]
             median = float(torch.tensor(deltas, dtype=torch.float32).median())
             attributions.append(Attribution(key, claim, median))
-        return ClaimErrors(bench.network.label, attributions, bench.forms)
+        return ClaimErrors(bench.network.label, attributions)

@@ -20,7 +20,7 @@ from jaxtyping import Complex, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.errors import CosetCircuitsError, checked
 from coset_circuits.experiments.bench import Bench, measured
 from coset_circuits.experiments.candidates import NETWORK
 from coset_circuits.experiments.gcr import UNTRAINED
@@ -218,6 +218,7 @@ class ClockPizzaExperiment:
         }, heads
 
 
+@checked
 def clock_pizza(
     network: GroupModel,
     *,

@@ -15,6 +15,7 @@ from coset_circuits.experiments.candidates import NETWORK
 from coset_circuits.experiments.interventions import INTERVENTIONS
 from coset_circuits.experiments.measure import DistinctModels, Known, References
 from coset_circuits.experiments.rows import Row, misses, prediction_error
+from coset_circuits.findings import Finding
 from coset_circuits.networks.model import GroupModel
 from coset_circuits.thresholds import Thresholds
 
@@ -54,6 +55,24 @@ class FormError:
     bits: float
     chosen_at: float | None
     chosen: bool = False
+
+    def finding(self) -> Finding:
+        """As it stands in findings.json."""
+        return Finding(
+            "forms",
+            self.hypothesis,
+            "median_log_loss",
+            self.median_log_loss,
+            "decades",
+            at={"form": self.form},
+            source=f"computed: rows {', '.join(SELECTION)}, used up by the choice",
+            more={
+                "chosen": self.chosen,
+                "passes": self.passes,
+                "bits": self.bits,
+                "chosen_at": self.chosen_at,
+            },
+        )
 
 
 @dataclass

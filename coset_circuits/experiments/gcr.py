@@ -24,7 +24,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from coset_circuits.algorithms import logit_similarity
-from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.errors import CosetCircuitsError, checked
 from coset_circuits.experiments.bench import Bench, measured
 from coset_circuits.experiments.candidates import NETWORK
 from coset_circuits.findings import Finding, Findings, from_table
@@ -230,6 +230,7 @@ class GCRExperiment:
         )
 
 
+@checked
 def gcr_evidence(
     network: GroupModel,
     *,

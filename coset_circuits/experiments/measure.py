@@ -10,9 +10,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from coset_circuits.errors import CosetCircuitsError, checked
 from coset_circuits.experiments.interventions import Intervention
 from coset_circuits.networks import GroupMLP, SilentSiteError, cross_entropy
-from coset_circuits.networks.model import GroupModel
+from coset_circuits.networks.model import GroupModel, uncompiled
 
 # A larger number of pairs is sampled, unless the caller gives a number.
 ALL_PAIRS_UP_TO = 60_000
@@ -124,6 +125,7 @@ References = dict[int, tuple[Intervention, list[_Reference]]]
 """What the network answers, chunk by chunk, by the intervention's id()."""
 
 
+@checked
 @torch.no_grad()
 def measure(
     intervention: Intervention,
@@ -140,6 +142,9 @@ def measure(
     small that they stay in the processor's cache. What is among the references is not computed
     again, and what is computed is added; all are on the same pairs with the same seed.
     """
+    models = {name: uncompiled(model) for name, model in models.items()}
+    if not models or not all(isinstance(model, GroupModel) for model in models.values()):
+        raise CosetCircuitsError("models holds no networks; give networks or surrogates, by name.")
     pairs = next(iter(models.values())).check_pairs(pairs).cpu()
     tallies = {name: _Tally() for name in models}
     silent: set[str] = set()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from coset_circuits.algorithms import Circuit
 from coset_circuits.algorithms.algorithm import NEGLIGIBLE, UNEXPLAINED, check_circuit
-from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.errors import CosetCircuitsError, checked
 from coset_circuits.networks.model import GroupModel
 
 ALL = "all"
@@ -75,6 +75,7 @@ Neurons = NeuronSets | Circuit | Mapping[str, Sequence[int]] | None
 """Input of a sweep: sets, a circuit (its roles), names with neurons, or None (each neuron)."""
 
 
+@checked
 def neuron_sets(circuit: Circuit, by: str | Sequence[str] = "role") -> NeuronSets:
     """Group a circuit's neurons by role or another label.
 

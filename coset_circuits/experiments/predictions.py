@@ -15,6 +15,7 @@ import pandas as pd
 from coset_circuits.experiments.bench import Bench
 from coset_circuits.experiments.candidates import NETWORK, Candidate
 from coset_circuits.experiments.controls import commuting_fraction
+from coset_circuits.experiments.forms import FormError
 from coset_circuits.experiments.interventions import INTERVENTIONS, Intervention
 from coset_circuits.experiments.measure import DistinctModels, Outcome, measure
 from coset_circuits.experiments.rows import (
@@ -42,6 +43,7 @@ class Predictions(Findings):
         separations: for each intervention the pairs of hypotheses that it separates.
         swapped_commuting: share of commuting pairs, the exact accuracy under swapped inputs of any
             network that is right everywhere; None for a network that is not.
+        forms: the error of each form of a hypothesis, if claims were chosen.
     """
 
     network: str
@@ -53,6 +55,7 @@ class Predictions(Findings):
     predicted: Mapping[str, PredictionError]
     separations: Mapping[str, tuple[tuple[str, str], ...]]
     swapped_commuting: float | None
+    forms: Sequence[FormError] = ()
 
     @property
     def title(self) -> str:
@@ -81,6 +84,7 @@ class Predictions(Findings):
             for key, outcome in row.outcomes.items():
                 for quantity in ("accuracy", "loss"):
                     yield self._finding(row, key, quantity, outcome)
+        yield from (form.finding() for form in self.forms)
 
     def _finding(self, row: Row, key: str, quantity: str, outcome: Outcome | None) -> Finding:
         subject = None if key == NETWORK else key
@@ -186,6 +190,7 @@ class Interventions:
             predicted=predicted,
             separations=separated(rows, bench.candidates, predicted, bench.thresholds),
             swapped_commuting=commuting_fraction(network.group) if base.accuracy == 1 else None,
+            forms=bench.forms,
         )
 
 

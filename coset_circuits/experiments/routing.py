@@ -22,6 +22,7 @@ from torch import Tensor
 from coset_circuits.algorithms import Tables, negligible
 from coset_circuits.algorithms.algorithm import fitted_frame
 from coset_circuits.algorithms.coset import cell_means, coset_fvus
+from coset_circuits.errors import checked
 from coset_circuits.experiments.bench import Bench, measured
 from coset_circuits.findings import Finding, Findings, from_table
 from coset_circuits.groups import FiniteGroup
@@ -179,6 +180,7 @@ class RoutingExperiment:
         )
 
 
+@checked
 def routing(
     network: GroupModel,
     *,

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from coset_circuits.algorithms import Circuit
 from coset_circuits.algorithms.algorithm import check_circuit
+from coset_circuits.errors import checked
 from coset_circuits.experiments.bench import Bench, measured
 from coset_circuits.experiments.candidates import NETWORK
 from coset_circuits.experiments.experiment import OfEachHypothesis
@@ -93,6 +94,7 @@ class SubstitutionExperiment(OfEachHypothesis):
         return Substitution(circuit.name, rows, control, base)
 
 
+@checked
 def substitution(
     circuit: Circuit, *, pairs: Int[Tensor, "pairs 2"] | None = None, seed: int = 0
 ) -> Substitution:

@@ -82,7 +82,7 @@ class Kept:
         return place
 
     def _write(self, place: Path, asked: Mapping[str, Any], save: Callable[[Path], object]) -> None:
-        refuse_to_replace(place, [ASKED])
+        refuse_to_replace(place, [ASKED, *REPORT])
         # An old request file must not validate a new report that is only half written.
         (place / ASKED).unlink(missing_ok=True)
         save(place)

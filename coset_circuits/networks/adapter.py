@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.errors import CosetCircuitsError, checked
 from coset_circuits.groups import FiniteGroup, isomorphism, recognise
 from coset_circuits.groups import group as named_group
+from coset_circuits.networks.element_orders import detect, other_reading
 from coset_circuits.networks.mlp import GroupMLP
 from coset_circuits.networks.model import Activation, ActivationLike
 from coset_circuits.networks.module_sites import (
@@ -44,6 +46,7 @@ class _MisfitError(CosetCircuitsError):
         self.size = size
 
 
+@checked
 @torch.no_grad()
 def from_module(
     model: nn.Module,
@@ -81,7 +84,7 @@ def from_module(
 
     Raises:
         CosetCircuitsError: the module cannot be called or copied, does not have this form (the
-            message says what differs and by how much), or does not multiply in a group.
+            message says what differs and by how much), or does not multiply in the group.
 
     Warns:
         UserWarning: the module is right only in another numbering of the group, which is then
@@ -96,6 +99,7 @@ def from_module(
     with torch.random.fork_rng(devices=[]):
         order = None if wanted is None else wanted.order
         runner = _chosen(runners(model, order, inputs), wanted)
+        outputs = _outputs(runner)
         found = _found(runner, hidden, unembed, activation)
     name = type(runner.module).__name__
     source = f"{name} called as {runner.called}, hidden layer {found.place}"
@@ -104,7 +108,7 @@ def from_module(
         found.weights,
         act_fn=found.activation,
         label=label or name,
-        provenance={"source": source, "largest_difference": found.difference},
+        provenance={"source": source, "largest_difference": found.difference, **outputs},
     )
     return _in_readable_order(network, found.answers, wanted)
 
@@ -124,9 +128,27 @@ def _chosen(ways: list[Runner], wanted: FiniteGroup | None) -> Runner:
             f"{type(ways[0].module).__name__} can be called as "
             f"{' and as '.join(runner.called for runner in ways)}, with different answers, and is "
             f"hardly ever right. Using {ways[best].called}; give inputs= for another.",
-            stacklevel=4,
+            stacklevel=5,
         )
     return ways[best]
+
+
+def _outputs(runner: Runner) -> dict[str, int]:
+    """The number of a module's outputs, if there are more than elements.
+
+    Raises:
+        CosetCircuitsError: the module answers pairs with outputs that are not elements.
+    """
+    outputs = torch.cat([runner.outputs(pairs).argmax(1) for _, pairs in _pairs(runner)])
+    wrong = float((outputs >= runner.order).double().mean())
+    width = runner.outputs(torch.zeros(1, 2, dtype=torch.long, device=runner.device)).shape[1]
+    if wrong:
+        raise CosetCircuitsError(
+            f"{type(runner.module).__name__} has {width} outputs, and on {wrong:.1%} of the pairs "
+            f"its largest logit is none of the first {runner.order}, the elements of the group "
+            "that was given; give the group of all its outputs, or none."
+        )
+    return {} if width == runner.order else {"outputs": width}
 
 
 def _rightness(answers: np.ndarray, wanted: FiniteGroup | None) -> float:
@@ -178,7 +200,8 @@ def _found(
     if not misfits:
         raise CosetCircuitsError(
             f"{type(runner.module).__name__} has no hidden layer that could be found: nothing of "
-            "shape (batch, neurons) passes an activation; name the layer with hidden=."
+            "shape (batch, neurons) passes an activation; name the layer with hidden=, or give a "
+            "transformer's weights to cc.GroupTransformer."
         )
     raise min(misfits, key=lambda misfit: misfit.size)
 
@@ -393,14 +416,16 @@ class _Place:
 
 
 def _group_of(answers: np.ndarray, name: str) -> FiniteGroup:
-    """The group whose Cayley table is a module's answers.
+    """The group whose Cayley table is a module's answers, up to mistakes.
 
     Raises:
-        CosetCircuitsError: the answers are not a Cayley table.
+        CosetCircuitsError: the answers are not a Cayley table, even with mistakes.
     """
     try:
         return FiniteGroup.from_table(answers)
     except CosetCircuitsError as error:
+        with suppress(CosetCircuitsError):
+            return FiniteGroup.from_table(detect(answers).table)
         raise CosetCircuitsError(
             f"{name} was given without its group, and its answers are not a group's Cayley table. "
             f"{error} If it is not right on all pairs, give the group whose elements it numbers: "
@@ -413,15 +438,11 @@ def _in_readable_order(
 ) -> GroupMLP:
     """The network, renumbered to match the group that names its elements."""
     if wanted is None:
-        known = recognise(answers)
+        known = recognise(network.group.array)
         return _renumbered(network, known.elements, known.group)
     score = float((answers == wanted.array).mean())
-    if score == 1:
-        return network
-    try:
-        images = isomorphism(FiniteGroup.from_table(answers), wanted)
-    except CosetCircuitsError:
-        images = None
+    other = other_reading(answers, wanted)
+    images = None if other is None else isomorphism(FiniteGroup.from_table(other.table), wanted)
     if images is None:
         opposite = float((answers == wanted.array.T).mean())
         if score < 0.5 <= opposite and opposite > 2 * score:
@@ -429,14 +450,14 @@ def _in_readable_order(
                 f"{network.label} is right on {score:.1%} of the pairs as a·b and on "
                 f"{opposite:.1%} as b·a, the other order of multiplication; give "
                 "inputs=lambda pairs: (pairs[:, 1], pairs[:, 0]) or the group of table.T.",
-                stacklevel=4,
+                stacklevel=5,
             )
         return network
     warnings.warn(
         f"{network.label} is right on {score:.1%} of the pairs in the numbering of {wanted.name} "
-        f"that was given. Its answers are the Cayley table of {wanted.name} in another numbering, "
+        f"that was given. Its answers are those of {wanted.name} in another numbering, "
         'which is used instead; provenance["elements"] lists it.',
-        stacklevel=4,
+        stacklevel=5,
     )
     return _renumbered(network, images, wanted)
 

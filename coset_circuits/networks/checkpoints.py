@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
-from coset_circuits.errors import CosetCircuitsError, brief
+from coset_circuits.errors import CosetCircuitsError, brief, checked
 from coset_circuits.networks.chughtai import ChughtaiMLP, ChughtaiTransformer
-from coset_circuits.networks.file import CheckpointFile, Reader, one_line
+from coset_circuits.networks.file import CheckpointFile, Reader, one_line, why
 from coset_circuits.networks.model import GroupModel
 from coset_circuits.networks.named_weights import NamedWeights
 from coset_circuits.networks.own_format import OwnFormat, check_card, save
@@ -70,6 +70,7 @@ def shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
 
 
+@checked
 def load(
     name_or_path: str | os.PathLike[str],
     *,
@@ -115,7 +116,13 @@ def load(
     asked = {where: str(name_or_path), "order": order, "sha256": digest}
     known = {name: value for name, value in asked.items() if value is not None}
     network.provenance = {**network.provenance, **known}
-    return network.to(device=device, dtype=dtype)
+    try:
+        return network.to(device=device, dtype=dtype)
+    except (RuntimeError, TypeError, AssertionError) as error:
+        raise CosetCircuitsError(
+            f"The network cannot be moved to the device {device} and the dtype {dtype} "
+            f"({why(error)}); give a device that torch has, and a floating-point dtype."
+        ) from error
 
 
 def find(name_or_path: str | os.PathLike[str]) -> Path:
@@ -152,9 +159,9 @@ def _read(file: CheckpointFile, order: str | None) -> GroupModel:
     content = file.content
     keys = ", ".join(map(one_line, list(content)[:6])) if isinstance(content, dict) else "no names"
     raise CosetCircuitsError(
-        f"{file.path} is not a checkpoint of a known format: it holds {keys}; expected "
-        f"are {' or '.join(reader.expects for reader in READERS[1:])}. For other formats use "
-        "GroupMLP.from_weights or cc.from_module."
+        f"{file.path} is not a checkpoint of a known format: it holds {keys}. Give its module to "
+        "cc.from_module, or its weights to GroupMLP.from_weights or GroupTransformer. Known are "
+        f"{' or '.join(reader.expects for reader in READERS[1:])}."
     )
 
 

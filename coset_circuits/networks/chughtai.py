@@ -71,10 +71,11 @@ class ChughtaiTransformer:
         _check_copies(path, content)
         activation = Activation.named(file.facts.get("act_fn", "relu"))
         size, vocabulary = weights["W_unembed"].shape[1], len(weights["W_E"])
-        if vocabulary > size + 1:
+        if vocabulary != size + 1:
             raise CosetCircuitsError(
-                f"{path} has {vocabulary} tokens for {size} elements and =, so it is unclear which "
-                "token is =. Build the network with GroupTransformer and its argument tokens."
+                f"{path} has {vocabulary} tokens and {size} outputs; expected are an output for "
+                "each element, and one more token, =. Build the network with GroupTransformer, its "
+                "argument tokens, and the columns of W_unembed that are elements."
             )
         return _released(
             path,

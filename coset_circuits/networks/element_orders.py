@@ -126,6 +126,33 @@ def detect(
     return order
 
 
+def other_reading(
+    answers: Int[np.ndarray, "order order"], group: FiniteGroup, given: ElementOrder | None = None
+) -> ElementOrder | None:
+    """The numbering of a group that explains a network's answers where the given one does not.
+
+    Args:
+        group: the group that was given.
+        given: the element order that was given; by default the group's own.
+
+    Raises:
+        CosetCircuitsError: the answers are those of another group.
+    """
+    share = float((answers == (group.array if given is None else given.table)).mean())
+    if share >= least_share(len(answers)):
+        return None
+    own = _own(answers, group.name)
+    if own is None or own[0] < max(2 * share, least_share(len(answers), of_its_own=True)):
+        return None
+    if isomorphism(own[1].group, group) is None:
+        raise CosetCircuitsError(
+            f"It multiplies in {own[1].group.name}: that explains {own[0]:.1%} of its answers, and "
+            f"{given or group.name}, which was given, {share:.1%}. Give the right group, or let "
+            "cc.load or cc.from_module find it."
+        )
+    return own[1]
+
+
 def least_share(order: int, *, of_its_own: bool = False) -> float:
     """The least share of the answers that an element order has to explain.
 
@@ -221,5 +248,10 @@ def _asked(answers: Int[np.ndarray, "order order"], names: list[str], wanted: st
         raise CosetCircuitsError(
             f"The order {name!r} exists for {', '.join(o.group.name for o in asked)}, and the "
             f'answers do not decide between them; give the group too, such as "{asked[0]}".'
+        )
+    if (other := other_reading(answers, best[1].group, best[1])) is not None:
+        raise CosetCircuitsError(
+            f"The order {best[1]} explains {best[0]:.1%} of its answers, and the order {other} "
+            f"{other.accuracy(answers):.1%}; leave the order out."
         )
     return best[1]

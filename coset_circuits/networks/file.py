@@ -14,21 +14,24 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Int
 from safetensors import safe_open
 from torch import Tensor
 
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.groups import FiniteGroup
+from coset_circuits.groups import FiniteGroup, cyclic
 from coset_circuits.groups import group as named_group
+from coset_circuits.groups.families import LARGEST_ORDER
 from coset_circuits.networks.element_orders import READ_OFF, detect, group_names
 from coset_circuits.networks.mlp import GroupMLP
 from coset_circuits.networks.model import GroupModel
 
 _WRAPPERS = ("model", "state_dict", "model_state_dict")
-_PREFIXES = ("module.", "_orig_mod.")
-_FACTS = {"act_fn": "act_fn", "activation": "act_fn", "group": "group"}
+_FACTS = {
+    **dict.fromkeys(("act_fn", "activation", "act", "nonlinearity", "hidden_act"), "act_fn"),
+    "group": "group",
+}
 _SYNONYMS = {"linear": "identity"}
+_EMBEDDINGS = ("W_E", "W_E_left", "W_E_right", "left_table", "right_table")
 _READ = "torch checkpoints of weights alone (model.state_dict()), safetensors and .npz"
 _LARGEST = 2**30
 """The largest size, in bytes, that a compressed archive may unpack to."""
@@ -60,18 +63,20 @@ class CheckpointFile:
 
     @cached_property
     def facts(self) -> dict[str, str]:
-        """The activation (``act_fn``) and the ``group``, if the file names them."""
-        config = self.content.get("config") if isinstance(self.content, Mapping) else None
-        parts = [self.metadata, self.content, config]
-        parts += [config.get("model")] if isinstance(config, Mapping) else []
+        """The activation (``act_fn``) and the ``group``, wherever the file names them.
+
+        Raises:
+            CosetCircuitsError: it names two.
+        """
         found: dict[str, str] = {}
-        for part in (part for part in parts if isinstance(part, Mapping)):
-            for name, fact in _FACTS.items():
-                if isinstance(part.get(name), str):
-                    found.setdefault(fact, one_line(part[name]))
-        if "act_fn" in found:
-            name = found["act_fn"].lower()
-            found["act_fn"] = _SYNONYMS.get(name, name)
+        for name, value in (*_texts(self.metadata), *_texts(self.content)):
+            fact, text = _FACTS[name], one_line(value)
+            if fact == "act_fn":
+                text = _SYNONYMS.get(text.lower(), text.lower())
+            if found.setdefault(fact, text) != text:
+                raise CosetCircuitsError(
+                    f"{self.path} names {found[fact]!r} and {text!r} as its {fact}; keep one."
+                )
         return found
 
     @cached_property
@@ -79,24 +84,50 @@ class CheckpointFile:
         """The weights by name; empty if the content has no names.
 
         Harmless wrappers are removed: an outer dictionary with a configuration or an optimizer's
-        state, and the prefixes of ``torch.compile`` and of data-parallel training.
+        state, and a prefix of all names, such as that of ``torch.compile``.
+
+        Raises:
+            CosetCircuitsError: the file has two sets of weights that differ.
         """
         content = self.content
-        if isinstance(content, Mapping):
-            inside = (content.get(name) for name in _WRAPPERS)
-            content = next((part for part in inside if isinstance(part, Mapping)), content)
         if not isinstance(content, Mapping):
             return {}
+        content = self._unwrapped(content)
         weights = {
             str(name): value
             for name, value in content.items()
             if not (name in _FACTS and isinstance(value, str))
         }
-        while prefix := next(
-            (p for p in _PREFIXES if weights and all(name.startswith(p) for name in weights)), ""
-        ):
-            weights = {name.removeprefix(prefix): value for name, value in weights.items()}
+        while len(weights) > 1 and len({name.partition(".")[0] for name in weights}) == 1:
+            weights = {name.partition(".")[2]: value for name, value in weights.items()}
         return weights
+
+    def _unwrapped(self, content: Mapping[Any, Any]) -> Mapping[Any, Any]:
+        """The dictionary of weights inside a checkpoint's dictionary, or the dictionary itself."""
+        inside = {k: v for k, v in content.items() if isinstance(v, Mapping) and v}
+        sets = {k: v for k, v in inside.items() if all(isinstance(x, Tensor) for x in v.values())}
+        named = next((name for name in _WRAPPERS if name in inside), next(iter(sets), None))
+        if named is None or any(isinstance(value, Tensor) for value in content.values()):
+            return content
+        for name, other in sets.items():
+            if other.keys() == inside[named].keys() and not _equal(other, inside[named]):
+                raise CosetCircuitsError(
+                    f"{self.path} holds two sets of weights that differ, {one_line(named)} and "
+                    f"{one_line(name)}; save one of them alone."
+                )
+        return inside[named]
+
+
+def _texts(content: Any, depth: int = 4) -> Iterator[tuple[str, str]]:
+    """Every text in nested dictionaries whose name is one of the facts."""
+    for name, value in content.items() if isinstance(content, Mapping) and depth else ():
+        if isinstance(name, str) and name in _FACTS and isinstance(value, str):
+            yield name, value
+        yield from _texts(value, depth - 1)
+
+
+def _equal(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> bool:
+    return all(one[k].dtype == other[k].dtype and torch.equal(one[k], other[k]) for k in one)
 
 
 def json_beside(path: Path, says: str) -> dict[str, Any]:
@@ -385,7 +416,7 @@ def in_our_order(
     group = named_group((names or group_names(size))[0])
     with naming(path):
         theirs = build(group)
-        known = detect(answers_of(theirs), names, order)
+        known = detect(theirs.answers(), names, order)
     network = theirs.reordered(torch.from_numpy(np.argsort(known.elements)), known.group)
     network.provenance["element_order"] = str(known)
     if known.name == READ_OFF:
@@ -393,9 +424,33 @@ def in_our_order(
     return network
 
 
-@torch.no_grad()
-def answers_of(network: GroupModel, chunk: int = 20_000) -> Int[np.ndarray, "order order"]:
-    """The network's answer (the largest logit) for every pair, in the network's numbering."""
-    n = network.group.order
-    answers = [network(part).argmax(1) for part in network.group.pairs().split(chunk)]
-    return torch.cat(answers).reshape(n, n).numpy()
+def of_elements(weights: Mapping[str, Tensor], order: int) -> dict[str, Tensor]:
+    """Keep only the embeddings and outputs of the first ``order`` tokens."""
+    read = {name: weights[name][:order] for name in _EMBEDDINGS if name in weights}
+    outputs = {name: weights[name][..., :order] for name in ("W_U", "b_U") if name in weights}
+    return {**weights, **read, **outputs}
+
+
+def elements(vocabulary: int, build: Callable[[FiniteGroup], GroupModel]) -> int:
+    """The number of tokens that are elements; others were never seen and are never answered.
+
+    Often a token "=" comes after the elements. Some configurations of Stander et al. have a
+    vocabulary of 576 for a group of order 120 or 216.
+
+    Args:
+        build: makes the network of the first tokens from a group of their number.
+    """
+    if not 1 <= vocabulary <= LARGEST_ORDER:
+        return vocabulary
+    whole = build(cyclic(vocabulary))
+    generator = torch.Generator().manual_seed(0)
+    pairs = torch.randint(vocabulary, (20 * vocabulary, 2), generator=generator)
+    with torch.no_grad():
+        size = 1 + int(whole(pairs).argmax(1).max())
+    if size == vocabulary:
+        return vocabulary
+    try:
+        detect(build(cyclic(size)).answers())
+    except CosetCircuitsError:
+        return vocabulary
+    return size

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from coset_circuits.errors import CosetCircuitsError
 
 WRITTEN = ".coset-circuits.json"
-"""The file in a results folder that lists the files that the library wrote there."""
+"""The file in a results folder that lists what the library wrote there, with hashes."""
 _NETWORK = b'{"__metadata__":{"coset_circuits":'
 """The start of the header of a network's file, after the header's length."""
 _CARD = {"schema", "sha256", "provenance"}
 
 
 def refuse_to_replace(folder: Path, names: Iterable[str]) -> None:
-    """Refuse to overwrite files that the library did not write.
+    """Refuse to overwrite files that the library did not write, or that were changed since.
 
     Networks and their cards are recognised by their content. Other results are listed in a file
     in their folder.
@@ -31,39 +33,69 @@ def refuse_to_replace(folder: Path, names: Iterable[str]) -> None:
         names: the paths of those files in the folder.
 
     Raises:
-        CosetCircuitsError: a file that the library did not write, or a folder, is there.
+        CosetCircuitsError: a folder, a file that the library did not write, or one that was
+            changed since, is there.
     """
     written = _written_in(folder)
     for name in names:
         path = folder / name
         if path.is_dir():
             raise _refusal(path, "it is a folder")
-        if os.path.lexists(path) and name not in written and not _is_network_or_card(path):
+        if not os.path.lexists(path):
+            continue
+        if name in written:
+            is_as_written = not written[name] or _sha256(path) in written[name]
+        else:
+            is_as_written = _is_network_or_card(path)
+        if not is_as_written:
+            what = "was not" if is_as_written is None else "was changed since it was"
             raise CosetCircuitsError(
-                f"{path} was not written by coset-circuits and would be overwritten; move it, or "
+                f"{path} {what} written by coset-circuits and would be overwritten; move it, or "
                 "choose another place."
             )
 
 
-def _is_network_or_card(path: Path) -> bool:
-    if not path.is_file():
-        return False
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _is_network_or_card(path: Path) -> bool | None:
+    """None if a file is neither; False for a card that was edited, beside its network."""
     try:
-        with path.open("rb") as file:
-            if file.read(8 + len(_NETWORK))[8:] == _NETWORK:
-                return True
-        card = json.loads(path.read_bytes()) if path.suffix == ".json" else None
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(card, dict) and card.keys() >= _CARD
+        if path.suffix != ".json":
+            return _described(path) is not None or None
+        card = json.loads(path.read_bytes())
+        if not isinstance(card, dict) or not card.keys() >= _CARD:
+            return None
+        network = path.with_suffix(".safetensors")
+        described = _described(network) if network.is_file() else None
+        return described is None or {**described, "sha256": _sha256(network)} == card
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+        return None
 
 
-def _written_in(folder: Path) -> list[str]:
+def _described(path: Path) -> dict[str, Any] | None:
+    """The description in the header of a network's file; None for another file."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if file.read(len(_NETWORK)) != _NETWORK:
+            return None
+        # The length of a file that is not ours may be any number.
+        header = _NETWORK + file.read(min(length, path.stat().st_size) - len(_NETWORK))
+    return json.loads(json.loads(header)["__metadata__"]["coset_circuits"])
+
+
+def _written_in(folder: Path) -> dict[str, list[str]]:
+    """The hashes that each file may have; none for files of the first builds, which had no hash."""
     try:
         names = json.loads((folder / WRITTEN).read_bytes())
     except (OSError, ValueError, RecursionError):
-        return []
-    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+        return {}
+    if isinstance(names, list):
+        return {name: [] for name in names if isinstance(name, str)}
+    return (
+        {k: v for k, v in names.items() if isinstance(v, list)} if isinstance(names, dict) else {}
+    )
 
 
 def check_place(folder: Path, files: Iterable[str] = (), below: Iterable[str] = ()) -> None:
@@ -133,11 +165,15 @@ def _make(folder: Path, made: list[Path]) -> None:
 def _write_together(folder: Path, files: Mapping[str, str | bytes]) -> None:
     """Write all files under temporary names, then rename them; the list of files comes first."""
     refuse_to_replace(folder, files)
-    listed = json.dumps(list(dict.fromkeys([*_written_in(folder), *files])), indent=1) + "\n"
-    waiting = {
-        folder / name: content if isinstance(content, bytes) else content.encode()
-        for name, content in {WRITTEN: listed, **files}.items()
-    }
+    contents = {k: v if isinstance(v, bytes) else v.encode() for k, v in files.items()}
+    written = _written_in(folder)
+    for name, content in contents.items():
+        path = folder / name
+        # A kill between two renames leaves the earlier file, which must stay replaceable.
+        earlier = [_sha256(path)] if path.exists() else []
+        written[name] = [*earlier, hashlib.sha256(content).hexdigest()]
+    listed = (json.dumps(written, indent=1) + "\n").encode()
+    waiting = {folder / name: content for name, content in {WRITTEN: listed, **contents}.items()}
     partial = {path: path.with_name(f".{path.name}.{os.getpid()}.partial") for path in waiting}
     try:
         for path, content in waiting.items():

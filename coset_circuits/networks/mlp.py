@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
-from coset_circuits.errors import whole_seed
+from coset_circuits.errors import checked, whole_seed
 from coset_circuits.groups import FiniteGroup
 from coset_circuits.groups import group as named_group
 from coset_circuits.networks.model import (
@@ -62,6 +62,7 @@ class GroupMLP(GroupModel):
     b_in: nn.Parameter | None
     _held: tuple[Tensor, Tensor] | None = None
 
+    @checked
     def __init__(
         self,
         group: FiniteGroup,
@@ -290,6 +291,7 @@ class GroupMLP(GroupModel):
         return self.b_in is None and self.b_U is None
 
     def reordered(self, elements: Int[Tensor, "order"], group: FiniteGroup) -> GroupMLP:
+        elements = torch.from_numpy(self.group.permutation(elements))
         weights: dict[str, Tensor] = dict(self.named_parameters())
         for name in ("W_E_left", "W_E_right", "b_U"):
             if name in weights:

@@ -619,6 +619,13 @@ class GroupModel(HookedRootModule):
         kept = {k: known[k] for k in ("element_order", "elements") if k in known}
         return label, {"source": source, **kept}
 
+    @torch.no_grad()
+    def answers(self, chunk: int = 20_000) -> Int[np.ndarray, "order order"]:
+        """The largest logit's element for every pair."""
+        n = self.group.order
+        answers = [self(part.to(self.device)).argmax(1) for part in self.group.pairs().split(chunk)]
+        return torch.cat(answers).reshape(n, n).cpu().numpy()
+
     @property
     def is_unbiased(self) -> bool:
         """Whether pre-activations and logits have no biases, so that scaling passes through."""

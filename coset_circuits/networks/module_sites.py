@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +29,7 @@ class Runner:
         arguments: a function from pairs (batch, 2) to the module's argument, a tuple of arguments
             or a dictionary.
         called: a description of the call.
-        order: the number of logits.
+        order: the number of elements; further outputs, such as for a token "=", are left out.
         tolerance: the relative difference allowed between two ways to compute the same value.
     """
 
@@ -39,6 +40,10 @@ class Runner:
     tolerance: float
 
     def __call__(self, pairs: Tensor) -> Tensor:
+        return self.outputs(pairs)[:, : self.order]
+
+    def outputs(self, pairs: Tensor) -> Tensor:
+        """All logits."""
         given = self.arguments(pairs)
         dtype = next((p.dtype for p in self.module.parameters()), torch.float64)
 
@@ -47,13 +52,21 @@ class Runner:
             return value.to(dtype) if is_float else value
 
         if isinstance(given, dict):
-            return self.module(**{name: cast(value) for name, value in given.items()})
+            return _logits(self.module(**{name: cast(value) for name, value in given.items()}))
         given = given if isinstance(given, tuple) else (given,)
-        return self.module(*map(cast, given))
+        return _logits(self.module(*map(cast, given)))
 
     @property
     def device(self) -> torch.device:
         return next((p.device for p in self.module.parameters()), torch.device("cpu"))
+
+
+def _logits(output: Any) -> Any:
+    """The logits in an output: under their name, as in Hugging Face's models, or the first part."""
+    if isinstance(output, Mapping):
+        return output.get("logits", output)
+    output = getattr(output, "logits", output)
+    return output[0] if isinstance(output, (tuple, list)) and output else output
 
 
 def conventions(order: int) -> dict[str, Arguments]:
@@ -94,7 +107,7 @@ def runners(model: nn.Module, order: int | None, inputs: Arguments | None) -> li
             ways = conventions(size) if inputs is None else {"model(inputs(pairs))": inputs}
             for called, arguments in ways.items():
                 runner = Runner(own, arguments, called, size, tolerance)
-                failure = _failure(runner)
+                failure = _failure(runner, is_exact=order is None)
                 found += [] if failure else [runner]
                 failures.append(f"{called}: {failure}")
         if found:
@@ -104,13 +117,19 @@ def runners(model: nn.Module, order: int | None, inputs: Arguments | None) -> li
         f"{type(model).__name__} gives no logits of shape (batch, order) for pairs of {size} "
         f"({failures[0] if failures else 'it has no parameters'}). Tried were "
         f"{'inputs' if inputs else ', '.join(conventions(1))}; give inputs=, a function from pairs "
-        "(batch, 2) to the module's argument, or to a tuple of its arguments."
+        "(batch, 2) to the module's argument, or to a tuple of its arguments, and group= if it has "
+        "more outputs than elements."
     )
 
 
 def _copied(model: nn.Module) -> nn.Module:
     # A module wrapped by torch.compile does not call the hooks of its submodules.
     model = getattr(model, "_orig_mod", model)
+    if any(value.is_meta for value in (*model.parameters(), *model.buffers())):
+        raise CosetCircuitsError(
+            f"{type(model).__name__} is on the meta device, which has no values; load its weights "
+            "first."
+        )
     try:
         return copy.deepcopy(model).eval().requires_grad_(False)
     except Exception as error:
@@ -121,16 +140,19 @@ def _copied(model: nn.Module) -> nn.Module:
         ) from error
 
 
-def _failure(runner: Runner) -> str:
+def _failure(runner: Runner, *, is_exact: bool) -> str:
     """Why a way to call a module fails; empty if it works."""
     last = runner.order - 1
     pairs = torch.tensor([[0, last], [last, 0], [last, last], [0, 0], [0, last]])
     try:
-        logits = runner(pairs.to(runner.device))
+        logits = runner.outputs(pairs.to(runner.device))
     except Exception as error:
         return first_line(error)
     shape = tuple(getattr(logits, "shape", ()))
-    return "" if shape == (5, runner.order) else f"5 pairs give {shape or type(logits).__name__}"
+    widths = range(runner.order, runner.order + 1 if is_exact else sys.maxsize)
+    if len(shape) == 2 and shape[0] == 5 and shape[1] in widths:
+        return ""
+    return f"5 pairs give {shape or type(logits).__name__}"
 
 
 def first_line(error: Exception) -> str:

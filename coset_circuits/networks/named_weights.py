@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from coset_circuits.groups import FiniteGroup
 from coset_circuits.networks.file import (
     CheckpointFile,
     check_tensors,
+    elements,
     in_our_order,
     naming,
     network_from,
+    of_elements,
 )
 from coset_circuits.networks.model import GroupModel
 from coset_circuits.networks.weights import NAMES
@@ -25,17 +30,19 @@ class NamedWeights:
         if "W_U" not in weights or not weights.keys() & {"W_E", "W_E_left", "left_table"}:
             return None
         check_tensors(path, weights, {name: 1 if name.startswith("b_") else 2 for name in NAMES})
-        about = {
+        about: dict[str, Any] = {
             "label": path.stem,
             "act_fn": file.facts.get("act_fn", "relu"),
             "provenance": {"source": f"weights in {path.name}"},
         }
         names = [file.facts["group"]] if "group" in file.facts else None
+
+        def build(group: FiniteGroup) -> GroupModel:
+            return network_from(group, of_elements(weights, group.order), **about)
+
         with naming(path):
-            return in_our_order(
-                path,
-                weights["W_U"].shape[1],
-                lambda group: network_from(group, weights, **about),
-                names,
-                order,
-            )
+            vocabulary = weights["W_U"].shape[1]
+            size = elements(vocabulary, build)
+            if size < vocabulary:
+                about["provenance"]["vocabulary"] = vocabulary
+            return in_our_order(path, size, build, names, order)

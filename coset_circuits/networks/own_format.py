@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from coset_circuits.errors import CosetCircuitsError, brief, plain
+from coset_circuits.errors import CosetCircuitsError, brief, checked, plain
 from coset_circuits.groups import FiniteGroup
 from coset_circuits.groups import group as named_group
 from coset_circuits.groups.names import is_named
@@ -43,9 +43,18 @@ class OwnFormat:
     expects = "a .safetensors file saved by coset_circuits"
 
     def read(self, file: CheckpointFile, order: str | None) -> GroupModel | None:
-        return _read(file) if "coset_circuits" in file.metadata else None
+        if "coset_circuits" not in file.metadata:
+            return None
+        if order is not None:
+            raise CosetCircuitsError(
+                f"order= (--order) was given as {one_line(order)!r}, but {file.path} is a file of "
+                "ours, whose order is known; leave it out. Give other projects' files apart, or "
+                "import them first."
+            )
+        return _read(file)
 
 
+@checked
 def save(network: GroupModel, path: str | os.PathLike[str], *, card: bool = True) -> Path:
     """Save a network with its configuration and provenance; the file is written atomically.
 
@@ -246,27 +255,12 @@ def _transformer(
             f"{', '.join(unknown[:4])} is not a weight of a transformer; its weights are "
             f"{', '.join((*SHAPES, *BIASES))}."
         )
-    tokens, attention = description["tokens"], description["attention"]
-    if not (
-        isinstance(tokens, list)
-        and len(tokens) == 3
-        and all(
-            type(t) is int and t >= 0 for t in (tokens if tokens[2] is not None else tokens[:2])
-        )
-    ):
-        raise CosetCircuitsError(
-            f"Its tokens are {one_line(tokens)}; expected are the first left element's token, the "
-            "first right element's token, and the third position's token or null."
-        )
-    if type(attention) not in (int, float) or not 0 <= attention <= 1:
-        raise CosetCircuitsError(
-            f"Its attention is {one_line(attention)}; expected is a number from 0 to 1."
-        )
+    tokens: Any = description["tokens"]
     return GroupTransformer(
         group,
         weights,
-        tokens=(tokens[0], tokens[1], tokens[2]),
-        attention=attention,
+        tokens=tuple(tokens) if isinstance(tokens, list) else tokens,
+        attention=description["attention"],
         activation=Activation.named(str(description["act_fn"])),
         **about,
     )

@@ -17,13 +17,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.errors import CosetCircuitsError, checked
 from coset_circuits.groups import FiniteGroup, RealBlock, Subgroup, SubgroupClass
+from coset_circuits.groups import group as named_group
 from coset_circuits.networks.mlp import GroupMLP
 
 
+@checked
 def planted_coset(
-    group: FiniteGroup,
+    group: FiniteGroup | str,
     subgroup_class_name: str,
     *more: str,
     seed: int = 0,
@@ -50,6 +52,7 @@ def planted_coset(
         CosetCircuitsError: there is no such class, or its subgroups have more than the identity in
             common, so that their cosets cannot single out a product.
     """
+    group = named_group(group)
     classes = _subgroup_classes(group, (subgroup_class_name, *more))
     generator = torch.Generator().manual_seed(seed)
     lefts, rights, unembeds = [], [], []

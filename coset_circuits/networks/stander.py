@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from math import isclose
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.groups import FiniteGroup, cyclic
-from coset_circuits.groups.families import LARGEST_ORDER
-from coset_circuits.networks.element_orders import detect
+from coset_circuits.groups import FiniteGroup
 from coset_circuits.networks.file import (
     CheckpointFile,
-    answers_of,
     check_tensors,
+    elements,
     halves,
     in_our_order,
     network_from,
+    of_elements,
     one_line,
 )
 from coset_circuits.networks.lens_names import is_transformer, transformer_weights
@@ -97,41 +93,12 @@ class StanderMLP:
         }
 
         def build(group: FiniteGroup) -> GroupMLP:
-            return network_from(group, _cut(weights, group.order), **about)
+            return network_from(group, of_elements(weights, group.order), **about)
 
-        size = _elements(len(weights["W_E_left"]), build)
+        size = elements(len(weights["W_E_left"]), build)
         if size < len(weights["W_E_left"]):
             about["provenance"]["vocabulary"] = len(weights["W_E_left"])
         return in_our_order(path, size, build, None, order)
-
-
-def _cut(weights: Mapping[str, Tensor], order: int) -> dict[str, Tensor]:
-    """Keep only the embeddings and outputs of the first ``order`` tokens."""
-    rows = {name: weights[name][:order] for name in ("W_E_left", "W_E_right")}
-    outputs = {name: weights[name][..., :order] for name in ("W_U", "b_U") if name in weights}
-    return {**weights, **rows, **outputs}
-
-
-def _elements(vocabulary: int, build: Callable[[FiniteGroup], GroupMLP]) -> int:
-    """The number of tokens that are elements.
-
-    Some of their configurations have a vocabulary of 576 for a group of order 120 or 216. The
-    other tokens were never seen and are never answered.
-    """
-    if not 1 <= vocabulary <= LARGEST_ORDER:
-        return vocabulary
-    whole = build(cyclic(vocabulary))
-    generator = torch.Generator().manual_seed(0)
-    pairs = torch.randint(vocabulary, (20 * vocabulary, 2), generator=generator)
-    with torch.no_grad():
-        size = 1 + int(whole(pairs).argmax(1).max())
-    if size == vocabulary:
-        return vocabulary
-    try:
-        detect(answers_of(build(cyclic(size))))
-    except CosetCircuitsError:
-        return vocabulary
-    return size
 
 
 class StanderTransformer:

@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
-from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.errors import CosetCircuitsError, brief, checked
 from coset_circuits.groups import FiniteGroup, recognise
 from coset_circuits.groups import group as named_group
 from coset_circuits.networks.bridge import (
@@ -29,7 +29,14 @@ from coset_circuits.networks.bridge import (
     last_logits,
     make_bridge,
 )
-from coset_circuits.networks.model import STANDARD_SITES, Activation, GroupModel, Site
+from coset_circuits.networks.model import (
+    STANDARD_SITES,
+    Activation,
+    ActivationLike,
+    GroupModel,
+    Site,
+)
+from coset_circuits.networks.weights import as_tensor
 
 _MEMO = 2**24
 """How many numbers are cached of values that are the same for all surrogates."""
@@ -144,7 +151,8 @@ class GroupTransformer(GroupModel):
             MLP reads and writes. The skip path stays the network's.
 
     Raises:
-        CosetCircuitsError: a weight is missing, not finite, or has a shape that does not fit.
+        CosetCircuitsError: a weight is missing, not finite, or has a shape that does not fit, or
+            the tokens or the attention are none.
     """
 
     sites: ClassVar = {
@@ -178,13 +186,14 @@ class GroupTransformer(GroupModel):
     given_right: Tensor | None
     given_W_U: Tensor | None
 
+    @checked
     def __init__(
         self,
         group: FiniteGroup,
         weights: Mapping[str, Tensor],
         *,
         tokens: tuple[int, int, int | None],
-        activation: Activation | None = None,
+        activation: ActivationLike | None = None,
         attention: float = 1.0,
         label: str = "transformer",
         seed: int | None = None,
@@ -192,15 +201,19 @@ class GroupTransformer(GroupModel):
         silent: Iterable[str] = (),
         tables: tuple[Tensor, Tensor, Tensor] | None = None,
     ) -> None:
-        super().__init__(group, label, activation or Activation.named("relu"), silent)
-        _check(group, weights, tokens)
+        act = Activation.of("relu" if activation is None else activation)
+        super().__init__(group, label, act, silent)
+        _check_settings(tokens, attention)
+        weights = {name: as_tensor(name, value) for name, value in weights.items()}
+        _check(self.group, weights, tokens)
         for name in (*SHAPES, *BIASES):
             given = weights.get(name)
             self.register_parameter(name, None if given is None else nn.Parameter(given))
         names = ("given_left", "given_right", "given_W_U")
         for name, table in zip(names, tables or (None, None, None), strict=True):
             self.register_buffer(name, table)
-        self.tokens, self.attention, self.seed = tokens, attention, seed
+        self.tokens = (tokens[0], tokens[1], tokens[2])
+        self.attention, self.seed = attention, seed
         self.provenance = dict(provenance or {})
         self._shared = _Memo()
         self.setup()
@@ -243,10 +256,7 @@ class GroupTransformer(GroupModel):
         network.check_same_logits(bridge)
         if group is not None:
             return network
-        pairs = network.group.pairs()
-        with torch.no_grad():
-            answers = torch.cat([network(part).argmax(1) for part in pairs.split(20_000)])
-        known = recognise(answers.reshape(order, order).cpu().numpy())
+        known = recognise(network.answers())
         elements = torch.from_numpy(np.argsort(known.elements))
         return network.reordered(elements, known.group)
 
@@ -542,6 +552,7 @@ class GroupTransformer(GroupModel):
 
     def reordered(self, elements: Int[Tensor, "order"], group: FiniteGroup) -> GroupTransformer:
         """The same network over ``group``, with element ``elements[i]`` renumbered i."""
+        elements = torch.from_numpy(self.group.permutation(elements))
         weights = dict(self.state_dict())
         W_E = weights["W_E"].clone()
         for first in {self.tokens[0], self.tokens[1]}:
@@ -609,6 +620,18 @@ def _with(value: Tensor, bias: Tensor | None) -> Tensor:
     return value if bias is None else value + bias
 
 
+def _check_settings(tokens: Any, attention: float) -> None:
+    given = list(tokens) if isinstance(tokens, (tuple, list)) and len(tokens) == 3 else []
+    numbers = given[:2] if given[2:] == [None] else given
+    if len(numbers) < 2 or not all(type(token) is int and token >= 0 for token in numbers):
+        raise CosetCircuitsError(
+            f"Its tokens are {brief(tokens)}; expected are the first left element's token, the "
+            "first right element's token, and the third position's token or None."
+        )
+    if not 0 <= attention <= 1:
+        raise CosetCircuitsError(f"Its attention is {attention}; expected is a number from 0 to 1.")
+
+
 def _check(
     group: FiniteGroup, weights: Mapping[str, Tensor], tokens: tuple[int, int, int | None]
 ) -> None:
@@ -626,10 +649,6 @@ def _check(
             raise CosetCircuitsError(
                 f"{name} has shape {tuple(tensor.shape)} where the other weights and the group "
                 f"{group.name} of order {group.order} need {tuple(expected)} ({shape})."
-            )
-        if not tensor.is_floating_point() or not torch.isfinite(tensor).all():
-            raise CosetCircuitsError(
-                f"{name} holds values that are not finite numbers; the network cannot be analysed."
             )
     if (
         max(tokens[0], tokens[1]) + group.order > sizes["tokens"]

@@ -15,8 +15,11 @@ from torch import Tensor
 
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.groups import FiniteGroup
+from coset_circuits.networks.element_orders import other_reading
 from coset_circuits.networks.model import GroupModel
 
+_LARGEST_READ = 128
+"""The largest order for which weights that are hardly ever right are read on all pairs."""
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _MATRICES = ("W_E_left", "W_E_right", "W_in_left", "W_in_right", "W_U")
 _EXCLUDES = {
@@ -80,6 +83,21 @@ def _tensor(name: str, value: Any) -> Tensor:
         raise CosetCircuitsError(
             f"{name} is not a weight of this network; its weights are {', '.join(NAMES)}."
         )
+    value = as_tensor(name, value)
+    if value.ndim != (1 if name.startswith("b_") else 2):
+        raise CosetCircuitsError(
+            f"{name} has shape {tuple(value.shape)}; a matrix (or, for a bias, a vector) is "
+            "expected."
+        )
+    return value
+
+
+def as_tensor(name: str, value: Any) -> Tensor:
+    """A copy of a weight as a tensor, from a tensor, a NumPy array or lists.
+
+    Raises:
+        CosetCircuitsError: it is none of these, not floating-point, or not finite.
+    """
     if isinstance(value, (list, tuple)):
         try:
             value = np.array(value, dtype=np.float64)
@@ -109,11 +127,6 @@ def _tensor(name: str, value: Any) -> Tensor:
     if value.dtype not in _DTYPES:
         raise CosetCircuitsError(
             f"{name} holds {value.dtype}; give floating-point weights of 16, 32 or 64 bits."
-        )
-    if value.ndim != (1 if name.startswith("b_") else 2):
-        raise CosetCircuitsError(
-            f"{name} has shape {tuple(value.shape)}; a matrix (or, for a bias, a vector) is "
-            "expected."
         )
     if not torch.isfinite(value).all():
         bad = int((~torch.isfinite(value)).sum())
@@ -181,6 +194,24 @@ def _check(group: FiniteGroup, weights: Mapping[str, Tensor], called: Mapping[st
             )
 
 
+def _warn_of_other_numbering(network: GroupModel, score: float) -> None:
+    """Warn if the network is right in another numbering of the group's elements.
+
+    Raises:
+        CosetCircuitsError: it multiplies in another group.
+    """
+    if network.group.order > _LARGEST_READ:
+        return
+    if other_reading(network.answers(), network.group) is not None:
+        warnings.warn(
+            f"{network.label} is right on {score:.1%} of the pairs of {network.group.name} in the "
+            "numbering of group.labels, and its answers are right in another numbering. Reorder "
+            "its weights with network.reordered(elements, group), or let cc.load or "
+            "cc.from_module find the numbering.",
+            stacklevel=5,
+        )
+
+
 @torch.no_grad()
 def warn_of_likely_mistake(
     network: GroupModel,
@@ -190,12 +221,16 @@ def warn_of_likely_mistake(
 ) -> None:
     """Warn if another interpretation of the weights would be right much more often.
 
-    A square matrix also fits transposed, and the other order of multiplication always fits.
+    A square matrix also fits transposed, and the other order of multiplication and other
+    numberings of the elements always fit.
 
     Args:
         network: the network built from ``given``.
         rebuilt: a function that builds a network from changed weights.
         sample: the largest number of pairs to check.
+
+    Raises:
+        CosetCircuitsError: the network multiplies in another group.
     """
     group = network.group
     generator = torch.Generator().manual_seed(0)
@@ -218,6 +253,7 @@ def warn_of_likely_mistake(
         readings += [(plain, turned, False), (other, turned, True)]
     best, turned, is_opposite = max(readings, key=lambda reading: reading[0])
     if best < max(0.5, 2 * score):
+        _warn_of_other_numbering(network, score)
         return
     changes = [f"{turned} transposed"] if turned else []
     changes += ["b·a for a·b, the other order of multiplication,"] if is_opposite else []

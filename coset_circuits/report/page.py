@@ -315,7 +315,6 @@ def _details(comparison: Comparison, drawn: Mapping[str, str]) -> str:
             _figure(comparison, drawn, "lengths", curve),
         ),
         _forms(comparison),
-        _claims(comparison),
         name="details",
     )
 
@@ -400,27 +399,6 @@ def _error_cells(line: t.FrontLine) -> list[str]:
         error.logit_r2,
     )
     return [*(cell(t.decades(v)) for v in values), cell(str(error.rows))]
-
-
-def _claims(comparison: Comparison) -> str:
-    claims, found = t.attributions(comparison)
-    if not found:
-        return ""
-    head = [column("hypothesis", name=True), *(column(f"{claim} alone") for claim in claims)]
-    rows = [
-        row(
-            broken(name),
-            (cell(t.decades(values[c]) if c in values else "not claimed") for c in claims),
-        )
-        for name, values in found
-    ]
-    caption = (
-        "Median |Δlog10 loss| in decades if one claim alone replaces its part of the network. It "
-        "shows which claim causes the error."
-    )
-    return details(
-        "Errors of single claims", table("Errors of single claims", escape(caption), head, rows)
-    )
 
 
 def _on_request(comparison: Comparison, drawn: Mapping[str, str]) -> str:

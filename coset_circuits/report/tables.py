@@ -304,15 +304,6 @@ def log_loss_errors(comparison: Comparison) -> dict[str, list[float | None]]:
     }
 
 
-def attributions(comparison: Comparison) -> tuple[list[str], list[tuple[str, dict[str, float]]]]:
-    """All claims, and for each hypothesis the error (decades) that each claim causes alone."""
-    claims = list(dict.fromkeys(a.claim for a in comparison.attributions))
-    rows: dict[str, dict[str, float]] = {}
-    for item in comparison.attributions:
-        rows.setdefault(item.algorithm, {})[item.claim] = item.median_log_loss
-    return claims, list(rows.items())
-
-
 def threshold_values(values: Thresholds) -> list[tuple[str, str]]:
     """Every threshold and its value."""
     found = ((f.name, getattr(values, f.name)) for f in fields(values))

@@ -17,7 +17,7 @@ from coset_circuits.comparison.many import none_of, unused_name
 from coset_circuits.comparison.question import asked
 from coset_circuits.comparison.sources import Given, Source, digest, sources
 from coset_circuits.comparison.summary import versions
-from coset_circuits.errors import CosetCircuitsError, unexpected
+from coset_circuits.errors import CosetCircuitsError, checked, unexpected, whole_seed
 from coset_circuits.findings import without_nan
 from coset_circuits.findings.storage import FINDINGS, Kept, source_hash
 from coset_circuits.networks import shipped
@@ -35,6 +35,7 @@ _PAPERS_GROUPS = ("S5", "S6")
 Analysis = Callable[[Study], dict[str, Any]]
 
 
+@checked
 def reproduce(
     what: str | Sequence[str] = "all",
     networks: Given | Iterable[Given] | None = None,
@@ -84,7 +85,7 @@ def reproduction_of(
     progress: Progress | None,
 ) -> Reproduction:
     """As :func:`reproduce`, keeping the measurements in the folder, but without a page."""
-    artifacts = chosen(what)
+    artifacts, seed = chosen(what), whole_seed(seed)
     measuring = [artifact for artifact in artifacts if artifact.analyse is not None]
     given = list(shipped()) if networks is None else networks
     to_read = sources(given) if measuring else []

@@ -9,6 +9,7 @@ from typing import Any
 
 from coset_circuits.comparison import Ensemble, compare
 from coset_circuits.comparison.sources import Given, is_collection
+from coset_circuits.errors import checked
 from coset_circuits.progress import Progress
 from coset_circuits.reproduction import lengths, limits, neurons, twins
 from coset_circuits.reproduction.asking import Answer, Answered, Asked, table
@@ -21,6 +22,7 @@ EXPERIMENTS = ("unexplained", "coset_irreps", "clock_pizza", "certificate", "scr
 """The optional experiments of the study."""
 
 
+@checked
 def survey(
     networks: Given | Iterable[Given],
     *,

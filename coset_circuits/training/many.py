@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from coset_circuits.errors import CosetCircuitsError, brief, whole_seed
+from coset_circuits.errors import CosetCircuitsError, brief, checked, whole_seed
 from coset_circuits.groups import FiniteGroup
 from coset_circuits.groups import group as named_group
 from coset_circuits.groups.names import is_named
@@ -43,6 +43,7 @@ class TrainedSeed:
         return self.failure is None and self.last is not None and self.last.state == "grokked"
 
 
+@checked
 def train_many(
     group: FiniteGroup | str,
     seeds: Iterable[int],

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -56,8 +57,9 @@ def in_processes(
         while waiting or running:
             while waiting and len(running) < workers:
                 key = waiting.popleft()
-                pipe, process = _started(jobs[key], fork)
-                running[pipe] = key, process
+                with _interrupt_delayed():
+                    pipe, process = _started(jobs[key], fork)
+                    running[pipe] = key, process
             ready: list[Any] = wait(list(running))
             for pipe in ready:
                 key, process = running[pipe]
@@ -98,6 +100,36 @@ def _started(job: Job[Outcome], fork: bool) -> tuple[Connection, Any]:
             process.start()
     theirs.close()
     return ours, process
+
+
+@contextmanager
+def delayed(*signals: int) -> Iterator[Callable[[], bool]]:
+    """Delay these signals; yields a function that says whether one has arrived.
+
+    Outside the main thread Python delivers no signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    asked: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, frame: asked.append(number))
+        for number in signals
+    }
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _interrupt_delayed() -> Iterator[None]:
+    """Delay Ctrl-C during a fork, in whose callbacks Python ignores exceptions."""
+    with delayed(signal.SIGINT) as stopping:
+        yield
+    if stopping():
+        raise KeyboardInterrupt
 
 
 @contextmanager

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -16,6 +14,7 @@ from torch import Tensor
 
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.networks.losses import loss_and_accuracy
+from coset_circuits.training.processes import delayed
 from coset_circuits.training.run_folder import RunFolder
 from coset_circuits.training.state import Run, TrainingFailed, TrainingState, meets, split
 from coset_circuits.training.step import Stack
@@ -191,7 +190,7 @@ def train_together(
         if folder is not None:
             folder.attend(run, lockstep.stack.moments[:, row])
 
-    with _stop_between_steps() as stopping:
+    with delayed(signal.SIGINT, signal.SIGTERM) as stopping:
         while True:
             gone = []
             for row, run in enumerate(lockstep.runs):
@@ -215,24 +214,3 @@ def train_together(
                 raise KeyboardInterrupt
             lockstep.advance()
     return [failures.get(i) for i in range(len(runs))]
-
-
-@contextmanager
-def _stop_between_steps() -> Iterator[Callable[[], bool]]:
-    """Delay Ctrl-C and SIGTERM; yields a function that says whether one has arrived.
-
-    Outside the main thread Python delivers no signals.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    asked: list[int] = []
-    before = {
-        number: signal.signal(number, lambda number, frame: asked.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.errors import CosetCircuitsError, checked
 from coset_circuits.groups import FiniteGroup
 from coset_circuits.networks.checkpoints import load, save
 from coset_circuits.networks.files import alone_in, refuse_to_replace, write_whole
@@ -41,6 +41,7 @@ def log_spaced(last: int) -> tuple[int, ...]:
     return (0, *(round(10 ** (k / 8)) for k in range(8, int(8 * math.log10(last)) + 1)))
 
 
+@checked
 def training_checkpoints(folder: str | os.PathLike[str]) -> dict[int, Path]:
     """The checkpoints that a run saved during training, by step; read one with :func:`cc.load`.
 

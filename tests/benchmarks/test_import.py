@@ -1,4 +1,4 @@
-"""What importing costs, as ratios within one run; each import in a Python of its own."""
+"""What importing costs: ratios of processor time within one run, each in a Python of its own."""
 
 import subprocess
 import sys
@@ -13,12 +13,24 @@ ALL = "import coset_circuits as cc; [getattr(cc, name) for name in cc.__all__]"
 def seconds(statement):
     """The faster of two, the interpreter's own start left out; the first call warms the disk."""
     code = (
-        f"import time; begun = time.perf_counter(); {statement}; print(time.perf_counter() - begun)"
+        f"import time; begun = time.process_time(); {statement}; print(time.process_time() - begun)"
     )
     return min(
         float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
         for _ in range(2)
     )
+
+
+@pytest.mark.parametrize("command", ["", "compare", "train"])
+def test_help_needs_no_torch(command):
+    """Torch and TransformerLens take seconds."""
+    code = (
+        "import runpy, sys, contextlib\n"
+        f"sys.argv = ['coset-circuits', *{command!r}.split(), '--help']\n"
+        "with contextlib.suppress(SystemExit): runpy.run_module('coset_circuits')\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
 
 
 def test_import_costs_little_beside_transformer_lens():

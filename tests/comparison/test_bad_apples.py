@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import coset_circuits as cc
 from coset_circuits import CosetCircuitsError
@@ -111,6 +112,18 @@ def test_links_to_runs_are_followed_and_sorted_as_people_count(tmp_path):
     assert len(sources(tmp_path)) == 3
 
 
+def test_a_dangling_link_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = cc.save(planted_coset(cc.group("S3"), "C2"), tmp_path / "n.safetensors")
+    for name in ("gone.safetensors", "loop.pt"):
+        (tmp_path / name).symlink_to(tmp_path / name)
+    for given in (tmp_path, [path, "gone.safetensors", "loop.pt"]):
+        made = compare(given, COSET)
+        assert len(made.networks) == 1 and len(made.skipped) == 2
+    with pytest.raises(CosetCircuitsError, match="No network is called 'absent'"):
+        compare([path, "absent"], COSET)
+
+
 def test_a_path_that_no_file_system_takes(unchecked, tmp_path):
     for name in ("x" * 300, f"{'x' * 300}/network.safetensors"):
         with pytest.raises(CosetCircuitsError, match="no file or folder has that path"):
@@ -121,10 +134,13 @@ def test_a_path_that_no_file_system_takes(unchecked, tmp_path):
 
 def test_the_command_that_repeats_can_be_pasted(tmp_path):
     place = tmp_path / "my runs (2)"
-    cc.save(planted_coset(cc.group("S3"), "C2"), place / "n.safetensors")
-    made = cc.reproduce("fig6", place, seed=1, order="S3, native")
+    place.mkdir()
+    network = planted_coset(cc.group("S3"), "C2")
+    tables = {name: getattr(network, name).detach() for name in ("left_table", "right_table")}
+    save_file({**tables, "W_U": network.W_U.detach()}, place / "n.safetensors")
+    made = cc.reproduce("fig6", place, seed=1, order="S3, lexicographic")
     words = shlex.split(made.command)
-    assert words[-6:] == ["--networks", str(place), "--seed", "1", "--order", "S3, native"]
+    assert words[-6:] == ["--networks", str(place), "--seed", "1", "--order", "S3, lexicographic"]
 
 
 def test_a_card_has_only_commands_that_run():

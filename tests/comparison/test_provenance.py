@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import coset_circuits as cc
 from coset_circuits.networks import planted_coset
@@ -52,8 +53,10 @@ def test_another_activation_and_another_group_are_edits_too():
 
 def test_the_line_repeats_thresholds_order_experiments_and_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    cc.save(planted_coset(cc.group("S3"), "C2"), "mine.safetensors")
-    network = cc.load("mine.safetensors", order="natural")
+    given = planted_coset(cc.group("S3"), "C2")
+    tables = {name: getattr(given, name).detach() for name in ("left_table", "right_table", "W_U")}
+    save_file(tables, "mine.safetensors")
+    network = cc.load("mine.safetensors", order="lexicographic")
     network.label = "s4"
     thresholds = cc.Thresholds(fvu=0.02, relative_errors=(0.2, 0.1))
     algorithms = ["coset", cc.IrrepAlgorithm(thresholds=thresholds)]
@@ -61,7 +64,7 @@ def test_the_line_repeats_thresholds_order_experiments_and_path(tmp_path, monkey
         network, algorithms, seed=3, thresholds=thresholds, experiments=["substitution"]
     )
     line = whole_comparison(comparison)
-    assert "cc.load(\"mine.safetensors\", order='natural')" in line and "#" not in line
+    assert "cc.load(\"mine.safetensors\", order='lexicographic')" in line and "#" not in line
     exec(line, {})
     again = json.loads((tmp_path / "report" / "findings.json").read_text())
     first = json.loads(json.dumps(comparison.to_dict()))

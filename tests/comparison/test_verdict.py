@@ -185,7 +185,13 @@ def test_what_predicts_covers_and_is_short_explains(candidate, judge):
         (tuple((x, 0.8) for x in GOOD), {}, 1.0, r"mean \|Δaccuracy\| is 0.20"),
         (GOOD, {"roles": ("C2", "unexplained", "unexplained", "negligible")}, 1.0, "covers 33%"),
         (GOOD, {"bits": 1050.0}, 1.0, "not shorter than the null dull null .1050 and 1000 bits"),
-        (GOOD, {"bits": (900.0, 900.0, 1050.0)}, 1.0, "not shorter than the null dull null"),
+        (
+            GOOD,
+            {"bits": (900.0, 900.0, 1050.0)},
+            1.0,
+            "it is open whether it is shorter than the null dull null .900 and 1000 bits per "
+            r"neuron, ratio 0.90 \[0.90, 1.05\]",
+        ),
         ((1e-5, 1e-12, 1e-4), {}, 1e-5, "its error is more than 0.5 of the 1.00"),
     ],
 )

@@ -1,8 +1,6 @@
 """Certificates in comparisons and on the command line."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
@@ -70,18 +68,13 @@ def test_the_budget_is_kept(network):
             assert proof.flops <= budget * proof.brute_force_flops
 
 
-def command(*arguments):
-    arguments = [sys.executable, "-m", "coset_circuits", "certify", *map(str, arguments)]
-    return subprocess.run(arguments, capture_output=True, text=True, check=False)
-
-
-def test_the_command_prints_a_table_or_json(network, tmp_path):
+def test_the_command_prints_a_table_or_json(network, tmp_path, command):
     path = cc.save(network, tmp_path / "network.safetensors")
-    done = command(path, "--algorithms", "coset,irrep")
+    done = command("certify", path, "--algorithms", "coset,irrep")
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) <= 30
     assert "coset proves that" in done.stdout
-    content = json.loads(command(path, "--algorithms", "coset", "--json").stdout)
+    content = json.loads(command("certify", path, "--algorithms", "coset", "--json").stdout)
     (entry,) = content["certificates"]
     keys = "algorithm bound accuracy flops brute_force_flops seconds control"
     assert list(entry) == keys.split()
@@ -90,7 +83,7 @@ def test_the_command_prints_a_table_or_json(network, tmp_path):
     assert list(entry["control"]) == keys.split()
 
 
-def test_the_command_refuses_in_a_sentence():
-    done = command("s5_transformer", "--algorithms", "coset")
+def test_the_command_refuses_in_a_sentence(command):
+    done = command("certify", "s5_transformer", "--algorithms", "coset")
     assert done.returncode == 2 and done.stdout == ""
     assert "cannot be certified; give an MLP" in done.stderr

@@ -8,6 +8,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from rare import rare
 from released import CLOCKS, PEERS, needs_clocks, needs_peers
 
 import coset_circuits as cc
@@ -226,8 +227,8 @@ def test_bad_options_are_refused(options):
         # Table and Section 4.3 of the paper: .17 and 99.37%; .85 and 33.36% (100 random triples).
         ("p99zdpze5l", 0.172, 0.9937, 0.998),
         ("l8k1hzciux", 0.848, 0.345, 0.999),
-        ("2k4ohj6bhd", 0.720, 0.773, 0.734),
-        ("n9n7h3p965", 0.910, 0.957, 0.523),
+        pytest.param("2k4ohj6bhd", 0.720, 0.773, 0.734, marks=rare),
+        pytest.param("n9n7h3p965", 0.910, 0.957, 0.523, marks=rare),
         ("f5dh675z97", 0.992, 0.610, 0.145),
     ],
 )

@@ -229,7 +229,7 @@ print(len(cc.compare(sys.argv[1], [cc.CosetAlgorithm()], out=sys.argv[2], pairs=
 
 @pytest.mark.slow
 def test_two_processes_on_one_cache(tmp_path):
-    for seed in range(3):
+    for seed in range(2):
         own = planted_coset(cc.group("S3"), "C2", seed=seed)
         own.label = f"n{seed}"
         cc.save(own, tmp_path / "runs" / f"n{seed}.safetensors")
@@ -241,7 +241,7 @@ def test_two_processes_on_one_cache(tmp_path):
     for process in started:
         output, errors = process.communicate(timeout=500)
         assert process.returncode == 0, errors
-        assert output.strip() == "3"
+        assert output.strip() == "2"
     alone = compare(tmp_path / "runs", [CosetAlgorithm()], pairs=9)
     kept = compare(tmp_path / "runs", [CosetAlgorithm()], pairs=9, out=tmp_path / "out")
     for one, other in zip(alone, kept, strict=True):

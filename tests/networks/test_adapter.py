@@ -4,6 +4,7 @@ The weights are a coset circuit's of S4, so what each module multiplies is known
 """
 
 import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -482,3 +483,48 @@ def test_three_lines_from_a_module_to_a_verdict():
     comparison = cc.compare(network, [cc.CosetAlgorithm()], pairs=200)
     assert "OneHot" in str(comparison)
     assert comparison.verdict.explained_by == ("coset",)
+
+
+class Wrapped(Tables):
+    """A module that gives more than logits, as others' models do."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, pairs):
+        logits = super().forward(pairs)
+        if self.kind == "a token more":
+            return F.pad(logits, (0, 1), value=-99.0)
+        outputs = {"logits": logits, "loss": None}
+        kinds = {"dict": outputs, "tuple": (logits, None), "object": SimpleNamespace(**outputs)}
+        return kinds[self.kind]
+
+
+@pytest.mark.parametrize("kind", ["dict", "tuple", "object", "a token more"])
+def test_outputs_of_other_kinds(kind):
+    model = Wrapped(kind)
+    found = cc.from_module(model, "S4")
+    assert (found.answers() == S4.array).all()
+    torch.testing.assert_close(found(S4.pairs()), Tables()(S4.pairs()).double())
+    assert found.provenance.get("outputs") == (25 if kind == "a token more" else None)
+
+
+def test_a_wrong_group_is_not_believed():
+    for group, sentence in (("C24", "multiplies in S4"), ("C23", "none of the first 23")):
+        with pytest.raises(CosetCircuitsError, match=sentence):
+            cc.from_module(Tables(), group)
+
+
+def test_the_group_of_a_module_that_is_not_always_right():
+    model = Tables()
+    with torch.no_grad():
+        model.left[0] -= 5
+    found = cc.from_module(model)
+    right = (found.answers() == S4.array).mean()
+    assert found.group == S4 and 0.9 < right < 1
+
+
+def test_a_module_without_values():
+    with pytest.raises(CosetCircuitsError, match="meta device"):
+        cc.from_module(Tables().to("meta"))

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rare import rare
 from released import PEERS, figures, needs_peers
 from safetensors.torch import save_file
 from sympy.combinatorics.named_groups import SymmetricGroup
@@ -466,7 +467,7 @@ def test_safetensors_of_others_are_refused(tmp_path):
     with pytest.raises(CosetCircuitsError, match=r"model.safetensors.*The weights lack W_in_left"):
         cc.load(path)
     save_file({"weight": torch.zeros(4, 6)}, path)
-    with pytest.raises(CosetCircuitsError, match=r"holds weight; .*GroupMLP.from_weights"):
+    with pytest.raises(CosetCircuitsError, match=r"holds weight. .*GroupMLP.from_weights"):
         cc.load(path)
 
 
@@ -514,7 +515,7 @@ def test_our_files_with_strange_content_are_refused(tmp_path, changes, tensors, 
         ("S5_MLP_seed1", 1, 1.968044e-5, "S5, sympy-opposite"),
         ("D59_MLP_seed1", 1, 7.12178e-6, "D59, native"),
         ("S5_MLP_hidden_dim_32_seed1", 0.80507, 0.936752, "S5, sympy-opposite"),
-        pytest.param("S6_MLP_seed1", 1, 4.23579e-5, "S6, sympy-opposite", marks=pytest.mark.slow),
+        pytest.param("S6_MLP_seed1", 1, 4.23579e-5, "S6, sympy-opposite", marks=rare),
     ],
 )
 def test_released_networks_have_the_figures_computed_elsewhere(name, accuracy, loss, order):
@@ -544,3 +545,8 @@ def test_swapped_inputs_of_a_perfect_s5_network_leave_the_commuting_pairs():
         answers = network(pairs.flip(-1)).argmax(1)
     right = int((answers == network.group.products(pairs)).sum())
     assert right * 120 == 7 * len(pairs)
+
+
+def test_an_order_is_not_ignored_by_a_file_of_ours():
+    with pytest.raises(CosetCircuitsError, match="leave it out"):
+        cc.load("s4", order="lexicographic")

@@ -127,6 +127,57 @@ def test_a_header_whose_length_looks_like_another_format(tmp_path, network, star
     assert torch.equal(cc.load(path).W_U, network.W_U)
 
 
+def nested(weights):
+    """As Lightning, trainers and torch.compile write them."""
+    yield {"state_dict": {f"net.{k}": v for k, v in weights.items()}, "epoch": 3, "loops": {}}
+    yield {"params": weights, "optimizer": {"state": {0: {"exp_avg": torch.zeros(3)}}, "lr": 1e-3}}
+    yield {"model": {f"_orig_mod.module.{k}": v for k, v in weights.items()}}
+    yield {"model": weights, "model_state_dict": dict(weights)}
+
+
+@pytest.mark.parametrize("facts", [{}, {"hyper_parameters": {"mlp": {"activation": "GELU"}}}])
+def test_weights_inside_other_things(tmp_path, network, facts):
+    for content in nested(tables(network)):
+        loaded = cc.load(written(tmp_path / "mine.ckpt", content, facts))
+        assert torch.equal(loaded.W_U, network.W_U)
+        assert loaded.activation.name == ("gelu" if facts else "relu")
+
+
+def test_a_file_that_says_two_things_is_refused(tmp_path, network):
+    weights = tables(network)
+    for content, sentence in (
+        ({"a": weights, "b": {k: 2 * v for k, v in weights.items()}}, "two sets of weights"),
+        ({"model": weights, "cfg": {"act_fn": "gelu"}, "args": {"act": "silu"}}, "its act_fn"),
+    ):
+        with pytest.raises(CosetCircuitsError, match=sentence):
+            cc.load(written(tmp_path / "mine.pt", content))
+
+
+def test_a_token_after_the_elements_is_left_out(tmp_path, network):
+    """A token "=" that the trained network never answers."""
+    weights = tables(network)
+    weights["left_table"] = F.pad(weights["left_table"], (0, 0, 0, 1), value=0.3)
+    weights["right_table"] = F.pad(weights["right_table"], (0, 0, 0, 1), value=-0.3)
+    weights["W_U"] = F.pad(weights["W_U"], (0, 1), value=-1.0)
+    loaded = cc.load(written(tmp_path / "mine.pt", weights))
+    assert loaded.group == S4 and loaded.provenance["vocabulary"] == 25
+    assert torch.equal(loaded(PAIRS), network(PAIRS))
+
+
+def test_a_wrong_group_or_order_is_not_believed(tmp_path, network):
+    path = written(tmp_path / "mine.pt", tables(network))
+    with pytest.raises(CosetCircuitsError, match=r"multiplies in S4.*100\.0%.*C24, native, which"):
+        cc.load(path, order="C24, native")
+    with pytest.raises(CosetCircuitsError, match="leave the order out"):
+        cc.load(path, order="S4, heap")
+    with pytest.raises(CosetCircuitsError, match="multiplies in S4"):
+        cc.GroupMLP.from_weights("C24", **tables(network))
+    order = torch.randperm(24, generator=torch.Generator().manual_seed(0))
+    other = {k: v[:, order] if k == "W_U" else v[order] for k, v in tables(network).items()}
+    with pytest.warns(UserWarning, match="right in another numbering"):
+        cc.GroupMLP.from_weights("S4", **other)
+
+
 def test_weights_that_no_format_has_are_refused_by_name(tmp_path, network):
     extra = tables(network) | {"b_post": torch.zeros(144)}
     for suffix in (".safetensors", ".npz", ".pt"):

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from rare import rare
 from released import CLOCKS, PEERS, figures, needs_clocks, needs_peers
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -437,7 +438,7 @@ def test_a_trained_transformer_of_stander_et_al_tells_its_group(tmp_path):
     assert figures(network)[0] == 1
     # Without the settings nobody says which of the two tokens is =.
     torch.save(content, tmp_path / "model.pt")
-    with pytest.raises(CosetCircuitsError, match="has 7 tokens for 5 elements and ="):
+    with pytest.raises(CosetCircuitsError, match="has 7 tokens and 5 outputs"):
         cc.load(tmp_path / "model.pt")
 
 
@@ -530,7 +531,7 @@ def test_released_clocks_and_pizzas_are_read(name, accuracy, share):
         "D59_T_seed1",
         "C113_T_seed1",
         "C118_T_seed1",
-        pytest.param("S6_T_seed1", marks=pytest.mark.slow),
+        pytest.param("S6_T_seed1", marks=rare),
     ],
 )
 def test_released_transformers_have_the_losses_released_with_them(name):
