@@ -131,7 +131,7 @@ def _drawn_by_network(study: Survey) -> art.Drawing | str:
     return art.Drawing(
         f"Every network: times shorter than its weights by {study.nouns[one]} (across) and by "
         f"{study.nouns[two]} (up). Below the diagonal {study.nouns[one]} are shorter. Open marks "
-        "on the diagonal are the best descriptions without group theory.",
+        "on the diagonal are the best descriptions without group theory, in the group's median.",
         [[partial(each_network, points, (study.nouns[one], study.nouns[two]))]],
         (7.6, 6.2),
     )
