@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -23,6 +23,8 @@ from coset_circuits.reproduction.artifact import over_networks
 from coset_circuits.thresholds import DEFAULT
 from coset_circuits.training.recipes import recipe_for
 
+LEADING = 0.05
+"""A hypothesis is looked at closely if it explains more than this share of the networks."""
 _NOT_LEARNT = "not learnt"
 _SIZES = ("d_mlp", "d_embed", "d_model", "n_heads", "d_head", "act_fn", "architecture")
 _NO_CHANGE = {"name", "about", "max_steps", "every", *_SIZES}
@@ -122,9 +124,10 @@ class Survey:
 
     @cached_property
     def leading(self) -> list[str]:
-        """The hypotheses that explain a network that has learnt; all if none does."""
-        names = {key for n in self.networks for key in n.verdict.explained_by}
-        return [key for key in self.hypotheses if key in names] or self.hypotheses
+        """The hypotheses that explain a :data:`LEADING` share of the networks; all if none does."""
+        names = Counter(key for n in self.networks for key in n.verdict.explained_by)
+        enough = LEADING * len(self.networks)
+        return [key for key in self.hypotheses if names[key] > enough] or self.hypotheses
 
     @cached_property
     def nouns(self) -> dict[str, str]:

@@ -82,7 +82,11 @@ def shortest(study: Survey) -> Answer:
 def _counted(study: Survey) -> str:
     networks = study.networks
     count = count_verdicts(networks, DEFAULT, 0)
-    alone = [f"{study.nouns[key]} in {count.shortest[key]}" for key in study.leading]
+    alone = [
+        f"{study.nouns[key]} in {count.shortest.get(key, 0)}"
+        for key in study.hypotheses
+        if key in study.leading or count.shortest.get(key)
+    ]
     times = [
         f"{study.nouns[key]} {count.compression[key].value:.2g}"
         for key in study.leading
@@ -155,8 +159,8 @@ def _ratios(study: Survey) -> art.Table:
     return table(
         "Bits of one hypothesis over those of another, network by network",
         rows,
-        "Hypotheses that explain some network. Exact two-sided signed-rank tests of the "
-        f"logarithms; Holm's correction over the {len(tested)} tests of the table. –: too few "
+        "Hypotheses that explain more than 5% of the networks. Exact two-sided signed-rank tests "
+        f"of the logarithms; Holm's correction over the {len(tested)} tests of the table. –: too few "
         "networks for a test.",
         text="kind, hypotheses, ratio, range",
         count="networks",
