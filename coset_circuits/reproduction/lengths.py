@@ -160,8 +160,8 @@ def _ratios(study: Survey) -> art.Table:
         "Bits of one hypothesis over those of another, network by network",
         rows,
         "Hypotheses that explain more than 5% of the networks. Exact two-sided signed-rank tests "
-        f"of the logarithms; Holm's correction over the {len(tested)} tests of the table. –: too few "
-        "networks for a test.",
+        f"of the logarithms; Holm's correction over the {len(tested)} tests of the table. –: "
+        "too few networks for a test.",
         text="kind, hypotheses, ratio, range",
         count="networks",
         number=["p", "p, Holm"],
