@@ -177,9 +177,16 @@ def _case(
 
 
 def _coset_case(*classes: SubgroupClass, note: str = "") -> Case:
-    """A case with cosets of some classes; the first decides whether irreps are also true of it."""
+    """A case with cosets of some classes; the first decides whether irreps are also true of it.
+
+    They are where cosets save at most one number: then the verdict leaves the order open.
+    """
     group = classes[0].representative.group
-    also = (IRREP, RHO_SET) if irreps_suffice(classes[0]) else ()
+    also: tuple[str, ...] = ()
+    if irreps_suffice(classes[0]):
+        also = (IRREP, RHO_SET)
+    elif numbers_saved(classes[0]) <= 1:
+        also = (IRREP,)
     what = f"cosets of {' and '.join(c.name for c in classes)}{note}"
     return _case(group, what, PLANTED[0], COSET, partial(_coset_circuit, classes), also)
 
