@@ -1,4 +1,4 @@
-"""Questions of the study about what cannot be told apart, and where measures disagree."""
+"""Questions of the study about what cannot be separated, and where measures disagree."""
 
 from __future__ import annotations
 
