@@ -1,4 +1,4 @@
-"""Whether what neurons read on cosets lies in one irrep."""
+"""Whether what neurons read on cosets is in one irrep."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from coset_circuits.groups.fourier import power
 
 _ID = "coset_irreps"
 ONE_IRREP = 0.95
-"""A table lies in one irrep if this share of its variance does."""
+"""A table is in one irrep if this share of its variance does."""
 
 
 @dataclass(frozen=True, repr=False)
 class CosetIrreps(Findings):
-    """The share of each neuron's input tables that lies in a single irrep, by role.
+    """The share of each neuron's input tables that is in a single irrep, by role.
 
     The functions on the cosets of a subgroup split into irreps. Where there is more than the
     trivial one and one other, a neuron can read cosets without being in one irrep.
@@ -33,7 +33,7 @@ class CosetIrreps(Findings):
     Attributes:
         rows: one row per role: the number of neurons; ``irreps``, how many the functions on its
             cells hold besides the trivial one; ``one_irrep``, the number of neurons of which both
-            tables lie in one; ``largest``, the median over neurons of the largest irrep's share;
+            tables are in one; ``largest``, the median over neurons of the largest irrep's share;
             ``random``, the same of random levels on the same cells.
     """
 

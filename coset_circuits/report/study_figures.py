@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from coset_circuits.findings.statistics import Estimate
 from coset_circuits.report import tables as t
 from coset_circuits.report.axes import guide, legend_above, log_scale, plain_number, power_of_ten
-from coset_circuits.report.style import COLOURS, INK, colour, marker
+from coset_circuits.report.style import COLOURS, INK, PAPER, colour, marker
 
 SHORTER = "times shorter than the raw weights"
 _TICKS = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
@@ -22,15 +22,17 @@ def each_network(
     """Every network by how much shorter than its weights two descriptions are.
 
     Args:
-        points: by group: compression by the first hypothesis, by the second, by the best null.
+        points: by group: compression by the first hypothesis, by the second, by the best null,
+            whose median is an open mark on the diagonal.
         names: of the two hypotheses.
     """
     for i, (group, found) in enumerate(points.items()):
         one, two, null = np.array(found).T
         shade, mark = colour(i), marker(i // len(COLOURS) + i)
-        ax.plot(null, null, mark, mec=shade, mfc="none", ms=5, mew=0.8, alpha=0.7)
+        middle = np.median(null)
+        ax.plot(middle, middle, mark, mec=shade, mfc=PAPER, ms=8, mew=1.5, zorder=3)
         ax.plot(one, two, mark, color=shade, ms=6, alpha=0.6, mew=0, label=t.clean(group))
-    ax.plot([], [], "o", mec=INK, mfc="none", ms=5, mew=0.8, label="no group theory")
+    ax.plot([], [], "o", mec=INK, mfc=PAPER, ms=8, mew=1.5, label="no group theory")
     values = [value for found in points.values() for point in found for value in point]
     low, high = min(0.95, *values) / 1.03, max(values) * 1.05
     ax.plot([low, high], [low, high], color=INK, lw=0.8, ls=":")
@@ -54,15 +56,15 @@ def side_by_side(group: str, lengths: Sequence[Sequence[float]], highest: float,
     places = np.arange(3)
     for values in lengths:
         ax.plot(places, values, "o-", color=INK, lw=0.8, ms=3, alpha=0.3, mew=0)
-    for place, values in zip(places, np.array(lengths).T, strict=True):
+    medians = np.median(np.array(lengths).reshape(-1, len(places)), axis=0)
+    for place, middle in zip(places, medians, strict=True):
         shade = INK if place == 2 else colour(int(place))
-        middle = float(np.median(values))
         ax.plot([place - 0.25, place + 0.25], [middle, middle], color=shade, lw=3)
-        ax.annotate(f"{middle:.2f}", (place + 0.28, middle), color=shade, va="center", fontsize=9)
     ax.axhline(1, color=INK, lw=0.8, ls=":")
     log_scale(ax, "y", _tick, _TICKS)
-    ax.set_xticks(places, ["cosets", "irreps", "no group theory"])
-    ax.set(xlim=(-0.5, 2.7), ylim=(0.92, 1.06 * highest))
+    names = ("cosets", "irreps", "no group theory")
+    ax.set_xticks(places, [f"{n}\n{m:.2f}" for n, m in zip(names, medians, strict=True)])
+    ax.set(xlim=(-0.5, 2.5), ylim=(0.92, 1.06 * highest))
     ax.set_ylabel("times shorter than weights")
     ax.set_title(f"{t.clean(group)}, {len(lengths)} networks", fontsize=10)
     guide(ax)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from coset_circuits.algorithms import ALGORITHMS
 from coset_circuits.comparison import Ensemble
 from coset_circuits.comparison.across import Count, NetworkSummary, count_verdicts
 from coset_circuits.comparison.sources import Given
@@ -22,6 +23,8 @@ from coset_circuits.reproduction.artifact import over_networks
 from coset_circuits.thresholds import DEFAULT
 from coset_circuits.training.recipes import recipe_for
 
+LEADING = 0.05
+"""A hypothesis is looked at closely if it explains more than this share of the networks."""
 _NOT_LEARNT = "not learnt"
 _SIZES = ("d_mlp", "d_embed", "d_model", "n_heads", "d_head", "act_fn", "architecture")
 _NO_CHANGE = {"name", "about", "max_steps", "every", *_SIZES}
@@ -63,6 +66,12 @@ class Members:
     def hypotheses(self) -> list[str]:
         return list(dict.fromkeys(key for n in self.networks for key in n.hypotheses))
 
+    @property
+    def is_published(self) -> bool:
+        """Whether others have trained its networks, so that no recipe is known."""
+        recipes = [network.summary.network.get("recipe") for network in self.networks]
+        return self.kind.is_learnt and not any(recipes)
+
     def over(self, values: Iterable[float | None]) -> Estimate | None:
         """The median over networks with its bootstrap interval."""
         kept = [value for value in values if value is not None and np.isfinite(value)]
@@ -92,7 +101,12 @@ class Survey:
 
     @property
     def hypotheses(self) -> list[str]:
-        return list(dict.fromkeys(key for members in self.kinds for key in members.hypotheses))
+        """In the order of the registry, then the others."""
+        found = dict.fromkeys(key for members in self.kinds for key in members.hypotheses)
+        return [
+            *(key for key in ALGORITHMS if key in found),
+            *(k for k in found if k not in ALGORITHMS),
+        ]
 
     @property
     def learnt(self) -> list[Members]:
@@ -105,14 +119,15 @@ class Survey:
 
         Networks of others are in the tables only; they are counted if there are no more.
         """
-        learnt = [network for members in self.learnt for network in members.networks]
-        return [n for n in learnt if n.summary.network.get("recipe")] or learnt
+        ours = [members for members in self.learnt if not members.is_published]
+        return [network for members in ours or self.learnt for network in members.networks]
 
     @cached_property
     def leading(self) -> list[str]:
-        """The hypotheses that explain a network that has learnt; all if none does."""
-        names = {key for n in self.networks for key in n.verdict.explained_by}
-        return [key for key in self.hypotheses if key in names] or self.hypotheses
+        """The hypotheses that explain a :data:`LEADING` share of the networks; all if none does."""
+        names = Counter(key for n in self.networks for key in n.verdict.explained_by)
+        enough = LEADING * len(self.networks)
+        return [key for key in self.hypotheses if names[key] > enough] or self.hypotheses
 
     @cached_property
     def nouns(self) -> dict[str, str]:

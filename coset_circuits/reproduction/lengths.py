@@ -33,32 +33,35 @@ RUNS = 2
 
 def shortest(study: Survey) -> Answer:
     """Compression at equal fidelity, verdicts counted, and paired ratios of bits."""
-    names, rows, points, counts = study.hypotheses, [], {}, []
+    names, points, counts = study.hypotheses, {}, []
+    rows: dict[bool, list[list[art.Value]]] = {False: [], True: []}
     for members in study.kinds:
         networks, count = members.networks, members.count
         found = {key: count.compression.get(key) for key in names}
-        found |= {
-            title: members.over(best_of_kind(n, kind) for n in networks)
-            for title, kind in BESIDE.items()
-        }
+        for title, kind in BESIDE.items():
+            found[title] = members.over(best_of_kind(n, kind) for n in networks)
         delta = text(members.over(n.summary.fidelity.delta for n in networks))
         right = sum(n.accuracy == 1 for n in networks)
-        rows.append([members.title, delta, *map(text, found.values()), len(networks), right])
+        row = [members.title, delta, *map(text, found.values()), len(networks), right]
+        rows[members.is_published].append(row)
         drawn = {key: found[key] for key in (*study.leading, *BESIDE)}
         points[members.title] = {key: point for key, point in drawn.items() if point}
         alone = [count.shortest.get(key, 0) for key in names]
-        counts.append([members.title, len(networks), *alone, count.open, count.nothing])
+        none = sum(not network.hypotheses for network in networks)
+        numbers = [len(networks), *alone, count.open, count.nothing, none]
+        counts.append([members.title, *numbers])
     yield Said(_counted(study))
     yield _drawn_by_network(study)
-    yield table(
-        "Compression at equal fidelity",
-        rows,
-        "How many times shorter than the raw weights. δ*: the fidelity point. best null: the "
-        "shortest description without group theory. renamed group: the shortest of the "
-        "hypotheses after the elements were renamed at random.",
-        text=["kind", "δ*", *names, *BESIDE],
-        count="networks, right on all pairs",
-    )
+    for is_published, title in ((False, ""), (True, ", networks that others have trained")):
+        yield table(
+            f"Compression at equal fidelity{title}",
+            rows[is_published],
+            "How many times shorter than the raw weights. δ*: the fidelity point. best null: the "
+            "shortest description without group theory. renamed group: the shortest of the "
+            "hypotheses after the elements were renamed at random.",
+            text=["kind", "δ*", *names, *BESIDE],
+            count="networks, right on all pairs",
+        )
     yield art.Drawing(
         "Compression of each kind of network: median and 95% interval over networks.",
         [[partial(compressions, points, [*BESIDE])]],
@@ -67,9 +70,11 @@ def shortest(study: Survey) -> Answer:
     yield table(
         "How often each hypothesis alone is the shortest that explains a network",
         counts,
-        "open: several explain the network at lengths whose order is open.",
+        "open: several explain the network at lengths whose order is open. nothing: none explains "
+        "it; none applies: those among them whose pre-activations are not a sum of a left and a "
+        "right table, or whose group has no structure that a hypothesis could use.",
         text="kind",
-        count=["networks", *names, "open", "nothing"],
+        count=["networks", *names, "open", "nothing", "none applies"],
     )
     yield _ratios(study)
 
@@ -77,7 +82,11 @@ def shortest(study: Survey) -> Answer:
 def _counted(study: Survey) -> str:
     networks = study.networks
     count = count_verdicts(networks, DEFAULT, 0)
-    alone = [f"{study.nouns[key]} in {count.shortest[key]}" for key in study.leading]
+    alone = [
+        f"{study.nouns[key]} in {count.shortest.get(key, 0)}"
+        for key in study.hypotheses
+        if key in study.leading or count.shortest.get(key)
+    ]
     times = [
         f"{study.nouns[key]} {count.compression[key].value:.2g}"
         for key in study.leading
@@ -88,11 +97,14 @@ def _counted(study: Survey) -> str:
         for title, kind in BESIDE.items()
         if (value := art.centre([best_of_kind(n, kind) for n in networks], "median"))
     ]
+    none = sum(not network.hypotheses for network in networks)
+    of_these = f" (to {none} of these no hypothesis applies)" if none else ""
     return (
         f"Of {len(networks)} networks that have learnt their group, the shortest description is by "
         f"{enumerated(alone)}; several explain {count.open} at lengths whose order is open, and "
-        f"nothing explains {count.nothing}. In the median network they are shorter than the "
-        f"weights by these factors: {', '.join([*times, *beside])}."
+        f"nothing explains {count.nothing}{of_these}. In the median of the networks that they "
+        "apply to they are shorter than the weights by these factors: "
+        f"{', '.join([*times, *beside])}."
     )
 
 
@@ -123,7 +135,7 @@ def _drawn_by_network(study: Survey) -> art.Drawing | str:
     return art.Drawing(
         f"Every network: times shorter than its weights by {study.nouns[one]} (across) and by "
         f"{study.nouns[two]} (up). Below the diagonal {study.nouns[one]} are shorter. Open marks "
-        "on the diagonal are the best descriptions without group theory.",
+        "on the diagonal are the best descriptions without group theory, in the group's median.",
         [[partial(each_network, points, (study.nouns[one], study.nouns[two]))]],
         (7.6, 6.2),
     )
@@ -147,9 +159,9 @@ def _ratios(study: Survey) -> art.Table:
     return table(
         "Bits of one hypothesis over those of another, network by network",
         rows,
-        "Hypotheses that explain some network. Exact two-sided signed-rank tests of the "
-        f"logarithms; Holm's correction over the {len(tested)} tests of the table. –: too few "
-        "networks for a test.",
+        "Hypotheses that explain more than 5% of the networks. Exact two-sided signed-rank tests "
+        f"of the logarithms; Holm's correction over the {len(tested)} tests of the table. –: "
+        "too few networks for a test.",
         text="kind, hypotheses, ratio, range",
         count="networks",
         number=["p", "p, Holm"],
@@ -242,7 +254,7 @@ def training(study: Survey) -> Answer:
         p = None if too_few(len(both)) else signed_rank_p(np.log(both))
         tested = "" if p is None else f", signed-rank test {p_value(p)}"
         yield Said(
-            f"Half of the explained neurons have their final cosets by {median(both):.2g} times "
+            f"Half of the explained neurons are on their final cosets by {median(both):.2g} times "
             f"the step from which the network is right on {DEFAULT.grokked_accuracy:.0%} of the "
             f"pairs (median of {len(both)} runs; later in {sum(later)}{tested})."
         )

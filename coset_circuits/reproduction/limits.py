@@ -1,4 +1,4 @@
-"""Questions of the study about what cannot be told apart, and where measures disagree."""
+"""Questions of the study about what cannot be separated, and where measures disagree."""
 
 from __future__ import annotations
 
@@ -113,6 +113,8 @@ def disagreements(study: Survey) -> Answer:
             lengths, gains = (np.array(column) for column in list(zip(*found, strict=True))[1:])
             agree = int((lengths * gains > 0).sum())
             undecided = int((gains == 0).sum())
+            if undecided == len(found):
+                continue
             correlation = text(rank_correlation(lengths, gains))
             rows.append([*pair, measure, correlation, len(found), agree, undecided])
             if measure == "prediction error":
@@ -131,7 +133,7 @@ def disagreements(study: Survey) -> Answer:
         "Over networks: is the shorter hypothesis also the better one? rank correlation: "
         "Spearman's, of log bits of the first over the second with the difference of the other "
         "measure (positive: they agree), with a bootstrap interval over networks. equal: the "
-        "measure is the same for both.",
+        "measure is the same for both; a measure that is so in all networks is left out.",
         text="first, second, measure, rank correlation",
         count="networks, agree, equal",
     )

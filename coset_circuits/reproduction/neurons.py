@@ -157,36 +157,64 @@ def _weighted(values: list[tuple[float | None, int]]) -> float | None:
 _MEASURES = (
     "distance_irrelevance", "gradient_symmetricity", "circularity", "attention_dependence",
 )  # fmt: skip
+_BY_HAND = ("Clock by hand", "Pizza by hand")
 
 
 def clocks(study: Survey) -> Answer:
     """Measures of Clock and Pizza in networks of cyclic groups."""
-    rows = [
-        [members.title, quantity.replace("_", " "), *found, len(members.networks)]
-        for members in study.kinds
-        for quantity in _MEASURES
-        if (found := members.measured("clock_pizza", None, quantity))[0] is not None
-    ]
-    by_architecture: dict[str, list[NetworkSummary]] = defaultdict(list)
-    for members in study.learnt:
-        by_architecture[members.kind.architecture] += members.networks
+    rows = []
+    for members in study.kinds:
+        for quantity in _MEASURES:
+            found = members.measured("clock_pizza", None, quantity)
+            if found[0] is not None:
+                by_hand = [
+                    members.over(_by_hand(n, quantity, what) for n in members.networks)
+                    for what in _BY_HAND
+                ]
+                texts = [members.title, quantity.replace("_", " "), *found, *map(text, by_hand)]
+                rows.append([*texts, len(members.networks)])
     parts = []
-    for architecture, networks in by_architecture.items():
-        values = [figures(n, "clock_pizza", None, q)[0] for q in _MEASURES[:2] for n in networks]
-        half = len(networks)
-        first, second = (
-            [v for v in part if v is not None] for part in (values[:half], values[half:])
-        )
-        if first and second:
-            parts.append(
-                f"{architecture} networks have a distance irrelevance of {median(first):.2g} and a "
-                f"gradient symmetricity of {median(second):.2g} (medians of {len(first)})"
-            )
+    for architecture in dict.fromkeys(members.kind.architecture for members in study.learnt):
+        networks = [
+            network
+            for members in study.learnt
+            if members.kind.architecture == architecture
+            for network in members.networks
+        ]
+        said = []
+        for quantity in _MEASURES:
+            values = [figures(n, "clock_pizza", None, quantity)[0] for n in networks]
+            middle = art.centre(values, "median")
+            if middle is not None:
+                by_hand = [
+                    art.centre([_by_hand(n, quantity, what) for n in networks], "median")
+                    for what in _BY_HAND
+                ]
+                beside = " and ".join("–" if v is None else f"{v:.2g}" for v in by_hand)
+                said.append(f"{quantity.replace('_', ' ')} {middle:.2g} ({beside})")
+        if said:
+            parts.append(f"{architecture} {', '.join(said)}")
     if parts:
         yield Said(
-            f"In cyclic groups {'; '.join(parts)}; a Pizza has 0 and 1, a Clock about 1 and less."
+            "In cyclic groups the medians are (in brackets those of a Clock and of a Pizza by "
+            f"hand): {'; '.join(parts)}."
         )
-    yield table("Clock and Pizza", rows, text="kind, measure, networks, untrained", count="number")
+    yield table(
+        "Clock and Pizza",
+        rows,
+        "Medians over networks. untrained: the same architecture before training.",
+        text=["kind", "measure", "networks'", "untrained", *_BY_HAND],
+        count="networks",
+    )
+
+
+def _by_hand(network: NetworkSummary, quantity: str, what: str) -> float | None:
+    found = (
+        f.value
+        for f in network.summary.findings
+        if (f.experiment, f.quantity, f.at.get("of")) == ("clock_pizza", quantity, what)
+    )
+    return next(found, None)
 
 
 def worst(study: Survey) -> Answer:

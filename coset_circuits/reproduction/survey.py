@@ -78,6 +78,7 @@ def survey(
     answers = [answer for asked in QUESTIONS if (answer := Answered.of(asked, study))]
     more = None if tuple(experiments) == EXPERIMENTS else experiments
     command = command_line("study", given, seed, order, experiments=more, algorithms=algorithms)
+    command += " --kept" if kept else ""
     results = [[n.name, n.summary.to_dict()] for n in ensemble]
     made = Reproduction(
         tuple(answer.section for answer in answers),

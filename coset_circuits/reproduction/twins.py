@@ -48,7 +48,7 @@ def twins(study: Survey) -> Answer:
         yield art.Drawing(
             "Groups with one character table: how many times shorter than its weights each "
             "network is by cosets, by irreps and without group theory. A line is a network, a bar "
-            "the median.",
+            "with its number the median.",
             [panels[i : i + 2] for i in range(0, len(panels), 2)],
             (8.0, 1.8 * len(panels)),
         )

@@ -23,6 +23,7 @@ from coset_circuits.comparison.sources import is_collection, sources
 from coset_circuits.findings.statistics import Estimate
 from coset_circuits.findings.storage import Kept
 from coset_circuits.networks import planted_coset, planted_gcr
+from coset_circuits.networks.files import write_folder
 from coset_circuits.report import full_text, plain_text
 
 COSET = [CosetAlgorithm()]
@@ -58,9 +59,8 @@ def light_reports(monkeypatch):
     """Reports without pages and figures, which take seconds each."""
 
     def save(self, folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "findings.json").write_text(json.dumps(self.to_dict(), allow_nan=False))
-        return folder
+        text = json.dumps(self.to_dict(), allow_nan=False)
+        return write_folder(folder, lambda: {"findings.json": text})
 
     monkeypatch.setattr(Comparison, "save", save)
 

@@ -6,6 +6,7 @@ import math
 import re
 import sys
 from collections import Counter
+from dataclasses import replace
 from statistics import median
 
 import numpy as np
@@ -16,12 +17,16 @@ import coset_circuits as cc
 from coset_circuits import CosetCircuitsError
 from coset_circuits.algorithms import Tables
 from coset_circuits.cli.reproduce import reproduce
+from coset_circuits.comparison import Ensemble
+from coset_circuits.comparison.across import NetworkSummary
 from coset_circuits.experiments import Bench
 from coset_circuits.experiments.coset_irreps import irrep_shares
 from coset_circuits.experiments.unexplained import KINDS, UnexplainedExperiment
 from coset_circuits.groups import character_table
 from coset_circuits.groups.fourier import project
-from coset_circuits.reproduction import lengths, survey
+from coset_circuits.reproduction import Table, lengths, survey
+from coset_circuits.reproduction.kinds import Survey, by_kind
+from coset_circuits.reproduction.neurons import subgroups
 from coset_circuits.reproduction.permutations import (
     detectable,
     rank_correlation,
@@ -30,6 +35,7 @@ from coset_circuits.reproduction.permutations import (
 )
 from coset_circuits.reproduction.survey import QUESTIONS
 from coset_circuits.reproduction.twins import twin
+from coset_circuits.thresholds import DEFAULT
 
 RECIPE = {"d_mlp": 24, "d_embed": 24, "fraction": 1.0, "max_steps": 1200}
 KEYS = ("coset", "irrep", "rho-set")
@@ -234,14 +240,24 @@ def test_coset_neurons_in_one_irrep_are_counted(runs):
     assert shares.tolist() == pytest.approx([1.0, 0.5])
 
 
-def test_the_first_sentences_are_the_answers(made):
+def test_the_first_sentences_are_the_answers(made, findings):
     text = (made[1] / "study.md").read_text()
     opening = text.split("\n## ")[0]
     assert [question.name for question in QUESTIONS if f"\n## {question.name}: " in text] == [
         section.artifact.name for section in made[0].sections
     ]
+    explained = [
+        content["verdict"]["explained_by"]
+        for content in findings.values()
+        if content["network"]["accuracy"] >= 0.99
+    ]
     assert "Of 4 networks that have learnt their group" in opening
-    assert "D4 and Q8 have the same characters" in opening
+    for noun, key in (("coset circuits", "coset"), ("irreps", "irrep")):
+        if any(key in by for by in explained):
+            assert f"{noun} in {explained.count([key])}" in opening
+    assert f"several explain {sum(len(by) > 1 for by in explained)} at" in opening
+    assert f"nothing explains {explained.count([])}" in opening
+    assert "In D4 and Q8, which have the same characters" in opening
 
 
 def test_the_page_holds_its_figures_and_fetches_nothing(made):
@@ -260,6 +276,38 @@ def test_what_was_found_is_not_computed_again(made, runs, monkeypatch):
     monkeypatch.setattr(sys.modules["coset_circuits.comparison.compare"], "_compare_one", never)
     again = survey(runs, out=made[1], algorithms=KEYS)
     assert again.made_from == made[0].made_from and again.is_saved_in(made[1])
+    # Reports of other code are taken as they are on request.
+    monkeypatch.setattr("coset_circuits.comparison.question.source_hash", lambda rooms: "other")
+    kept = survey(runs, out=made[1], algorithms=KEYS, kept=True)
+    assert kept.to_dict()["sections"] == made[0].to_dict()["sections"]
+
+
+def test_without_a_report_there_is_nothing_to_keep(runs, tmp_path):
+    with pytest.raises(CosetCircuitsError, match="no report on any"):
+        survey(runs, out=tmp_path, kept=True)
+
+
+def test_subgroups_of_architectures_are_compared_by_shuffling_networks(made):
+    """Three networks of S3 on one subgroup, called transformers, against three on another."""
+    summary = cc.load_comparison(made[1] / "networks" / "S3-seed1")
+    coset = summary.by_key["coset"]
+    networks = []
+    for kind, role in (("mlp", "C2"), ("transformer", "C3")):
+        circuit = replace(coset, roles=[{"role": role, "neurons": 20}])
+        circuits = tuple(circuit if c is coset else c for c in summary.circuits)
+        facts = {**summary.network, "kind": kind}
+        for i in range(3):
+            one = replace(summary, network=facts, circuits=circuits)
+            networks.append(NetworkSummary(f"{kind}{i}", one, f"{kind}{i}"))
+    ensemble = Ensemble(tuple(networks), {}, (), DEFAULT, 0, {})
+    study = Survey(by_kind(ensemble), lambda name, given: pytest.fail("nothing is compared"))
+    tests, shares = [x for x in subgroups(study) if isinstance(x, Table)]
+    ((group, _, distance, chance, p),) = tests.rows
+    # Of 20 ways to choose 3 of 6, 2 separate them (distance 1), 18 leave a distance of 1/3.
+    assert (group, distance) == ("S3", 1)
+    assert chance == pytest.approx((2 + 18 / 3) / 20, abs=0.03)
+    assert p == pytest.approx(0.1, abs=0.03)
+    assert [row[:2] for row in shares.rows] == [["S3", "C2"], ["S3", "C3"]]
 
 
 def test_unexplained_neurons_by_hand(runs):
