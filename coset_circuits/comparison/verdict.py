@@ -396,17 +396,21 @@ def _details(
             f"{two.key} needs {ratio:.2f} times the bits of {one.key} [{low:.2f}, {high:.2f}]: "
             f"{order}."
         )
+    yield from _directions(by_length)
     for candidate in by_length:
-        if directions := getattr(candidate.circuit, "directions", {}):
-            spaces = (
-                f"{width} of {degree} in {name}" for name, (width, degree) in directions.items()
-            )
-            yield (
-                f"{candidate.key}: the directions a of all neurons need "
-                f"{_listed(list(spaces))} dimensions."
-            )
         if reasons := failing[candidate.key]:
             yield f"{candidate.key} cannot explain it: {'; '.join(reasons)}."
+
+
+def _directions(candidates: Sequence[Candidate]) -> Iterator[str]:
+    """How many dimensions the directions need that all neurons share."""
+    found: dict[str, list[str]] = {}
+    for candidate in candidates:
+        if shared := getattr(candidate.circuit, "directions", {}):
+            needed = [f"{width} of {degree} in {name}" for name, (width, degree) in shared.items()]
+            found.setdefault(_listed(needed), []).append(candidate.key)
+    for needed, keys in found.items():
+        yield f"The directions a of all neurons need {needed} dimensions ({', '.join(keys)})."
 
 
 def _nearer(row: Row, one: str, two: str, thresholds: Thresholds) -> bool:
