@@ -68,9 +68,9 @@ class Members:
 
     @property
     def is_published(self) -> bool:
-        """Whether others have trained its networks, so that no recipe is known."""
-        recipes = [network.summary.network.get("recipe") for network in self.networks]
-        return self.kind.is_learnt and not any(recipes)
+        """Whether others have trained its networks: then no recipe of ours is known."""
+        recipes = [network.summary.network.get("recipe") or {} for network in self.networks]
+        return self.kind.is_learnt and not any(recipe.get("name") for recipe in recipes)
 
     def over(self, values: Iterable[float | None]) -> Estimate | None:
         """The median over networks with its bootstrap interval."""
