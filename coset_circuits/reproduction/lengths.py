@@ -296,7 +296,7 @@ def _looks(study: Survey) -> Answer:
             rows.append(
                 [network.name, step, n.accuracy, n.loss, *(v[step] for v in lengths.values())]
             )
-        said.append(f"{network.name} from step {_shorter_from(lengths, null, [*at])}")
+        said.append(f"{_shorter_from(lengths, null, [*at])} in {network.name}")
         yield art.Drawing(
             f"{network.name}: how much shorter than the weights each description is over training, "
             "and the mean loss over all pairs (right).",
@@ -304,11 +304,11 @@ def _looks(study: Survey) -> Answer:
             (7.6, 4.4),
         )
     if said:
-        yield Said(f"In the looks a hypothesis is shorter than every null in {', '.join(said)} on.")
+        yield Said(f"A hypothesis is shorter than every null {', '.join(said)}.")
     yield table(
         "Compression over training",
         rows,
-        "Each look is compared at a fidelity point of its own.",
+        "Each checkpoint is compared at a fidelity point of its own.",
         text="run",
         count="step",
         fraction="accuracy",
@@ -321,12 +321,12 @@ def _shorter_from(
     lengths: Mapping[str, Mapping[int, float | None]], null: str, steps: Sequence[int]
 ) -> str:
     """The first step from which, to the end, some hypothesis is shorter than every null."""
-    first = "none"
+    first = "at no step"
     for step in reversed(steps):
         best = max(at[step] or 0.0 for name, at in lengths.items() if name != null)
         if best <= (lengths[null][step] or 0.0):
             break
-        first = f"{step:,}"
+        first = f"from step {step:,} on"
     return first
 
 
