@@ -197,11 +197,8 @@ def dependence(study: Survey) -> Answer:
     for factor, held, several in found:
         samples = {level: log_ratios(m.networks, one, two) for level, m in several}
         samples = {level: sample for level, sample in samples.items() if len(sample)}
-        p = (
-            rank_test([*samples.values()])
-            if min(map(len, samples.values()), default=0) > 2
-            else None
-        )
+        enough = [sample for sample in samples.values() if len(sample) > 2]
+        p = rank_test(enough) if len(enough) > 1 else None
         for level, m in several:
             ratio = next((r.figure for r in m.count.ratios if (r.one, r.two) == (one, two)), None)
             rest = m.compressions([one, two])
@@ -225,8 +222,8 @@ def dependence(study: Survey) -> Answer:
         rows,
         "Kinds that differ in one property only. ratio: bits of the first hypothesis over those of "
         "the second, then the compression of both. p: rank test of the ratios by shuffling "
-        "networks among the levels. Groups are listed with their widths, which differ, as do their "
-        "batches.",
+        "networks among the levels with at least three. Groups are listed with their widths, which "
+        "differ, as do their batches.",
         text=["factor", "held fixed", "level", f"ratio {one} / {two}", one, two],
         count="networks",
         number="p",
