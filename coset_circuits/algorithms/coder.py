@@ -333,7 +333,7 @@ class Coder:
         for subgroup in tried.T:
             place = subgroup, spaces.dimensions
             read = self._with_subgroup(left, right, totals, place, family)
-            options = self._unembeddings(read, unembed, totals[2], subgroup, family)
+            options = self._unembeddings(read, unembed, totals[2], family)
             written = self._written([*options, *elsewhere], unembed, totals[2])
             sums = {n: read[n] + written[n] for n in ("bits", "structure", "levels")}
             best = _shorter(best, {**read, **written, **sums})
@@ -456,7 +456,7 @@ class Coder:
         x = self.best_mirror(alone, right)
         other = self.conjugates(subgroup, x)
         index = np.array([h.index for h in self.subgroups])[subgroup]
-        options = [self._mirrored(allowed, right, totals, (subgroup, x, free), family)]
+        options = [self._mirrored(allowed, right, totals, (subgroup, x, wide), family)]
         if not family.one_direction:
             on_other = self.on_left_cosets(right, other)
             own, more, names = self.code(on_other, wide, degrees, totals[1], family)
@@ -468,20 +468,19 @@ class Coder:
         named = named + (family.cosets and family.without)
         named = np.where(subgroup == self.trivial, family.without, named)
         sums = {name: best[name] + named for name in ("bits", "structure")}
-        return {**best, **sums, "subgroup": subgroup, "x": x}
+        return {**best, **sums, "subgroup": subgroup, "x": x, "other": other}
 
     def _unembeddings(
         self,
         read: Mapping[str, np.ndarray],
         unembed: Coefficients,
         total: PerNeuron,
-        subgroup: Int[np.ndarray, "neurons"],
         family: Family,
     ) -> list[Written]:
         """The unembedding made of what a neuron reads, or on its cosets."""
         options = [self._tied(read, unembed, total)]
         if not family.one_direction:
-            other = self.conjugates(subgroup, read["x"])
+            subgroup, other = read["subgroup"], read["other"]
             on_both = self.on_left_cosets(self.on_right_cosets(unembed, subgroup), other)
             degrees = self.fixed_degrees[subgroup], self.fixed_degrees[other]
             options.append(self.code(on_both, *degrees, total, family))
@@ -518,11 +517,10 @@ class Coder:
         family: Family,
     ) -> tuple[Coefficients, Coefficients, PerNeuron, PerNeuron]:
         """The pair with R(b) = −L(x b⁻¹), L fitted to both tables; only the coset of x is named."""
-        subgroup, x, free = place
+        subgroup, x, wide = place
         back = self.on_right_cosets(self.unmirrored(right, x), subgroup)
         both = [(one + other) / 2 for one, other in zip(allowed, back, strict=True)]
         degrees = self.fixed_degrees[subgroup]
-        wide = np.broadcast_to(free, degrees.shape)
         # The deviation of each table from the mean of both remains, whatever is chosen.
         total = _energy(both) + (sum(totals[:2]) / 2 - (_energy(allowed) + _energy(back)) / 2)
         fit, numbers, choices = self.code(both, degrees, wide, total, family, tables=2)

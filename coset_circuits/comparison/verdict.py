@@ -287,10 +287,11 @@ def _failing(candidate: Candidate, found: Evidence) -> Iterator[str]:
 
 
 def _bits(candidates: Sequence[Candidate], found: Evidence) -> str:
-    return f"{_listed([f'{found.bits(c):.0f}' for c in candidates])} bits per neuron"
+    return f"{listed([f'{found.bits(c):.0f}' for c in candidates])} bits per neuron"
 
 
-def _listed(words: Sequence[str]) -> str:
+def listed(words: Sequence[str]) -> str:
+    """Such as ``a, b and c``."""
     return ", ".join(words[:-1]) + (" and " if len(words) > 1 else "") + words[-1]
 
 
@@ -308,7 +309,7 @@ def _explanation(
 ) -> str:
     nouns = [c.noun for c in explained]
     short, error = explained[0], found.predicted[explained[0].key]
-    subject = f"{_listed(nouns)} {_verb(nouns, 'explain')} {found.name}"
+    subject = f"{listed(nouns)} {_verb(nouns, 'explain')} {found.name}"
     if len(explained) == 1:
         pronoun, verb = ("they", "describe") if nouns[0].endswith("s") else ("it", "describes")
         return (
@@ -321,7 +322,7 @@ def _explanation(
         return f"{subject} equally ({_bits(explained, found)}): no experiment here separates them."
     parts = [f"{subject} at lengths whose order is open ({_bits(explained, found)})"]
     if len(alike) > 1:
-        parts.append(f"no experiment here separates {_listed([c.noun for c in alike])}")
+        parts.append(f"no experiment here separates {listed([c.noun for c in alike])}")
     for other in (c for c in explained if c not in alike):
         apart = found.apart(short.key, other.key)
         nearer = sum(_nearer(row, short.key, other.key, found.thresholds) for row in apart)
@@ -408,7 +409,7 @@ def _directions(candidates: Sequence[Candidate]) -> Iterator[str]:
     for candidate in candidates:
         if shared := getattr(candidate.circuit, "directions", {}):
             needed = [f"{width} of {degree} in {name}" for name, (width, degree) in shared.items()]
-            found.setdefault(_listed(needed), []).append(candidate.key)
+            found.setdefault(listed(needed), []).append(candidate.key)
     for needed, keys in found.items():
         yield f"The directions a of all neurons need {needed} dimensions ({', '.join(keys)})."
 

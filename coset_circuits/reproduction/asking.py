@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from coset_circuits.findings.statistics import holm
 from coset_circuits.reproduction import artifact as art
 from coset_circuits.reproduction.kinds import Survey
 
@@ -75,10 +76,10 @@ def listing(counts: Mapping[str, int], most: int = 3) -> str:
     return ", ".join(f"{name} {count}" for name, count in shown)
 
 
-def enumerated(words: Sequence[str]) -> str:
-    """Such as ``a, b and c``."""
-    *first, last = words
-    return f"{', '.join(first)} and {last}" if first else last
+def corrected(p_values: Sequence[float | None]) -> list[float | None]:
+    """The p values with Holm's correction over those that are there."""
+    found = iter(holm([p for p in p_values if p is not None]))
+    return [None if p is None else next(found) for p in p_values]
 
 
 def p_value(p: float) -> str:

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from coset_circuits.comparison.across import NetworkSummary, count_verdicts
+from coset_circuits.comparison.verdict import listed
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.findings.statistics import holm, signed_rank_p, too_few
+from coset_circuits.findings.statistics import signed_rank_p, too_few
 from coset_circuits.networks import load
 from coset_circuits.report.study_figures import compressions, each_network, over_training
 from coset_circuits.reproduction import artifact as art
-from coset_circuits.reproduction.asking import Answer, Said, enumerated, p_value, table
+from coset_circuits.reproduction.asking import Answer, Said, corrected, p_value, table
 from coset_circuits.reproduction.kinds import Members, NetworkKind, Survey, text
 from coset_circuits.reproduction.permutations import rank_test
 from coset_circuits.reproduction.study import checkpoints_in
@@ -101,7 +102,7 @@ def _counted(study: Survey) -> str:
     of_these = f" (to {none} of these no hypothesis applies)" if none else ""
     return (
         f"Of {len(networks)} networks that have learnt their group, the shortest description is by "
-        f"{enumerated(alone)}; several explain {count.open} at lengths whose order is open, and "
+        f"{listed(alone)}; several explain {count.open} at lengths whose order is open, and "
         f"nothing explains {count.nothing}{of_these}. In the median of the networks that they "
         "apply to they are shorter than the weights by these factors: "
         f"{', '.join([*times, *beside])}."
@@ -149,18 +150,18 @@ def _ratios(study: Survey) -> art.Table:
         for ratio in members.count.ratios
         if {ratio.one, ratio.two} <= leading
     ]
-    tested = [ratio.p for _, ratio in found if ratio.p is not None]
-    corrected = iter(holm(tested))
+    p_values = corrected([ratio.p for _, ratio in found])
+    tests = sum(p is not None for p in p_values)
     rows = []
-    for members, r in found:
+    for (members, r), p in zip(found, p_values, strict=True):
         between = f"{r.range[0]:.3g} to {r.range[1]:.3g}"
         texts = [members.title, f"{r.one} / {r.two}", text(r.figure), between]
-        rows.append([*texts, r.figure.networks, r.p, None if r.p is None else next(corrected)])
+        rows.append([*texts, r.figure.networks, r.p, p])
     return table(
         "Bits of one hypothesis over those of another, network by network",
         rows,
         "Hypotheses that explain more than 5% of the networks. Exact two-sided signed-rank tests "
-        f"of the logarithms; Holm's correction over the {len(tested)} tests of the table. –: "
+        f"of the logarithms; Holm's correction over the {tests} tests of the table. –: "
         "too few networks for a test.",
         text="kind, hypotheses, ratio, range",
         count="networks",

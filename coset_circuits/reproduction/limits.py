@@ -10,8 +10,9 @@ from statistics import median
 import numpy as np
 
 from coset_circuits.comparison.across import NetworkSummary, prediction_errors
+from coset_circuits.comparison.verdict import listed
 from coset_circuits.reproduction import artifact as art
-from coset_circuits.reproduction.asking import Answer, Said, enumerated, listing, table
+from coset_circuits.reproduction.asking import Answer, Said, listing, table
 from coset_circuits.reproduction.kinds import Members, Survey, figures, text
 from coset_circuits.reproduction.lengths import log_ratios
 from coset_circuits.reproduction.permutations import rank_correlation
@@ -36,7 +37,7 @@ def ambiguous(study: Survey) -> Answer:
     networks = study.networks
     several = [n for n in networks if len(n.verdict.explained_by) > 1]
     equal = sum(bool(n.verdict.equal) for n in several)
-    sets = Counter(enumerated(sorted(n.verdict.explained_by)) for n in several)
+    sets = Counter(listed(sorted(n.verdict.explained_by)) for n in several)
     which = f" ({listing(sets)})" if sets else ""
     yield Said(
         f"More than one explanation holds in {len(several)} of {len(networks)} networks{which}, "

@@ -12,11 +12,10 @@ import numpy as np
 
 from coset_circuits.algorithms.algorithm import UNEXPLAINED
 from coset_circuits.comparison.across import NetworkSummary
-from coset_circuits.findings.statistics import holm
 from coset_circuits.groups import group as named_group
 from coset_circuits.report.study_figures import side_by_side
 from coset_circuits.reproduction import artifact as art
-from coset_circuits.reproduction.asking import Answer, Said, p_value, table
+from coset_circuits.reproduction.asking import Answer, Said, corrected, p_value, table
 from coset_circuits.reproduction.kinds import Members, NetworkKind, Survey, text
 from coset_circuits.reproduction.lengths import best_of_kind, log_ratios
 from coset_circuits.reproduction.neurons import BY_IRREP, BY_SUBGROUP, role_shares
@@ -38,9 +37,8 @@ def twins(study: Survey) -> Answer:
                 partial(side_by_side, members.kind.group, values, highest)
                 for members, values in zip((one, two), lengths, strict=True)
             ]
-    corrected = iter(holm([row[7] for row in rows if row[7] is not None]))
-    for row in rows:
-        row.insert(8, None if row[7] is None else next(corrected))
+    for row, p in zip(rows, corrected([row[7] for row in rows]), strict=True):
+        row.insert(8, p)
     if said:
         words = "; ".join(said)
         yield Said(f"{words[0].upper()}{words[1:]}.")
@@ -89,8 +87,9 @@ def _log_ratio(network: NetworkSummary) -> float | None:
     return float(found[0]) if len(found) else None
 
 
-def _on_cosets(network: NetworkSummary) -> float | None:
-    shares = role_shares(network, BY_SUBGROUP)
+def _explained(key: str, network: NetworkSummary) -> float | None:
+    """The share of the neurons that a hypothesis gives a role."""
+    shares = role_shares(network, key)
     return 1 - shares.get(UNEXPLAINED, 0.0) if shares else None
 
 
@@ -101,11 +100,6 @@ def _on_cosets_not_normal(network: NetworkSummary) -> float | None:
     return sum(share for role, share in shares.items() if role in several) if shares else None
 
 
-def _on_one_irrep(network: NetworkSummary) -> float | None:
-    shares = role_shares(network, BY_IRREP)
-    return 1 - shares.get(UNEXPLAINED, 0.0) if shares else None
-
-
 _RATIO, _COSETS, _NOT_NORMAL, _IRREP = (
     "bits by cosets / by irreps",
     "neurons on cosets",
@@ -114,9 +108,9 @@ _RATIO, _COSETS, _NOT_NORMAL, _IRREP = (
 )
 _MEASURES: dict[str, Callable[[NetworkSummary], float | None]] = {
     _RATIO: _log_ratio,
-    _COSETS: _on_cosets,
+    _COSETS: partial(_explained, BY_SUBGROUP),
     _NOT_NORMAL: _on_cosets_not_normal,
-    _IRREP: _on_one_irrep,
+    _IRREP: partial(_explained, BY_IRREP),
 }
 
 
