@@ -47,16 +47,19 @@ def whole(name: str, given: Any, least: int = 1, most: float = math.inf) -> int:
     Raises:
         CosetCircuitsError: the value is not a whole number, or is out of range.
     """
-    try:
-        value = None if isinstance(given, bool) else operator.index(given)
-    except (TypeError, ValueError, RuntimeError):
-        value = None
+    value = _as_whole(given)
     if value is None or not least <= value <= most:
         limit = "up" if most == math.inf else f"to {most:,}"
         raise CosetCircuitsError(
             f"The {name} is {brief(given)}; give a whole number from {least} {limit}."
         )
     return value
+
+
+def _as_whole(given: Any) -> int | None:
+    with suppress(TypeError, ValueError, RuntimeError):
+        return None if isinstance(given, bool) else operator.index(given)
+    return None
 
 
 def whole_seed(given: Any) -> int:
@@ -100,17 +103,14 @@ def plain(name: str, given: Any) -> Any:
     )
 
 
-def _is_whole(given: Any) -> bool:
-    with suppress(TypeError, ValueError, RuntimeError):
-        return not isinstance(given, bool) and operator.index(given) is not None
-    return False
-
-
 _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "None": (lambda given: given is None, "None"),
     "bool": (lambda given: type(given).__name__ in ("bool", "bool_"), "True or False"),
-    "int": (_is_whole, "a whole number"),
-    "float": (lambda given: _is_whole(given) or isinstance(given, Real), "a number"),
+    "int": (lambda given: _as_whole(given) is not None, "a whole number"),
+    "float": (
+        lambda given: _as_whole(given) is not None or isinstance(given, Real),
+        "a number",
+    ),
     "str": (lambda given: isinstance(given, str), "text"),
     "os.PathLike": (lambda given: isinstance(given, os.PathLike), "a path"),
     "Mapping": (lambda given: isinstance(given, Mapping), "a dictionary"),

@@ -139,16 +139,18 @@ def _outputs(runner: Runner) -> dict[str, int]:
     Raises:
         CosetCircuitsError: the module answers pairs with outputs that are not elements.
     """
+    width = runner.outputs(torch.zeros(1, 2, dtype=torch.long, device=runner.device)).shape[1]
+    if width == runner.order:
+        return {}
     outputs = torch.cat([runner.outputs(pairs).argmax(1) for _, pairs in _pairs(runner)])
     wrong = float((outputs >= runner.order).double().mean())
-    width = runner.outputs(torch.zeros(1, 2, dtype=torch.long, device=runner.device)).shape[1]
     if wrong:
         raise CosetCircuitsError(
             f"{type(runner.module).__name__} has {width} outputs, and on {wrong:.1%} of the pairs "
             f"its largest logit is none of the first {runner.order}, the elements of the group "
             "that was given; give the group of all its outputs, or none."
         )
-    return {} if width == runner.order else {"outputs": width}
+    return {"outputs": width}
 
 
 def _rightness(answers: np.ndarray, wanted: FiniteGroup | None) -> float:
