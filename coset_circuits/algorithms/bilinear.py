@@ -268,7 +268,7 @@ def _temperature(network: GroupModel, circuit: BilinearCircuit) -> float:
     pairs = _some(network, _MATCHED)
     labels = network.group.products(pairs)
     wanted = _log_mean(network(pairs).cpu(), labels)
-    logits = circuit.surrogate()(pairs).double().cpu()
+    logits = circuit.surrogate()(pairs).float().cpu()
     best, step = 0.0, 0.5
     for _ in range(3):
         exponents = [best + step * k for k in range(-4, 5)]

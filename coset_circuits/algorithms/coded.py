@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -103,7 +104,7 @@ class CodedNetwork:
         tables = Tables.of(network, frame)
         skip = negligible(tables, thresholds)
         coder = Coder(base, algorithm.relative_error or thresholds.coding_error)
-        codes = [_described(_Question(coder, tables, family, ~skip)) for family in families]
+        codes = [_asked(_Question(coder, tables, family, ~skip)).code for family in families]
         return cls(network, tables, coder, codes, skip, thresholds)
 
     @property
@@ -178,7 +179,7 @@ class CodedNetwork:
 
 
 class _Question:
-    """A cache key for a description, which forms of a hypothesis and mixtures share."""
+    """What a description depends on; forms of a hypothesis and mixtures ask the same."""
 
     def __init__(
         self, coder: Coder, tables: Tables, family: Family, kept: Bool[np.ndarray, "d_mlp"]
@@ -188,6 +189,16 @@ class _Question:
         for table in (*tables, tables.frame, coder.group.table):
             digest.update(table.contiguous().numpy().tobytes())
         self.key = digest.digest(), coder.relative_error, family
+        self._answering = threading.Lock()
+        self._code: Coded | None = None
+
+    @property
+    def code(self) -> Coded:
+        """The description; a second thread that asks waits for the first."""
+        with self._answering:
+            if self._code is None:
+                self._code = self.coder.fit(self.tables, self.family, self.kept)
+            return self._code
 
     def __hash__(self) -> int:
         return hash(self.key)
@@ -197,5 +208,6 @@ class _Question:
 
 
 @lru_cache(maxsize=32)
-def _described(question: _Question) -> Coded:
-    return question.coder.fit(question.tables, question.family, question.kept)
+def _asked(question: _Question) -> _Question:
+    """The first of equal questions."""
+    return question

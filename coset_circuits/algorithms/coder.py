@@ -264,7 +264,7 @@ class Coder:
         total: PerNeuron,
         tables: int = 1,
     ) -> tuple[Int[np.ndarray, "neurons parts"], Float[np.ndarray, "neurons _"]]:
-        """The parts by falling energy per number, and the bits with the first of them, from none."""
+        """The parts by falling energy per number, and the bits with none, one, two, … of them."""
         order = np.argsort(-energy / np.maximum(cost, 1e-9), axis=1, kind="stable")
         nothing = np.zeros((len(energy), 1))
         held, paid = (
