@@ -327,7 +327,7 @@ class GroupModel(HookedRootModule):
             value = _ON_THE_WAY_IN[name](value)
         super().__setattr__(name, value)
         if name == "provenance":
-            # The provenance describes the weights at this moment: see identity. Surrogates have none.
+            # It describes the weights at this moment: see identity. Surrogates need no such record.
             known = value and not self.silent
             self._recorded = (self.label, self.content(torch.float32)) if known else None
 
