@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 from typing import Annotated, Any, cast
@@ -43,6 +45,10 @@ def main() -> None:
     """Run the command; bad input gives one sentence on standard error and exit code 2."""
     # Threads that spin while they wait slow a busy machine down many times.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Python would look for garbage among all objects of torch and TransformerLens many times
+    # while it imports them and twice at the end: more than a second, and there is none.
+    gc.set_threshold(50_000)
+    atexit.register(gc.freeze)
     fit_to_terminal()
     sys.exit(_run())
 
