@@ -175,10 +175,10 @@ def fidelity(
 
     progress(f"fidelity, draw 1 of {count}", 0, count)
     draws = [crossing(0, None)]
-    if count > 1:
-        progress(f"fidelity, draws 2 to {count}", 1, count)
     with side_by_side(network.device.type == "cpu" and all(map(is_ours, interventions))) as each:
-        draws += each(partial(crossing, near=draws[0]), range(1, count))
+        for draw in each(partial(crossing, near=draws[0]), range(1, count)):
+            progress(f"fidelity, draw {len(draws) + 1} of {count}", len(draws), count)
+            draws.append(draw)
     return Fidelity(
         median(draws) if count % 2 else sorted(draws)[count // 2],
         (min(draws), max(draws)),
