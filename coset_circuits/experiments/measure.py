@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -64,14 +65,18 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Reference:
+    """What other models are compared with; the energy is not computed if there are none."""
+
     logits: Tensor
     best: Tensor
     count: Tensor
     energy: float
 
     @classmethod
-    def of(cls, logits: Tensor) -> _Reference:
+    def of(cls, logits: Tensor, *, is_alone: bool) -> _Reference:
         best = _largest(logits)
+        if is_alone:
+            return cls(logits, best, _counted(best), math.inf)
         flat, energy = logits.flatten(), _centred_energy(logits.clone())
         # Logits that are constant up to rounding have no variance to account for.
         rounding = (16 * torch.finfo(logits.dtype).eps) ** 2 * float(flat.dot(flat))
@@ -199,7 +204,7 @@ class _Run:
             name = waiting.pop(0)
             logits = self._logits(name, pairs)
             if logits is not None:
-                reference = _Reference.of(logits)
+                reference = _Reference.of(logits, is_alone=len(self.models) == 1)
                 self.tallies[name].add(logits, labels, reference)
         if reference is None:
             return None
