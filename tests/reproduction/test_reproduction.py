@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from rare import rare
 from released import PEERS
 
 import coset_circuits as cc
@@ -444,9 +445,18 @@ def test_networks_none_of_which_has_learnt():
 
 
 QUICK = ["table2", "table3", "fig2", "fig6"]
+LONG = ["table1", "table4"]
+"""Interventions on all pairs of S5, one by one, take most of the time on a wide transformer."""
 
 
-@pytest.mark.parametrize("what", [QUICK, pytest.param(["all"], marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "what",
+    [
+        QUICK,
+        pytest.param([name for name in ARTIFACTS if name not in LONG], marks=pytest.mark.slow),
+        pytest.param(["all"], marks=rare),
+    ],
+)
 def test_everything_is_made_of_a_transformer_too(tmp_path, what):
     """The shipped one beside an MLP of its group; what a transformer lacks is left out by name."""
     networks = ["s5_transformer", *(["s5"] if what is QUICK else [])]
@@ -473,13 +483,28 @@ def test_everything_is_made_of_a_transformer_too(tmp_path, what):
     assert covered.ours == pytest.approx(1 - dull / len(roles))
     assert covered.control < 0.05
     if what == ["all"]:
-        swapped = ours("table1", "embedding tables swapped: acc.")
-        assert swapped.ours is None and "no embedding table on each side" in markdown(made)
-        flipped = ours("table1", "left sign flipped: loss")
-        pairs = network.group.pairs()
-        logits = network.run_with_hooks(pairs, fwd_hooks=[("hook_left_pre", lambda x, hook: -x)])
-        losses = cross_entropy(logits, network.group.products(pairs))
-        assert flipped.ours == pytest.approx(float(losses.detach().mean()))
+        check_flipped(made, network)
+
+
+def test_interventions_on_a_transformer_are_those_of_its_hooks(unchecked):
+    sizes = {"d_model": 16, "n_heads": 1, "d_head": 8, "d_mlp": 48}
+    network = cc.train(
+        "S3", 0, architecture="transformer", fraction=1, max_steps=800, **sizes
+    ).double()
+    made = cc.reproduce(LONG, [network])
+    assert all(section.parts and not section.refused for section in made.sections)
+    check_flipped(made, network)
+
+
+def check_flipped(made, network):
+    (one,) = [part for part in made["table1"].parts if part.kind.kind == "transformer"]
+    ours = {line.figure: line.ours for line in one.lines}
+    assert ours["embedding tables swapped: acc."] is None
+    assert "no embedding table on each side" in markdown(made)
+    pairs = network.group.pairs()
+    logits = network.run_with_hooks(pairs, fwd_hooks=[("hook_left_pre", lambda x, hook: -x)])
+    losses = cross_entropy(logits, network.group.products(pairs))
+    assert ours["left sign flipped: loss"] == pytest.approx(float(losses.detach().mean()))
 
 
 def test_a_transformer_to_which_cosets_do_not_apply_is_refused_with_the_reason():
