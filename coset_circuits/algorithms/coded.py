@@ -157,6 +157,7 @@ class CodedNetwork:
             site_classes=site_classes or {},
             algorithm=algorithm,
             directions=dict(code.directions),
+            shared=torch.from_numpy(code.shared),
         )
         if not algorithm.joint:
             return circuit
