@@ -329,7 +329,21 @@ class Coder:
         if not kept.any():
             # No neuron matters: then all are described, but none is counted.
             kept = np.ones_like(kept)
-        measured = [self._straightened(_Table.of(table, kept)) for table in tables]
+        plain = [_Table.of(table, kept) for table in tables]
+        straight = [self._straightened(table) for table in plain]
+        found = [self._described(tables, plain, family, kept)]
+        if any(len(table.shared) for table in straight):
+            found.append(self._described(tables, straight, family, kept))
+        return min(found, key=lambda code: code.bits.sum())
+
+    def _described(
+        self,
+        tables: Tables,
+        measured: Sequence[_Table],
+        family: Family,
+        kept: Bool[np.ndarray, "neurons"],
+    ) -> Coded:
+        """The shortest description: each neuron by itself, or all alike where a family allows it."""
         totals = [table.energy for table in measured]
         every = [self.coefficients(table.unit) for table in measured]
         best, dimensions = self._each(every, totals, family)
