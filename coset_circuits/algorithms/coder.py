@@ -53,8 +53,12 @@ TRIED_OF_UNEMBEDDING = 3
 """The same for each side of the unembedding, if it has other cosets than the tables."""
 
 STRAIGHT = 1 - 1 / DEFAULT.as_short
-"""An error that all neurons share may hold at most this share of a table's variance. A share of all
-functions as large as the rest could make a renamed group shorter only by what counts as nothing."""
+"""An error that all neurons share may hold at most this share of a table's variance. A renamed
+group's irreps hold a share p/n with p of the n functions. To hold the rest they would need so many
+functions that nothing which counts is saved."""
+
+_AT_ONCE = 32
+"""The number of subgroups whose bounds are computed together, so that arrays stay in the cache."""
 
 _IMPOSSIBLE = 1e6
 """A count of free numbers so large that it excludes what the family does not allow."""
@@ -205,7 +209,10 @@ class Coder:
     @cached_property
     def fixed(self) -> list[Float[np.ndarray, "subgroups _ _"]]:
         """For each block, the projections on the spaces that the subgroups fix."""
-        return [np.stack([rho[h.array].mean(0) for h in self.subgroups]) for rho in self.matrices]
+        members = np.zeros((len(self.subgroups), self.group.order))
+        for i, h in enumerate(self.subgroups):
+            members[i, h.array] = 1 / h.order
+        return [np.tensordot(members, rho, 1) for rho in self.matrices]
 
     @cached_property
     def fixed_degrees(self) -> Int[np.ndarray, "subgroups blocks"]:
@@ -257,15 +264,25 @@ class Coder:
         Args:
             tables: the number of tables with this energy at this cost.
         """
+        order, bits = self._prefixes(energy, cost, total, tables)
+        places = np.argsort(order, axis=1, kind="stable")
+        return places < bits.argmin(1)[:, None]
+
+    def _prefixes(
+        self,
+        energy: Float[np.ndarray, "neurons parts"],
+        cost: Float[np.ndarray, "neurons parts"],
+        total: PerNeuron,
+        tables: int = 1,
+    ) -> tuple[Int[np.ndarray, "neurons parts"], Float[np.ndarray, "neurons _"]]:
+        """The parts by falling energy per number, and the bits with none, one, two, … of them."""
         order = np.argsort(-energy / np.maximum(cost, 1e-9), axis=1, kind="stable")
         nothing = np.zeros((len(energy), 1))
         held, paid = (
             np.concatenate([nothing, np.take_along_axis(part, order, 1).cumsum(1)], 1)
             for part in (energy, cost)
         )
-        bits = self.level * paid + tables * self.residual_bits(total[:, None] - held)
-        places = np.argsort(order, axis=1, kind="stable")
-        return places < bits.argmin(1)[:, None]
+        return order, self.level * paid + tables * self.residual_bits(total[:, None] - held)
 
     def code(
         self,
@@ -343,7 +360,7 @@ class Coder:
         family: Family,
         kept: Bool[np.ndarray, "neurons"],
     ) -> Coded:
-        """The shortest description: each neuron by itself, or all alike where a family allows it."""
+        """The shortest description of the measured tables: neurons one by one, or all alike."""
         totals = [table.energy for table in measured]
         every = [self.coefficients(table.unit) for table in measured]
         best, dimensions = self._each(every, totals, family)
@@ -501,18 +518,26 @@ class Coder:
             read, _, _ = self.code(left, whole, wide, total, IRREPS)
             values = [np.linalg.svd(c, compute_uv=False) > _ZERO for c in read]
             ranks = np.stack([v.sum(1) // e for v, e in zip(values, self.ends, strict=True)], 1)
-        bounds = np.empty((neurons, len(self.proper)))
-        for i, h in enumerate(self.proper):
-            held = [np.square(p[h] @ c).sum((1, 2)) for p, c in zip(self.fixed, read, strict=True)]
-            degrees = self.fixed_degrees[h]
+        squares = [rearrange(c @ rearrange(c, "m i j -> m j i"), "m i j -> (i j) m") for c in read]
+        bounds = []
+        # The largest first, whose cosets need the fewest bits where the bounds are equal.
+        candidates = self.proper[::-1]
+        for some in np.array_split(candidates, math.ceil(len(candidates) / _AT_ONCE)):
+            held = [
+                rearrange(p[some], "h i j -> h (i j)") @ square
+                for p, square in zip(self.fixed, squares, strict=True)
+            ]
+            energy = rearrange(held, "b h m -> (h m) b")
+            degrees = self.fixed_degrees[some, None]
             rank = np.minimum(ranks, degrees)
             number = np.array(self.ends) * rank * (degrees + free - rank)
             cost = np.where(number > 0, number + 1 / self.level, _IMPOSSIBLE)
-            energy = np.stack(held, 1)
-            mask = self.chosen(energy, cost, total)
-            left_over = self.residual_bits(total - (energy * mask).sum(1))
-            bounds[:, i] = left_over + self.level * (cost * mask).sum(1)
-        first = self.proper[np.argsort(bounds, axis=1, kind="stable")[:, :most]]
+            cost = rearrange(cost, "h m b -> (h m) b")
+            _, bits = self._prefixes(energy, cost, np.tile(total, len(some)))
+            bounds.append(rearrange(bits.min(1), "(h m) -> m h", m=neurons))
+        # Rounded, so that rounding errors do not decide between equal bounds.
+        ranked = np.argsort(np.concatenate(bounds, 1).round(6), axis=1, kind="stable")
+        first = candidates[ranked[:, :most]]
         return np.concatenate([first, none], 1) if family.without else first
 
     def _written_elsewhere(

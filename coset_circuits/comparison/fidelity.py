@@ -19,8 +19,10 @@ from torch import Tensor
 
 from coset_circuits.algorithms import Tables
 from coset_circuits.experiments import INTERVENTIONS, NETWORK, Intervention
+from coset_circuits.experiments.interventions import is_ours
 from coset_circuits.experiments.measure import DistinctModels, Outcome, sampled
 from coset_circuits.experiments.rows import Row, errors, evidence, measured_rows
+from coset_circuits.experiments.threads import side_by_side
 from coset_circuits.networks.model import GroupModel
 from coset_circuits.progress import Progress, silent
 from coset_circuits.thresholds import DEFAULT, Thresholds
@@ -166,11 +168,17 @@ def fidelity(
     pairs = network.group.pairs() if pairs is None else pairs
     bench = _Quantiser(network, interventions, sampled(pairs, PAIRS, seed), seed, thresholds)
     count = int(thresholds.dither_draws)
-    draws: list[float] = []
-    for number in range(count):
-        progress(f"fidelity, draw {number + 1} of {count}", number, count)
+
+    def crossing(number: int, near: float | None) -> float:
         behaves = partial(bench.behaves, seed * count + number)
-        draws.append(_crossing(behaves, thresholds.fidelity_cap, draws[0] if draws else None))
+        return _crossing(behaves, thresholds.fidelity_cap, near)
+
+    progress(f"fidelity, draw 1 of {count}", 0, count)
+    draws = [crossing(0, None)]
+    if count > 1:
+        progress(f"fidelity, draws 2 to {count}", 1, count)
+    with side_by_side(network.device.type == "cpu" and all(map(is_ours, interventions))) as each:
+        draws += each(partial(crossing, near=draws[0]), range(1, count))
     return Fidelity(
         median(draws) if count % 2 else sorted(draws)[count // 2],
         (min(draws), max(draws)),
