@@ -116,7 +116,8 @@ class CodedNetwork:
     def explained(self, code: Coded) -> Bool[np.ndarray, "d_mlp"]:
         """The neurons whose left and right tables the description explains almost completely.
 
-        An error that all neurons share does not count here, but the surrogate does not have it. The description must also be shorter than the tables themselves.
+        The description must also be shorter than the tables themselves. An error that all neurons
+        share does not count here, but the surrogate does not have it.
         """
         whole = 3 * self.group.order * self.coder.level
         covered = (code.residual[:, :2] < self.thresholds.fvu).all(1)
