@@ -348,10 +348,12 @@ class Coder:
             kept = np.ones_like(kept)
         plain = [_Table.of(table, kept) for table in tables]
         straight = [self._straightened(table) for table in plain]
-        found = [self._described(tables, plain, family, kept)]
-        if any(len(table.shared) for table in straight):
-            found.append(self._described(tables, straight, family, kept))
-        return min(found, key=lambda code: code.bits.sum())
+        code = self._described(tables, plain, family, kept)
+        if not any(len(table.shared) for table in straight):
+            return code
+        # The fitted tables lack the shared errors, so they must save something that counts.
+        other = self._described(tables, straight, family, kept)
+        return other if code.bits.sum() > DEFAULT.as_short * other.bits.sum() else code
 
     def _described(
         self,

@@ -271,7 +271,8 @@ def bent(group, irrep, size, neurons=300):
         errors.append(size * error / np.linalg.norm(error, axis=0))
         straight.append(functions @ numbers)
         tables.append(straight[-1] + errors[-1] @ numbers)
-    made = Tables(*map(torch.from_numpy, tables), torch.arange(group.order))
+    left, right, unembed = map(torch.from_numpy, tables)
+    made = Tables(left, right, unembed, torch.arange(group.order))
     return made, straight, np.concatenate(errors, 1), block.parameters
 
 
@@ -297,7 +298,8 @@ def test_nothing_is_shared_where_the_error_is_large_or_the_group_renamed():
     coder, kept = Coder(cc.group("S4"), 0.05), np.ones(300, dtype=bool)
     tables, *_ = bent(cc.group("S4"), "(3,1)", 0.2)
     names = torch.from_numpy(random_names(cc.group("S4"), np.random.default_rng(0)))
-    renamed = Tables(*(table[names] for table in tables), names)
+    left, right, unembed = (table[names] for table in tables)
+    renamed = Tables(left, right, unembed, names)
     assert not len(coder.fit(renamed, IRREPS, kept).shared)
     assert coder.fit(renamed, IRREPS, kept).bits.mean() > 0.9 * 3 * 24 * coder.level
     # As large as the functions themselves: they are then functions of another kind.
@@ -309,12 +311,11 @@ def test_functions_in_a_space_that_all_neurons_use_cost_its_dimensions():
     """Any functions in two dimensions of the nine of an irrep, which no direction explains."""
     group, rng, neurons = cc.group("S4"), np.random.default_rng(0), 200
     block = next(b for b in group.real_blocks if b.name == "(3,1)")
-    tables = [
-        block.basis.numpy() @ rng.normal(size=(9, 2)) @ rng.normal(size=(2, neurons))
+    left, right, unembed = (
+        block.basis @ torch.from_numpy(rng.normal(size=(9, 2)) @ rng.normal(size=(2, neurons)))
         for _ in range(3)
-    ]
-    coder = Coder(group, 0.05)
-    made = Tables(*map(torch.from_numpy, tables), torch.arange(24))
+    )
+    coder, made = Coder(group, 0.05), Tables(left, right, unembed, torch.arange(24))
     code = coder.fit(made, IRREPS, np.ones(neurons, dtype=bool))
     assert code.levels == pytest.approx(np.full(neurons, 3 * (2 + 2 * (9 - 2) / neurons)))
     assert code.residual.max() < 1e-9
