@@ -149,8 +149,21 @@ def test_no_color_is_respected(monkeypatch):
 def test_networks_are_listed_for_machines(command):
     listed = json.loads(command("networks", "--json").stdout)
     assert [n["name"] for n in listed] == list(cc.shipped())
-    for network in listed:
-        assert network["command"].startswith(f"coset-circuits train {network['group']} ")
+    for facts in listed:
+        network = cc.load(facts["name"])
+        assert facts["command"].startswith(f"coset-circuits train {facts['group']} ")
+        assert facts["group"] == network.group.name and facts["d_mlp"] == network.d_mlp
+        assert facts["act_fn"] == network.activation.name
+        for key in ("command", "steps", "seed", "sha256"):
+            assert facts[key] == network.provenance[key]
+
+
+def test_the_list_of_networks_fits_the_terminal(command):
+    text = command("networks").stdout
+    assert max(map(len, text.splitlines())) <= 80
+    words = " ".join(text.split())
+    for name in cc.shipped():
+        assert f"{name} {cc.load(name).group.name}" in words
 
 
 @pytest.mark.slow

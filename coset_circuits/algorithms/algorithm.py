@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -72,12 +73,14 @@ class Roles:
 
     def summary(self) -> list[dict[str, Any]]:
         """Roles with neuron counts and median FVUs: the commonest first, unexplained ones last."""
-        frame = self.to_dataframe()
-        columns = ["fvu_left", "fvu_right", "fvu_unembed"]
-        rows = []
-        for role, part in frame.groupby("role", sort=True):
-            medians = {c: float(np.median(part[c].to_numpy())) for c in columns}
-            rows.append({"role": str(role), "neurons": len(part), **medians})
+        columns = ("fvu_left", "fvu_right", "fvu_unembed")
+        fvus = np.stack([getattr(self, column).numpy() for column in columns], axis=1)
+        names, rows = np.array(self.names), []
+        for role, neurons in Counter(self.names).items():
+            medians = np.median(fvus[names == role], axis=0).tolist()
+            rows.append(
+                {"role": role, "neurons": neurons, **dict(zip(columns, medians, strict=True))}
+            )
         dull = {UNEXPLAINED: 1, NEGLIGIBLE: 2}
         return sorted(rows, key=lambda r: (dull.get(r["role"], 0), -r["neurons"], r["role"]))
 

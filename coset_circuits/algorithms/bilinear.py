@@ -224,8 +224,9 @@ def fit_bilinear(
         rcond=thresholds.rcond,
         algorithm=algorithm,
     )
-    circuit.coefficients = _coefficients(network, circuit)
-    circuit.coefficients = circuit.coefficients * _temperature(network, circuit)
+    if key:
+        circuit.coefficients = _coefficients(network, circuit)
+        circuit.coefficients = circuit.coefficients * _temperature(network, circuit)
     return circuit
 
 
@@ -255,7 +256,7 @@ def _coefficients(
         block.dimension * dot.sum() / (network.group.order * norm.sum()).clamp_min(1e-300)
         for block, dot, norm in zip(circuit.key, dots.split(sizes), norms.split(sizes), strict=True)
     ]
-    return torch.stack(alphas) if alphas else torch.zeros(0, dtype=torch.float64)
+    return torch.stack(alphas)
 
 
 @torch.no_grad()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 from typing import Annotated, Any, cast
@@ -45,6 +47,10 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # NumPy's matrices are small here; torch's threads do the large products.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # Python would look for garbage among all objects of torch and TransformerLens many times
+    # while it imports them and twice at the end: more than a second, and there is none.
+    gc.set_threshold(50_000)
+    atexit.register(gc.freeze)
     fit_to_terminal()
     sys.exit(_run())
 

@@ -168,17 +168,11 @@ def fidelity(
     pairs = network.group.pairs() if pairs is None else pairs
     bench = _Quantiser(network, interventions, sampled(pairs, PAIRS, seed), seed, thresholds)
     count = int(thresholds.dither_draws)
-
-    def crossing(number: int, near: float | None) -> float:
+    draws: list[float] = []
+    for number in range(count):
+        progress(f"fidelity, draw {number + 1} of {count}", number, count)
         behaves = partial(bench.behaves, seed * count + number)
-        return _crossing(behaves, thresholds.fidelity_cap, near)
-
-    progress(f"fidelity, draw 1 of {count}", 0, count)
-    draws = [crossing(0, None)]
-    if count > 1:
-        progress(f"fidelity, draws 2 to {count}", 1, count)
-    with side_by_side(network.device.type == "cpu" and all(map(is_ours, interventions))) as each:
-        draws += each(partial(crossing, near=draws[0]), range(1, count))
+        draws.append(_crossing(behaves, thresholds.fidelity_cap, draws[0] if draws else None))
     return Fidelity(
         median(draws) if count % 2 else sorted(draws)[count // 2],
         (min(draws), max(draws)),
@@ -249,18 +243,16 @@ class _Quantiser:
         def outcome(intervention: Intervention) -> Outcome | None:
             return models.measure(intervention, self.pairs, self.seed)[_QUANTISED]
 
-        found: dict[str, Outcome | None] = {}
+        changes = [row.intervention for row in self.rows]
+        with side_by_side(self.network.device.type == "cpu" and all(map(is_ours, changes))) as each:
+            found = dict(
+                zip((change.id for change in changes), each(outcome, changes), strict=True)
+            )
         off = []
         for row in self.rows:
-            found[row.intervention.id] = outcome(row.intervention)
-            both = Row(
-                row.intervention,
-                {
-                    NETWORK: row.outcomes[NETWORK],
-                    _QUANTISED: found[row.intervention.id],
-                },
-            )
-            off += [e[0] for e in [errors(both, _QUANTISED, self.thresholds)] if e is not None]
+            both = {NETWORK: row.outcomes[NETWORK], _QUANTISED: found[row.intervention.id]}
+            error = errors(Row(row.intervention, both), _QUANTISED, self.thresholds)
+            off += [] if error is None else [error[0]]
         base = found.get("base") or outcome(INTERVENTIONS["base"])
         assert base is not None
         # No intervention applies, so nothing is lost.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -11,8 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from coset_circuits.errors import CosetCircuitsError, checked
-from coset_circuits.experiments.interventions import Intervention, is_ours
-from coset_circuits.experiments.threads import Each, side_by_side
+from coset_circuits.experiments.interventions import Intervention
 from coset_circuits.networks import GroupMLP, SilentSiteError, cross_entropy
 from coset_circuits.networks.model import GroupModel, uncompiled
 
@@ -64,14 +65,18 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Reference:
+    """What other models are compared with; the energy is not computed if there are none."""
+
     logits: Tensor
     best: Tensor
     count: Tensor
     energy: float
 
     @classmethod
-    def of(cls, logits: Tensor) -> _Reference:
+    def of(cls, logits: Tensor, *, is_alone: bool) -> _Reference:
         best = _largest(logits)
+        if is_alone:
+            return cls(logits, best, _counted(best), math.inf)
         flat, energy = logits.flatten(), _centred_energy(logits.clone())
         # Logits that are constant up to rounding have no variance to account for.
         rounding = (16 * torch.finfo(logits.dtype).eps) ** 2 * float(flat.dot(flat))
@@ -128,8 +133,8 @@ def _centred_energy(logits: Tensor) -> float:
     return float(centred.dot(centred))
 
 
-References = dict[int, tuple[Intervention, "list[_Reference | None]"]]
-"""What the network answers, chunk by chunk, by the intervention's id()."""
+References = dict[tuple[int, int, int], tuple[Intervention, _Reference]]
+"""What the network answers, by the intervention's id(), the size of a chunk and its number."""
 
 
 @checked
@@ -155,21 +160,20 @@ def measure(
     pairs = next(iter(models.values())).check_pairs(pairs).cpu()
     if chunk is None:
         chunk = max(1, CACHED // max(max(model.W_U.shape) for model in models.values()))
-    first, *_ = models.values()
-    known: list[_Reference | None] | None = None
+    order = next(iter(models.values())).group.order
     # What would take much memory is computed again instead.
-    if references is not None and len(pairs) * first.group.order <= KEPT:
-        _, known = references.setdefault(id(intervention), (intervention, []))
-    safe = len(models) > 1 and is_ours(intervention) and first.device.type == "cpu"
+    if references is None or len(pairs) * order > KEPT:
+        references = {}
     with ExitStack() as held:
-        each = held.enter_context(side_by_side(safe))
         for model in models.values():
             held.enter_context(model.tables_held())
         run = _Run(intervention, models, seed)
         for i, part in enumerate(pairs.split(chunk)):
-            reference = run.chunk(part, known[i] if known and i < len(known) else None, each)
-            if known is not None and i == len(known) and run.first not in run.silent:
-                known.append(reference)
+            place = id(intervention), chunk, i
+            _, known = references.get(place, (None, None))
+            reference = run.chunk(part, known)
+            if reference is not None and run.first not in run.silent and len(models) > 1:
+                references[place] = intervention, reference
     return {
         name: None if name in run.silent else tally.outcome() for name, tally in run.tallies.items()
     }
@@ -189,31 +193,22 @@ class _Run:
         self.same = {name for name, model in models.items() if _computes_the_same(one, model)}
 
     def chunk(
-        self, pairs: Int[Tensor, "pairs 2"], reference: _Reference | None, each: Each
+        self, pairs: Int[Tensor, "pairs 2"], reference: _Reference | None
     ) -> _Reference | None:
         """Add what all models answer on these pairs; ``reference``: the first's, if known."""
         one = self.models[self.first]
         labels = one.group.products(pairs).to(one.device)
-        waiting = [name for name in self.models if name not in self.silent]
-        while reference is None and waiting:
-            name = waiting.pop(0)
-            logits = self._logits(name, pairs)
-            if logits is not None:
-                reference = _Reference.of(logits)
-                self.tallies[name].add(logits, labels, reference)
-        if reference is None:
-            return None
-        like = reference
-
-        def tally(name: str) -> None:
-            repeats = name in self.same and self.first not in self.silent
+        for name in self.models:
+            if name in self.silent:
+                continue
+            repeats = name in self.same and self.first not in self.silent and reference is not None
             # One pair shows whether the model is silent.
             logits = self._logits(name, pairs[:1] if repeats else pairs)
-            if logits is not None:
-                self.tallies[name].add(like.logits if repeats else logits, labels, like)
-
-        for _ in each(tally, waiting):
-            pass
+            if logits is None:
+                continue
+            reference = reference or _Reference.of(logits, is_alone=len(self.models) == 1)
+            logits = reference.logits if repeats else logits
+            self.tallies[name].add(logits, labels, reference)
         return reference
 
     def _logits(self, name: str, pairs: Int[Tensor, "pairs 2"]) -> Tensor | None:
@@ -269,7 +264,8 @@ class DistinctModels:
         self._prints = {name: model.fingerprint() for name, model in models.items()}
         first: dict[object, str] = {}
         self._first = {name: first.setdefault(p, name) for name, p in self._prints.items()}
-        self._distinct = {name: _single(models[name]) for name in dict.fromkeys(first.values())}
+        self._distinct = {name: models[name] for name in dict.fromkeys(first.values())}
+        self._copies = threading.local()
         self._known: Known = {} if known is None else known
         self._references = references
 
@@ -281,14 +277,17 @@ class DistinctModels:
         reference, *others = self._distinct
         missing = [name for name in others if keys[name] not in self._known]
         if missing or keys[reference] not in self._known:
-            run = {name: self._distinct[name] for name in (reference, *missing)}
+            run = {name: self._copy(name) for name in (reference, *missing)}
             found = measure(intervention, run, pairs, seed=seed, references=self._references)
             self._known.update((keys[name], (intervention, o)) for name, o in found.items())
         return {name: self._known[keys[first]][1] for name, first in self._first.items()}
 
-
-def _single(model: GroupModel) -> GroupModel:
-    return model.unhooked().float()
+    def _copy(self, name: str) -> GroupModel:
+        """This thread's copy: another thread's hooks do not act on it."""
+        mine = vars(self._copies)
+        if name not in mine:
+            mine[name] = self._distinct[name].unhooked().float()
+        return mine[name]
 
 
 def pairs_to_use(pairs: int, wanted: int | None) -> int:

@@ -33,6 +33,7 @@ def log_scale(
     ax.set(**{f"{which}scale": "log"})
     axis.set_major_locator(LogLocator(subs=subs, numticks=9))
     axis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
+    axis.set_minor_locator(LogLocator(subs=(2.0, 3.0, 5.0, 7.0)))
     axis.set_minor_formatter(NullFormatter())
 
 

@@ -9,7 +9,6 @@ from textwrap import wrap
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
@@ -134,7 +133,7 @@ def _merged(
 
 
 def _error_scale(ax: Axes, values: list[float]) -> None:
-    ax.set_yscale("symlog", linthresh=FLOOR, linscale=0.5, subs=[2, 3, 4, 5, 6, 7, 8, 9])
+    ax.set_yscale("symlog", linthresh=FLOOR, linscale=0.5, subs=[2, 5])
     ax.set_ylim(-0.15 * FLOOR, 4 * max([1.0, *values]))
     ax.axhline(FLOOR, color=INK, lw=0.6, ls=":", alpha=FAINT)
     ticks = [0.0, *(10.0**k for k in range(-2, 1 + math.floor(math.log10(ax.get_ylim()[1]))))]
@@ -327,7 +326,8 @@ def _cells(ax: Axes, found: dict[str, list[float | None]], used: list[list[bool]
             ink = "#ffffff" if norm(value) > 0.5 else "#101418"
             text = t.decades(value) if value < 9.95 else f"{value:.0f}"
             text = f"({text})" if used[x][y] else text
-            ax.text(x + 0.5, y + 0.5, text, color=ink, ha="center", va="center", fontsize=8)
+            cell = ax.text(x + 0.5, y + 0.5, text, color=ink, ha="center", va="center", fontsize=8)
+            cell.set_in_layout(False)
     ax.add_collection(PolyCollection(squares, facecolors=shades, edgecolors=INK, linewidths=0.2))
 
 
@@ -339,7 +339,7 @@ def _colours(comparison: Comparison) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Plate:
-    """One figure of the report: its function, title, text alternative and size."""
+    """One figure of the report: its function, title, text alternative and axes (in inches)."""
 
     draw: Draw
     title: str
@@ -408,7 +408,7 @@ def _forming_alternative(comparison: Comparison) -> str:
 
 
 def _training_size(comparison: Comparison) -> tuple[float, float]:
-    return 5.4, 3.6
+    return 4.8, 2.8
 
 
 def _is_trained(comparison: Comparison) -> bool:
@@ -420,11 +420,11 @@ def _roles_size(comparison: Comparison) -> tuple[float, float]:
         len(_heading(family.title)) + 0.4 + len(bars)
         for family, bars in _distinct_roles(comparison)
     )
-    return 7.2, 0.8 + 0.27 * max(2, rows)
+    return 5.2, 0.27 * max(2, rows)
 
 
 def _errors_size(comparison: Comparison) -> tuple[float, float]:
-    return 1.4 + 0.6 * len(comparison.candidates), 1.6 + 0.3 * len(comparison.rows)
+    return 0.6 * len(comparison.candidates), 0.3 * len(comparison.rows)
 
 
 PLATES: dict[str, Plate] = {
@@ -432,13 +432,13 @@ PLATES: dict[str, Plate] = {
         front,
         "Prediction error against bits at equal fidelity",
         _front_alternative,
-        lambda comparison: (7.2, 5.2),
+        lambda comparison: (6.5, 4.4),
     ),
     "lengths": Plate(
         lengths,
         "Compression against the error of the tables",
         _lengths_alternative,
-        lambda comparison: (7.2, 4.6),
+        lambda comparison: (6.5, 4.1),
     ),
     "roles": Plate(roles, "What the neurons do", _roles_alternative, _roles_size),
     "lattice": Plate(
@@ -469,13 +469,13 @@ PLATES: dict[str, Plate] = {
         observed_predicted_loss,
         "Observed and predicted loss",
         _scatter_alternative("mean loss"),
-        lambda comparison: (6.0, 6.4),
+        lambda comparison: (5.2, 5.2),
     ),
     "observed_predicted_accuracy": Plate(
         observed_predicted_accuracy,
         "Observed and predicted accuracy",
         _scatter_alternative("accuracy"),
-        lambda comparison: (6.0, 6.4),
+        lambda comparison: (5.2, 5.2),
     ),
     "errors_by_intervention": Plate(
         errors_by_intervention,
@@ -487,7 +487,7 @@ PLATES: dict[str, Plate] = {
         certificate_curves,
         "Proved accuracy against operations",
         certificate_alternative,
-        lambda comparison: (6.4, 4.4),
+        lambda comparison: (5.7, 3.6),
         lambda comparison: bool(certified(comparison.on_request)),
     ),
 }
@@ -505,7 +505,6 @@ def all_figures(comparison: Comparison) -> dict[str, Figure]:
 
 def _figure(plate: Plate, comparison: Comparison) -> Figure:
     with look():
-        figure = Figure(figsize=plate.size(comparison), layout="constrained")
-        FigureCanvasAgg(figure)
-        plate.draw(comparison, figure.add_subplot())
+        figure = Figure(figsize=plate.size(comparison))
+        plate.draw(comparison, figure.add_axes((0, 0, 1, 1)))
     return figure

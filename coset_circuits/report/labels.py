@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import product
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -20,9 +18,11 @@ ILLEGIBLE = 4.0
 """How much worse text over text is than text over a line or outside the frame."""
 DISTANCES = (8.0, 16.0, 26.0, 38.0, 52.0, 68.0, 86.0)
 DIRECTIONS = ((1, 0), (-1, 0), (0.8, 0.8), (0.8, -0.8), (-0.8, 0.8), (-0.8, -0.8), (0, 1), (0, -1))
+OFFSETS: Float[np.ndarray, "options 2"] = np.outer(DISTANCES, DIRECTIONS).reshape(-1, 2)
+"""Possible places of a label next to its point, in points, the nearest first."""
 
 Point = tuple[float, float]
-Box = tuple[float, float, float, float]
+Boxes = Float[np.ndarray, "boxes 4"]
 """Left, low, right, high, in pixels."""
 
 
@@ -44,21 +44,22 @@ def place(
     figure = ax.figure
     assert isinstance(figure, Figure)
     canvas = FigureCanvasAgg(figure)
-    figure.draw_without_rendering()
+    if (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)
+    ax.autoscale_view()
+    ax.apply_aspect()
     scale = figure.dpi / 72
-    frame = ax.get_window_extent()
-    crowd = _Crowd(
-        (frame.x0, frame.y0, frame.x1, frame.y1),
-        scale,
-        full=[_around(ax, point, RADIUS * scale) for point in (*points, *obstacles)],
-        faint=[_around(ax, point, scale) for point in lines],
-    )
+    frame = np.array([ax.get_window_extent().extents])
+    full = _around(ax, [*points, *obstacles], RADIUS * scale)
+    faint = _around(ax, lines, scale)
     for point, text in zip(points, texts, strict=True):
-        width, height = _extent(ax, text, canvas)
-        x, y = ax.transData.transform(point)
-        offset, box = min(_positions((x, y), width, height, scale), key=crowd.cost)
-        crowd.full.append(box)
-        _annotate(ax, text, point, offset)
+        boxes = _boxes(ax, point, _extent(ax, text, canvas), scale)
+        outside = (boxes[:, 2:] - boxes[:, :2]).prod(1) - _covered(boxes, frame)
+        covered = ILLEGIBLE * _covered(boxes, full) + _covered(boxes, faint)
+        far = 4 * scale * np.abs(OFFSETS).sum(1)
+        best = int((outside + covered + far).argmin())
+        full = np.vstack([full, boxes[best]])
+        _annotate(ax, text, point, *OFFSETS[best].tolist())
 
 
 def _extent(ax: Axes, text: str, canvas: FigureCanvasAgg) -> Point:
@@ -68,63 +69,32 @@ def _extent(ax: Axes, text: str, canvas: FigureCanvasAgg) -> Point:
     return box.width, box.height
 
 
-def _around(ax: Axes, point: Point, radius: float) -> Box:
-    x, y = ax.transData.transform(point)
-    return x - radius, y - radius, x + radius, y + radius
+def _around(ax: Axes, points: Sequence[Point], radius: float) -> Boxes:
+    centres = ax.transData.transform(np.reshape(points, (-1, 2)))
+    return np.hstack([centres - radius, centres + radius])
 
 
-def _positions(
-    anchor: Point, width: float, height: float, scale: float
-) -> Iterator[tuple[Point, Box]]:
-    """Possible offsets (points) of the label, nearest first, each with its box."""
-    for distance, (dx, dy) in product(DISTANCES, DIRECTIONS):
-        offset = (dx * distance, dy * distance)
-        left = anchor[0] + offset[0] * scale - width * _share(dx)
-        low = anchor[1] + offset[1] * scale - height * _share(dy)
-        yield offset, (left, low, left + width, low + height)
+def _boxes(ax: Axes, point: Point, size: Point, scale: float) -> Boxes:
+    """A label of this size at each of the possible offsets."""
+    before = (1 - np.sign(OFFSETS)) / 2 * size
+    low = ax.transData.transform(point) + OFFSETS * scale - before
+    return np.hstack([low, low + size])
 
 
-def _share(direction: float) -> float:
-    """The part of the label before its anchor: none, half or all of it."""
-    return 0.0 if direction > 0 else 1.0 if direction < 0 else 0.5
+def _covered(boxes: Boxes, others: Float[np.ndarray, "others 4"]) -> Float[np.ndarray, " boxes"]:
+    """The area that each box shares with others, summed over the others."""
+    low = np.maximum(boxes[:, None, :2], others[:, :2])
+    high = np.minimum(boxes[:, None, 2:], others[:, 2:])
+    return np.clip(high - low, 0, None).prod(2).sum(1)
 
 
-@dataclass
-class _Crowd:
-    """The obstacles that a label must avoid."""
-
-    frame: Box
-    scale: float
-    full: list[Box]
-    faint: list[Box]
-
-    def cost(self, option: tuple[Point, Box]) -> float:
-        """Covered area in square pixels, weighted most for text and points, plus distance."""
-        (dx, dy), box = option
-        area = (box[2] - box[0]) * (box[3] - box[1])
-        outside = area - _covered(box, [self.frame])
-        covered = ILLEGIBLE * _covered(box, self.full) + _covered(box, self.faint)
-        return covered + outside + 4 * self.scale * (abs(dx) + abs(dy))
-
-
-def _covered(box: Box, others: Sequence[Box]) -> float:
-    """The area that a box shares with others, summed over the others."""
-    if not others:
-        return 0.0
-    found: Float[np.ndarray, "others 4"] = np.array(others)
-    low = np.maximum(found[:, :2], box[:2])
-    high = np.minimum(found[:, 2:], box[2:])
-    return float(np.clip(high - low, 0, None).prod(1).sum())
-
-
-def _annotate(ax: Axes, text: str, point: Point, offset: Point) -> None:
-    dx, dy = offset
+def _annotate(ax: Axes, text: str, point: Point, dx: float, dy: float) -> None:
     far = max(abs(dx), abs(dy)) > DISTANCES[0]
     line = {"arrowstyle": "-", "color": INK, "alpha": FAINT, "lw": 0.6, "shrinkA": 0, "shrinkB": 4}
     ax.annotate(
         text,
         point,
-        offset,
+        (dx, dy),
         textcoords="offset points",
         ha="left" if dx > 0 else "right" if dx < 0 else "center",
         va="bottom" if dy > 0 else "top" if dy < 0 else "center",

@@ -82,11 +82,11 @@ def used_classes(comparison: Comparison) -> dict[str, int]:
 
 
 def size(comparison: Comparison) -> tuple[float, float]:
-    """The figure size in inches that keeps the names apart."""
+    """The size of the axes in inches that keeps the names apart."""
     group, used = comparison.network.group, used_classes(comparison)
     labels = {c: _label(c, used) for c in _drawn(group, used)}
     left, right = _extent(labels, _places(labels, _edges(group, tuple(labels)), used))
-    return max(5.0, 0.8 + right - left), 0.6 + HEIGHT * len({c.order for c in labels})
+    return right - left, HEIGHT * len({c.order for c in labels})
 
 
 def _label(c: SubgroupClass, used: Mapping[str, int]) -> str:

@@ -10,20 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from coset_circuits.networks.model import GroupModel
 from coset_circuits.report import tables as t
-
-
-def print_networks(networks: Iterable[GroupModel], console: Console | None = None) -> None:
-    """Print one line per network: what it is, and the command that trains it."""
-    console = console or Console(highlight=False)
-    table = plain_table(["network", "group", "trained by: coset-circuits train"], ["neurons"])
-    for network in networks:
-        command = str(network.provenance.get("command") or t.MISSING)
-        trained = command.removeprefix("coset-circuits train ")
-        names = (network.label, network.group.name, trained)
-        table.add_row(*(Text(t.clean(name)) for name in names), str(network.d_mlp))
-    console.print(table)
 
 
 def plainly(show: Callable[[Console], None], width: int) -> str:

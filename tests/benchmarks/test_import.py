@@ -21,12 +21,12 @@ def seconds(statement):
     )
 
 
-@pytest.mark.parametrize("command", ["", "compare", "train"])
-def test_help_needs_no_torch(command):
+@pytest.mark.parametrize("command", ["--help", "compare --help", "train --help", "networks"])
+def test_help_and_lists_need_no_torch(command):
     """Torch and TransformerLens take seconds."""
     code = (
         "import runpy, sys, contextlib\n"
-        f"sys.argv = ['coset-circuits', *{command!r}.split(), '--help']\n"
+        f"sys.argv = ['coset-circuits', *{command!r}.split()]\n"
         "with contextlib.suppress(SystemExit): runpy.run_module('coset_circuits')\n"
         "assert 'torch' not in sys.modules"
     )

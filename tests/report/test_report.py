@@ -509,8 +509,8 @@ def test_no_line_between_used_classes_runs_through_another(name, used, trained, 
     )
     monkeypatch.setattr(lattice, "used_classes", lambda _: dict.fromkeys(used, 1))
     with look():
-        figure = Figure(figsize=lattice.size(comparison), layout="constrained")
-        ax = lattice.lattice(comparison, figure.subplots())
+        figure = Figure(figsize=lattice.size(comparison))
+        ax = lattice.lattice(comparison, figure.add_axes((0, 0, 1, 1)))
     figure.draw_without_rendering()
     boxes = [label.get_bbox_patch().get_window_extent() for label in ax.texts]
     dark = [line for line in ax.lines if line.get_alpha() > FAINT]

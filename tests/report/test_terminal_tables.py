@@ -5,7 +5,7 @@ import pytest
 
 import coset_circuits as cc
 from coset_circuits.report.groups import group_dict, print_group
-from coset_circuits.report.terminal import plainly, print_networks
+from coset_circuits.report.terminal import plainly
 
 
 @pytest.mark.parametrize("width", [80, 100])
@@ -21,13 +21,3 @@ def test_a_groups_tables_fit_and_break_between_values(name, width):
             if top:
                 assert (f"{irrep} {top}/{bottom}" if bottom > 1 else f"{irrep} {top}") in text
     assert "\x1b" not in text
-
-
-def test_the_networks_table_names_each_with_its_training():
-    networks = [cc.load(name) for name in cc.shipped()]
-    text = plainly(lambda console: print_networks(networks, console), 80)
-    assert max(map(len, text.splitlines())) <= 80
-    words = " ".join(text.split())
-    for network in networks:
-        assert f"{network.label} {network.group.name}" in words
-        assert str(network.cfg.d_mlp) in words
