@@ -25,6 +25,7 @@ from coset_circuits.algorithms.algorithm import (
     fitted_frame,
     negligible,
     proper_subgroups,
+    residuals,
 )
 from coset_circuits.algorithms.coder import Coded, Coder, Family
 from coset_circuits.algorithms.joint import jointly
@@ -115,7 +116,8 @@ class CodedNetwork:
     def explained(self, code: Coded) -> Bool[np.ndarray, "d_mlp"]:
         """The neurons whose left and right tables the description explains almost completely.
 
-        The description must also be shorter than the tables themselves.
+        The description must also be shorter than the tables themselves. An error that all neurons
+        share does not count here, but the surrogate does not have it.
         """
         whole = 3 * self.group.order * self.coder.level
         covered = (code.residual[:, :2] < self.thresholds.fvu).all(1)
@@ -144,12 +146,14 @@ class CodedNetwork:
             for fit, mean in zip(code.fitted, self.tables.means(), strict=True)
         )
         fitted = Tables(left, right, unembed, self.tables.frame)
-        residual = torch.from_numpy(code.residual)
+        residual = left_over = torch.from_numpy(code.residual)
+        if len(code.shared):
+            left_over = residuals(self.tables, code.fitted) * torch.from_numpy(~self.skip)[:, None]
         circuit = TableCircuit(
             name=algorithm.name,
             network=self.network,
             # If a mean is not worth its bits, the residual exceeds the variance.
-            roles=Roles.of(names, residual.clamp(max=1), notes),
+            roles=Roles.of(names, left_over.clamp(max=1), notes),
             fitted=self.tables.back(fitted),
             residual=residual,
             structure=torch.from_numpy(code.structure),
@@ -158,6 +162,7 @@ class CodedNetwork:
             site_classes=site_classes or {},
             algorithm=algorithm,
             directions=dict(code.directions),
+            shared=torch.from_numpy(code.shared),
         )
         if not algorithm.joint:
             return circuit
