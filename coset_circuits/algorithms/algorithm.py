@@ -331,6 +331,7 @@ def description_length(
     levels: Float[Tensor, "d_mlp"],
     unexplained: Float[Tensor, "d_mlp tables"],
     counted: np.ndarray,
+    shared: Float[Tensor, "functions"] | None = None,
 ) -> DescriptionLength:
     """The description length of a fit, summed over the ``counted`` neurons.
 
@@ -344,10 +345,11 @@ def description_length(
     kept = torch.from_numpy(counted)
     level_bits = float(np.log2(1 / relative_error))
     residual = order / 2 * torch.log2(1 + unexplained / relative_error**2).sum(1)
+    once = 0.0 if shared is None else order / 2 * torch.log2(1 + shared / relative_error**2).sum()
     return DescriptionLength(
         relative_error,
         float(structure[kept].sum()),
         float(levels[kept].sum()) * level_bits,
-        float(residual[kept].sum()),
+        float(residual[kept].sum() + once),
         int(kept.sum()),
     )

@@ -36,6 +36,11 @@ from coset_circuits.networks import HiddenMoments, cross_entropy, hidden_moments
 from coset_circuits.networks.model import GroupModel
 from coset_circuits.thresholds import Thresholds
 
+_FITTED = 60_000
+"""The most pairs that the coefficients are fitted to."""
+_MATCHED = 10_000
+"""The most pairs on which the loss is matched."""
+
 
 class BilinearSurrogate(GroupModel):
     """Decodes ρ(a) and ρ(b), multiplies them and takes traces: logit(c) = Σ_ρ α_ρ χ_ρ(abc⁻¹)."""
@@ -219,26 +224,28 @@ def fit_bilinear(
         rcond=thresholds.rcond,
         algorithm=algorithm,
     )
-    circuit.coefficients = _coefficients(network, circuit)
-    circuit.coefficients = circuit.coefficients * _temperature(network, circuit)
+    if key:
+        circuit.coefficients = _coefficients(network, circuit)
+        circuit.coefficients = circuit.coefficients * _temperature(network, circuit)
     return circuit
 
 
 @torch.no_grad()
 def _coefficients(
-    network: GroupModel, circuit: BilinearCircuit, chunk: int = 40_000
+    network: GroupModel, circuit: BilinearCircuit, chunk: int = 20_000
 ) -> Float[Tensor, "key"]:
     """The α_ρ that bring the decoded products closest to the network's logits.
 
     The irreps' matrix elements are orthogonal over c, so each α_ρ is a ratio of two sums. The fit
     uses the decoded products, not χ_ρ itself. Decoding shrinks ρ(a) if the neurons hold only part
-    of it, by different amounts, and an irrep that cannot be decoded must not be amplified.
+    of it, by different amounts, and an irrep that cannot be decoded must not be amplified. Of a
+    large group's pairs a sample is used.
     """
     model = circuit.surrogate()
     sizes = [block.dimension**2 for block in circuit.key]
     write = model.W_U.detach().double().cpu()
     dots, norms = torch.zeros(2, len(write), dtype=torch.float64)
-    for pairs in network.group.pairs().split(chunk):
+    for pairs in _some(network, _FITTED).split(chunk):
         at = pairs.to(network.device)
         products = model.decoded_products(model.left_table[at[:, 0]], model.right_table[at[:, 1]])
         products = products.double().cpu()
@@ -249,28 +256,33 @@ def _coefficients(
         block.dimension * dot.sum() / (network.group.order * norm.sum()).clamp_min(1e-300)
         for block, dot, norm in zip(circuit.key, dots.split(sizes), norms.split(sizes), strict=True)
     ]
-    return torch.stack(alphas) if alphas else torch.zeros(0, dtype=torch.float64)
+    return torch.stack(alphas)
 
 
 @torch.no_grad()
-def _temperature(network: GroupModel, circuit: BilinearCircuit, sample: int = 10_000) -> float:
+def _temperature(network: GroupModel, circuit: BilinearCircuit) -> float:
     """One factor for all α_ρ, from ¼ to 4, that gives the surrogate the network's base loss.
 
     This helps the hypothesis. The base loss is then not evidence for it, but no other error can be
     due to the size of its logits.
     """
-    pairs = network.group.pairs()
-    generator = torch.Generator().manual_seed(0)
-    pairs = pairs[torch.randperm(len(pairs), generator=generator)[:sample]]
+    pairs = _some(network, _MATCHED)
     labels = network.group.products(pairs)
     wanted = _log_mean(network(pairs).cpu(), labels)
-    logits = circuit.surrogate()(pairs).double().cpu()
+    logits = circuit.surrogate()(pairs).float().cpu()
     best, step = 0.0, 0.5
     for _ in range(3):
         exponents = [best + step * k for k in range(-4, 5)]
         off = [abs(_log_mean(2**e * logits, labels) - wanted) for e in exponents]
         best, step = exponents[int(np.argmin(off))], step / 4
     return 2**best
+
+
+def _some(network: GroupModel, most: int) -> Int[Tensor, "pairs 2"]:
+    """All pairs, or a random sample if there are more."""
+    pairs = network.group.pairs()
+    generator = torch.Generator().manual_seed(0)
+    return pairs[torch.randperm(len(pairs), generator=generator)[:most]]
 
 
 def _log_mean(logits: Tensor, labels: Tensor) -> float:

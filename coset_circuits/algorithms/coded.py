@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,6 +25,7 @@ from coset_circuits.algorithms.algorithm import (
     fitted_frame,
     negligible,
     proper_subgroups,
+    residuals,
 )
 from coset_circuits.algorithms.coder import Coded, Coder, Family
 from coset_circuits.algorithms.joint import jointly
@@ -103,7 +105,7 @@ class CodedNetwork:
         tables = Tables.of(network, frame)
         skip = negligible(tables, thresholds)
         coder = Coder(base, algorithm.relative_error or thresholds.coding_error)
-        codes = [_described(_Question(coder, tables, family, ~skip)) for family in families]
+        codes = [_asked(_Question(coder, tables, family, ~skip)).code for family in families]
         return cls(network, tables, coder, codes, skip, thresholds)
 
     @property
@@ -114,7 +116,8 @@ class CodedNetwork:
     def explained(self, code: Coded) -> Bool[np.ndarray, "d_mlp"]:
         """The neurons whose left and right tables the description explains almost completely.
 
-        The description must also be shorter than the tables themselves.
+        The description must also be shorter than the tables themselves. An error that all neurons
+        share does not count here, but the surrogate does not have it.
         """
         whole = 3 * self.group.order * self.coder.level
         covered = (code.residual[:, :2] < self.thresholds.fvu).all(1)
@@ -143,12 +146,14 @@ class CodedNetwork:
             for fit, mean in zip(code.fitted, self.tables.means(), strict=True)
         )
         fitted = Tables(left, right, unembed, self.tables.frame)
-        residual = torch.from_numpy(code.residual)
+        residual = left_over = torch.from_numpy(code.residual)
+        if len(code.shared):
+            left_over = residuals(self.tables, code.fitted) * torch.from_numpy(~self.skip)[:, None]
         circuit = TableCircuit(
             name=algorithm.name,
             network=self.network,
             # If a mean is not worth its bits, the residual exceeds the variance.
-            roles=Roles.of(names, residual.clamp(max=1), notes),
+            roles=Roles.of(names, left_over.clamp(max=1), notes),
             fitted=self.tables.back(fitted),
             residual=residual,
             structure=torch.from_numpy(code.structure),
@@ -157,6 +162,7 @@ class CodedNetwork:
             site_classes=site_classes or {},
             algorithm=algorithm,
             directions=dict(code.directions),
+            shared=torch.from_numpy(code.shared),
         )
         if not algorithm.joint:
             return circuit
@@ -178,7 +184,7 @@ class CodedNetwork:
 
 
 class _Question:
-    """A cache key for a description, which forms of a hypothesis and mixtures share."""
+    """What a description depends on; forms of a hypothesis and mixtures ask the same."""
 
     def __init__(
         self, coder: Coder, tables: Tables, family: Family, kept: Bool[np.ndarray, "d_mlp"]
@@ -188,6 +194,16 @@ class _Question:
         for table in (*tables, tables.frame, coder.group.table):
             digest.update(table.contiguous().numpy().tobytes())
         self.key = digest.digest(), coder.relative_error, family
+        self._answering = threading.Lock()
+        self._code: Coded | None = None
+
+    @property
+    def code(self) -> Coded:
+        """The description; a second thread that asks waits for the first."""
+        with self._answering:
+            if self._code is None:
+                self._code = self.coder.fit(self.tables, self.family, self.kept)
+            return self._code
 
     def __hash__(self) -> int:
         return hash(self.key)
@@ -197,5 +213,6 @@ class _Question:
 
 
 @lru_cache(maxsize=32)
-def _described(question: _Question) -> Coded:
-    return question.coder.fit(question.tables, question.family, question.kept)
+def _asked(question: _Question) -> _Question:
+    """The first of equal questions."""
+    return question

@@ -14,7 +14,9 @@ R(b) = −L(x b⁻¹), or share its directions a. The unembedding may be made of
 that the left and right tables read. Neurons are related too: in each irrep all directions a may be
 in a space of fewer dimensions, often a line, which is paid for once. Every hypothesis may use all
 of these savings. Where a neuron need not be on cosets, the unembedding may also be any function in
-irreps that are named once for all neurons.
+irreps that are named once for all neurons, and so may all three tables of all neurons. A table's
+functions may differ from those of its irreps by an error that is the same for all neurons: a
+residual that is coded once for each function instead of once for each neuron.
 
 Bits are counted as in :class:`~coset_circuits.algorithms.DescriptionLength`: the choices, log2(1/δ)
 for each free number, and the rest of each table, coded to the relative error δ. Each neuron gets
@@ -37,6 +39,7 @@ from torch import Tensor
 
 from coset_circuits.algorithms.algorithm import Tables
 from coset_circuits.groups import FiniteGroup, RealBlock, Subgroup
+from coset_circuits.thresholds import DEFAULT
 
 Coefficients = list[Float[np.ndarray, "neurons _ _"]]
 """For each real block, one matrix per neuron."""
@@ -48,6 +51,14 @@ left table."""
 
 TRIED_OF_UNEMBEDDING = 3
 """The same for each side of the unembedding, if it has other cosets than the tables."""
+
+STRAIGHT = 1 - 1 / DEFAULT.as_short
+"""An error that all neurons share may hold at most this share of a table's variance. A renamed
+group's irreps hold a share p/n with p of the n functions. To hold the rest they would need so many
+functions that nothing which counts is saved."""
+
+_AT_ONCE = 32
+"""The number of subgroups whose bounds are computed together, so that arrays stay in the cache."""
 
 _IMPOSSIBLE = 1e6
 """A count of free numbers so large that it excludes what the family does not allow."""
@@ -96,6 +107,8 @@ class Coded:
             unembedding is made of.
         directions: for each irrep of more than one dimension that is read, the dimension of the
             space of all neurons' directions a, and the irrep's own.
+        shared: the energy of each error that all neurons share, for functions of length 1. It is
+            neither in ``fitted`` nor in ``residual``.
     """
 
     bits: PerNeuron
@@ -109,6 +122,7 @@ class Coded:
     reads: Coefficients
     writes: Coefficients
     directions: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    shared: Float[np.ndarray, "functions"] = field(default_factory=lambda: np.zeros(0))
 
 
 Written = tuple[Coefficients, PerNeuron, PerNeuron]
@@ -195,7 +209,10 @@ class Coder:
     @cached_property
     def fixed(self) -> list[Float[np.ndarray, "subgroups _ _"]]:
         """For each block, the projections on the spaces that the subgroups fix."""
-        return [np.stack([rho[h.array].mean(0) for h in self.subgroups]) for rho in self.matrices]
+        members = np.zeros((len(self.subgroups), self.group.order))
+        for i, h in enumerate(self.subgroups):
+            members[i, h.array] = 1 / h.order
+        return [np.tensordot(members, rho, 1) for rho in self.matrices]
 
     @cached_property
     def fixed_degrees(self) -> Int[np.ndarray, "subgroups blocks"]:
@@ -247,15 +264,25 @@ class Coder:
         Args:
             tables: the number of tables with this energy at this cost.
         """
+        order, bits = self._prefixes(energy, cost, total, tables)
+        places = np.argsort(order, axis=1, kind="stable")
+        return places < bits.argmin(1)[:, None]
+
+    def _prefixes(
+        self,
+        energy: Float[np.ndarray, "neurons parts"],
+        cost: Float[np.ndarray, "neurons parts"],
+        total: PerNeuron,
+        tables: int = 1,
+    ) -> tuple[Int[np.ndarray, "neurons parts"], Float[np.ndarray, "neurons _"]]:
+        """The parts by falling energy per number, and the bits with none, one, two, … of them."""
         order = np.argsort(-energy / np.maximum(cost, 1e-9), axis=1, kind="stable")
         nothing = np.zeros((len(energy), 1))
         held, paid = (
             np.concatenate([nothing, np.take_along_axis(part, order, 1).cumsum(1)], 1)
             for part in (energy, cost)
         )
-        bits = self.level * paid + tables * self.residual_bits(total[:, None] - held)
-        places = np.argsort(order, axis=1, kind="stable")
-        return places < bits.argmin(1)[:, None]
+        return order, self.level * paid + tables * self.residual_bits(total[:, None] - held)
 
     def code(
         self,
@@ -319,16 +346,90 @@ class Coder:
         if not kept.any():
             # No neuron matters: then all are described, but none is counted.
             kept = np.ones_like(kept)
-        measured = [_Table.of(table, kept) for table in tables]
-        left, right, unembed = (self.coefficients(table.unit) for table in measured)
+        plain = [_Table.of(table, kept) for table in tables]
+        straight = [self._straightened(table) for table in plain]
+        code = self._described(tables, plain, family, kept)
+        if not any(len(table.shared) for table in straight):
+            return code
+        # The fitted tables lack the shared errors, so they must save something that counts.
+        other = self._described(tables, straight, family, kept)
+        return other if code.bits.sum() > DEFAULT.as_short * other.bits.sum() else code
+
+    def _described(
+        self,
+        tables: Tables,
+        measured: Sequence[_Table],
+        family: Family,
+        kept: Bool[np.ndarray, "neurons"],
+    ) -> Coded:
+        """The shortest description of the measured tables: neurons one by one, or all alike."""
         totals = [table.energy for table in measured]
-        left, right, spaces = self._directions(left, right)
+        every = [self.coefficients(table.unit) for table in measured]
+        best, dimensions = self._each(every, totals, family)
+        if family.without:
+            alike = self._all_alike(every, totals)
+            if alike["bits"].sum() < best["bits"].sum():
+                best, dimensions = alike, None
+        for table in measured:
+            best["structure"] = best["structure"] + table.choices / kept.sum()
+            once = self.residual_bits(table.shared).sum() + table.choices
+            best["bits"] = best["bits"] + once / kept.sum()
+        code = self._coded(best, tables, measured, kept)
+        return code if dimensions is None else self._named(code, dimensions)
+
+    def _straightened(self, table: _Table) -> _Table:
+        """The table without what all neurons' functions have outside a few irreps.
+
+        This part must be a linear function of the part in the irreps. So a neuron needs no numbers
+        for it; each function of the irreps has an error, coded once for all neurons like a
+        residual. The irreps hold at most half of the group's functions but nearly all the variance
+        (:data:`STRAIGHT`): others, and renamed ones, cannot be bent into the network's functions.
+        """
+        unit, count = table.unit, table.unit.shape[1]
+        variance = np.square(unit - unit.mean(0)).sum()
+        order = self._by_energy(self.coefficients(unit))
+        best, shortest = table, np.inf
+        for size in range(1, len(order)):
+            basis = np.concatenate([self.blocks[b].basis.numpy() for b in order[:size]], 1)
+            functions = basis.shape[1]
+            if functions > self.group.order / 2:
+                break
+            inside = basis.T @ unit
+            outside = unit - basis @ inside
+            found = [table]
+            if np.square(outside).sum() <= STRAIGHT * variance:
+                # Each coefficient is only known to δ/√n.
+                known = count * self.relative_error**2 / self.group.order * np.eye(functions)
+                error = np.linalg.solve(inside @ inside.T + known, inside @ outside.T).T
+                shared = np.square(error).sum(0)
+                found.append(
+                    replace(table, unit=unit - error @ inside, shared=shared, choices=len(order))
+                )
+            for one in found:
+                rest = np.square(one.unit - basis @ inside).sum(0)
+                bits = self.level * functions * count + one.choices
+                bits += self.residual_bits(rest).sum() + self.residual_bits(one.shared).sum()
+                if bits < shortest:
+                    best, shortest = one, bits
+        return best
+
+    def _by_energy(self, coefficients: Coefficients) -> Int[np.ndarray, "blocks"]:
+        """The blocks by their energy for each function, the strongest first."""
+        energy = np.array([np.square(matrix).sum() for matrix in coefficients])
+        return np.argsort(-energy / [block.parameters for block in self.blocks], kind="stable")
+
+    def _each(
+        self, every: Sequence[Coefficients], totals: Sequence[PerNeuron], family: Family
+    ) -> tuple[dict[str, np.ndarray], Int[np.ndarray, "blocks"]]:
+        """Every neuron in its own structure, and the dimensions of the common directions."""
+        left, right, spaces = self._directions(every[0], every[1])
+        unembed, count = every[2], len(totals[0])
         tried = self._to_try(left, totals[0], family, spaces.dimensions)
         elsewhere = []
         if family.cosets and not family.one_direction:
             elsewhere.append(self._written_elsewhere(unembed, totals[2], family))
         if family.without:
-            elsewhere.append(self._written_alike(unembed, totals[2]))
+            elsewhere.append(self._alike(unembed, totals[2]))
         best: dict[str, np.ndarray] = {}
         for subgroup in tried.T:
             place = subgroup, spaces.dimensions
@@ -338,11 +439,30 @@ class Coder:
             sums = {n: read[n] + written[n] for n in ("bits", "structure", "levels")}
             best = _shorter(best, {**read, **written, **sums})
         # Each neuron pays its share of the common directions.
-        best["levels"] = best["levels"] + spaces.numbers / kept.sum()
-        best["structure"] = best["structure"] + spaces.choices / kept.sum()
+        best["levels"] = best["levels"] + spaces.numbers / count
+        best["structure"] = best["structure"] + spaces.choices / count
         both = self.level * spaces.numbers + spaces.choices
-        best["bits"] = best["bits"] + both / kept.sum()
-        return self._named(self._coded(best, tables, measured, kept), spaces.dimensions)
+        best["bits"] = best["bits"] + both / count
+        return best, spaces.dimensions
+
+    def _all_alike(
+        self, every: Sequence[Coefficients], totals: Sequence[PerNeuron]
+    ) -> dict[str, np.ndarray]:
+        """All tables as any functions in spaces that are the same for all neurons."""
+        count = len(totals[0])
+        none = np.full(count, self.trivial)
+        zeros = np.zeros(count)
+        found = {"subgroup": none, "other": none, "x": np.zeros(count, dtype=int)}
+        found |= {"bits": zeros, "levels": zeros, "structure": zeros}
+        sides = ("left", "right", "unembed")
+        for i, (side, table, total) in enumerate(zip(sides, every, totals, strict=True)):
+            fit, numbers, choices = self._alike(table, total, narrow=True)
+            left_over = _left_over(table, fit, total)
+            bits = choices + self.level * numbers + self.residual_bits(left_over)
+            found |= _named(side, fit) | {f"left_over_{i}": left_over}
+            more = {"bits": bits, "levels": numbers, "structure": choices}
+            found |= {name: found[name] + part for name, part in more.items()}
+        return found
 
     def _named(self, code: Coded, dimensions: Int[np.ndarray, "blocks"]) -> Coded:
         """Name the directions of the irreps of more than one dimension that are read."""
@@ -400,18 +520,26 @@ class Coder:
             read, _, _ = self.code(left, whole, wide, total, IRREPS)
             values = [np.linalg.svd(c, compute_uv=False) > _ZERO for c in read]
             ranks = np.stack([v.sum(1) // e for v, e in zip(values, self.ends, strict=True)], 1)
-        bounds = np.empty((neurons, len(self.proper)))
-        for i, h in enumerate(self.proper):
-            held = [np.square(p[h] @ c).sum((1, 2)) for p, c in zip(self.fixed, read, strict=True)]
-            degrees = self.fixed_degrees[h]
+        squares = [rearrange(c @ rearrange(c, "m i j -> m j i"), "m i j -> (i j) m") for c in read]
+        bounds = []
+        # The largest first, whose cosets need the fewest bits where the bounds are equal.
+        candidates = self.proper[::-1]
+        for some in np.array_split(candidates, math.ceil(len(candidates) / _AT_ONCE)):
+            held = [
+                rearrange(p[some], "h i j -> h (i j)") @ square
+                for p, square in zip(self.fixed, squares, strict=True)
+            ]
+            energy = rearrange(held, "b h m -> (h m) b")
+            degrees = self.fixed_degrees[some, None]
             rank = np.minimum(ranks, degrees)
             number = np.array(self.ends) * rank * (degrees + free - rank)
             cost = np.where(number > 0, number + 1 / self.level, _IMPOSSIBLE)
-            energy = np.stack(held, 1)
-            mask = self.chosen(energy, cost, total)
-            left_over = self.residual_bits(total - (energy * mask).sum(1))
-            bounds[:, i] = left_over + self.level * (cost * mask).sum(1)
-        first = self.proper[np.argsort(bounds, axis=1, kind="stable")[:, :most]]
+            cost = rearrange(cost, "h m b -> (h m) b")
+            _, bits = self._prefixes(energy, cost, np.tile(total, len(some)))
+            bounds.append(rearrange(bits.min(1), "(h m) -> m h", m=neurons))
+        # Rounded, so that rounding errors do not decide between equal bounds.
+        ranked = np.argsort(np.concatenate(bounds, 1).round(6), axis=1, kind="stable")
+        first = candidates[ranked[:, :most]]
         return np.concatenate([first, none], 1) if family.without else first
 
     def _written_elsewhere(
@@ -486,27 +614,43 @@ class Coder:
             options.append(self.code(on_both, *degrees, total, family))
         return options
 
-    def _written_alike(self, unembed: Coefficients, total: PerNeuron) -> Written:
-        """The unembedding as any function in a set of irreps that is the same for all neurons.
+    def _alike(self, table: Coefficients, total: PerNeuron, *, narrow: bool = False) -> Written:
+        """A table as any function in a set of irreps that is the same for all neurons.
 
         They hold at most half of the group's functions; with all of them nothing would be said.
+        If ``narrow``, all neurons' functions are in a space of v of the p dimensions that these
+        irreps have. The space is given once, by v(p − v) numbers.
         """
-        energy = np.stack([np.square(matrix).sum((1, 2)) for matrix in unembed], 1)
-        number = np.array(self.ends) * self.degrees**2
-        order = np.argsort(-energy.mean(0) / number, kind="stable")
-        nothing = np.zeros((len(total), 1))
-        held = np.concatenate([nothing, energy[:, order].cumsum(1)], 1)
-        paid = np.concatenate([[0], number[order].cumsum()])
-        left_over = self.residual_bits(total[:, None] - held).sum(0)
-        bits = np.where(
-            paid <= self.group.order / 2, self.level * paid * len(total) + left_over, np.inf
-        )
-        size = int(bits.argmin())
-        chosen = order[:size]
-        fit = [matrix * (b in chosen) for b, matrix in enumerate(unembed)]
+        order, count = self._by_energy(table), len(total)
         # One bit for each irrep tells all neurons which these are.
-        share = len(number) / len(total)
-        return fit, np.full(len(total), float(paid[size])), np.full(len(total), share)
+        best, shortest = None, np.inf
+        for size in range(len(order) + 1):
+            chosen = sorted(order[:size])
+            functions = sum(self.blocks[b].parameters for b in chosen)
+            if functions > self.group.order / 2:
+                break
+            flat = np.concatenate(
+                [np.zeros((count, 0)), *(table[b].reshape(count, -1) for b in chosen)], 1
+            )
+            vectors = np.linalg.eigh(flat.T @ flat)[1][:, ::-1][:, :functions]
+            held = np.square(flat @ vectors).cumsum(1)
+            held = np.concatenate([np.zeros((count, 1)), held], 1)
+            width = np.arange(functions + 1)
+            numbers = width + width * (functions - width) / count
+            choices = len(order) + narrow * np.log2(functions + 1)
+            bits = self.level * numbers * count + choices
+            bits += self.residual_bits(total[:, None] - held).sum(0)
+            least = int(bits.argmin()) if narrow else functions
+            if bits[least] < shortest:
+                kept = flat @ vectors[:, :least] @ vectors[:, :least].T
+                best, shortest = (chosen, kept, numbers[least], choices), bits[least]
+        assert best is not None
+        chosen, kept, paid, choices = best
+        fit = [np.zeros_like(matrix) for matrix in table]
+        ends = np.cumsum([table[b][0].size for b in chosen])
+        for b, part in zip(chosen, np.split(kept, ends[:-1], axis=1), strict=False):
+            fit[b] = part.reshape(table[b].shape)
+        return fit, np.full(count, float(paid)), np.full(count, choices / count)
 
     def _mirrored(
         self,
@@ -648,6 +792,7 @@ class Coder:
             blocks=blocks,
             reads=[_spread(_space(matrix)[0], kept) for matrix in unembeds],
             writes=[_spread(_space(matrix)[0], kept) for matrix in turned],
+            shared=np.concatenate([table.shared for table in measured]),
         )
 
 
@@ -668,10 +813,17 @@ class _Directions:
 
 @dataclass(frozen=True)
 class _Table:
-    """A table, scaled so that every column's deviation from its mean has length 1."""
+    """A table, scaled so that every column's deviation from its mean has length 1.
+
+    Attributes:
+        shared: the energies of the errors that all neurons share, which ``unit`` does not contain.
+        choices: the bits that say for which irreps.
+    """
 
     unit: Float[np.ndarray, "order neurons"]
     scale: PerNeuron
+    shared: Float[np.ndarray, "functions"] = field(default_factory=lambda: np.zeros(0))
+    choices: float = 0.0
 
     @classmethod
     def of(cls, table: Float[Tensor, "order d_mlp"], kept: Bool[np.ndarray, "d_mlp"]) -> _Table:

@@ -157,6 +157,8 @@ def _joined(codes: Sequence[Coded], chosen: np.ndarray) -> Coded:
         blocks=[codes[k].blocks[j] for j, k in enumerate(chosen)],
         reads=[pick(parts) for parts in zip(*(code.reads for code in codes), strict=True)],
         writes=[pick(parts) for parts in zip(*(code.writes for code in codes), strict=True)],
+        # The hypotheses that use shared errors all use the same ones.
+        shared=max((codes[k].shared for k in set(chosen.tolist())), key=len),
     )
 
 

@@ -10,7 +10,7 @@ levels of the separate fits.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -93,19 +93,19 @@ def joint_unembedding(
         noise: the assumed noise, in standard deviations of each pre-activation over all pairs.
     """
     start = allowed(surrogate.W_U.detach().double().T)
-    square, target, pairs = _moments(network, surrogate)
-    ridge = pairs * (noise * network.pre_scale.double()) ** 2
+    found = _Moments.of(network, surrogate)
+    ridge = found.pairs * (noise * network.pre_scale.double()) ** 2
     # A neuron with constant activation has nothing to fit.
-    ridge = ridge + 1e-12 * square.diagonal().max()
+    ridge = ridge + 1e-12 * found.squares.max()
 
     def applied(unembed: Tensor) -> Tensor:
-        return allowed(_centred(unembed @ square) + ridge * unembed)
+        return allowed(_centred(found.product(unembed)) + ridge * unembed)
 
     solution = start
-    wanted = allowed(target + ridge * start)
+    wanted = allowed(found.target + ridge * start)
     left = wanted - applied(start)
     enough = torch.maximum(TOLERANCE * left.norm(), ROUNDING * wanted.norm())
-    scale = 1 / (square.diagonal() + ridge)
+    scale = 1 / (found.squares + ridge)
     turned = allowed(scale * left)
     direction, fall = turned, (left * turned).sum()
     for _ in range(STEPS):
@@ -121,27 +121,51 @@ def joint_unembedding(
     return solution
 
 
-def _moments(network: GroupModel, surrogate: GroupModel) -> tuple[Tensor, Tensor, int]:
-    """Σ post·post of the surrogate and Σ logits·post over the pairs, centred over the outputs."""
-    pairs = network.group.pairs()
-    if len(pairs) > PAIRS:
-        generator = torch.Generator().manual_seed(0)
-        pairs = pairs[torch.randperm(len(pairs), generator=generator)[:PAIRS]]
-    tables = [
-        table.detach().double()
-        for model in (surrogate, network)
-        for table in (model.left_table, model.right_table)
-    ]
-    write = network.W_U.detach().double()
-    square, mixed = 0, 0
-    for part in pairs.to(network.device).split(CHUNK):
-        a, b = part.T
-        post = surrogate.activate(tables[0][a] + tables[1][b])
-        square = square + post.T @ post
-        logits = network.activate(tables[2][a] + tables[3][b]) @ write
-        mixed = mixed + logits.T @ post
-    assert isinstance(square, Tensor) and isinstance(mixed, Tensor)
-    return square, _centred(mixed), len(pairs)
+@dataclass(frozen=True)
+class _Moments:
+    """Sums over pairs of a surrogate's activations, and of these with a network's logits.
+
+    Attributes:
+        square: Σ post·post; or the activations themselves, if these are fewer numbers.
+        squares: the diagonal of Σ post·post.
+        target: Σ logits·post, centred over the outputs.
+    """
+
+    square: Float[Tensor, "_ d_mlp"]
+    squares: Float[Tensor, "d_mlp"]
+    target: Unembedding
+    pairs: int
+
+    def product(self, unembed: Unembedding) -> Unembedding:
+        """Σ (unembed @ post)·post."""
+        if len(self.square) == len(self.squares):
+            return unembed @ self.square
+        return (unembed @ self.square.T) @ self.square
+
+    @classmethod
+    def of(cls, network: GroupModel, surrogate: GroupModel) -> _Moments:
+        pairs = network.group.pairs()
+        if len(pairs) > PAIRS:
+            generator = torch.Generator().manual_seed(0)
+            pairs = pairs[torch.randperm(len(pairs), generator=generator)[:PAIRS]]
+        tables = [
+            table.detach().double()
+            for model in (surrogate, network)
+            for table in (model.left_table, model.right_table)
+        ]
+        write = network.W_U.detach().double()
+        width = len(write)
+        few = 2 * len(pairs) < width
+        square = write.new_zeros(0 if few else width, width)
+        target = write.new_zeros(network.group.order, width)
+        for part in pairs.to(network.device).split(CHUNK):
+            a, b = part.T
+            post = surrogate.activate(tables[0][a] + tables[1][b])
+            square = torch.cat([square, post]) if few else square.addmm_(post.T, post)
+            logits = network.activate(tables[2][a] + tables[3][b]) @ write
+            target.addmm_(logits.T, post)
+        squares = square.square().sum(0) if few else square.diagonal()
+        return cls(square, squares, _centred(target), len(pairs))
 
 
 def _centred(unembed: Unembedding) -> Unembedding:

@@ -70,6 +70,9 @@ class TableCircuit:
         algorithm: the algorithm that was fitted, so that a control can refit it.
         directions: for each irrep that is read, how many dimensions all neurons' directions a in
             aᵀρ(g)b need, and how many the irrep has over its division algebra.
+        shared: errors of functions that all neurons share, as fractions of a table's variance. They
+            are in the network's tables but neither in ``fitted`` nor in ``residual``, and are
+            coded once.
     """
 
     name: str
@@ -84,6 +87,7 @@ class TableCircuit:
     seen: frozenset[str] = frozenset()
     algorithm: Algorithm | None = None
     directions: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    shared: Float[Tensor, "functions"] | None = None
 
     @property
     def silent(self) -> frozenset[str]:
@@ -126,6 +130,7 @@ class TableCircuit:
             structure=self.structure,
             levels=self.levels,
             unexplained=self.residual,
+            shared=self.shared,
             counted=np.array([name != NEGLIGIBLE for name in self.roles.names]),
         )
 

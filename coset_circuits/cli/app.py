@@ -45,6 +45,8 @@ def main() -> None:
     """Run the command; bad input gives one sentence on standard error and exit code 2."""
     # Threads that spin while they wait slow a busy machine down many times.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # NumPy's matrices are small here; torch's threads do the large products.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # Python would look for garbage among all objects of torch and TransformerLens many times
     # while it imports them and twice at the end: more than a second, and there is none.
     gc.set_threshold(50_000)

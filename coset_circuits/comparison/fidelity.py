@@ -19,8 +19,10 @@ from torch import Tensor
 
 from coset_circuits.algorithms import Tables
 from coset_circuits.experiments import INTERVENTIONS, NETWORK, Intervention
+from coset_circuits.experiments.interventions import is_ours
 from coset_circuits.experiments.measure import DistinctModels, Outcome, sampled
 from coset_circuits.experiments.rows import Row, errors, evidence, measured_rows
+from coset_circuits.experiments.threads import side_by_side
 from coset_circuits.networks.model import GroupModel
 from coset_circuits.progress import Progress, silent
 from coset_circuits.thresholds import DEFAULT, Thresholds
@@ -241,18 +243,16 @@ class _Quantiser:
         def outcome(intervention: Intervention) -> Outcome | None:
             return models.measure(intervention, self.pairs, self.seed)[_QUANTISED]
 
-        found: dict[str, Outcome | None] = {}
+        changes = [row.intervention for row in self.rows]
+        with side_by_side(self.network.device.type == "cpu" and all(map(is_ours, changes))) as each:
+            found = dict(
+                zip((change.id for change in changes), each(outcome, changes), strict=True)
+            )
         off = []
         for row in self.rows:
-            found[row.intervention.id] = outcome(row.intervention)
-            both = Row(
-                row.intervention,
-                {
-                    NETWORK: row.outcomes[NETWORK],
-                    _QUANTISED: found[row.intervention.id],
-                },
-            )
-            off += [e[0] for e in [errors(both, _QUANTISED, self.thresholds)] if e is not None]
+            both = {NETWORK: row.outcomes[NETWORK], _QUANTISED: found[row.intervention.id]}
+            error = errors(Row(row.intervention, both), _QUANTISED, self.thresholds)
+            off += [] if error is None else [error[0]]
         base = found.get("base") or outcome(INTERVENTIONS["base"])
         assert base is not None
         # No intervention applies, so nothing is lost.

@@ -25,10 +25,21 @@ from coset_circuits.experiments.candidates import NETWORK, Candidate, Kind, unus
 from coset_circuits.experiments.controls import relabelled_group
 from coset_circuits.experiments.forms import SELECTION, FormError, Forms, at
 from coset_circuits.experiments.measure import Known, sampled
+from coset_circuits.experiments.threads import side_by_side
 from coset_circuits.groups import FiniteGroup
 from coset_circuits.networks.model import GroupModel, Model, check_network, uncompiled
 from coset_circuits.progress import Progress, silent
 from coset_circuits.thresholds import DEFAULT, Thresholds
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """A fitted hypothesis; ``control`` is its relabelled control, or why there is none."""
+
+    key: str
+    circuit: Circuit | None
+    control: Circuit | str
+    errors: Sequence[FormError] = ()
 
 
 @dataclass
@@ -96,11 +107,10 @@ class Bench:
         ]
         taken = {NETWORK, *(c.key for c in references)}
         hypotheses, controls = [], []
-        for wanted, circuit in bench._chosen(algorithms, relative_error):
+        for wanted, circuit, control in bench._chosen(algorithms, relative_error):
             key = unused_key(wanted, taken)
             hypotheses.append(candidate(circuit, "hypothesis", key))
             taken.add(key)
-            control = bench.relabelled(circuit)
             if not isinstance(control, str):
                 name = unused_key(f"{key}, relabelled", taken)
                 controls.append(candidate(control, "control", name, key))
@@ -110,29 +120,35 @@ class Bench:
 
     def _chosen(
         self, algorithms: Sequence[str | Algorithm], relative_error: float | None
-    ) -> list[tuple[str, Circuit]]:
-        """The circuit of every hypothesis that applies; a registered one has its best form."""
-        not_applicable = {}
-        found, reported = [], []
-        chooser = Forms(
-            self.network, self.sample, self.seed, self.thresholds, relative_error, self.known
-        )
-        for given in algorithms:
+    ) -> list[tuple[str, Circuit, Circuit | str]]:
+        """Every hypothesis that applies, with its control or why it has none.
+
+        A registered one has its best form.
+        """
+        network, known = self.network, self.known
+        chooser = Forms(network, self.sample, self.seed, self.thresholds, relative_error, known)
+
+        def fit(given: str | Algorithm) -> _Fit:
             key, forms = (
                 (given, ALGORITHMS[given]) if isinstance(given, str) else (given.name, (given,))
             )
+            errors: list[FormError] = []
             try:
                 if len(forms) == 1:
-                    circuit = at(forms[0], relative_error).fit(self.network)
+                    circuit = at(forms[0], relative_error).fit(network)
                 else:
                     circuit, errors = chooser.choose(key, forms)
-                    reported += errors
-                found.append((key, circuit))
             except DoesNotApplyError as error:
-                not_applicable[key] = str(error)
-        self.not_applicable, self.forms = not_applicable, reported
-        self.used = frozenset(SELECTION if reported else ())
-        return found
+                return _Fit(key, None, str(error))
+            return _Fit(key, circuit, self.relabelled(circuit), errors)
+
+        registered = all(isinstance(given, str) for given in algorithms)
+        with side_by_side(registered and network.device.type == "cpu") as each:
+            fits = list(each(fit, algorithms))
+        self.not_applicable = {f.key: str(f.control) for f in fits if f.circuit is None}
+        self.forms = [error for f in fits for error in f.errors]
+        self.used = frozenset(SELECTION if self.forms else ())
+        return [(f.key, f.circuit, f.control) for f in fits if f.circuit is not None]
 
     @classmethod
     def around(

@@ -293,6 +293,11 @@ def intervention(id: str) -> Intervention:
     return INTERVENTIONS[id]
 
 
+def is_ours(intervention: Intervention) -> bool:
+    """Whether its hooks are known to share nothing, such as torch's random numbers."""
+    return INTERVENTIONS.get(intervention.id) is intervention
+
+
 def standard_normal(
     seed: int, pairs: Int[Tensor, "batch 2"], order: int, d_mlp: int
 ) -> Float[Tensor, "batch d_mlp"]:

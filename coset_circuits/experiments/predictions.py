@@ -17,7 +17,7 @@ from coset_circuits.experiments.candidates import NETWORK, Candidate
 from coset_circuits.experiments.controls import commuting_fraction
 from coset_circuits.experiments.forms import FormError
 from coset_circuits.experiments.interventions import INTERVENTIONS, Intervention
-from coset_circuits.experiments.measure import DistinctModels, Outcome, measure
+from coset_circuits.experiments.measure import DistinctModels, Outcome
 from coset_circuits.experiments.rows import (
     PredictionError,
     Row,
@@ -164,7 +164,7 @@ class Interventions:
         network, count = bench.network, 1 + len(self.interventions)
         every = network.group.pairs()
         bench.progress("all pairs", 0, count)
-        base = measure(INTERVENTIONS["base"], {NETWORK: network}, every)[NETWORK]
+        base = DistinctModels({NETWORK: network}).measure(INTERVENTIONS["base"], every)[NETWORK]
         assert base is not None
         rows: list[Row] = []
         for row in measured_rows(

@@ -12,16 +12,20 @@ from jaxtyping import Int
 from torch import Tensor
 
 from coset_circuits.experiments.candidates import NETWORK, Candidate
-from coset_circuits.experiments.interventions import Intervention
+from coset_circuits.experiments.interventions import Intervention, is_ours
 from coset_circuits.experiments.measure import DistinctModels, Outcome
+from coset_circuits.experiments.threads import side_by_side
 from coset_circuits.groups import FiniteGroup
 from coset_circuits.thresholds import Thresholds
+
+_Outcomes = Mapping[str, "Outcome | None"]
 
 _PROBED = 12
 """Where pairs are sampled, rows are compared on the pairs of so many elements and their inverses:
 a swap of the inputs is a permutation of these, and of no random sample."""
-_ROUNDING = 1e-6
-"""Losses are equal if they differ by at most this share. Other noise changes them far more."""
+_ROUNDING = 1e-3
+"""Losses are equal if they differ by at most this share: rounding errors of float32 are smaller,
+and what other noise does is larger."""
 
 
 @dataclass(frozen=True)
@@ -55,18 +59,23 @@ def measured_rows(
     """Run every intervention on all models, and link each row to an earlier one that it equals."""
     probe = pairs if len(pairs) == group.order**2 else _probe(group)
     seen: dict[str, dict[str, Tensor | None]] = {}
-    for intervention in interventions:
+
+    def outcomes_of(intervention: Intervention) -> tuple[_Outcomes, _Outcomes]:
         outcomes = models.measure(intervention, pairs, seed)
-        probed = outcomes if probe is pairs else models.measure(intervention, probe, seed)
-        losses = {
-            # Sorted, because a symmetry may exchange pairs.
-            key: None if o is None else o.losses.sort().values
-            for key, o in probed.items()
-        }
-        equals = next((id for id, other in seen.items() if _alike(losses, other)), None)
-        if equals is None:
-            seen[intervention.id] = losses
-        yield Row(intervention, outcomes, equals)
+        return outcomes, outcomes if probe is pairs else models.measure(intervention, probe, seed)
+
+    with side_by_side(pairs.device.type == "cpu" and all(map(is_ours, interventions))) as each:
+        measured = each(outcomes_of, interventions)
+        for intervention, (outcomes, probed) in zip(interventions, measured, strict=True):
+            losses = {
+                # Sorted, because a symmetry may exchange pairs.
+                key: None if o is None else o.losses.sort().values
+                for key, o in probed.items()
+            }
+            equals = next((id for id, other in seen.items() if _alike(losses, other)), None)
+            if equals is None:
+                seen[intervention.id] = losses
+            yield Row(intervention, outcomes, equals)
 
 
 def _probe(group: FiniteGroup) -> Int[Tensor, "pairs 2"]:

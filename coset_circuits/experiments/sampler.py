@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 from coset_circuits.experiments.partitions import PAIR, SIDES, Partition
 from coset_circuits.experiments.resampling import uniform
 from coset_circuits.experiments.scrub_result import Scrubbed
+from coset_circuits.experiments.threads import side_by_side
 from coset_circuits.networks.model import GroupModel
 from coset_circuits.progress import Progress
 
@@ -109,7 +111,7 @@ class Runner:
         self.network, self.pairs = network, pairs
         self.samples, self.seed, self.chunk = samples, seed, chunk
         self.left, self.right, self.write = (
-            weights.detach().T.contiguous()
+            weights.detach().float().T.contiguous()
             for weights in (network.left_table, network.right_table, network.W_U)
         )
         self.table = network.group.table.to(network.device)
@@ -117,7 +119,7 @@ class Runner:
         if not network.is_additive:
             self.interaction, self.around = self._beyond_tables()
         elif network.b_U is not None:
-            self.around = network.b_U.detach()[:, None]
+            self.around = network.b_U.detach().float()[:, None]
         self.count = network.group.order**2 if pairs is None else len(pairs)
         sums, reference = torch.zeros(3, dtype=torch.float64), 0.0
         for base, products in self._chunks():
@@ -154,10 +156,11 @@ class Runner:
             # Every input is its own only donor.
             return self.outcome(self.base, 0.0, freedom)
         stages = [Stage(p, self.seed, self.network.device) for p in partitions]
-        samples = []
-        for sample in range(self.samples):
-            samples.append(self._sample(stages, sample))
-            progress(text, sample + 1, self.samples)
+        samples: list[Tensor] = []
+        with side_by_side(self.network.device.type == "cpu") as each:
+            for sample in each(partial(self._sample, stages), range(self.samples)):
+                samples.append(sample)
+                progress(text, len(samples), self.samples)
         means = torch.stack(samples)
         error = float(means[:, 1].std()) / math.sqrt(self.samples) if self.samples > 1 else math.nan
         return self.outcome(means.mean(0), error, freedom)
@@ -191,7 +194,7 @@ class Runner:
         return logits.add_(self.around[:, (base[0] * len(self.table) + base[1]).flatten()])
 
     def _beyond_tables(self) -> tuple[Float[Tensor, "d_mlp pairs"], Float[Tensor, "order pairs"]]:
-        model, beyond = self.network.unhooked(), []
+        model, beyond = self.network.unhooked().float(), []
         for pairs in model.group.pairs().split(self.chunk):
             logits, cache = model.run_with_cache(pairs, names_filter="hook_pre")
             a, b = pairs.T.to(model.device)

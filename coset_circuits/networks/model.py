@@ -327,8 +327,9 @@ class GroupModel(HookedRootModule):
             value = _ON_THE_WAY_IN[name](value)
         super().__setattr__(name, value)
         if name == "provenance":
-            # The provenance describes the weights at this moment: see identity.
-            self._recorded = (self.label, self.content(torch.float32)) if value else None
+            # It describes the weights at this moment: see identity. Surrogates need no such record.
+            known = value and not self.silent
+            self._recorded = (self.label, self.content(torch.float32)) if known else None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         # torch.compile would reuse the hooks of the first call in every later call, so a compiled
@@ -619,14 +620,17 @@ class GroupModel(HookedRootModule):
             **self.weights,
             "reference_scale": self.reference_scale,
         }
-        weights = tuple(
-            (
-                name,
-                hashlib.sha256((t.detach().cpu().to(precision) + 0).numpy().tobytes()).hexdigest(),
-            )
-            for name, t in sorted(tensors.items())
-            if t is not None
-        )
+        known: dict[Any, str] = {}
+
+        def digest(tensor: Tensor) -> str:
+            # The weights are among the parameters, unless something computes them.
+            place = tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype
+            if place not in known:
+                rounded = tensor.detach().cpu().to(precision) + 0
+                known[place] = hashlib.sha256(rounded.contiguous().numpy()).hexdigest()
+            return known[place]
+
+        weights = tuple((name, digest(t)) for name, t in sorted(tensors.items()) if t is not None)
         # torch makes a class of its own for a parametrised module.
         kind = type(self).__name__.removeprefix("Parametrized")
         return kind, tuple(sorted(self.silent)), weights

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -100,12 +100,15 @@ def _counted(study: Survey) -> str:
     ]
     none = sum(not network.hypotheses for network in networks)
     of_these = f" (to {none} of these no hypothesis applies)" if none else ""
+    found = Counter(key for network in networks for key in network.verdict.refuted)
+    refuted = [f"{study.nouns[key]} in {count}" for key, count in found.most_common()]
     return (
         f"Of {len(networks)} networks that have learnt their group, the shortest description is by "
         f"{listed(alone)}; several explain {count.open} at lengths whose order is open, and "
         f"nothing explains {count.nothing}{of_these}. In the median of the networks that they "
         "apply to they are shorter than the weights by these factors: "
         f"{', '.join([*times, *beside])}."
+        + (f" Some intervention refutes {listed(refuted)}." if refuted else "")
     )
 
 

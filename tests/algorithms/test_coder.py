@@ -122,6 +122,7 @@ def test_bits_are_the_choices_the_numbers_and_what_is_left(family, make):
     ]
     np.testing.assert_allclose(np.stack(left_over, 1), code.residual, atol=1e-9)
     rest = coder.residual_bits(code.residual).sum(1)
+    assert not len(code.shared)
     np.testing.assert_allclose(code.structure + code.levels * coder.level + rest, code.bits)
 
 
@@ -256,6 +257,68 @@ def test_an_unembedding_in_irreps_that_all_neurons_write_is_named_once(coset_net
         assert (after.levels <= before.levels + 9).all()
     # Coset circuits write functions on cosets, so they cannot say this.
     assert coder.fit(Tables.of(network), COSETS, kept).residual[:, 2].mean() > 0.1
+
+
+def bent(group, irrep, size, neurons=300):
+    """Three tables of any functions in one irrep, all bent by the same small error."""
+    block = next(b for b in group.real_blocks if b.name == irrep)
+    rng, functions = np.random.default_rng(0), block.basis.numpy()
+    elsewhere = np.concatenate([b.basis.numpy() for b in group.real_blocks if b is not block], 1)
+    straight, tables, errors = [], [], []
+    for _ in range(3):
+        numbers = rng.normal(size=(functions.shape[1], neurons))
+        error = elsewhere[:, 1:] @ rng.normal(size=(elsewhere.shape[1] - 1, functions.shape[1]))
+        errors.append(size * error / np.linalg.norm(error, axis=0))
+        straight.append(functions @ numbers)
+        tables.append(straight[-1] + errors[-1] @ numbers)
+    left, right, unembed = map(torch.from_numpy, tables)
+    made = Tables(left, right, unembed, torch.arange(group.order))
+    return made, straight, np.concatenate(errors, 1), block.parameters
+
+
+@pytest.mark.parametrize("family", [IRREPS, BETWEEN])
+def test_an_error_that_all_neurons_share_is_coded_once_for_each_function(family):
+    tables, straight, errors, parameters = bent(cc.group("S4"), "(3,1)", 0.2)
+    coder, kept = Coder(cc.group("S4"), 0.05), np.ones(300, dtype=bool)
+    code = coder.fit(tables, family, kept)
+    for fit, table in zip(code.fitted, straight, strict=True):
+        # The description is what was there before it was bent.
+        np.testing.assert_allclose(fit.numpy(), table, atol=0.01 * table.std())
+    np.testing.assert_allclose(code.shared, np.square(errors).sum(0), rtol=0.02)
+    assert code.residual.max() < 1e-4
+    # Every neuron has nine numbers a table, and what all share is divided by them.
+    once = coder.residual_bits(np.square(errors).sum(0)).sum() / 300
+    bits = 3 * parameters * coder.level + once
+    assert code.bits.mean() == pytest.approx(bits, abs=0.5)
+
+
+def test_nothing_is_shared_where_the_error_is_large_or_the_group_renamed():
+    from coset_circuits.experiments.controls import random_names
+
+    coder, kept = Coder(cc.group("S4"), 0.05), np.ones(300, dtype=bool)
+    tables, *_ = bent(cc.group("S4"), "(3,1)", 0.2)
+    names = torch.from_numpy(random_names(cc.group("S4"), np.random.default_rng(0)))
+    left, right, unembed = (table[names] for table in tables)
+    renamed = Tables(left, right, unembed, names)
+    assert not len(coder.fit(renamed, IRREPS, kept).shared)
+    assert coder.fit(renamed, IRREPS, kept).bits.mean() > 0.9 * 3 * 24 * coder.level
+    # As large as the functions themselves: they are then functions of another kind.
+    large, *_ = bent(cc.group("S4"), "(3,1)", 1.0)
+    assert not len(coder.fit(large, IRREPS, kept).shared)
+
+
+def test_functions_in_a_space_that_all_neurons_use_cost_its_dimensions():
+    """Any functions in two dimensions of the nine of an irrep, which no direction explains."""
+    group, rng, neurons = cc.group("S4"), np.random.default_rng(0), 200
+    block = next(b for b in group.real_blocks if b.name == "(3,1)")
+    left, right, unembed = (
+        block.basis @ torch.from_numpy(rng.normal(size=(9, 2)) @ rng.normal(size=(2, neurons)))
+        for _ in range(3)
+    )
+    coder, made = Coder(group, 0.05), Tables(left, right, unembed, torch.arange(24))
+    code = coder.fit(made, IRREPS, np.ones(neurons, dtype=bool))
+    assert code.levels == pytest.approx(np.full(neurons, 3 * (2 + 2 * (9 - 2) / neurons)))
+    assert code.residual.max() < 1e-9
 
 
 def test_a_mixture_is_shortest_mixed(coset_network):

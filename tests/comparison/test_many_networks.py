@@ -317,7 +317,7 @@ def test_json_and_tables(ensemble, found):
     frame = ensemble.to_dataframe()
     assert len(frame) == len(found["circuits"])
     planted = frame.query("network == 'planted-coset-S3-C2' and algorithm == 'coset'").iloc[0]
-    assert planted["verdict"] in ("explains", None) and planted["worst_log_loss"] < 1e-9
+    assert planted["verdict"] in ("explains", None) and planted["worst_log_loss"] < 1e-6
     assert len(ensemble.across_dataframe()) + len(ensemble.paired_dataframe()) == sum(
         f["network"] is None for f in found["findings"]
     )

@@ -160,7 +160,7 @@ def test_an_automorphism_changes_no_verdict(network, found):
     mine, theirs = (
         {k: v for k, v in figures(c, noise).items() if k[1] in hypotheses} for c in (other, found)
     )
-    assert_close(mine, theirs, 1e-6)
+    assert_close(mine, theirs, 1e-4)
 
 
 def test_the_order_of_neurons_changes_no_verdict(network, found):
@@ -176,7 +176,7 @@ def test_the_order_of_neurons_changes_no_verdict(network, found):
     )
     assert judgement(other) == judgement(found)
     noise = {id for id in INTERVENTIONS if id.startswith("noise")}
-    assert_close(figures(other, noise), figures(found, noise), 1e-6)
+    assert_close(figures(other, noise), figures(found, noise), 1e-4)
 
 
 def test_the_scale_of_a_neuron_changes_no_verdict(network, found):
@@ -195,7 +195,7 @@ def test_the_scale_of_a_neuron_changes_no_verdict(network, found):
     without = FIXED_NOISE | {"square", "swap_tables"}
     assert "noise_rel_0.5" not in without
     # The claim ``even`` cuts small singular values off, which the scales move a little.
-    for keep, rel in ((("network",), 1e-6), (("coset", "irrep-projected"), 2e-2)):
+    for keep, rel in ((("network",), 1e-4), (("coset", "irrep-projected"), 2e-2)):
         mine, theirs = (
             {k: v for k, v in figures(c, without).items() if k[1] in keep} for c in (other, found)
         )
