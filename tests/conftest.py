@@ -23,7 +23,7 @@ import coset_circuits as cc  # noqa: E402
 from coset_circuits import cli  # noqa: E402
 from coset_circuits.networks import planted_coset, planted_gcr  # noqa: E402
 
-# What was imported is no garbage; looking for some among it took a tenth of the time of all tests.
+# What was imported is no garbage; looking for some among it takes a tenth of the time of tests.
 gc.freeze()
 gc.set_threshold(50_000)
 

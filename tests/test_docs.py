@@ -21,7 +21,7 @@ def blocks(page: Path) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda p: p.name)
-def test_examples_run(page, tmp_path, monkeypatch, unchecked):
+def test_examples_run(page, tmp_path, monkeypatch):
     for needed in re.findall(r"^<!-- needs: (\w+) -->$", page.read_text(), re.MULTILINE):
         pytest.importorskip(needed, reason=f"{page.name} needs {needed}, which is not installed")
     monkeypatch.chdir(tmp_path)

@@ -47,7 +47,7 @@ def check_transformer(namespace: dict, folder: Path) -> None:
 
 @pytest.mark.slow
 @each_notebook
-def test_cells_give_what_is_stored(name, tmp_path, monkeypatch, capsys, unchecked):
+def test_cells_give_what_is_stored(name, tmp_path, monkeypatch, capsys):
     plt = pytest.importorskip("matplotlib.pyplot")
     monkeypatch.chdir(tmp_path)
     plt.switch_backend("agg")
