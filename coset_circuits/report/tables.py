@@ -284,7 +284,7 @@ def front(comparison: Comparison) -> list[FrontLine]:
         )
         for c in comparison.candidates
     ]
-    return sorted(lines, key=lambda line: (line.bits, line.name))
+    return sorted(lines, key=lambda line: (round(line.bits, 6), line.name))
 
 
 def fidelity_text(comparison: Comparison) -> str:
