@@ -286,7 +286,7 @@ class DistinctModels:
         """This thread's copy: another thread's hooks do not act on it."""
         mine = vars(self._copies)
         if name not in mine:
-            mine[name] = self._distinct[name].unhooked().float()
+            mine[name] = self._distinct[name].single()
         return mine[name]
 
 

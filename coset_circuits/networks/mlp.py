@@ -243,6 +243,12 @@ class GroupMLP(GroupModel):
         finally:
             del self._held
 
+    def single(self) -> GroupMLP:
+        copy = super().single()
+        # Products in float32 would round the tables twice.
+        copy._held = self.left_table.detach().float(), self.right_table.detach().float()
+        return copy
+
     @property
     def embeddings(self) -> tuple[Tensor, Tensor]:
         return self.W_E_left, self.W_E_right

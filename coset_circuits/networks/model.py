@@ -527,6 +527,10 @@ class GroupModel(HookedRootModule):
         """
         return nullcontext()
 
+    def single(self: Model) -> Model:
+        """A copy in float32, without hooks; its weights do not change any more."""
+        return self.unhooked().float().requires_grad_(False)
+
     @property
     def cfg(self) -> Any:
         """The configuration, as TransformerLens users know it from ``model.cfg``."""
@@ -627,7 +631,7 @@ class GroupModel(HookedRootModule):
             place = tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype
             if place not in known:
                 rounded = tensor.detach().cpu().to(precision) + 0
-                known[place] = hashlib.sha256(rounded.contiguous().numpy()).hexdigest()
+                known[place] = hashlib.sha256(rounded.contiguous().numpy().data).hexdigest()
             return known[place]
 
         weights = tuple((name, digest(t)) for name, t in sorted(tensors.items()) if t is not None)
