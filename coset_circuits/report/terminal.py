@@ -61,5 +61,7 @@ def plain_table(texts: Sequence[str], numbers: Sequence[str], *, gap: int = 1) -
         right = not name
         table.add_column(Text(name), justify="right" if right else "left", overflow="fold")
     for name in numbers:
-        table.add_column(Text(name), justify="right", no_wrap=True)
+        # Names of several hypotheses, one a line, so that the text columns keep their room.
+        title = Text(name.replace(", ", ",\n"))
+        table.add_column(title, justify="right", no_wrap=True)
     return table
