@@ -323,6 +323,15 @@ def negligible(tables: Tables, thresholds: Thresholds) -> np.ndarray:
     return values < thresholds.salience * usual
 
 
+def some_pairs(group: FiniteGroup, most: int) -> Int[Tensor, "pairs 2"]:
+    """All pairs of a group, or a random sample if there are more."""
+    pairs = group.pairs()
+    if len(pairs) <= most:
+        return pairs
+    generator = torch.Generator().manual_seed(0)
+    return pairs[torch.randperm(len(pairs), generator=generator)[:most]]
+
+
 def description_length(
     relative_error: float,
     *,
@@ -344,8 +353,12 @@ def description_length(
         )
     kept = torch.from_numpy(counted)
     level_bits = float(np.log2(1 / relative_error))
-    residual = order / 2 * torch.log2(1 + unexplained / relative_error**2).sum(1)
-    once = 0.0 if shared is None else order / 2 * torch.log2(1 + shared / relative_error**2).sum()
+
+    def coded(left_over: Tensor) -> Tensor:
+        return order / 2 * torch.log2(1 + left_over / relative_error**2)
+
+    residual = coded(unexplained).sum(1)
+    once = 0.0 if shared is None else coded(shared).sum()
     return DescriptionLength(
         relative_error,
         float(structure[kept].sum()),

@@ -28,6 +28,7 @@ from coset_circuits.algorithms.algorithm import (
     description_length,
     negligible,
     residuals,
+    some_pairs,
 )
 from coset_circuits.algorithms.blocks import block_shares, kernel_cosets
 from coset_circuits.errors import CosetCircuitsError
@@ -245,7 +246,7 @@ def _coefficients(
     sizes = [block.dimension**2 for block in circuit.key]
     write = model.W_U.detach().double().cpu()
     dots, norms = torch.zeros(2, len(write), dtype=torch.float64)
-    for pairs in _some(network, _FITTED).split(chunk):
+    for pairs in some_pairs(network.group, _FITTED).split(chunk):
         at = pairs.to(network.device)
         products = model.decoded_products(model.left_table[at[:, 0]], model.right_table[at[:, 1]])
         products = products.double().cpu()
@@ -266,7 +267,7 @@ def _temperature(network: GroupModel, circuit: BilinearCircuit) -> float:
     This helps the hypothesis. The base loss is then not evidence for it, but no other error can be
     due to the size of its logits.
     """
-    pairs = _some(network, _MATCHED)
+    pairs = some_pairs(network.group, _MATCHED)
     labels = network.group.products(pairs)
     wanted = _log_mean(network(pairs).cpu(), labels)
     logits = circuit.surrogate()(pairs).float().cpu()
@@ -276,13 +277,6 @@ def _temperature(network: GroupModel, circuit: BilinearCircuit) -> float:
         off = [abs(_log_mean(2**e * logits, labels) - wanted) for e in exponents]
         best, step = exponents[int(np.argmin(off))], step / 4
     return 2**best
-
-
-def _some(network: GroupModel, most: int) -> Int[Tensor, "pairs 2"]:
-    """All pairs, or a random sample if there are more."""
-    pairs = network.group.pairs()
-    generator = torch.Generator().manual_seed(0)
-    return pairs[torch.randperm(len(pairs), generator=generator)[:most]]
 
 
 def _log_mean(logits: Tensor, labels: Tensor) -> float:

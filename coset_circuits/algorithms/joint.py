@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from coset_circuits.algorithms.algorithm import SEEN_LOGITS, Tables, residuals
+from coset_circuits.algorithms.algorithm import SEEN_LOGITS, Tables, residuals, some_pairs
 from coset_circuits.algorithms.table_circuit import TableCircuit
 from coset_circuits.networks.model import GroupModel
 
@@ -144,10 +144,7 @@ class _Moments:
 
     @classmethod
     def of(cls, network: GroupModel, surrogate: GroupModel) -> _Moments:
-        pairs = network.group.pairs()
-        if len(pairs) > PAIRS:
-            generator = torch.Generator().manual_seed(0)
-            pairs = pairs[torch.randperm(len(pairs), generator=generator)[:PAIRS]]
+        pairs = some_pairs(network.group, PAIRS)
         tables = [
             table.detach().double()
             for model in (surrogate, network)

@@ -244,7 +244,7 @@ class _Quantiser:
             return models.measure(intervention, self.pairs, self.seed)[_QUANTISED]
 
         changes = [row.intervention for row in self.rows]
-        with side_by_side(self.network.device.type == "cpu" and all(map(is_ours, changes))) as each:
+        with side_by_side(self.network.device, all(map(is_ours, changes))) as each:
             found = dict(
                 zip((change.id for change in changes), each(outcome, changes), strict=True)
             )

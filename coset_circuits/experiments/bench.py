@@ -143,7 +143,7 @@ class Bench:
             return _Fit(key, circuit, self.relabelled(circuit), errors)
 
         registered = all(isinstance(given, str) for given in algorithms)
-        with side_by_side(registered and network.device.type == "cpu") as each:
+        with side_by_side(network.device, registered) as each:
             fits = list(each(fit, algorithms))
         self.not_applicable = {f.key: str(f.control) for f in fits if f.circuit is None}
         self.forms = [error for f in fits for error in f.errors]

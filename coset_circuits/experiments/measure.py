@@ -161,19 +161,18 @@ def measure(
     if chunk is None:
         chunk = max(1, CACHED // max(max(model.W_U.shape) for model in models.values()))
     order = next(iter(models.values())).group.order
-    # What would take much memory is computed again instead.
-    if references is None or len(pairs) * order > KEPT:
-        references = {}
+    # What would take much memory is computed again instead; alone, a reference is not complete.
+    kept = references if len(pairs) * order <= KEPT and len(models) > 1 else None
     with ExitStack() as held:
         for model in models.values():
             held.enter_context(model.tables_held())
         run = _Run(intervention, models, seed)
         for i, part in enumerate(pairs.split(chunk)):
             place = id(intervention), chunk, i
-            _, known = references.get(place, (None, None))
+            _, known = (kept or {}).get(place, (None, None))
             reference = run.chunk(part, known)
-            if reference is not None and run.first not in run.silent and len(models) > 1:
-                references[place] = intervention, reference
+            if kept is not None and reference is not None and run.first not in run.silent:
+                kept[place] = intervention, reference
     return {
         name: None if name in run.silent else tally.outcome() for name, tally in run.tallies.items()
     }
@@ -268,6 +267,11 @@ class DistinctModels:
         self._copies = threading.local()
         self._known: Known = {} if known is None else known
         self._references = references
+
+    @property
+    def device(self) -> torch.device:
+        """Where the reference is."""
+        return next(iter(self._distinct.values())).device
 
     def measure(
         self, intervention: Intervention, pairs: Int[Tensor, "pairs 2"], seed: int = 0

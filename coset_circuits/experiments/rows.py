@@ -64,7 +64,7 @@ def measured_rows(
         outcomes = models.measure(intervention, pairs, seed)
         return outcomes, outcomes if probe is pairs else models.measure(intervention, probe, seed)
 
-    with side_by_side(pairs.device.type == "cpu" and all(map(is_ours, interventions))) as each:
+    with side_by_side(models.device, all(map(is_ours, interventions))) as each:
         measured = each(outcomes_of, interventions)
         for intervention, (outcomes, probed) in zip(interventions, measured, strict=True):
             losses = {

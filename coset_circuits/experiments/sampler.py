@@ -157,7 +157,7 @@ class Runner:
             return self.outcome(self.base, 0.0, freedom)
         stages = [Stage(p, self.seed, self.network.device) for p in partitions]
         samples: list[Tensor] = []
-        with side_by_side(self.network.device.type == "cpu") as each:
+        with side_by_side(self.network.device) as each:
             for sample in each(partial(self._sample, stages), range(self.samples)):
                 samples.append(sample)
                 progress(text, len(samples), self.samples)
@@ -194,7 +194,7 @@ class Runner:
         return logits.add_(self.around[:, (base[0] * len(self.table) + base[1]).flatten()])
 
     def _beyond_tables(self) -> tuple[Float[Tensor, "d_mlp pairs"], Float[Tensor, "order pairs"]]:
-        model, beyond = self.network.unhooked().float(), []
+        model, beyond = self.network.single(), []
         for pairs in model.group.pairs().split(self.chunk):
             logits, cache = model.run_with_cache(pairs, names_filter="hook_pre")
             a, b = pairs.T.to(model.device)
