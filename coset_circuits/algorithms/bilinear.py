@@ -233,7 +233,7 @@ def fit_bilinear(
 
 @torch.no_grad()
 def _coefficients(
-    network: GroupModel, circuit: BilinearCircuit, chunk: int = 20_000
+    network: GroupModel, circuit: BilinearCircuit, chunk: int = 2_000
 ) -> Float[Tensor, "key"]:
     """The α_ρ that bring the decoded products closest to the network's logits.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,7 +28,7 @@ from coset_circuits.algorithms.algorithm import (
     proper_subgroups,
     residuals,
 )
-from coset_circuits.algorithms.coder import Coded, Coder, Family
+from coset_circuits.algorithms.coder import Coded, Coder, Family, ScaledTables
 from coset_circuits.algorithms.joint import jointly
 from coset_circuits.algorithms.table_circuit import (
     CLAIMS,
@@ -105,7 +106,8 @@ class CodedNetwork:
         tables = Tables.of(network, frame)
         skip = negligible(tables, thresholds)
         coder = Coder(base, algorithm.relative_error or thresholds.coding_error)
-        codes = [_asked(_Question(coder, tables, family, ~skip)).code for family in families]
+        described = _first_of(_Described(coder, tables, ~skip))
+        codes = [described.code(family) for family in families]
         return cls(network, tables, coder, codes, skip, thresholds)
 
     @property
@@ -183,36 +185,39 @@ class CodedNetwork:
         return project
 
 
-class _Question:
-    """What a description depends on; forms of a hypothesis and mixtures ask the same."""
+class _Described:
+    """One network's tables and their descriptions so far; forms of hypotheses share them."""
 
-    def __init__(
-        self, coder: Coder, tables: Tables, family: Family, kept: Bool[np.ndarray, "d_mlp"]
-    ) -> None:
-        self.coder, self.tables, self.family, self.kept = coder, tables, family, kept
+    def __init__(self, coder: Coder, tables: Tables, kept: Bool[np.ndarray, "d_mlp"]) -> None:
+        self._given = coder, tables, kept
         digest = hashlib.sha256(kept.tobytes())
         for table in (*tables, tables.frame, coder.group.table):
             digest.update(table.contiguous().numpy().tobytes())
-        self.key = digest.digest(), coder.relative_error, family
-        self._answering = threading.Lock()
-        self._code: Coded | None = None
+        self.key = digest.digest(), coder.relative_error
+        self._scaling = threading.Lock()
+        self._scaled: ScaledTables | None = None
+        self._describing: dict[Family, threading.Lock] = defaultdict(threading.Lock)
+        self._codes: dict[Family, Coded] = {}
 
-    @property
-    def code(self) -> Coded:
-        """The description; a second thread that asks waits for the first."""
-        with self._answering:
-            if self._code is None:
-                self._code = self.coder.fit(self.tables, self.family, self.kept)
-            return self._code
+    def code(self, family: Family) -> Coded:
+        """The family's description; a second thread that wants the same one waits for the first."""
+        coder, tables, kept = self._given
+        with self._scaling:
+            scaled = self._scaled = self._scaled or coder.scaled(tables, kept)
+            describing = self._describing[family]
+        with describing:
+            if family not in self._codes:
+                self._codes[family] = coder.described(scaled, family)
+            return self._codes[family]
 
     def __hash__(self) -> int:
         return hash(self.key)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Question) and self.key == other.key
+        return isinstance(other, _Described) and self.key == other.key
 
 
-@lru_cache(maxsize=32)
-def _asked(question: _Question) -> _Question:
-    """The first of equal questions."""
-    return question
+@lru_cache(maxsize=8)
+def _first_of(described: _Described) -> _Described:
+    """The first of equal ones."""
+    return described

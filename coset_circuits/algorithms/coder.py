@@ -306,7 +306,7 @@ class Coder:
         for b, (matrix, end) in enumerate(zip(coefficients, self.ends, strict=True)):
             high, wide = rows[:, b, None], columns[:, b, None]
             if family.low_rank:
-                left, values, right = np.linalg.svd(matrix, full_matrices=False)
+                left, values, right = _svd(matrix, available[:, b])
                 split.append((left * values[:, None], right))
                 energy = rearrange(values**2, "m (r end) -> m r end", end=end).sum(2)
                 rank = np.arange(1, energy.shape[1] + 1)
@@ -343,25 +343,26 @@ class Coder:
 
     def fit(self, tables: Tables, family: Family, kept: Bool[np.ndarray, "neurons"]) -> Coded:
         """The shortest description of every neuron in ``kept``; the others get their means."""
+        return self.described(self.scaled(tables, kept), family)
+
+    def scaled(self, tables: Tables, kept: Bool[np.ndarray, "neurons"]) -> ScaledTables:
+        """What is described of the tables, whatever the family."""
         if not kept.any():
             # No neuron matters: then all are described, but none is counted.
             kept = np.ones_like(kept)
         plain = [_Table.of(table, kept) for table in tables]
-        straight = [self._straightened(table) for table in plain]
-        code = self._described(tables, plain, family, kept)
-        if not any(len(table.shared) for table in straight):
+        return ScaledTables(tables, kept, plain, [self._straightened(table) for table in plain])
+
+    def described(self, scaled: ScaledTables, family: Family) -> Coded:
+        """The shortest description that a family allows."""
+        code = self._described(scaled, scaled.plain, family)
+        if not any(len(table.shared) for table in scaled.straight):
             return code
         # The fitted tables lack the shared errors, so they must save something that counts.
-        other = self._described(tables, straight, family, kept)
+        other = self._described(scaled, scaled.straight, family)
         return other if code.bits.sum() > DEFAULT.as_short * other.bits.sum() else code
 
-    def _described(
-        self,
-        tables: Tables,
-        measured: Sequence[_Table],
-        family: Family,
-        kept: Bool[np.ndarray, "neurons"],
-    ) -> Coded:
+    def _described(self, scaled: ScaledTables, measured: Sequence[_Table], family: Family) -> Coded:
         """The shortest description of the measured tables: neurons one by one, or all alike."""
         totals = [table.energy for table in measured]
         every = [self.coefficients(table.unit) for table in measured]
@@ -370,11 +371,12 @@ class Coder:
             alike = self._all_alike(every, totals)
             if alike["bits"].sum() < best["bits"].sum():
                 best, dimensions = alike, None
+        count = scaled.kept.sum()
         for table in measured:
-            best["structure"] = best["structure"] + table.choices / kept.sum()
+            best["structure"] = best["structure"] + table.choices / count
             once = self.residual_bits(table.shared).sum() + table.choices
-            best["bits"] = best["bits"] + once / kept.sum()
-        code = self._coded(best, tables, measured, kept)
+            best["bits"] = best["bits"] + once / count
+        code = self._coded(best, scaled.tables, measured, scaled.kept)
         return code if dimensions is None else self._named(code, dimensions)
 
     def _straightened(self, table: _Table) -> _Table:
@@ -518,8 +520,7 @@ class Coder:
         ranks, read = wide, left
         if family.low_rank:
             read, _, _ = self.code(left, whole, wide, total, IRREPS)
-            values = [np.linalg.svd(c, compute_uv=False) > _ZERO for c in read]
-            ranks = np.stack([v.sum(1) // e for v, e in zip(values, self.ends, strict=True)], 1)
+            ranks = np.stack([_rank(c) // e for c, e in zip(read, self.ends, strict=True)], 1)
         squares = [rearrange(c @ rearrange(c, "m i j -> m j i"), "m i j -> (i j) m") for c in read]
         bounds = []
         # The largest first, whose cosets need the fewest bits where the bounds are equal.
@@ -838,6 +839,16 @@ class _Table:
         return np.square(self.unit).sum(0)
 
 
+@dataclass(frozen=True)
+class ScaledTables:
+    """The described neurons' tables: as they are, and without errors that all neurons share."""
+
+    tables: Tables
+    kept: Bool[np.ndarray, "neurons"]
+    plain: Sequence[_Table]
+    straight: Sequence[_Table]
+
+
 def _energy(coefficients: Coefficients) -> PerNeuron:
     return np.sum([np.square(matrix).sum((1, 2)) for matrix in coefficients], axis=0)
 
@@ -848,11 +859,24 @@ def _left_over(measured: Coefficients, fit: Coefficients, total: PerNeuron) -> P
     return np.maximum(_energy(differences) + (total - _energy(measured)), 0)
 
 
+def _svd(
+    matrix: Float[np.ndarray, "neurons d e"], used: Bool[np.ndarray, "neurons"]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The singular value decompositions of the used matrices, and zeros for the others."""
+    return tuple(_spread(p, used) for p in np.linalg.svd(matrix[used], full_matrices=False))
+
+
+def _rank(matrix: Float[np.ndarray, "neurons d e"]) -> Int[np.ndarray, "neurons"]:
+    used = matrix.any((1, 2))
+    values = np.linalg.svd(matrix[used], compute_uv=False)
+    return _spread((values > _ZERO).sum(1), used)
+
+
 def _space(
     matrix: Float[np.ndarray, "neurons d e"],
 ) -> tuple[Float[np.ndarray, "neurons d d"], PerNeuron]:
     """The projection on the column space of a matrix, and its rank."""
-    left, values, _ = np.linalg.svd(matrix, full_matrices=False)
+    left, values, _ = _svd(matrix, matrix.any((1, 2)))
     used = values > _ZERO
     return einsum(left, used.astype(float), left, "m i k, m k, m j k -> m i j"), used.sum(1).astype(
         float

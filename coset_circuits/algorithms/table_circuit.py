@@ -106,11 +106,10 @@ class TableCircuit:
                 f"{', '.join(sorted(CLAIMS))}."
             )
         network = self.network
-        measured = Tables.of(network)
         surrogate = network.with_tables(
-            self.fitted.left if "left" in wanted else measured.left,
-            self.fitted.right if "right" in wanted else measured.right,
-            (self.fitted.unembed if "unembed" in wanted else measured.unembed).T,
+            self.fitted.left if "left" in wanted else network.left_table.detach(),
+            self.fitted.right if "right" in wanted else network.right_table.detach(),
+            self.fitted.unembed.T if "unembed" in wanted else network.W_U.detach(),
             label=self.name,
             silent=self.silent,
             source=f"surrogate of {network.label} under {self.name}",

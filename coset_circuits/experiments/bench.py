@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -30,16 +30,6 @@ from coset_circuits.groups import FiniteGroup
 from coset_circuits.networks.model import GroupModel, Model, check_network, uncompiled
 from coset_circuits.progress import Progress, silent
 from coset_circuits.thresholds import DEFAULT, Thresholds
-
-
-@dataclass(frozen=True)
-class _Fit:
-    """A fitted hypothesis; ``control`` is its relabelled control, or why there is none."""
-
-    key: str
-    circuit: Circuit | None
-    control: Circuit | str
-    errors: Sequence[FormError] = ()
 
 
 @dataclass
@@ -101,13 +91,11 @@ class Bench:
         def candidate(circuit: Circuit, kind: Kind, key: str, of: str | None = None) -> Candidate:
             return Candidate.of_circuit(circuit, kind, key, deltas, neurons, of)
 
-        references = [
-            candidate(at(null, relative_error).fit(bench.network), "null", null.name)
-            for null in nulls(thresholds)
-        ]
+        chosen, fitted_nulls = bench._chosen(algorithms, relative_error)
+        references = [candidate(circuit, "null", circuit.name) for circuit in fitted_nulls]
         taken = {NETWORK, *(c.key for c in references)}
         hypotheses, controls = [], []
-        for wanted, circuit, control in bench._chosen(algorithms, relative_error):
+        for wanted, circuit, control in chosen:
             key = unused_key(wanted, taken)
             hypotheses.append(candidate(circuit, "hypothesis", key))
             taken.add(key)
@@ -120,35 +108,45 @@ class Bench:
 
     def _chosen(
         self, algorithms: Sequence[str | Algorithm], relative_error: float | None
-    ) -> list[tuple[str, Circuit, Circuit | str]]:
-        """Every hypothesis that applies, with its control or why it has none.
+    ) -> tuple[list[tuple[str, Circuit, Circuit | str]], list[Circuit]]:
+        """Every hypothesis that applies, with its control or why it has none; and the nulls.
 
-        A registered one has its best form.
+        A registered hypothesis has its best form.
         """
         network, known = self.network, self.known
         chooser = Forms(network, self.sample, self.seed, self.thresholds, relative_error, known)
+        reasons: dict[str, str] = {}
+        fitted: list[tuple[str, Circuit]] = []
 
-        def fit(given: str | Algorithm) -> _Fit:
-            key, forms = (
-                (given, ALGORITHMS[given]) if isinstance(given, str) else (given.name, (given,))
-            )
-            errors: list[FormError] = []
+        def fit(given: str | Algorithm) -> tuple[Circuit, Sequence[FormError]] | str:
+            key, forms = (given, ALGORITHMS[given]) if isinstance(given, str) else ("", (given,))
             try:
                 if len(forms) == 1:
-                    circuit = at(forms[0], relative_error).fit(network)
-                else:
-                    circuit, errors = chooser.choose(key, forms)
+                    return at(forms[0], relative_error).fit(network), ()
+                return chooser.choose(key, forms)
             except DoesNotApplyError as error:
-                return _Fit(key, None, str(error))
-            return _Fit(key, circuit, self.relabelled(circuit), errors)
+                return str(error)
+
+        def circuits() -> Iterator[Circuit]:
+            for given, found in zip(algorithms, each(fit, algorithms), strict=True):
+                key = given if isinstance(given, str) else given.name
+                if isinstance(found, str):
+                    reasons[key] = found
+                    continue
+                fitted.append((key, found[0]))
+                self.forms = [*self.forms, *found[1]]
+                yield found[0]
 
         registered = all(isinstance(given, str) for given in algorithms)
         with side_by_side(network.device, registered) as each:
-            fits = list(each(fit, algorithms))
-        self.not_applicable = {f.key: str(f.control) for f in fits if f.circuit is None}
-        self.forms = [error for f in fits for error in f.errors]
+            dull = each(lambda null: at(null, relative_error).fit(network), nulls(self.thresholds))
+            # A control may be fitted while later hypotheses are.
+            controls = list(each(self.relabelled, circuits()))
+            fitted_nulls = list(dull)
+        self.not_applicable = reasons
         self.used = frozenset(SELECTION if self.forms else ())
-        return [(f.key, f.circuit, f.control) for f in fits if f.circuit is not None]
+        both = [(*one, control) for one, control in zip(fitted, controls, strict=True)]
+        return both, fitted_nulls
 
     @classmethod
     def around(

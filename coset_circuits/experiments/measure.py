@@ -20,7 +20,7 @@ from coset_circuits.networks.model import GroupModel, uncompiled
 # A larger number of pairs is sampled, unless the caller gives a number.
 ALL_PAIRS_UP_TO = 60_000
 SAMPLE = 10_000
-CACHED = 2**19
+CACHED = 2**20
 """How many numbers of one kind (pre-activations, logits) are made of a chunk of pairs."""
 KEPT = 2**23
 """How many logits of a reference are kept for the next models."""

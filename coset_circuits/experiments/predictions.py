@@ -7,10 +7,13 @@ hand.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import pandas as pd
+import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from coset_circuits.experiments.bench import Bench
 from coset_circuits.experiments.candidates import NETWORK, Candidate
@@ -27,8 +30,10 @@ from coset_circuits.experiments.rows import (
     prediction_error,
     used_up,
 )
+from coset_circuits.experiments.threads import side_by_side
 from coset_circuits.findings import Finding, Findings
 from coset_circuits.findings.intervals import normal_interval, wilson_interval
+from coset_circuits.networks.model import GroupModel
 from coset_circuits.thresholds import Thresholds
 
 
@@ -164,8 +169,7 @@ class Interventions:
         network, count = bench.network, 1 + len(self.interventions)
         every = network.group.pairs()
         bench.progress("all pairs", 0, count)
-        base = DistinctModels({NETWORK: network}).measure(INTERVENTIONS["base"], every)[NETWORK]
-        assert base is not None
+        base = _unchanged(network, every)
         rows: list[Row] = []
         for row in measured_rows(
             self.interventions,
@@ -192,6 +196,21 @@ class Interventions:
             swapped_commuting=commuting_fraction(network.group) if base.accuracy == 1 else None,
             forms=bench.forms,
         )
+
+
+def _unchanged(network: GroupModel, pairs: Int[Tensor, "pairs 2"]) -> Outcome:
+    """The network's own answers, in as many parts at a time as torch has threads."""
+
+    def part_of(pairs: Int[Tensor, "part 2"]) -> Outcome:
+        outcome = DistinctModels({NETWORK: network}).measure(INTERVENTIONS["base"], pairs)[NETWORK]
+        assert outcome is not None
+        return outcome
+
+    parts = pairs.chunk(torch.get_num_threads())
+    with side_by_side(network.device) as each:
+        found = list(each(part_of, parts))
+    losses, correct = (torch.cat([getattr(o, n) for o in found]) for n in ("losses", "correct"))
+    return replace(found[0], losses=losses, correct=correct)
 
 
 def candidate_errors(

@@ -55,7 +55,7 @@ def hidden_moments(
     model: GroupModel,
     groups: Sequence[FiniteGroup],
     *,
-    chunk: int = 20_000,
+    chunk: int = 4_000,
     step: Callable[[int, int], None] | None = None,
 ) -> list[HiddenMoments]:
     """Compute the moments of a model, for its group or for other groups on the same elements.

@@ -225,6 +225,10 @@ class GroupMLP(GroupModel):
         )
 
     @property
+    def d_mlp(self) -> int:
+        return self.W_U.shape[0]
+
+    @property
     def left_table(self) -> Float[Tensor, "order d_mlp"]:
         return self._left_pre(self.W_E_left) if self._held is None else self._held[0]
 

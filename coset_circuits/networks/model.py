@@ -529,7 +529,9 @@ class GroupModel(HookedRootModule):
 
     def single(self: Model) -> Model:
         """A copy in float32, without hooks; its weights do not change any more."""
-        return self.unhooked().float().requires_grad_(False)
+        copy = self.unhooked().float().requires_grad_(False)
+        copy.reference_scale = self.pre_scale.detach().float()
+        return copy
 
     @property
     def cfg(self) -> Any:
