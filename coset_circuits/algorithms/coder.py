@@ -863,11 +863,16 @@ def _svd(
     matrix: Float[np.ndarray, "neurons d e"], used: Bool[np.ndarray, "neurons"]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The singular value decompositions of the used matrices, and zeros for the others."""
-    return tuple(_spread(p, used) for p in np.linalg.svd(matrix[used], full_matrices=False))
+    left, values, right = np.linalg.svd(matrix[used], full_matrices=False)
+    return _spread(left, used), _spread(values, used), _spread(right, used)
+
+
+def _is_used(matrix: Float[np.ndarray, "neurons d e"]) -> Bool[np.ndarray, "neurons"]:
+    return np.any(matrix != 0, axis=(1, 2))
 
 
 def _rank(matrix: Float[np.ndarray, "neurons d e"]) -> Int[np.ndarray, "neurons"]:
-    used = matrix.any((1, 2))
+    used = _is_used(matrix)
     values = np.linalg.svd(matrix[used], compute_uv=False)
     return _spread((values > _ZERO).sum(1), used)
 
@@ -876,7 +881,7 @@ def _space(
     matrix: Float[np.ndarray, "neurons d e"],
 ) -> tuple[Float[np.ndarray, "neurons d d"], PerNeuron]:
     """The projection on the column space of a matrix, and its rank."""
-    left, values, _ = _svd(matrix, matrix.any((1, 2)))
+    left, values, _ = _svd(matrix, _is_used(matrix))
     used = values > _ZERO
     return einsum(left, used.astype(float), left, "m i k, m k, m j k -> m i j"), used.sum(1).astype(
         float

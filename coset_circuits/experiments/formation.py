@@ -19,8 +19,9 @@ from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.experiments.bench import Bench
 from coset_circuits.experiments.candidates import Candidate
 from coset_circuits.experiments.interventions import INTERVENTIONS
-from coset_circuits.experiments.measure import measure, sampled
+from coset_circuits.experiments.measure import Outcome, measure, sampled
 from coset_circuits.experiments.partitions import Partition, explained
+from coset_circuits.experiments.threads import side_by_side
 from coset_circuits.findings import Finding, Findings
 from coset_circuits.networks import load
 from coset_circuits.networks.model import GroupModel
@@ -159,8 +160,8 @@ def formation(
     project_left, project_right = level_means(left), level_means(right)
     is_outside = torch.from_numpy(~explained(circuit))
     pairs = sampled(network.group.pairs(), PAIRS, 0)
-    residuals, outcomes = [], []
-    for path in checkpoints.values():
+
+    def measured_at(path: Path) -> tuple[Tensor, Outcome] | None:
         then = load(path)
         if (then.group, then.d_mlp) != (network.group, network.d_mlp):
             return None
@@ -171,17 +172,24 @@ def formation(
                 (then.right_table.detach().double(), project_right),
             )
         ]
-        residuals.append(torch.stack(sides))
-        outcomes.append(measure(INTERVENTIONS["base"], {"then": then}, pairs)["then"])
-    both = torch.stack(residuals)
+        outcome = measure(INTERVENTIONS["base"], {"then": then}, pairs)["then"]
+        assert outcome is not None
+        return torch.stack(sides), outcome
+
+    with side_by_side() as each:
+        measured = list(each(measured_at, checkpoints.values()))
+    found = [one for one in measured if one is not None]
+    if len(found) < len(measured):
+        return None
+    both = torch.stack([residuals for residuals, _ in found])
     return Formation(
         candidate.key,
         tuple(checkpoints),
         both[:, 0],
         both[:, 1],
         thresholds.fvu,
-        tuple(outcome.accuracy for outcome in outcomes),
-        tuple(outcome.loss for outcome in outcomes),
+        tuple(outcome.accuracy for _, outcome in found),
+        tuple(outcome.loss for _, outcome in found),
     )
 
 
