@@ -30,10 +30,11 @@ class NamedWeights:
         if "W_U" not in weights or not weights.keys() & {"W_E", "W_E_left", "left_table"}:
             return None
         check_tensors(path, weights, {name: 1 if name.startswith("b_") else 2 for name in NAMES})
+        assumed = "" if "act_fn" in file.facts else ", which names no activation: ReLU is assumed"
         about: dict[str, Any] = {
             "label": path.stem,
             "act_fn": file.facts.get("act_fn", "relu"),
-            "provenance": {"source": f"weights in {path.name}"},
+            "provenance": {"source": f"weights in {path.name}{assumed}"},
         }
         names = [file.facts["group"]] if "group" in file.facts else None
 

@@ -89,6 +89,13 @@ def test_an_activation_that_a_file_names_is_used(tmp_path, network, names, suffi
         cc.load(written(path, names(network), {key: "mish"}))
 
 
+def test_an_assumed_activation_is_said(tmp_path, network):
+    given = cc.load(written(tmp_path / "given.npz", tables(network), {"act_fn": "relu"}))
+    assumed = cc.load(written(tmp_path / "mine.npz", tables(network)))
+    assert given.provenance["source"] == "weights in given.npz"
+    assert assumed.provenance["source"].endswith("names no activation: ReLU is assumed")
+
+
 @pytest.mark.parametrize("suffix", [".safetensors", ".npz", ".pt"])
 def test_shared_and_summed_embeddings_and_biases(tmp_path, suffix):
     """An untrained network; the file names its group, and the user its order of elements."""
