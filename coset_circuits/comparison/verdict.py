@@ -140,9 +140,12 @@ def decide(found: Evidence) -> Verdict:
     for key, by in refuting.items():
         if by:
             failing[key].insert(0, _refutation(by, key, found.rows))
+    needed = int(min(limits.least_pairs, found.every))
+    if found.pairs < needed:
+        # No verdict on the network: none on a hypothesis either.
+        refuting, failing = {}, {c.key: [] for c in hypotheses}
     by_length = sorted(hypotheses, key=found.bits)
     eligible = [c for c in by_length if not failing[c.key]]
-    needed = int(min(limits.least_pairs, found.every))
     explained = _shortest(eligible, found) if found.pairs >= needed else []
     alike = [c for c in explained if not found.apart(explained[0].key, c.key)]
     if found.pairs < needed:

@@ -448,6 +448,7 @@ def test_bad_files_are_listed_and_the_others_analysed(folder, unchecked):
     assert "cannot be read as a checkpoint" in reasons["bad.pt"]
     assert "unfinished run" in reasons["unfinished/checkpoints/state.safetensors"]
     assert [s["file"] for s in ensemble.to_dict()["skipped"]] == list(ensemble.skipped)
+    assert f"Not analysed: {folder / 'bad.pt'} cannot be read" in plain_text(ensemble, 400)
     text = " ".join(ensemble.tables().split())
     assert "not analysed" in text and "unfinished run" in text
 
