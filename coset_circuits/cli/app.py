@@ -98,7 +98,8 @@ def _print_usage_error(error: Any) -> None:
     if error.ctx is not None and error.ctx.parent is not None:
         name += f" {error.ctx.info_name}"
     message = error.format_message().rstrip(".")
-    say(f"Error: {message}; see {name} --help.")
+    joint = " See" if message.endswith("?") else "; see"
+    say(f"Error: {message}{joint} {name} --help.")
 
 
 def _print_version(wanted: bool) -> bool:
