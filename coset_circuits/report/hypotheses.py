@@ -92,7 +92,9 @@ def of_many(stratum: Stratum, confidence: float) -> Sheet:
     count = len(stratum.networks)
     note = NOTE_OF_MANY.format(count, "s" * (count > 1), f"{confidence:.0%}")
     note += PROOF * any(map(bool, proofs))
-    note += _nouns(stratum.networks[0].circuits.values(), stratum.count.sentence)
+    first = stratum.networks[0]
+    sentence = first.verdict.sentence if count == 1 else stratum.count.sentence
+    note += _nouns(first.circuits.values(), sentence)
     return _sheet(note, rows, any(map(bool, proofs)), "explains")
 
 

@@ -376,6 +376,12 @@ def test_the_sentence_speaks_of_what_explains():
         "weights: Bs 4.0 [3.0, 5.0], As 5.0 [4.0, 6.0]; As to Bs: paired ratio of bits 1.50 "
         "[1.25, 1.75], exact signed-rank test p = 0.0078."
     )
+    none = dict.fromkeys("abc", 0)
+    failed = replace(count, shortest=none, explaining=none, open=0, nothing=8, ratios=())
+    assert failed.sentence == (
+        "No hypothesis explains any of the 8 networks; times shorter than the weights: Cs 6.0 "
+        "[5.0, 7.0]."
+    )
 
 
 def test_the_text_says_what_was_found(ensemble):
