@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
@@ -261,7 +261,7 @@ class Count:
 
 def count_verdicts(networks: Sequence[NetworkSummary], thresholds: Thresholds, seed: int) -> Count:
     """How often each hypothesis is the shortest that explains, and by how much."""
-    names = list(dict.fromkeys(n for network in networks for n in network.hypotheses))
+    names = _hypotheses(networks)
     explained = [network.verdict.explained_by for network in networks]
     compression = {}
     for name in names:
@@ -347,7 +347,7 @@ class Stratum:
 
     @property
     def hypotheses(self) -> list[str]:
-        return list(dict.fromkeys(n for network in self.networks for n in network.hypotheses))
+        return _hypotheses(self.networks)
 
     @cached_property
     def _by_key(self) -> dict[Key, Across]:
@@ -365,17 +365,34 @@ def strata(
     kinds: dict[tuple[str, int, int, str], list[NetworkSummary]] = {}
     for network in networks:
         kinds.setdefault(network.kind, []).append(network)
-    return tuple(
-        Stratum(
-            *kind,
-            networks=tuple(members),
-            findings=tuple(_findings(members, thresholds, seed)),
-            between=tuple(_between(members, thresholds, seed)),
-            controlled=tuple(_controlled(members, thresholds, seed)),
-            count=count_verdicts(members, thresholds, seed),
-        )
-        for kind, members in kinds.items()
+    return tuple(_stratum(kind, members, thresholds, seed) for kind, members in kinds.items())
+
+
+def _stratum(
+    kind: tuple[str, int, int, str],
+    networks: Sequence[NetworkSummary],
+    thresholds: Thresholds,
+    seed: int,
+) -> Stratum:
+    controls = dict.fromkeys(
+        (circuit.of, name)
+        for network in networks
+        for name, circuit in network.circuits.items()
+        if circuit.of is not None
     )
+    return Stratum(
+        *kind,
+        networks=tuple(networks),
+        findings=tuple(_findings(networks, thresholds, seed)),
+        between=_compared(networks, combinations(_hypotheses(networks), 2), thresholds, seed),
+        controlled=_compared(networks, controls, thresholds, seed),
+        count=count_verdicts(networks, thresholds, seed),
+    )
+
+
+def _hypotheses(networks: Iterable[NetworkSummary]) -> list[str]:
+    """The keys of all hypotheses, in the order met."""
+    return list(dict.fromkeys(key for network in networks for key in network.hypotheses))
 
 
 def prediction_errors(
@@ -398,7 +415,9 @@ def prediction_errors(
         predicted = [network.rows.get((row.experiment, name, "loss")) for name in (one, two)]
         losses = [f.value for f in (row, *predicted) if f is not None and f.value is not None]
         if len(losses) == 3:
-            observed, *predictions = (_log_loss(loss, thresholds) for loss in losses)
+            observed, *predictions = (
+                math.log10(max(loss, thresholds.loss_floor)) for loss in losses
+            )
             errors.append([abs(prediction - observed) for prediction in predictions])
     if not errors:
         return None
@@ -406,36 +425,15 @@ def prediction_errors(
     return median(first), median(second)
 
 
-def _log_loss(loss: float, thresholds: Thresholds) -> float:
-    return math.log10(max(loss, thresholds.loss_floor))
-
-
-def _between(networks: Sequence[NetworkSummary], thresholds: Thresholds, seed: int) -> list[Paired]:
-    names = dict.fromkeys(n for network in networks for n in network.hypotheses)
-    return _compared(networks, list(combinations(names, 2)), thresholds, seed)
-
-
-def _controlled(
-    networks: Sequence[NetworkSummary], thresholds: Thresholds, seed: int
-) -> list[Paired]:
-    pairs = dict.fromkeys(
-        (circuit.of, name)
-        for network in networks
-        for name, circuit in network.circuits.items()
-        if circuit.of is not None
-    )
-    return _compared(networks, list(pairs), thresholds, seed)
-
-
 def _compared(
     networks: Sequence[NetworkSummary],
-    pairs: Sequence[tuple[str, str]],
+    pairs: Iterable[tuple[str, str]],
     thresholds: Thresholds,
     seed: int,
-) -> list[Paired]:
+) -> tuple[Paired, ...]:
     """Paired tests of prediction error and bits, one family, over networks that have both."""
     if len(networks) == 1:
-        return []
+        return ()
     questions = []
     for one, two in pairs:
         errors = [prediction_errors(n, one, two, thresholds) for n in networks]
@@ -448,7 +446,7 @@ def _compared(
             if both:
                 first, second = np.array(both, dtype=np.float64).T
                 questions.append(Question(one, two, quantity, unit, margin, first - second))
-    return compare_paired(questions, thresholds=thresholds, seed=seed)
+    return tuple(compare_paired(questions, thresholds=thresholds, seed=seed))
 
 
 @dataclass
@@ -535,11 +533,8 @@ def _estimated(
         keys = [key for key, s in series.items() if len(s.values) == count]
         values = np.array([series[key].values for key in keys], dtype=np.float64).T
         for statistic in STATISTICS:
-            for key, estimate in zip(
-                keys,
-                estimates(values, statistic, thresholds=thresholds, seed=seed),
-                strict=True,
-            ):
+            found = estimates(values, statistic, thresholds=thresholds, seed=seed)
+            for key, estimate in zip(keys, found, strict=True):
                 by_key[key][statistic] = estimate
     return by_key
 
@@ -563,7 +558,7 @@ def _verdicts(networks: Sequence[NetworkSummary], thresholds: Thresholds) -> Ite
 
     Networks to which a hypothesis does not apply are left out.
     """
-    for name in dict.fromkeys(n for network in networks for n in network.hypotheses):
+    for name in _hypotheses(networks):
         having = [network for network in networks if name in network.circuits]
         for word in ("explains", "refuted"):
             count = sum(network.verdict.on(name) == word for network in having)

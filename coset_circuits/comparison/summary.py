@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from importlib import metadata
 from typing import Any
@@ -176,7 +176,7 @@ class Summary:
         return without_nan(
             {
                 "schema": SCHEMA,
-                **vars_without_cache(self),
+                **{field.name: getattr(self, field.name) for field in fields(self)},
                 "fidelity": self.fidelity.to_dict(),
                 "circuits": [circuit.to_dict() for circuit in self.circuits],
                 "verdict": self.verdict.to_dict(),
@@ -205,11 +205,6 @@ class Summary:
             "notes": tuple(content["notes"]),
         }
         return cls(**{k: v for k, v in content.items() if k != "schema"} | made)
-
-
-def vars_without_cache(summary: Summary) -> dict[str, Any]:
-    """The fields of a summary, in order."""
-    return {name: getattr(summary, name) for name in Summary.__dataclass_fields__}
 
 
 def versions() -> dict[str, str]:

@@ -218,9 +218,27 @@ def compare_paired(
         values, lambda i: equivalence_p(values[i], questions[i].margin), 1, thresholds
     )
     centres = _centres(values, thresholds, seed)
+    family = len(questions)
     return [
-        _paired(*asked, len(questions), thresholds)
-        for asked in zip(questions, values, centres, differ, alike, strict=True)
+        Paired(
+            one=q.one,
+            two=q.two,
+            quantity=q.quantity,
+            unit=q.unit,
+            median=median,
+            mean=mean,
+            effect=rank_biserial(v),
+            p=p,
+            p_holm=p_holm,
+            margin=q.margin,
+            p_equivalent=p_alike,
+            p_equivalent_holm=p_alike_holm,
+            family=family,
+            verdict=_verdict(v, p_holm, p_alike_holm, family, thresholds),
+        )
+        for q, v, (median, mean), (p, p_holm), (p_alike, p_alike_holm) in zip(
+            questions, values, centres, differ, alike, strict=True
+        )
     ]
 
 
@@ -240,12 +258,9 @@ def _centres(
     return [centres[i] for i in range(len(values))]
 
 
-_Ps = tuple[float | None, float | None]
-
-
 def _corrected(
     values: Sequence[np.ndarray], test: Callable[[int], float], sides: int, thresholds: Thresholds
-) -> list[_Ps]:
+) -> list[tuple[float | None, float | None]]:
     """Raw and Holm-corrected p of each question; None if it has too few networks."""
     raw = [
         test(i) if smallest_p(len(v), sides) <= thresholds.significance else None
@@ -254,34 +269,6 @@ def _corrected(
     # A question that cannot be answered was still asked, so it counts.
     adjusted = holm([1.0 if p is None else p for p in raw])
     return [(p, None if p is None else a) for p, a in zip(raw, adjusted, strict=True)]
-
-
-def _paired(
-    question: Question,
-    values: np.ndarray,
-    centres: tuple[Estimate, Estimate],
-    differ: _Ps,
-    alike: _Ps,
-    family: int,
-    thresholds: Thresholds,
-) -> Paired:
-    median, mean = centres
-    return Paired(
-        one=question.one,
-        two=question.two,
-        quantity=question.quantity,
-        unit=question.unit,
-        median=median,
-        mean=mean,
-        effect=rank_biserial(values),
-        p=differ[0],
-        p_holm=differ[1],
-        margin=question.margin,
-        p_equivalent=alike[0],
-        p_equivalent_holm=alike[1],
-        family=family,
-        verdict=_verdict(values, differ[1], alike[1], family, thresholds),
-    )
 
 
 def _verdict(
