@@ -89,7 +89,8 @@ class Bench:
         deltas = (*thresholds.relative_errors, *deltas)
 
         def candidate(circuit: Circuit, kind: Kind, key: str, of: str | None = None) -> Candidate:
-            return Candidate.of_circuit(circuit, kind, key, deltas, neurons, of)
+            bits = {delta: circuit.description_length(delta).bits / neurons for delta in deltas}
+            return Candidate(key, kind, circuit, bits, of)
 
         chosen, fitted_nulls = bench._chosen(algorithms, relative_error)
         references = [candidate(circuit, "null", circuit.name) for circuit in fitted_nulls]

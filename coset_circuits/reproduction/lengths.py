@@ -21,8 +21,8 @@ from coset_circuits.reproduction import artifact as art
 from coset_circuits.reproduction.asking import Answer, Said, corrected, p_value, table
 from coset_circuits.reproduction.kinds import Members, NetworkKind, Survey, text
 from coset_circuits.reproduction.permutations import rank_test
-from coset_circuits.reproduction.study import checkpoints_in
 from coset_circuits.thresholds import DEFAULT
+from coset_circuits.training.run_folder import checkpoints_in
 
 BESIDE = {"best null": "null", "renamed group": "control"}
 """What stands beside the hypotheses: the shortest candidate of a kind."""
@@ -355,9 +355,7 @@ def _chosen_runs(study: Survey) -> list[NetworkSummary]:
 def _steps(network: NetworkSummary) -> dict[int, Path]:
     """Some of a run's checkpoints, evenly spread, without the step before any training."""
     path = Path(network.source)
-    if not path.exists():
-        return {}
-    kept = checkpoints_in(path if path.is_dir() else path.parent)
+    kept = checkpoints_in(path) if path.exists() else {}
     later = [step for step in kept if step > 0]
     places = np.linspace(0, len(later) - 1, min(CHECKPOINTS, len(later))).round().astype(int)
     return {later[i]: kept[later[i]] for i in places}

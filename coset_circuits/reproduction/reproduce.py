@@ -27,7 +27,8 @@ from coset_circuits.reproduction.artifact import Artifact, Measured, Section
 from coset_circuits.reproduction.artifacts import chosen
 from coset_circuits.reproduction.page import Reproduction
 from coset_circuits.reproduction.section7 import RELEASED
-from coset_circuits.reproduction.study import Study, checkpoints_in
+from coset_circuits.reproduction.study import Study
+from coset_circuits.training.run_folder import checkpoints_in
 
 ABOUT = "about"
 _REFUSED = "refused"

@@ -11,13 +11,18 @@ from jaxtyping import Int
 from torch import Tensor
 
 from coset_circuits.algorithms import Circuit, CosetAlgorithm
-from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.experiments import INTERVENTIONS, Outcome, measure, relabelled_group
+from coset_circuits.experiments import (
+    INTERVENTIONS,
+    Outcome,
+    measure,
+    measured,
+    relabelled_group,
+)
 from coset_circuits.experiments.measure import sampled
 from coset_circuits.groups import FiniteGroup
 from coset_circuits.networks import GroupModel, load
 from coset_circuits.networks.checkpoints import weights_sha256
-from coset_circuits.training import training_checkpoints
+from coset_circuits.training.run_folder import checkpoints_in
 
 
 class Study:
@@ -31,7 +36,7 @@ class Study:
     """
 
     def __init__(self, network: GroupModel, seed: int = 0, *, folder: Path | None = None) -> None:
-        self.network = _double_copy(network)
+        self.network = measured(network)
         self.folder = folder
         self.training = {} if folder is None else checkpoints_in(folder)
         self.seed = seed
@@ -80,7 +85,7 @@ class Study:
         last = self.steps
         for step, path in self.training.items():
             if last is None or step < last:
-                yield step, _double_copy(load(path))
+                yield step, measured(load(path))
         yield -1 if last is None else last, self.network
 
     def about(self) -> dict[str, Any]:
@@ -107,15 +112,3 @@ def answers(network: GroupModel, pairs: Int[Tensor, "pairs 2"]) -> Outcome:
     outcome = measure(INTERVENTIONS["base"], {"network": network}, pairs)["network"]
     assert outcome is not None
     return outcome
-
-
-def checkpoints_in(folder: Path) -> dict[int, Path]:
-    """A run's checkpoints over training, by step; empty if there are none."""
-    try:
-        return training_checkpoints(folder)
-    except CosetCircuitsError:
-        return {}
-
-
-def _double_copy(network: GroupModel) -> GroupModel:
-    return network.unhooked().requires_grad_(False).double()
