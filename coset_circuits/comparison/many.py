@@ -27,7 +27,7 @@ from coset_circuits.comparison.across import (
 from coset_circuits.comparison.question import asked
 from coset_circuits.comparison.sources import Given, Source, sources
 from coset_circuits.comparison.summary import SCHEMA, Summary, versions
-from coset_circuits.errors import CosetCircuitsError, unexpected
+from coset_circuits.errors import CosetCircuitsError, unexpected, whole
 from coset_circuits.findings import Finding, without_nan
 from coset_circuits.findings.statistics import METHOD, too_few
 from coset_circuits.findings.storage import Kept
@@ -469,8 +469,7 @@ class _Bar:
 
 def _workers(wanted: int | None, given: Sequence[Source], ranks: int) -> int:
     """The number of parallel processes: one on a GPU or where forking is unsafe."""
-    if wanted is not None and wanted < 1:
-        raise CosetCircuitsError(f"{wanted} workers were asked for; give a number from 1 up.")
+    wanted = None if wanted is None else whole("number of workers", wanted)
     on_cpu = all(s.given.device.type == "cpu" for s in given if isinstance(s.given, GroupModel))
     if sys.platform == "linux" and on_cpu and not torch.cuda.is_initialized():
         return wanted or max(1, cores() // ranks)

@@ -11,7 +11,7 @@ from einops import rearrange, reduce, repeat
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from coset_circuits.errors import CosetCircuitsError, whole
+from coset_circuits.errors import whole
 from coset_circuits.experiments.measure import pairs_to_use
 from coset_circuits.groups import FiniteGroup
 
@@ -51,9 +51,7 @@ class Blocks:
         Raises:
             CosetCircuitsError: ``rows`` is below 1.
         """
-        if rows < 1:
-            raise CosetCircuitsError(f"A chunk of {rows} pairs was asked for; give 1 or more.")
-        step = max(1, rows // self.size)
+        step = max(1, whole("number of pairs in a chunk", rows) // self.size)
         for start in range(0, len(self.pairs), step):
             part = slice(start, start + step)
             yield part, rearrange(self.pairs[part], "left right pair -> (left right) pair")

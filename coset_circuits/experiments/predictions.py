@@ -77,8 +77,7 @@ class Predictions(Findings):
             {
                 "intervention": row.intervention.id,
                 "model": key,
-                "accuracy": None if outcome is None else outcome.accuracy,
-                "loss": None if outcome is None else outcome.loss,
+                **{quantity: getattr(outcome, quantity, None) for quantity in _UNITS},
             }
             for row in self.rows
             for key, outcome in row.outcomes.items()
@@ -87,7 +86,7 @@ class Predictions(Findings):
     def findings(self) -> Iterator[Finding]:
         for row in self.rows:
             for key, outcome in row.outcomes.items():
-                for quantity in ("accuracy", "loss"):
+                for quantity in _UNITS:
                     yield self._finding(row, key, quantity, outcome)
         yield from (form.finding() for form in self.forms)
 
@@ -107,7 +106,7 @@ class Predictions(Findings):
             row.intervention.id,
             subject,
             quantity,
-            _value(outcome, quantity),
+            getattr(outcome, quantity, None),
             _UNITS[quantity],
             interval=self._interval(outcome, quantity),
             control=self._control(row, key, quantity),
@@ -123,14 +122,15 @@ class Predictions(Findings):
         subject = None
         if key != NETWORK:
             subject = next((c.key for c in self.candidates if c.of == key), None)
-            value = None if subject is None else _value(row.outcomes[subject], quantity)
+            outcome = None if subject is None else row.outcomes[subject]
+            value = getattr(outcome, quantity, None)
         elif wanted == "commuting_pairs":
             experiment, source = wanted, "exact: conjugacy classes / order"
             value = self.swapped_commuting if quantity == "accuracy" else None
         else:
             experiment = wanted
             matched = next((r for r in self.rows if r.intervention.id == wanted), None)
-            value = None if matched is None else _value(matched.outcomes[NETWORK], quantity)
+            value = matched and getattr(matched.outcomes[NETWORK], quantity, None)
         if value is None or experiment is None:
             return None
         return Finding(experiment, subject, quantity, value, _UNITS[quantity], source=source)
@@ -145,12 +145,6 @@ class Predictions(Findings):
 
 
 _UNITS = {"accuracy": "fraction", "loss": "nats"}
-
-
-def _value(outcome: Outcome | None, quantity: str) -> float | None:
-    if outcome is None:
-        return None
-    return outcome.accuracy if quantity == "accuracy" else outcome.loss
 
 
 @dataclass(frozen=True)

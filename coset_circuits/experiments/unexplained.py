@@ -213,7 +213,8 @@ def _what(
     norm = torch.stack([(t - t.mean(0)).norm(dim=0) for t in tables]).norm(dim=0)
     sides = [table[:, neurons] for table in (tables.left, tables.right)]
     shares = [irrep_shares(base, side) for side in sides]
-    inputs = torch.stack([_inputs_left(circuit) for circuit in circuits]).amin(0) <= LEFT
+    worse = [c.roles.fvu_left.maximum(c.roles.fvu_right).double() for c in circuits]
+    inputs = torch.stack(worse).amin(0) <= LEFT
     # The smaller of a block's shares in the two tables.
     largest = shares[0].minimum(shares[1]).sort(0, descending=True).values
     fits = torch.stack(
@@ -240,8 +241,3 @@ def _off_cosets(
             of_right = coset_fvus(group, one.conjugates, right, "left").amin(0)
             best = best.minimum(of_left.maximum(of_right))
     return best
-
-
-def _inputs_left(circuit: Circuit) -> Float[Tensor, "d_mlp"]:
-    """The larger FVU of each neuron's two input tables."""
-    return circuit.roles.fvu_left.maximum(circuit.roles.fvu_right).double()

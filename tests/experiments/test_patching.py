@@ -622,9 +622,9 @@ def test_arguments_that_make_no_sense(untrained, unchecked):
         ({"metrics": "loss"}, "not a list of metrics"),
         ({"sites": ["hook_resid"]}, "'hook_resid' is not a site"),
         ({"sites": []}, "No site was given"),
-        ({"controls": -1}, "-1 controls"),
+        ({"controls": -1}, "The number of controls is -1"),
         ({"pairs": 0}, "The number of pairs is 0"),
-        ({"chunk": 0}, "A chunk of 0 pairs"),
+        ({"chunk": 0}, "The number of pairs in a chunk is 0"),
     ):
         with pytest.raises(CosetCircuitsError, match=said):
             activation_patching(untrained, {"g": [0]}, **arguments)
