@@ -261,7 +261,7 @@ class Count:
 
 def count_verdicts(networks: Sequence[NetworkSummary], thresholds: Thresholds, seed: int) -> Count:
     """How often each hypothesis is the shortest that explains, and by how much."""
-    names = _hypotheses(networks)
+    names = hypotheses_of(networks)
     explained = [network.verdict.explained_by for network in networks]
     compression = {}
     for name in names:
@@ -347,7 +347,7 @@ class Stratum:
 
     @property
     def hypotheses(self) -> list[str]:
-        return _hypotheses(self.networks)
+        return hypotheses_of(self.networks)
 
     @cached_property
     def _by_key(self) -> dict[Key, Across]:
@@ -384,13 +384,13 @@ def _stratum(
         *kind,
         networks=tuple(networks),
         findings=tuple(_findings(networks, thresholds, seed)),
-        between=_compared(networks, combinations(_hypotheses(networks), 2), thresholds, seed),
+        between=_compared(networks, combinations(hypotheses_of(networks), 2), thresholds, seed),
         controlled=_compared(networks, controls, thresholds, seed),
         count=count_verdicts(networks, thresholds, seed),
     )
 
 
-def _hypotheses(networks: Iterable[NetworkSummary]) -> list[str]:
+def hypotheses_of(networks: Iterable[NetworkSummary]) -> list[str]:
     """The keys of all hypotheses, in the order met."""
     return list(dict.fromkeys(key for network in networks for key in network.hypotheses))
 
@@ -558,7 +558,7 @@ def _verdicts(networks: Sequence[NetworkSummary], thresholds: Thresholds) -> Ite
 
     Networks to which a hypothesis does not apply are left out.
     """
-    for name in _hypotheses(networks):
+    for name in hypotheses_of(networks):
         having = [network for network in networks if name in network.circuits]
         for word in ("explains", "refuted"):
             count = sum(network.verdict.on(name) == word for network in having)

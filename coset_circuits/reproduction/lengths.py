@@ -19,7 +19,7 @@ from coset_circuits.networks import load
 from coset_circuits.report.study_figures import compressions, each_network, over_training
 from coset_circuits.reproduction import artifact as art
 from coset_circuits.reproduction.asking import Answer, Said, corrected, p_value, table
-from coset_circuits.reproduction.kinds import Members, NetworkKind, Survey, text
+from coset_circuits.reproduction.kinds import Members, NetworkKind, Survey, findings, text
 from coset_circuits.reproduction.permutations import rank_test
 from coset_circuits.thresholds import DEFAULT
 from coset_circuits.training.run_folder import checkpoints_in
@@ -240,7 +240,10 @@ def training(study: Survey) -> Answer:
     for members in study.learnt:
         learnt, formed, ratios = [], [], []
         for network in members.networks:
-            steps = [_step(network, name) for name in ("step_learnt", "step_half_formed")]
+            steps = [
+                next((f.value for f in findings(network, "formation", name)), None)
+                for name in ("step_learnt", "step_half_formed")
+            ]
             if steps[0] and steps[1]:
                 learnt.append(steps[0])
                 formed.append(steps[1])
@@ -269,15 +272,6 @@ def training(study: Survey) -> Answer:
         count="runs, formed later",
     )
     yield from _looks(study)
-
-
-def _step(network: NetworkSummary, quantity: str) -> float | None:
-    found = (
-        f.value
-        for f in network.summary.findings
-        if (f.experiment, f.quantity) == ("formation", quantity)
-    )
-    return next(found, None)
 
 
 def _looks(study: Survey) -> Answer:

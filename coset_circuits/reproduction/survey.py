@@ -12,7 +12,7 @@ from coset_circuits.comparison.sources import Given, is_collection
 from coset_circuits.errors import checked
 from coset_circuits.progress import Progress
 from coset_circuits.reproduction import lengths, limits, neurons, twins
-from coset_circuits.reproduction.asking import Answer, Answered, Asked, table
+from coset_circuits.reproduction.asking import Answer, Asked, answered, table
 from coset_circuits.reproduction.kinds import Members, Survey, by_kind
 from coset_circuits.reproduction.page import Reproduction
 from coset_circuits.reproduction.reports import kept_reports
@@ -75,13 +75,13 @@ def survey(
     ensemble = compared("networks", given, experiments)
     kinds = by_kind(ensemble)
     study = Survey(kinds, lambda name, given: compared(f"training/{name}", given))
-    answers = [answer for asked in QUESTIONS if (answer := Answered.of(asked, study))]
+    answers = [answer for asked in QUESTIONS if (answer := answered(asked, study))]
     more = None if tuple(experiments) == EXPERIMENTS else experiments
     command = command_line("study", given, seed, order, experiments=more, algorithms=algorithms)
     command += " --kept" if kept else ""
     results = [[n.name, n.summary.to_dict()] for n in ensemble]
     made = Reproduction(
-        tuple(answer.section for answer in answers),
+        tuple(section for section, _ in answers),
         (),
         ensemble.skipped,
         seed,
@@ -89,18 +89,16 @@ def survey(
         command,
         hash_of(results, dict(ensemble.skipped), command),
         "study",
-        tuple(_head(ensemble, kinds, answers)),
+        tuple(_head(ensemble, kinds, [said[0] for _, said in answers if said])),
     )
     save_anew(made, folder)
     return made
 
 
-def _head(
-    ensemble: Ensemble, kinds: Sequence[Members], answers: Sequence[Answered]
-) -> Iterator[str]:
+def _head(ensemble: Ensemble, kinds: Sequence[Members], sentences: Sequence[str]) -> Iterator[str]:
     """How the page begins: the answers in the order of the questions, and how to read them."""
     yield "# What do networks that multiply compute?"
-    yield "\n".join(f"- {answer.said[0]}" for answer in answers if answer.said)
+    yield "\n".join(f"- {sentence}" for sentence in sentences)
     yield (
         f"{len(ensemble)} networks of {len(kinds)} kinds; a kind is a group, an architecture, a "
         "width and a recipe with its changes. Figures are medians over the networks of a kind, "
