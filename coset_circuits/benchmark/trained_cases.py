@@ -15,6 +15,7 @@ from coset_circuits.benchmark.known_answers import (
     Case,
     irreps_suffice,
     is_away_from_cosets,
+    named_groups,
     said_of_mixture,
     usable_classes,
 )
@@ -28,7 +29,6 @@ from coset_circuits.benchmark.trained import (
 )
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.groups import FiniteGroup, RealBlock, SubgroupClass
-from coset_circuits.groups import group as named_group
 from coset_circuits.networks import GroupMLP
 from coset_circuits.networks.planted import is_faithful
 
@@ -43,10 +43,7 @@ def trained_cases(groups: Iterable[str]) -> list[Case]:
         CosetCircuitsError: no group was given, a name is not understood, or a group has no usable
             class of subgroups or no faithful irrep.
     """
-    names = list(dict.fromkeys(groups))
-    if not names:
-        raise CosetCircuitsError("No group was given; give at least one, such as S4 or A5.")
-    return [case for name in names for case in _cases(named_group(name))]
+    return [case for group in named_groups(groups) for case in _cases(group)]
 
 
 def _cases(group: FiniteGroup) -> Iterator[Case]:
@@ -63,7 +60,9 @@ def _cases(group: FiniteGroup) -> Iterator[Case]:
     largest = max(only_coset, key=lambda c: c.order)
 
     def case(kind: str, what: str, put: str, kinds: list[Kind], also: tuple[str, ...] = ()) -> Case:
-        make = partial(_trained, group, kinds, width)
+        def make(seed: int) -> GroupMLP:
+            return trained(group, kinds, seed=seed, d_mlp=width)
+
         return Case(f"{group.name}: {what}", kind, group.name, put, frozenset(also), make)
 
     on_cosets = coset_neurons(only_coset)
@@ -82,10 +81,6 @@ def _cases(group: FiniteGroup) -> Iterator[Case]:
     permuted = partial(permuted_labels, group, d_mlp=width)
     name = f"{group.name}: trained freely, labels permuted"
     yield Case(name, NULLS[-1], group.name, NOTHING, frozenset(), permuted)
-
-
-def _trained(group: FiniteGroup, kinds: list[Kind], width: int, seed: int) -> GroupMLP:
-    return trained(group, kinds, seed=seed, d_mlp=width)
 
 
 def _in_general_position(group: FiniteGroup, kinds: list[Kind], width: int, seed: int) -> GroupMLP:

@@ -110,10 +110,6 @@ class NetworkSummary:
         circuit = self.circuits.get(key)
         return None if circuit is None else circuit.compression.value
 
-    def control_of(self, key: str) -> str | None:
-        """The relabelled control of a hypothesis."""
-        return next((c.key for c in self.circuits.values() if c.of == key), None)
-
     @cached_property
     def rows(self) -> dict[Key, Finding]:
         """Every finding by its :attr:`Finding.key`."""
@@ -485,7 +481,12 @@ def _findings(
             estimates=estimated[key],
             at=tuple(at),
             control=one.control,
-            control_values=_centres(one.controls),
+            control_values={
+                "mean": float(np.mean(one.controls)),
+                "median": float(np.median(one.controls)),
+            }
+            if one.controls
+            else None,
             separates=_separated(networks, key),
         )
     yield from _verdicts(networks, thresholds)
@@ -495,33 +496,25 @@ def _figures(network: NetworkSummary) -> Iterator[Finding]:
     """Every figure of a network that can be averaged over networks."""
     yield from network.summary.findings
     for key, circuit in network.circuits.items():
-        control = network.control_of(key)
-        beside: Iterator[Finding | None] = itertools.repeat(None)
-        if control is not None:
-            beside = iter(_circuit_figures(network.circuits[control]))
+        control = next((c for c in network.circuits.values() if c.of == key), None)
+        beside = itertools.repeat(None) if control is None else _circuit_figures(control)
         for figure, other in zip(_circuit_figures(circuit), beside, strict=False):
             yield replace(figure, control=other)
 
 
 def _circuit_figures(circuit: CircuitSummary) -> list[Finding]:
     """A candidate's description lengths and other summary figures, as findings."""
-    at_fidelity = (
-        (BITS, circuit.bits_at_fidelity, "bits"),
-        (COMPRESSION, circuit.compression, "times"),
-    )
-    figures = [
-        Finding("prediction", circuit.key, quantity, circuit.prediction[quantity], unit)
-        for quantity, unit in _UNITS.items()
+    key, bits, compression = circuit.key, circuit.bits_at_fidelity, circuit.compression
+    return [
+        *(Finding("prediction", key, q, circuit.prediction[q], unit) for q, unit in _UNITS.items()),
+        *(
+            Finding(f"description_length_{delta:g}", key, BITS, length, "bits")
+            for delta, length in circuit.bits.items()
+        ),
+        Finding("fidelity", key, BITS, bits.value, "bits"),
+        Finding("fidelity", key, COMPRESSION, compression.value, "times"),
+        Finding("roles", key, "coverage", circuit.coverage, "fraction"),
     ]
-    figures += [
-        Finding(f"description_length_{delta:g}", circuit.key, BITS, bits, "bits")
-        for delta, bits in circuit.bits.items()
-    ]
-    figures += [
-        Finding("fidelity", circuit.key, quantity, figure.value, unit)
-        for quantity, figure, unit in at_fidelity
-    ]
-    return [*figures, Finding("roles", circuit.key, "coverage", circuit.coverage, "fraction")]
 
 
 def _estimated(
@@ -537,12 +530,6 @@ def _estimated(
             for key, estimate in zip(keys, found, strict=True):
                 by_key[key][statistic] = estimate
     return by_key
-
-
-def _centres(values: Sequence[float]) -> dict[str, float] | None:
-    if not values:
-        return None
-    return {"mean": float(np.mean(values)), "median": float(np.median(values))}
 
 
 def _separated(networks: Sequence[NetworkSummary], key: Key) -> tuple[tuple[str, str], ...]:

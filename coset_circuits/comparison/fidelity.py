@@ -102,7 +102,8 @@ class Fidelity:
         self, one: Mapping[float, float], two: Mapping[float, float]
     ) -> tuple[float, tuple[float, float]]:
         """Bits of the first over the second at δ*, with the range over :attr:`deltas`."""
-        ratios = {delta: _ratio(one[delta], two[delta]) for delta in self.deltas}
+        bits = {delta: (one[delta], two[delta]) for delta in self.deltas}
+        ratios = {d: a / b if b else math.inf if a else 1.0 for d, (a, b) in bits.items()}
         return ratios[self.delta], (min(ratios.values()), max(ratios.values()))
 
     def to_dict(self) -> dict[str, Any]:
@@ -120,10 +121,6 @@ class Fidelity:
             "curve": tuple(FidelityPoint(**point) for point in entry["curve"]),
         }
         return cls(**{**entry, **read})
-
-
-def _ratio(one: float, two: float) -> float:
-    return one / two if two else math.inf if one else 1.0
 
 
 def quantised(tables: Tables, delta: float, draw: int) -> Tables:

@@ -186,18 +186,14 @@ def cells_of_inputs(
     candidates: Sequence[Candidate], thresholds: Thresholds
 ) -> tuple[Candidate, Int[Tensor, "order d_mlp"], Int[Tensor, "order d_mlp"]] | None:
     """The first candidate with cells of both inputs that constrain anything, and their labels."""
-    return next((cells for c in candidates if (cells := _cells(c, thresholds))), None)
-
-
-def _cells(candidate: Candidate, thresholds: Thresholds) -> tuple[Candidate, Tensor, Tensor] | None:
-    """A candidate with its circuit's cells of both inputs, if these constrain anything."""
-    circuit, labels = candidate.circuit, []
-    for side in ("left", "right"):
-        site = f"hook_{side}_pre"
-        for classes in circuit.classes(site)[:1]:
-            partition = Partition.of(circuit, site, classes, shared=False, keep=True)
-            if (partition.mean_freedom() or 0) > thresholds.freedom:
-                labels.append(getattr(classes, side))
-    if len(labels) < 2 or any(side is None for side in labels):
-        return None
-    return candidate, labels[0], labels[1]
+    for candidate in candidates:
+        circuit, labels = candidate.circuit, []
+        for side in ("left", "right"):
+            site = f"hook_{side}_pre"
+            for classes in circuit.classes(site)[:1]:
+                partition = Partition.of(circuit, site, classes, shared=False, keep=True)
+                if (partition.mean_freedom() or 0) > thresholds.freedom:
+                    labels.append(getattr(classes, side))
+        if len(labels) == 2 and not any(side is None for side in labels):
+            return candidate, labels[0], labels[1]
+    return None

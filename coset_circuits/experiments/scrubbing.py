@@ -123,7 +123,6 @@ class Scrubbing(OfEachHypothesis):
             pairs=runner.count,
             is_sampled=is_sampled,
             seed=bench.seed,
-            thresholds=bench.thresholds,
         )
 
     def _tasks(self, circuit: Circuit) -> list[_Task]:

@@ -137,7 +137,9 @@ def estimates(
     centre = (np.mean if statistic == "mean" else np.median)(values, axis=0)
     if smallest_p(networks, sides=1) > thresholds.significance:
         return [Estimate(float(c), None, networks) for c in centre]
-    tail = _widened_tail(networks, thresholds.significance / 2)
+    # The level at which the bootstrap of a normal mean has Student's t interval.
+    t = student_t(1 - thresholds.significance, networks - 1)
+    tail = NormalDist().cdf(-math.sqrt(networks / (networks - 1)) * t)
     resampled = _resampler(networks, statistic, seed)
     parts = [
         np.quantile(resampled(values[:, i : i + SERIES_AT_ONCE]), [tail, 1 - tail], axis=0)
@@ -324,12 +326,6 @@ def _resampler(
         return (ordered[low] + ordered[high]) / 2
 
     return medians
-
-
-def _widened_tail(networks: int, tail: float) -> float:
-    """The level at which the bootstrap of a normal mean has Student's t interval."""
-    reach = math.sqrt(networks / (networks - 1)) * student_t(1 - 2 * tail, networks - 1)
-    return NormalDist().cdf(-reach)
 
 
 def student_t(confidence: float, degrees: int) -> float:

@@ -73,10 +73,6 @@ class Members:
         kept = [value for value in values if value is not None and np.isfinite(value)]
         return over_networks(kept, seed=self.seed)
 
-    def compressions(self, keys: Iterable[str]) -> list[str | None]:
-        """Of each hypothesis, as text."""
-        return [text(self.count.compression.get(key)) for key in keys]
-
     def measured(self, experiment: str, subject: str | None, quantity: str) -> list[str | None]:
         """A finding's median over networks, and its control's."""
         found = [figures(n, experiment, subject, quantity) for n in self.networks]

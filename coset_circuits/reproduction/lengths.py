@@ -127,12 +127,8 @@ def _drawn_by_network(study: Survey) -> art.Drawing | str:
     for members in study.kinds:
         title = members.kind.group if members.kind.is_learnt else "not learnt"
         for network in members.networks:
-            values = (
-                network.compression(one),
-                network.compression(two),
-                best_of_kind(network, "null"),
-            )
-            if all(values):
+            first, second = map(network.compression, (one, two))
+            if all(values := (first, second, best_of_kind(network, "null"))):
                 points[title].append(values)  # pyright: ignore[reportArgumentType]
     controls = points.pop("not learnt", None)
     points |= {"not learnt": controls} if controls else {}
@@ -205,7 +201,7 @@ def dependence(study: Survey) -> Answer:
         p = rank_test(enough) if len(enough) > 1 else None
         for level, m in several:
             ratio = next((r.figure for r in m.count.ratios if (r.one, r.two) == (one, two)), None)
-            rest = m.compressions([one, two])
+            rest = [text(m.count.compression.get(key)) for key in (one, two)]
             rows.append([factor, held, level, text(ratio), *rest, len(m.networks), p])
         if len(samples) > 1:
             middles = {level: float(np.exp(np.median(s))) for level, s in samples.items()}

@@ -223,11 +223,11 @@ def worst(study: Survey) -> Answer:
             most = f"{network.name} {_left_by_shortest(network):.2g}"
             totals.append([members.title, *map(text, medians), most, len(known)])
     known = [network for network in study.networks if _left(network)]
-    if known:
-        left = art.over_networks([_left_by_shortest(n) for n in known])
+    left = art.over_networks([_left_by_shortest(n) for n in known])
+    if left is not None:
         yield Said(
-            f"The shortest hypothesis leaves {_percent(left)} of the variance of the tables in the "
-            f"median network; {_said_kinds(known)}."
+            f"The shortest hypothesis leaves {left.text('.1%')} of the variance of the tables in "
+            f"the median network; {_said_kinds(known)}."
         )
     yield table(
         "What each hypothesis leaves",
@@ -249,13 +249,6 @@ def worst(study: Survey) -> Answer:
         text=f"network, neuron, role ({BY_SUBGROUP})",
         number=["salience", "norm", *leading],
     )
-
-
-def _percent(estimate: Any) -> str:
-    between = ""
-    if estimate.interval is not None:
-        between = " [{:.1%}, {:.1%}]".format(*estimate.interval)
-    return f"{estimate.value:.1%}{between}"
 
 
 def _said_kinds(networks: list[NetworkSummary]) -> str:
