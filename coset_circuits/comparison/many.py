@@ -18,12 +18,7 @@ from typing import Any, Protocol
 import pandas as pd
 import torch
 
-from coset_circuits.comparison.across import (
-    NetworkSummary,
-    Stratum,
-    findings_across,
-    strata,
-)
+from coset_circuits.comparison.across import NetworkSummary, Stratum, findings_across, strata
 from coset_circuits.comparison.question import asked
 from coset_circuits.comparison.sources import Given, Source, sources
 from coset_circuits.comparison.summary import SCHEMA, Summary, versions

@@ -33,12 +33,7 @@ from coset_circuits.experiments.bench import Bench
 from coset_circuits.experiments.blocks import sample_blocks
 from coset_circuits.experiments.counterfactuals import source_pairs
 from coset_circuits.experiments.experiment import OfEachHypothesis
-from coset_circuits.experiments.neuron_sets import (
-    ALL,
-    Neurons,
-    as_neuron_sets,
-    neuron_sets,
-)
+from coset_circuits.experiments.neuron_sets import ALL, Neurons, as_neuron_sets, neuron_sets
 from coset_circuits.experiments.splice import check_sites, run_on, scores
 from coset_circuits.findings import Finding, Findings, from_table
 from coset_circuits.findings.intervals import mean_interval

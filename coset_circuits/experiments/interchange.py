@@ -32,20 +32,9 @@ from coset_circuits.algorithms.algorithm import check_circuit
 from coset_circuits.errors import CosetCircuitsError, whole
 from coset_circuits.experiments.bench import Bench, measured
 from coset_circuits.experiments.blocks import sample_blocks
-from coset_circuits.experiments.counterfactuals import (
-    CellDonors,
-    Side,
-    shuffled,
-    source_pairs,
-)
+from coset_circuits.experiments.counterfactuals import CellDonors, Side, shuffled, source_pairs
 from coset_circuits.experiments.experiment import OfEachHypothesis
-from coset_circuits.experiments.neuron_sets import (
-    ALL,
-    DULL,
-    Neurons,
-    NeuronSets,
-    as_neuron_sets,
-)
+from coset_circuits.experiments.neuron_sets import ALL, DULL, Neurons, NeuronSets, as_neuron_sets
 from coset_circuits.experiments.resampling import intersected
 from coset_circuits.experiments.splice import Run, check_sites, run_on
 from coset_circuits.findings import Finding, Findings, from_table

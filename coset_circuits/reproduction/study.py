@@ -11,13 +11,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from coset_circuits.algorithms import Circuit, CosetAlgorithm
-from coset_circuits.experiments import (
-    INTERVENTIONS,
-    Outcome,
-    measure,
-    measured,
-    relabelled_group,
-)
+from coset_circuits.experiments import INTERVENTIONS, Outcome, measure, measured, relabelled_group
 from coset_circuits.experiments.measure import sampled
 from coset_circuits.groups import FiniteGroup
 from coset_circuits.networks import GroupModel, load
