@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol
+from typing import Any
 
 import pandas as pd
 import torch
@@ -36,18 +36,8 @@ STEPS = 100
 """Progress is counted in hundredths of a network."""
 
 
-class Compared(Protocol):
-    """The part of a single comparison that :func:`compare_many` needs."""
-
-    @property
-    def network(self) -> GroupModel: ...
-
-    def summary(self) -> Summary: ...
-
-    def save(self, folder: str | os.PathLike[str]) -> Path: ...
-
-
-Compare = Callable[[GroupModel, "Progress | None"], Compared]
+Compare = Callable[[GroupModel, Progress | None], Any]
+"""What gives the :class:`~coset_circuits.Comparison` of one network."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -368,7 +358,6 @@ class _Analysed:
     """The result of one network: a summary, or why there is none; neither if it did not run."""
 
     problem: str = ""
-    label: str = ""
     summary: Summary | None = None
 
 
@@ -399,7 +388,7 @@ def _analysed(
         # A report that is not there is recorded when it is to be kept.
         with suppress(CosetCircuitsError):
             comparison.save(folder)
-    return _Analysed(label=comparison.network.label, summary=comparison.summary())
+    return _Analysed(summary=comparison.summary())
 
 
 class _Reports:
@@ -429,10 +418,8 @@ class _Reports:
     def keep(self, number: int, analysed: _Analysed) -> Path | None:
         if self.kept is None or analysed.summary is None:
             return None
-        entry = self.entries[number]
-        return self.kept.keep(
-            entry.question, entry.content, analysed.label, partial(self._moved, number)
-        )
+        entry, name = self.entries[number], analysed.summary.network["name"]
+        return self.kept.keep(entry.question, entry.content, name, partial(self._moved, number))
 
     def _moved(self, number: int, place: Path) -> None:
         try:

@@ -198,12 +198,6 @@ class Bench:
         """The pairs that interventions are measured on: all, or a sample if there are too many."""
         return sampled(self.network.group.pairs(), self.pairs, self.seed)
 
-    @cached_property
-    def models(self) -> dict[str, GroupModel]:
-        """The network, then every candidate's surrogate, by their keys."""
-        surrogates = {c.key: c.circuit.surrogate() for c in self.candidates}
-        return {NETWORK: self.network, **surrogates}
-
     def control_of(self, key: str) -> Candidate | None:
         """The relabelled control of a hypothesis; None if it has none."""
         return next((c for c in self.candidates if c.of == key), None)

@@ -164,13 +164,11 @@ class Interventions:
         every = network.group.pairs()
         bench.progress("all pairs", 0, count)
         base = _unchanged(network, every)
+        surrogates = {c.key: c.circuit.surrogate() for c in bench.candidates}
+        models = DistinctModels({NETWORK: network, **surrogates}, bench.known)
         rows: list[Row] = []
         for row in measured_rows(
-            self.interventions,
-            DistinctModels(bench.models, bench.known),
-            bench.sample,
-            network.group,
-            bench.seed,
+            self.interventions, models, bench.sample, network.group, bench.seed
         ):
             rows.append(row)
             bench.progress(row.intervention.title, len(rows), count)

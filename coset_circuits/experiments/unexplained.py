@@ -125,7 +125,10 @@ class UnexplainedExperiment:
         left = {c.key: _left(c.circuit) for c in bench.hypotheses}
         controls = {key: bench.control_of(key) for key in left}
         relabelled = {k: None if c is None else _left(c.circuit) for k, c in controls.items()}
-        short = _short(bench)
+        # Those that are shorter than every null at the finest common δ.
+        delta = min(bench.thresholds.relative_errors)
+        null = min((c.bits[delta] for c in bench.candidates if c.kind == "null"), default=0.0)
+        short = [c for c in bench.hypotheses if c.bits[delta] < null] or bench.hypotheses
         least = torch.stack([left[c.key] for c in short]).amin(0)
         kept = torch.from_numpy(~negligible(tables, bench.thresholds))
         unexplained = ((least > LEFT) & kept).nonzero().flatten()
@@ -153,14 +156,6 @@ class UnexplainedExperiment:
             pd.DataFrame(sums, columns=["left", *columns]),
             _kinds(bench, short, unexplained, weight),
         )
-
-
-def _short(bench: Bench) -> list[Candidate]:
-    """The hypotheses that are shorter than every null at the finest common δ."""
-    delta = min(bench.thresholds.relative_errors)
-    nulls = [c.bits[delta] for c in bench.candidates if c.kind == "null"]
-    hypotheses = bench.hypotheses
-    return [c for c in hypotheses if nulls and c.bits[delta] < min(nulls)] or hypotheses
 
 
 def _left(circuit: Circuit) -> torch.Tensor:
