@@ -165,13 +165,12 @@ class Ratio:
     p: float | None
 
     def to_dict(self) -> dict[str, Any]:
-        """As it stands in findings.json."""
-        interval = self.figure.interval
+        """As it stands in findings.json, where tuples are lists."""
         return {
-            "hypotheses": [self.one, self.two],
+            "hypotheses": (self.one, self.two),
             "median": self.figure.value,
-            "interval": None if interval is None else list(interval),
-            "range": list(self.range),
+            "interval": self.figure.interval,
+            "range": self.range,
             "networks": self.figure.networks,
             "p": self.p,
         }
@@ -248,7 +247,7 @@ class Count:
             "open": self.open,
             "nothing": self.nothing,
             "compression": {
-                key: {"median": e.value, "interval": e.interval and list(e.interval)}
+                key: {"median": e.value, "interval": e.interval}
                 for key, e in self.compression.items()
             },
             "paired_ratios": [ratio.to_dict() for ratio in self.ratios],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from statistics import median
 from typing import Any
@@ -106,15 +106,9 @@ class Fidelity:
         ratios = {d: a / b if b else math.inf if a else 1.0 for d, (a, b) in bits.items()}
         return ratios[self.delta], (min(ratios.values()), max(ratios.values()))
 
-    def to_dict(self) -> dict[str, Any]:
-        """As it stands in findings.json."""
-        content = asdict(self)
-        content["curve"] = list(content["curve"])
-        return content | {"interval": list(self.interval), "draws": list(self.draws)}
-
     @classmethod
     def from_dict(cls, entry: Mapping[str, Any]) -> Fidelity:
-        """What :meth:`to_dict` wrote."""
+        """The fidelity of findings.json."""
         read = {
             "interval": tuple(entry["interval"]),
             "draws": tuple(entry["draws"]),

@@ -154,7 +154,7 @@ class Ensemble(Presented):
 
         A finding on one network names it; a finding over networks names none.
         """
-        return {
+        content = {
             "schema": SCHEMA,
             "networks": [
                 {
@@ -163,12 +163,12 @@ class Ensemble(Presented):
                     "file": network.source,
                     "report": network.report,
                     "verdict": network.verdict.to_dict(),
-                    "fidelity": network.summary.fidelity.to_dict(),
-                    "notes": list(network.summary.notes),
+                    "fidelity": asdict(network.summary.fidelity),
+                    "notes": network.summary.notes,
                     "device": network.summary.device,
                     "dtype": network.summary.dtype,
                     "experiments": network.summary.experiments,
-                    "formation": without_nan(network.summary.formation),
+                    "formation": network.summary.formation,
                 }
                 for network in self.networks
             ],
@@ -197,12 +197,13 @@ class Ensemble(Presented):
                 "unit": "network",
                 "interval": METHOD,
                 "confidence": 1 - self.thresholds.significance,
-                "notes": list(self.notes),
+                "notes": self.notes,
             },
             "thresholds": self.thresholds.to_dict(),
-            "versions": dict(self.versions),
+            "versions": self.versions,
             "seed": self.seed,
         }
+        return without_nan(content)
 
     def __repr__(self) -> str:
         kinds = ", ".join(f"{len(s.networks)} of {s.title}" for s in self.strata)

@@ -26,9 +26,6 @@ class Figure:
     value: float | None
     interval: tuple[float | None, float | None]
 
-    def to_dict(self) -> dict[str, Any]:
-        return without_nan({"value": self.value, "interval": list(self.interval)})
-
     @classmethod
     def from_dict(cls, entry: Mapping[str, Any]) -> Figure:
         low, high = entry["interval"]
@@ -100,22 +97,21 @@ class CircuitSummary:
         return self.prediction["median_log_loss"]
 
     def to_dict(self) -> dict[str, Any]:
-        """As it stands in findings.json."""
+        """As it stands in findings.json, where tuples are lists."""
         return {
             "algorithm": self.key,
             "kind": self.kind,
             "of": self.of,
             "noun": self.noun,
-            "claims": list(self.claims),
-            "roles": [dict(role) for role in self.roles],
+            "claims": self.claims,
+            "roles": self.roles,
             "coverage": self.coverage,
             "bits_per_neuron": {f"{delta:g}": bits for delta, bits in self.bits.items()},
-            "bits_at_fidelity": self.bits_at_fidelity.to_dict()
-            | {"at": [list(item) for item in self.at.items()]},
-            "compression": self.compression.to_dict(),
-            "prediction": dict(self.prediction),
-            "silent": list(self.silent),
-            "used_rows": list(self.used_rows),
+            "bits_at_fidelity": {**vars(self.bits_at_fidelity), "at": list(self.at.items())},
+            "compression": vars(self.compression),
+            "prediction": self.prediction,
+            "silent": self.silent,
+            "used_rows": self.used_rows,
         }
 
     @classmethod
@@ -177,11 +173,10 @@ class Summary:
             {
                 "schema": SCHEMA,
                 **{field.name: getattr(self, field.name) for field in fields(self)},
-                "fidelity": self.fidelity.to_dict(),
+                "fidelity": asdict(self.fidelity),
                 "circuits": [circuit.to_dict() for circuit in self.circuits],
                 "verdict": self.verdict.to_dict(),
                 "findings": [finding.to_dict() for finding in self.findings],
-                "notes": list(self.notes),
             }
         )
 

@@ -11,11 +11,10 @@ from typing import Any
 from coset_circuits.comparison.fidelity import Fidelity
 from coset_circuits.experiments.candidates import NETWORK, Candidate
 from coset_circuits.experiments.forms import FINER, SELECTION
-from coset_circuits.experiments.predictions import candidate_errors
 from coset_circuits.experiments.rows import PredictionError, Row, errors, misses
+from coset_circuits.findings import without_nan
 from coset_circuits.thresholds import Thresholds
 
-_LISTS = ("explained_by", "equal", "refuted", "details")
 RAW = "raw weights"
 """The null model that compression is measured against: its bits over the candidate's."""
 
@@ -46,14 +45,13 @@ class Verdict:
 
     def to_dict(self) -> dict[str, Any]:
         """As it stands in findings.json."""
-        lists = {name: list(getattr(self, name)) for name in _LISTS}
-        maps = {"not_applicable": dict(self.not_applicable), "fails": dict(self.fails)}
-        return {**vars(self), **lists, **maps}
+        return without_nan(vars(self))
 
     @classmethod
     def from_dict(cls, entry: Mapping[str, Any]) -> Verdict:
         """The verdict that :meth:`to_dict` wrote."""
-        return cls(**{**entry, **{name: tuple(entry[name]) for name in _LISTS}})
+        lists = ("explained_by", "equal", "refuted", "details")
+        return cls(**{**entry, **{name: tuple(entry[name]) for name in lists}})
 
     def on(self, key: str) -> str | None:
         """The verdict on one candidate; None for controls and nulls, which are not judged."""
@@ -226,8 +224,9 @@ def _refuting_row(candidate: Candidate, found: Evidence) -> tuple[str, str] | No
     limits = (t.refutation_log_loss, t.refutation_accuracy)
     for rival in found.hypotheses:
         for row in found.apart(candidate.key, rival.key):
-            mine, theirs = (candidate_errors(row, c, t) for c in (candidate, rival))
-            if mine is None or theirs is None:
+            mine, theirs = (errors(row, c.key, t) for c in (candidate, rival))
+            # A fit that used the row is not judged by it.
+            if mine is None or theirs is None or row.used_by & {candidate.key, rival.key}:
                 continue
             much_nearer = any(
                 one > limit and other <= t.rival_ratio * one

@@ -205,15 +205,6 @@ def _unchanged(network: GroupModel, pairs: Int[Tensor, "pairs 2"]) -> Outcome:
     return replace(found[0], losses=losses, correct=correct)
 
 
-def candidate_errors(
-    row: Row, candidate: Candidate, thresholds: Thresholds
-) -> tuple[float, float] | None:
-    """A candidate's errors in a row; None if it is silent or its fit used the row."""
-    if candidate.key in row.used_by:
-        return None
-    return errors(row, candidate.key, thresholds)
-
-
 def separated(
     rows: Sequence[Row],
     candidates: Sequence[Candidate],

@@ -689,7 +689,7 @@ def test_a_sample_has_as_many_right_elements_for_every_left_one(untrained):
     assert torch.equal(blocks.pairs[:, :, 0], torch.arange(24)[:, None].expand(24, 3))
     assert all(len(row.unique()) == 3 for row in blocks.pairs[:, :, 1])
     assert sample_blocks(untrained.group, None, 0).is_exhaustive
-    assert sample_blocks(untrained.group, 10**6, 0).number == 576
+    assert sample_blocks(untrained.group, 10**6, 0).source == "all 576 pairs"
     found = activation_patching(untrained, {"g": [0]}, pairs=50, seed=1)
     whole = activation_patching(untrained, {"g": [0]}, seed=1)
     assert found.measured_on == "a sample of 72 pairs" and whole.measured_on == "all 576 pairs"
