@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from statistics import median
 from typing import Any
@@ -23,6 +23,7 @@ from coset_circuits.experiments.interventions import is_ours
 from coset_circuits.experiments.measure import DistinctModels, Outcome, sampled
 from coset_circuits.experiments.rows import Row, errors, evidence, measured_rows
 from coset_circuits.experiments.threads import side_by_side
+from coset_circuits.findings import without_nan
 from coset_circuits.networks.model import GroupModel
 from coset_circuits.progress import Progress, silent
 from coset_circuits.thresholds import DEFAULT, Thresholds
@@ -106,9 +107,13 @@ class Fidelity:
         ratios = {d: a / b if b else math.inf if a else 1.0 for d, (a, b) in bits.items()}
         return ratios[self.delta], (min(ratios.values()), max(ratios.values()))
 
+    def to_dict(self) -> dict[str, Any]:
+        """As it stands in findings.json."""
+        return without_nan(asdict(self))
+
     @classmethod
     def from_dict(cls, entry: Mapping[str, Any]) -> Fidelity:
-        """The fidelity of findings.json."""
+        """What :meth:`to_dict` wrote."""
         read = {
             "interval": tuple(entry["interval"]),
             "draws": tuple(entry["draws"]),

@@ -163,7 +163,7 @@ class Ensemble(Presented):
                     "file": network.source,
                     "report": network.report,
                     "verdict": network.verdict.to_dict(),
-                    "fidelity": asdict(network.summary.fidelity),
+                    "fidelity": network.summary.fidelity.to_dict(),
                     "notes": network.summary.notes,
                     "device": network.summary.device,
                     "dtype": network.summary.dtype,

@@ -173,7 +173,7 @@ class Summary:
             {
                 "schema": SCHEMA,
                 **{field.name: getattr(self, field.name) for field in fields(self)},
-                "fidelity": asdict(self.fidelity),
+                "fidelity": self.fidelity.to_dict(),
                 "circuits": [circuit.to_dict() for circuit in self.circuits],
                 "verdict": self.verdict.to_dict(),
                 "findings": [finding.to_dict() for finding in self.findings],
