@@ -70,26 +70,14 @@ class Formation(Findings):
         steps = [step for step in self.formed(self.bound) if step is not None]
         explained = int((~self.fvu_left.isnan().any(0)).sum())
         half = sorted(steps)[(explained - 1) // 2] if 2 * len(steps) >= explained > 0 else None
-        yield Finding(
-            "formation",
-            self.algorithm,
-            "step_half_formed",
-            half,
-            "steps",
-            source=f"first checkpoint from which half of {explained} neurons stay within an FVU of "
-            f"{self.bound:g}",
-        )
+        since = "first checkpoint from which"
+        source = f"{since} half of {explained} neurons stay within an FVU of {self.bound:g}"
+        yield Finding("formation", self.algorithm, "step_half_formed", half, "steps", source=source)
         if self.accuracy:
             needed = DEFAULT.grokked_accuracy
-            right = torch.tensor(self.accuracy) >= needed
-            yield Finding(
-                "formation",
-                None,
-                "step_learnt",
-                _first_to_stay(self.steps, right),
-                "steps",
-                source=f"first checkpoint from which {needed:g} of the pairs are right",
-            )
+            learnt = _first_to_stay(self.steps, torch.tensor(self.accuracy) >= needed)
+            source = f"{since} {needed:g} of the pairs are right"
+            yield Finding("formation", None, "step_learnt", learnt, "steps", source=source)
 
     def quartiles(self, side: str) -> Float[np.ndarray, "3 steps"]:
         """Lower quartile, median and upper quartile over the neurons explained in the end.

@@ -228,15 +228,9 @@ def _identity(
     group: FiniteGroup, recipe: dict[str, Any] | None, seed: int | None
 ) -> dict[str, Any]:
     """The facts that must agree for a saved run to be resumed."""
-    return json.loads(
-        json.dumps(
-            {
-                "table": hashlib.sha256(group.array.tobytes()).hexdigest(),
-                "recipe": _complete(recipe),
-                "seed": seed,
-            }
-        )
-    )
+    table = hashlib.sha256(group.array.tobytes()).hexdigest()
+    facts = {"table": table, "recipe": _complete(recipe), "seed": seed}
+    return json.loads(json.dumps(facts))
 
 
 def _complete(recipe: dict[str, Any] | None) -> dict[str, Any] | None:
