@@ -744,5 +744,5 @@ def test_a_process_that_dies_is_that_networks_line(monkeypatch):
 
 
 def test_workers_that_are_none_are_refused():
-    with pytest.raises(CosetCircuitsError, match="0 workers were asked for"):
+    with pytest.raises(CosetCircuitsError, match="The number of workers is 0; give"):
         compare([untrained(0), untrained(1)], COSET, workers=0)
