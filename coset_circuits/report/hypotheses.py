@@ -25,7 +25,7 @@ NOTE_OF_MANY = (
 )
 PROOF = " proof: proved accuracy."
 WORDS = {
-    "wider": "contains one that explains and is not shorter",
+    "wider": "contains one that explains and is hardly shorter",
     "longer": "needs more bits",
     "fails": "does not pass the rule",
     "refuted": "by an intervention",
