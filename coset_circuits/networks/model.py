@@ -180,7 +180,8 @@ class _Harmless:
         # It may act in place.
         x = x.clone()
         if self.held is None:
-            return self.function(x)
+            # A threshold returns truth values, and some functions round to float32.
+            return self.function(x).to(x.dtype)
         return self.function(x.to(self.held.device, self.held.dtype)).to(x.device, x.dtype)
 
     def __deepcopy__(self, memo: Any) -> _Harmless:
