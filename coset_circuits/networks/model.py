@@ -225,17 +225,32 @@ def _alone(model: GroupModel) -> Iterator[None]:
         lock.release()
 
 
+def check_precision(model: GroupModel) -> None:
+    """Check that torch does not round values to less than the model's dtype.
+
+    Raises:
+        CosetCircuitsError: autocast is on.
+    """
+    device = model.device.type
+    if torch.is_autocast_enabled(device):
+        raise CosetCircuitsError(
+            f"torch.autocast is on and would round what {model.label} computes; call this outside "
+            f"it, or inside torch.autocast({device!r}, enabled=False)."
+        )
+
+
 def check_network(given: Any) -> None:
     """Check that the argument is a network and that all its weights are finite.
 
     Raises:
-        CosetCircuitsError: it is not a network, or a weight is NaN or infinite.
+        CosetCircuitsError: it is not a network, a weight is NaN or infinite, or autocast is on.
     """
     if not isinstance(given, GroupModel):
         raise CosetCircuitsError(
             f"{brief(given)} is not a network; load one with cc.load(...), or convert a torch "
             "module with cc.from_module(module)."
         )
+    check_precision(given)
     for name, weight in given.named_parameters():
         if weight.is_meta or not torch.isfinite(weight).all():
             bad = "only" if weight.is_meta else int((~torch.isfinite(weight)).sum())
