@@ -232,7 +232,7 @@ def check_precision(model: GroupModel) -> None:
         CosetCircuitsError: autocast is on.
     """
     device = model.device.type
-    if torch.is_autocast_enabled(device):
+    if device != "meta" and torch.is_autocast_enabled(device):
         raise CosetCircuitsError(
             f"torch.autocast is on and would round what {model.label} computes; call this outside "
             f"it, or inside torch.autocast({device!r}, enabled=False)."
