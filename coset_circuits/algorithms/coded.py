@@ -28,7 +28,8 @@ from coset_circuits.algorithms.algorithm import (
     proper_subgroups,
     residuals,
 )
-from coset_circuits.algorithms.coder import Coded, Coder, Family, ScaledTables
+from coset_circuits.algorithms.coder import Coded, Coder, ScaledTables
+from coset_circuits.algorithms.counting import Family
 from coset_circuits.algorithms.joint import jointly
 from coset_circuits.algorithms.table_circuit import (
     CLAIMS,

@@ -27,7 +27,7 @@ from coset_circuits.algorithms.algorithm import (
 )
 from coset_circuits.algorithms.claims import claims_suffix, named_claims
 from coset_circuits.algorithms.coded import CodedNetwork
-from coset_circuits.algorithms.coder import COSETS
+from coset_circuits.algorithms.counting import COSETS
 from coset_circuits.algorithms.joint import jointly, level_means
 from coset_circuits.algorithms.table_circuit import (
     CLAIMS,

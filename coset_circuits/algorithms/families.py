@@ -12,15 +12,8 @@ import torch
 from coset_circuits.algorithms.algorithm import NEGLIGIBLE, UNEXPLAINED, Classes, Tables
 from coset_circuits.algorithms.claims import claims_suffix, named_claims
 from coset_circuits.algorithms.coded import CodedNetwork
-from coset_circuits.algorithms.coder import (
-    BETWEEN,
-    COSETS,
-    IRREPS,
-    RHO_SETS,
-    Coded,
-    Coder,
-    Family,
-)
+from coset_circuits.algorithms.coder import Coded, Coder
+from coset_circuits.algorithms.counting import BETWEEN, COSETS, IRREPS, RHO_SETS, Family
 from coset_circuits.algorithms.table_circuit import TableCircuit
 from coset_circuits.groups import FiniteGroup
 from coset_circuits.networks.model import GroupModel

@@ -33,7 +33,7 @@ from coset_circuits.algorithms.bilinear import fit_bilinear
 from coset_circuits.algorithms.blocks import block_shares, kernel_cosets
 from coset_circuits.algorithms.claims import claims_suffix, named_claims
 from coset_circuits.algorithms.coded import CodedNetwork
-from coset_circuits.algorithms.coder import IRREPS
+from coset_circuits.algorithms.counting import IRREPS
 from coset_circuits.algorithms.joint import jointly
 from coset_circuits.algorithms.table_circuit import (
     CLAIMS,

@@ -16,13 +16,9 @@ from coset_circuits.algorithms import (
     RhoSetAlgorithm,
     Tables,
 )
-from coset_circuits.algorithms.coder import (
-    BETWEEN,
-    COSETS,
-    IRREPS,
-    RHO_SETS,
-    Coder,
-)
+from coset_circuits.algorithms.alike import directions
+from coset_circuits.algorithms.coder import Coder
+from coset_circuits.algorithms.counting import BETWEEN, COSETS, IRREPS, RHO_SETS
 from coset_circuits.networks import planted_coset, planted_gcr
 from coset_circuits.networks.spoilt import joined
 
@@ -214,7 +210,7 @@ def test_common_directions_are_paid_for_once(name, dimensions):
     left = np.einsum("mi,gji,mj->gm", a, rho, read)
     right = -np.einsum("mi,gij,mj->gm", a, rho, written)
     found = [coder.coefficients(t / np.linalg.norm(t, axis=0)) for t in (left, right)]
-    lefts, rights, spaces = coder._directions(*found)
+    lefts, rights, spaces = directions(coder, *found)
     assert spaces.dimensions[b] == dimensions and spaces.dimensions.sum() == dimensions
     assert spaces.numbers == coder.ends[b] * dimensions * (coder.degrees[b] - dimensions)
     for before, after in zip(found, (lefts, rights), strict=True):
