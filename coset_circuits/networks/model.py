@@ -252,7 +252,8 @@ def check_network(given: Any) -> None:
         )
     check_precision(given)
     for name, weight in given.named_parameters():
-        if weight.is_meta or not torch.isfinite(weight).all():
+        # A weight made in inference mode says that it needs a gradient, which isfinite refuses.
+        if weight.is_meta or not torch.isfinite(weight.detach()).all():
             bad = "only" if weight.is_meta else int((~torch.isfinite(weight)).sum())
             raise CosetCircuitsError(
                 f"{name} holds {bad} values that are not finite (NaN or infinity); the network "
