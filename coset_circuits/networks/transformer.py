@@ -288,10 +288,15 @@ class GroupTransformer(GroupModel):
         return bridge
 
     def token_rows(self, pairs: Int[Tensor, "batch 2"]) -> Int[Tensor, "batch positions"]:
-        """The tokens of pairs of elements: [a, b, =] or [a, b]."""
+        """The tokens of pairs of elements: [a, b, =] or [a, b].
+
+        Raises:
+            CosetCircuitsError: the input is not a batch of pairs of elements.
+        """
         left, right, last = self.tokens
-        rows = pairs + torch.tensor([left, right])
-        return rows if last is None else torch.cat([rows, torch.full((len(rows), 1), last)], 1)
+        rows = self.check_pairs(pairs)
+        rows = rows + rows.new_tensor([left, right])
+        return rows if last is None else torch.cat([rows, rows.new_full((len(rows), 1), last)], 1)
 
     def check_same_logits(self, bridge: Any, chunk: int = 20_000) -> None:
         """Check that a bridge's logits of the elements equal this network's on all pairs."""

@@ -70,6 +70,8 @@ def test_its_own_hooks_and_names_are_intact():
     bridge, pairs = network.bridge(), group.pairs()
     tokens = network.token_rows(pairs)
     assert torch.equal(tokens, tokens_of(pairs, 6))
+    with pytest.raises(cc.CosetCircuitsError, match="names elements 1 to 6"):
+        network.token_rows(pairs + 1)
     _, theirs = bridge.run_with_cache(tokens)
     _, ours = network.run_with_cache(pairs)
     for site, own in {PATTERN: PATTERN, "blocks.0.mlp.hook_post": "hook_post"}.items():
