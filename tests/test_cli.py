@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 import coset_circuits as cc
 from coset_circuits import cli
 from coset_circuits.benchmark import known_cases
+from coset_circuits.cli.running import Stopped, interruptible
 from coset_circuits.experiments import INTERVENTIONS
 from coset_circuits.networks import planted_coset
 
@@ -269,6 +270,9 @@ def test_import_keeps_the_network(tmp_path, command):
         (("frobnicate",), ("frobnicate", "coset-circuits --help")),
         (("train",), ("GROUP", "train --help")),
         (("train", "S3", "--workers", "0"), ("--workers", "1")),
+        (("compare", "s4", "--workers", "0"), ("--workers", "1")),
+        (("train", "S3", "--seeds", "0-100000"), ("0-100000", "at most 100,000")),
+        (("comapre", "s4"), ("'compare'? See coset-circuits --help.",)),
         (("train", "Q9"), ("order 9", "power of 2")),
         (("train", "S3", "--seeds", "5-1"), ("--seeds", "5-1")),
         (("train", "S3", "--recipe", "slow"), ("slow", "fast")),
@@ -319,3 +323,35 @@ def test_selftest_says_what_was_put_there_and_goes_on(tmp_path, monkeypatch, unc
     assert [a["put"] for a in answers] == ["coset", "coset", "irrep"]
     assert all(a["is_right"] for a in answers)
     assert (tmp_path / "selftest.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "said"),
+    [
+        (KeyboardInterrupt(), 130, "Stopped.\n"),
+        (MemoryError(), 2, "Error: there is not enough memory; use a smaller network, group or "),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: 9"), 2, "Error: there is not "),
+    ],
+)
+def test_what_stops_any_command_is_said(monkeypatch, capsys, failure, code, said):
+    def stop(name):
+        raise failure
+
+    monkeypatch.setattr(cc.groups, "group", stop)
+    monkeypatch.setattr(sys, "argv", ["coset-circuits", "group", "S3"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    printed = capsys.readouterr()
+    assert ended.value.code == code and printed.out == ""
+    assert printed.err.startswith(said) and printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_ctrl_c_names_a_folder_only_if_it_exists(tmp_path, exists):
+    folder = tmp_path / "out"
+    if exists:
+        folder.mkdir()
+    with pytest.raises(Stopped) as stopped, interruptible(folder):
+        raise KeyboardInterrupt
+    kept = f"Results so far are in {folder}; rerun the command to continue."
+    assert str(stopped.value) == (kept if exists else "Nothing is kept.")

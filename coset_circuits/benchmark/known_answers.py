@@ -82,10 +82,15 @@ def known_cases(groups: Iterable[str]) -> list[Case]:
         CosetCircuitsError: no group was given, a name is not understood, or no coset circuit can
             multiply in a group.
     """
-    names = list(dict.fromkeys(groups))
-    if not names:
-        raise CosetCircuitsError("No group was given; give at least one, such as S4 or D4.")
-    return [case for name in names for case in _cases(named_group(name))]
+    return [case for group in named_groups(groups) for case in _cases(group)]
+
+
+def named_groups(names: Iterable[str]) -> list[FiniteGroup]:
+    """The groups with these names, each once; at least one."""
+    groups = [named_group(name) for name in dict.fromkeys(names)]
+    if not groups:
+        raise CosetCircuitsError("No group was given; give at least one, such as S4.")
+    return groups
 
 
 def usable_classes(group: FiniteGroup) -> list[SubgroupClass]:

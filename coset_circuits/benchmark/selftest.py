@@ -27,7 +27,7 @@ from coset_circuits.benchmark.known_answers import (
 from coset_circuits.benchmark.trained_cases import trained_cases
 from coset_circuits.comparison import compare
 from coset_circuits.comparison.summary import versions
-from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.errors import whole
 from coset_circuits.findings.statistics import share
 from coset_circuits.findings.storage import source_hash
 from coset_circuits.networks.files import check_place, write_whole
@@ -214,8 +214,7 @@ def selftest(
     Raises:
         CosetCircuitsError: there is no seed, no group, or no coset circuit in a group.
     """
-    if seeds < 1:
-        raise CosetCircuitsError(f"{seeds} seeds were asked for; give a number from 1 up.")
+    seeds = whole("number of seeds", seeds)
     names = tuple(dict.fromkeys(groups))
     cases = trained_cases(names) if trained else known_cases(names)
     if out is not None:

@@ -6,7 +6,7 @@ coefficients, so the network can never leave the hypothesis.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -53,38 +53,26 @@ class Neuron:
     shared: bool = True
 
 
-Kind = Callable[[FiniteGroup], list[Neuron]]
-"""Every neuron of one kind; a network takes them in random order."""
-
-
-def coset_neurons(classes: Sequence[SubgroupClass]) -> Kind:
+def coset_neurons(classes: Sequence[SubgroupClass]) -> list[Neuron]:
     """Levels on the right cosets of H, R(b) = −L(x b⁻¹), levels on the double cosets HgK."""
-
-    def every(group: FiniteGroup) -> list[Neuron]:
-        neurons = []
-        for subgroup in (h for found in classes for h in found.conjugates):
-            left = _indicators(subgroup.right_cosets)
-            for x in (subgroup.right_cosets == c for c in range(subgroup.index)):
-                first = int(x.nonzero()[0])
-                mirrored = -left[group.table[first, group.inverses]]
-                products = double_cosets(subgroup, subgroup.conjugate(first))
-                neurons.append(Neuron(left, mirrored, _indicators(products)))
-        return neurons
-
-    return every
+    neurons = []
+    for subgroup in (h for found in classes for h in found.conjugates):
+        group, left = subgroup.group, _indicators(subgroup.right_cosets)
+        for x in (subgroup.right_cosets == c for c in range(subgroup.index)):
+            first = int(x.nonzero()[0])
+            mirrored = -left[group.table[first, group.inverses]]
+            products = double_cosets(subgroup, subgroup.conjugate(first))
+            neurons.append(Neuron(left, mirrored, _indicators(products)))
+    return neurons
 
 
-def irrep_neurons(blocks: Sequence[RealBlock]) -> Kind:
+def irrep_neurons(blocks: Sequence[RealBlock]) -> list[Neuron]:
     """All matrix elements of one irrep, with separate coefficients for each table."""
-
-    def every(group: FiniteGroup) -> list[Neuron]:
-        bases = [block.basis * group.order**0.5 for block in blocks]
-        return [Neuron(basis, basis, basis, shared=False) for basis in bases]
-
-    return every
+    bases = [block.basis * len(block.basis) ** 0.5 for block in blocks]
+    return [Neuron(basis, basis, basis, shared=False) for basis in bases]
 
 
-def rho_neurons(block: RealBlock, subgroup: Subgroup) -> Kind:
+def rho_neurons(block: RealBlock, subgroup: Subgroup) -> list[Neuron]:
     """L(g) = aᵀρ(g⁻¹)b, R(g) = −aᵀρ(g)b′, U(g) = u·bᵀρ(g)b′ (Wu et al., arXiv 2410.07476).
 
     b and b′ come from the orbit of a vector that the subgroup fixes; a and u are trained.
@@ -93,31 +81,28 @@ def rho_neurons(block: RealBlock, subgroup: Subgroup) -> Kind:
     vector = torch.linalg.eigh(rho[subgroup.array].mean(0)).eigenvectors[:, -1]
     first = [int((subgroup.left_cosets == c).nonzero()[0]) for c in range(subgroup.index)]
     orbit = scale * rho[first] @ vector
-
-    def every(group: FiniteGroup) -> list[Neuron]:
-        return [
-            Neuron(
-                einsum(rho, b, "g j i, j -> g i"),
-                -einsum(rho, c, "g i j, j -> g i"),
-                einsum(b, rho, c, "i, g i j, j -> g")[:, None] / scale,
-            )
-            for b, c in product(orbit, orbit)
-        ]
-
-    return every
+    return [
+        Neuron(
+            einsum(rho, b, "g j i, j -> g i"),
+            -einsum(rho, c, "g i j, j -> g i"),
+            einsum(b, rho, c, "i, g i j, j -> g")[:, None] / scale,
+        )
+        for b, c in product(orbit, orbit)
+    ]
 
 
-def trained(group: FiniteGroup, kinds: Sequence[Kind], *, seed: int, d_mlp: int = 64) -> GroupMLP:
-    """Train a network on all pairs, with neurons of the given kinds in turn.
+def trained(
+    group: FiniteGroup, kinds: Sequence[Sequence[Neuron]], *, seed: int, d_mlp: int = 64
+) -> GroupMLP:
+    """Train a network on all pairs, with neurons of the given kinds in turn, each in random order.
 
     Raises:
         CosetCircuitsError: none of the attempts is right on all pairs.
     """
-    every = [kind(group) for kind in kinds]
     pairs = group.pairs()
     for attempt in range(ATTEMPTS):
         generator = torch.Generator().manual_seed(1000 * seed + attempt)
-        dealt = [_dealt(neurons, -(-d_mlp // len(kinds)), generator) for neurons in every]
+        dealt = [_dealt(neurons, -(-d_mlp // len(kinds)), generator) for neurons in kinds]
         neurons = [neuron for turn in zip(*dealt, strict=True) for neuron in turn][:d_mlp]
         network = _fitted(group, neurons, generator)
         with torch.no_grad():

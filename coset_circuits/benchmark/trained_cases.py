@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from coset_circuits.benchmark.known_answers import (
@@ -15,11 +15,12 @@ from coset_circuits.benchmark.known_answers import (
     Case,
     irreps_suffice,
     is_away_from_cosets,
+    named_groups,
     said_of_mixture,
     usable_classes,
 )
 from coset_circuits.benchmark.trained import (
-    Kind,
+    Neuron,
     coset_neurons,
     irrep_neurons,
     permuted_labels,
@@ -28,10 +29,10 @@ from coset_circuits.benchmark.trained import (
 )
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.groups import FiniteGroup, RealBlock, SubgroupClass
-from coset_circuits.groups import group as named_group
 from coset_circuits.networks import GroupMLP
 from coset_circuits.networks.planted import is_faithful
 
+Kind = Callable[[], list[Neuron]]
 _GENERAL_POSITION = 20
 """Maximum number of irrep networks trained in search of one that is not near cosets."""
 
@@ -43,10 +44,7 @@ def trained_cases(groups: Iterable[str]) -> list[Case]:
         CosetCircuitsError: no group was given, a name is not understood, or a group has no usable
             class of subgroups or no faithful irrep.
     """
-    names = list(dict.fromkeys(groups))
-    if not names:
-        raise CosetCircuitsError("No group was given; give at least one, such as S4 or A5.")
-    return [case for name in names for case in _cases(named_group(name))]
+    return [case for group in named_groups(groups) for case in _cases(group)]
 
 
 def _cases(group: FiniteGroup) -> Iterator[Case]:
@@ -63,18 +61,20 @@ def _cases(group: FiniteGroup) -> Iterator[Case]:
     largest = max(only_coset, key=lambda c: c.order)
 
     def case(kind: str, what: str, put: str, kinds: list[Kind], also: tuple[str, ...] = ()) -> Case:
-        make = partial(_trained, group, kinds, width)
+        def make(seed: int) -> GroupMLP:
+            return trained(group, [kind() for kind in kinds], seed=seed, d_mlp=width)
+
         return Case(f"{group.name}: {what}", kind, group.name, put, frozenset(also), make)
 
-    on_cosets = coset_neurons(only_coset)
-    yield case(TRAINED[0], f"trained, cosets of {largest.name}", COSET, [coset_neurons([largest])])
+    on_largest, on_cosets = (partial(coset_neurons, found) for found in ([largest], only_coset))
+    yield case(TRAINED[0], f"trained, cosets of {largest.name}", COSET, [on_largest])
     yield case(TRAINED[0], "trained, cosets of several classes", COSET, [on_cosets])
-    in_irreps = irrep_neurons(faithful)
-    general = partial(_in_general_position, group, [in_irreps], width)
+    in_irreps = partial(irrep_neurons, faithful)
+    general = partial(_in_general_position, group, faithful, width)
     name = f"{group.name}: trained, irreps in general position"
     yield Case(name, TRAINED[1], group.name, IRREP, frozenset(), general)
     block, found = _rho_set(group, faithful)
-    rho = rho_neurons(block, found.representative)
+    rho = partial(rho_neurons, block, found.representative)
     what = f"trained, ρ-set of {block.name} on {found.name}"
     yield case(TRAINED[2], what, RHO_SET, [rho], (COSET, IRREP))
     put, also = said_of_mixture(only_coset)
@@ -84,17 +84,15 @@ def _cases(group: FiniteGroup) -> Iterator[Case]:
     yield Case(name, NULLS[-1], group.name, NOTHING, frozenset(), permuted)
 
 
-def _trained(group: FiniteGroup, kinds: list[Kind], width: int, seed: int) -> GroupMLP:
-    return trained(group, kinds, seed=seed, d_mlp=width)
-
-
-def _in_general_position(group: FiniteGroup, kinds: list[Kind], width: int, seed: int) -> GroupMLP:
+def _in_general_position(
+    group: FiniteGroup, blocks: list[RealBlock], width: int, seed: int
+) -> GroupMLP:
     """A network of irreps that is not constant on any cosets up to 2% of its variance.
 
     Networks are drawn until one qualifies.
     """
     for k in range(_GENERAL_POSITION):
-        network = trained(group, kinds, seed=seed + 10_000 * k, d_mlp=width)
+        network = trained(group, [irrep_neurons(blocks)], seed=seed + 10_000 * k, d_mlp=width)
         if is_away_from_cosets(network):
             return network
     raise CosetCircuitsError(

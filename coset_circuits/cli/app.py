@@ -17,12 +17,14 @@ from coset_circuits.cli.import_ import import_
 from coset_circuits.cli.networks import networks
 from coset_circuits.cli.options import Verbose
 from coset_circuits.cli.reproduce import reproduce
+from coset_circuits.cli.running import Stopped
 from coset_circuits.cli.selftest import selftest
 from coset_circuits.cli.terminal import (
     end_by_full_output,
     end_by_pipe,
     fit_to_terminal,
     is_closed_pipe,
+    is_out_of_memory,
     say,
 )
 from coset_circuits.cli.train import train
@@ -60,20 +62,25 @@ def _run() -> int:
     code = 2
     try:
         code = app(standalone_mode=False) or 0
+        if code == 130:
+            # Some versions of typer return this for Ctrl-C and print nothing.
+            raise KeyboardInterrupt
         if sys.stdout is not None:
             sys.stdout.flush()
     except CosetCircuitsError as error:
         say(f"Error: {error}")
     except USAGE_ERROR as error:
         _print_usage_error(error)
-    except (KeyboardInterrupt, typer.Abort):
-        say("Stopped.")
+    except (KeyboardInterrupt, typer.Abort, Stopped) as stopped:
+        say(f"Stopped. {stopped}".rstrip())
         code = 130
     except (Exception, SystemExit) as error:
         if is_closed_pipe(error):
             code = end_by_pipe()
         elif isinstance(error, SystemExit):
             raise
+        elif is_out_of_memory(error):
+            say("Error: there is not enough memory; use a smaller network, group or batch.")
         elif isinstance(error, OSError) and error.filename is None:
             code = end_by_full_output(error)
         else:
@@ -91,7 +98,8 @@ def _print_usage_error(error: Any) -> None:
     if error.ctx is not None and error.ctx.parent is not None:
         name += f" {error.ctx.info_name}"
     message = error.format_message().rstrip(".")
-    say(f"Error: {message}; see {name} --help.")
+    joint = " See" if message.endswith("?") else "; see"
+    say(f"Error: {message}{joint} {name} --help.")
 
 
 def _print_version(wanted: bool) -> bool:

@@ -16,7 +16,7 @@ from coset_circuits.cli.options import (
     hypotheses,
     number_of_pairs,
 )
-from coset_circuits.cli.running import conclude, interruptible, progress_bar, rerun_to_continue
+from coset_circuits.cli.running import conclude, interruptible, progress_bar
 from coset_circuits.errors import CosetCircuitsError
 
 
@@ -53,7 +53,7 @@ def compare(
     order: Order = None,
     workers: Annotated[
         int | None,
-        typer.Option(help="Number of networks to compare in parallel (default: cores)."),
+        typer.Option(help="Number of networks to compare in parallel (default: cores).", min=1),
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -90,11 +90,10 @@ def compare(
     folder = Path("coset-circuits-report") / name if out is None and not as_json else out
     if folder is not None:
         check_place(folder, REPORT, [] if several else ["figures"])
-    if not several:
-        kept = "Nothing is kept."
-    else:
-        kept = "Nothing is kept without --out." if folder is None else rerun_to_continue(folder)
-    with interruptible(kept), progress_bar(hidden=quiet or as_json) as progress:
+    with (
+        interruptible(folder if several else None),
+        progress_bar(hidden=quiet or as_json) as progress,
+    ):
         result = run(
             subject,
             chosen,

@@ -84,7 +84,8 @@ def seed_numbers(text: str) -> list[int]:
     if (numbers := _numbers(text)) is not None:
         return numbers
     raise CosetCircuitsError(
-        f"--seeds is {text!r}; give one seed such as 7, a range such as 0-7, or a list such as 1,5."
+        f"--seeds is {text!r}; give one seed such as 7, a range such as 0-7 (at most "
+        "100,000 seeds), or a list such as 1,5."
     )
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from coset_circuits.cli.options import Json, Order, Quiet, Verbose, comma_separated
-from coset_circuits.cli.running import conclude, interruptible, progress_bar, rerun_to_continue
+from coset_circuits.cli.running import conclude, interruptible, progress_bar
 from coset_circuits.errors import CosetCircuitsError
 
 
@@ -64,7 +64,7 @@ def reproduce(
     from coset_circuits.reproduction.page import print_reproduction
     from coset_circuits.reproduction.reproduce import reproduction_of, save_anew
 
-    with interruptible(rerun_to_continue(out)), progress_bar(hidden=quiet or as_json) as progress:
+    with interruptible(out), progress_bar(hidden=quiet or as_json) as progress:
         common: dict[str, Any] = {"seed": seed, "order": order, "progress": progress}
         if is_study:
             common |= {"workers": workers, "kept": kept}

@@ -8,9 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from coset_circuits.cli.terminal import say
 from coset_circuits.errors import CosetCircuitsError
 
 if TYPE_CHECKING:
@@ -58,18 +55,20 @@ def network_facts(network: GroupModel) -> dict[str, Any]:
     }
 
 
-def rerun_to_continue(folder: Path, command: str = "the command") -> str:
-    return f"Results so far are in {folder}; rerun {command} to continue."
+class Stopped(Exception):
+    """The command was stopped with Ctrl-C; the message says what is kept."""
 
 
 @contextmanager
-def interruptible(kept: str) -> Iterator[None]:
-    """End the command on Ctrl-C with a sentence that says what is kept."""
+def interruptible(folder: Path | None, command: str = "the command") -> Iterator[None]:
+    """End the command on Ctrl-C with a sentence that says what is kept in the folder."""
     try:
         yield
     except KeyboardInterrupt:
-        say(f"Stopped. {kept}")
-        raise typer.Exit(130) from None
+        kept = "Nothing is kept."
+        if folder is not None and folder.exists():
+            kept = f"Results so far are in {folder}; rerun {command} to continue."
+        raise Stopped(kept) from None
 
 
 @contextmanager

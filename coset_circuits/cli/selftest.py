@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from coset_circuits.cli.options import Json, Quiet, comma_separated
-from coset_circuits.cli.running import conclude, interruptible, progress_bar, rerun_to_continue
+from coset_circuits.cli.running import conclude, interruptible, progress_bar
 
 
 def selftest(
@@ -28,7 +28,7 @@ def selftest(
     from coset_circuits.benchmark import selftest as run
     from coset_circuits.report.selftest import print_selftest
 
-    with interruptible(rerun_to_continue(out)), progress_bar(hidden=quiet or as_json) as progress:
+    with interruptible(out), progress_bar(hidden=quiet or as_json) as progress:
         result = run(
             comma_separated(groups), seeds=seeds, trained=trained, out=out, progress=progress
         )

@@ -56,6 +56,11 @@ def is_closed_pipe(error: BaseException | None) -> bool:
     return isinstance(error, OSError) and error.errno == errno.EPIPE
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether Python or torch got no memory; torch says so in a RuntimeError's text."""
+    return isinstance(error, MemoryError) or "allocate memory" in str(error)
+
+
 def end_by_pipe() -> int:
     """End silently by SIGPIPE, as other tools do when their reader has gone."""
     _discard_output()

@@ -19,7 +19,7 @@ from coset_circuits.cli.options import (
     recipe_fields,
     seed_numbers,
 )
-from coset_circuits.cli.running import conclude, interruptible, rerun_to_continue
+from coset_circuits.cli.running import conclude, interruptible
 from coset_circuits.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def train(
     chosen = named_group(group)
     wanted = recipe_for(chosen, recipe, fields)
     with (
-        interruptible(rerun_to_continue(out, "the command with --resume")),
+        interruptible(out, "the command with --resume"),
         _live_lines(chosen.name, len(numbers), hidden=quiet or as_json) as report,
     ):
         outcomes = train_many(

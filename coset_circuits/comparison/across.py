@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
@@ -110,10 +110,6 @@ class NetworkSummary:
         circuit = self.circuits.get(key)
         return None if circuit is None else circuit.compression.value
 
-    def control_of(self, key: str) -> str | None:
-        """The relabelled control of a hypothesis."""
-        return next((c.key for c in self.circuits.values() if c.of == key), None)
-
     @cached_property
     def rows(self) -> dict[Key, Finding]:
         """Every finding by its :attr:`Finding.key`."""
@@ -169,13 +165,12 @@ class Ratio:
     p: float | None
 
     def to_dict(self) -> dict[str, Any]:
-        """As it stands in findings.json."""
-        interval = self.figure.interval
+        """As it stands in findings.json, where tuples are lists."""
         return {
-            "hypotheses": [self.one, self.two],
+            "hypotheses": (self.one, self.two),
             "median": self.figure.value,
-            "interval": None if interval is None else list(interval),
-            "range": list(self.range),
+            "interval": self.figure.interval,
+            "range": self.range,
             "networks": self.figure.networks,
             "p": self.p,
         }
@@ -213,6 +208,8 @@ class Count:
         (first, most), *rest = counts
         listed = [f"{first} in {most} of {self.networks}", *(f"{w} in {n}" for w, n in rest)]
         said = [f"Shortest: {', '.join(listed)}"]
+        if 1 < self.nothing == self.networks:
+            said = [f"No hypothesis explains any of the {self.networks} networks"]
         times = ", ".join(
             f"{self.nouns[key]} {self.compression[key].text('.1f')}"
             for key in self.leading
@@ -252,7 +249,7 @@ class Count:
             "open": self.open,
             "nothing": self.nothing,
             "compression": {
-                key: {"median": e.value, "interval": e.interval and list(e.interval)}
+                key: {"median": e.value, "interval": e.interval}
                 for key, e in self.compression.items()
             },
             "paired_ratios": [ratio.to_dict() for ratio in self.ratios],
@@ -261,7 +258,7 @@ class Count:
 
 def count_verdicts(networks: Sequence[NetworkSummary], thresholds: Thresholds, seed: int) -> Count:
     """How often each hypothesis is the shortest that explains, and by how much."""
-    names = list(dict.fromkeys(n for network in networks for n in network.hypotheses))
+    names = hypotheses_of(networks)
     explained = [network.verdict.explained_by for network in networks]
     compression = {}
     for name in names:
@@ -347,7 +344,7 @@ class Stratum:
 
     @property
     def hypotheses(self) -> list[str]:
-        return list(dict.fromkeys(n for network in self.networks for n in network.hypotheses))
+        return hypotheses_of(self.networks)
 
     @cached_property
     def _by_key(self) -> dict[Key, Across]:
@@ -365,17 +362,34 @@ def strata(
     kinds: dict[tuple[str, int, int, str], list[NetworkSummary]] = {}
     for network in networks:
         kinds.setdefault(network.kind, []).append(network)
-    return tuple(
-        Stratum(
-            *kind,
-            networks=tuple(members),
-            findings=tuple(_findings(members, thresholds, seed)),
-            between=tuple(_between(members, thresholds, seed)),
-            controlled=tuple(_controlled(members, thresholds, seed)),
-            count=count_verdicts(members, thresholds, seed),
-        )
-        for kind, members in kinds.items()
+    return tuple(_stratum(kind, members, thresholds, seed) for kind, members in kinds.items())
+
+
+def _stratum(
+    kind: tuple[str, int, int, str],
+    networks: Sequence[NetworkSummary],
+    thresholds: Thresholds,
+    seed: int,
+) -> Stratum:
+    controls = dict.fromkeys(
+        (circuit.of, name)
+        for network in networks
+        for name, circuit in network.circuits.items()
+        if circuit.of is not None
     )
+    return Stratum(
+        *kind,
+        networks=tuple(networks),
+        findings=tuple(_findings(networks, thresholds, seed)),
+        between=_compared(networks, combinations(hypotheses_of(networks), 2), thresholds, seed),
+        controlled=_compared(networks, controls, thresholds, seed),
+        count=count_verdicts(networks, thresholds, seed),
+    )
+
+
+def hypotheses_of(networks: Iterable[NetworkSummary]) -> list[str]:
+    """The keys of all hypotheses, in the order met."""
+    return list(dict.fromkeys(key for network in networks for key in network.hypotheses))
 
 
 def prediction_errors(
@@ -398,7 +412,9 @@ def prediction_errors(
         predicted = [network.rows.get((row.experiment, name, "loss")) for name in (one, two)]
         losses = [f.value for f in (row, *predicted) if f is not None and f.value is not None]
         if len(losses) == 3:
-            observed, *predictions = (_log_loss(loss, thresholds) for loss in losses)
+            observed, *predictions = (
+                math.log10(max(loss, thresholds.loss_floor)) for loss in losses
+            )
             errors.append([abs(prediction - observed) for prediction in predictions])
     if not errors:
         return None
@@ -406,36 +422,15 @@ def prediction_errors(
     return median(first), median(second)
 
 
-def _log_loss(loss: float, thresholds: Thresholds) -> float:
-    return math.log10(max(loss, thresholds.loss_floor))
-
-
-def _between(networks: Sequence[NetworkSummary], thresholds: Thresholds, seed: int) -> list[Paired]:
-    names = dict.fromkeys(n for network in networks for n in network.hypotheses)
-    return _compared(networks, list(combinations(names, 2)), thresholds, seed)
-
-
-def _controlled(
-    networks: Sequence[NetworkSummary], thresholds: Thresholds, seed: int
-) -> list[Paired]:
-    pairs = dict.fromkeys(
-        (circuit.of, name)
-        for network in networks
-        for name, circuit in network.circuits.items()
-        if circuit.of is not None
-    )
-    return _compared(networks, list(pairs), thresholds, seed)
-
-
 def _compared(
     networks: Sequence[NetworkSummary],
-    pairs: Sequence[tuple[str, str]],
+    pairs: Iterable[tuple[str, str]],
     thresholds: Thresholds,
     seed: int,
-) -> list[Paired]:
+) -> tuple[Paired, ...]:
     """Paired tests of prediction error and bits, one family, over networks that have both."""
     if len(networks) == 1:
-        return []
+        return ()
     questions = []
     for one, two in pairs:
         errors = [prediction_errors(n, one, two, thresholds) for n in networks]
@@ -448,7 +443,7 @@ def _compared(
             if both:
                 first, second = np.array(both, dtype=np.float64).T
                 questions.append(Question(one, two, quantity, unit, margin, first - second))
-    return compare_paired(questions, thresholds=thresholds, seed=seed)
+    return tuple(compare_paired(questions, thresholds=thresholds, seed=seed))
 
 
 @dataclass
@@ -487,7 +482,12 @@ def _findings(
             estimates=estimated[key],
             at=tuple(at),
             control=one.control,
-            control_values=_centres(one.controls),
+            control_values={
+                "mean": float(np.mean(one.controls)),
+                "median": float(np.median(one.controls)),
+            }
+            if one.controls
+            else None,
             separates=_separated(networks, key),
         )
     yield from _verdicts(networks, thresholds)
@@ -497,33 +497,25 @@ def _figures(network: NetworkSummary) -> Iterator[Finding]:
     """Every figure of a network that can be averaged over networks."""
     yield from network.summary.findings
     for key, circuit in network.circuits.items():
-        control = network.control_of(key)
-        beside: Iterator[Finding | None] = itertools.repeat(None)
-        if control is not None:
-            beside = iter(_circuit_figures(network.circuits[control]))
+        control = next((c for c in network.circuits.values() if c.of == key), None)
+        beside = itertools.repeat(None) if control is None else _circuit_figures(control)
         for figure, other in zip(_circuit_figures(circuit), beside, strict=False):
             yield replace(figure, control=other)
 
 
 def _circuit_figures(circuit: CircuitSummary) -> list[Finding]:
     """A candidate's description lengths and other summary figures, as findings."""
-    at_fidelity = (
-        (BITS, circuit.bits_at_fidelity, "bits"),
-        (COMPRESSION, circuit.compression, "times"),
-    )
-    figures = [
-        Finding("prediction", circuit.key, quantity, circuit.prediction[quantity], unit)
-        for quantity, unit in _UNITS.items()
+    key, bits, compression = circuit.key, circuit.bits_at_fidelity, circuit.compression
+    return [
+        *(Finding("prediction", key, q, circuit.prediction[q], unit) for q, unit in _UNITS.items()),
+        *(
+            Finding(f"description_length_{delta:g}", key, BITS, length, "bits")
+            for delta, length in circuit.bits.items()
+        ),
+        Finding("fidelity", key, BITS, bits.value, "bits"),
+        Finding("fidelity", key, COMPRESSION, compression.value, "times"),
+        Finding("roles", key, "coverage", circuit.coverage, "fraction"),
     ]
-    figures += [
-        Finding(f"description_length_{delta:g}", circuit.key, BITS, bits, "bits")
-        for delta, bits in circuit.bits.items()
-    ]
-    figures += [
-        Finding("fidelity", circuit.key, quantity, figure.value, unit)
-        for quantity, figure, unit in at_fidelity
-    ]
-    return [*figures, Finding("roles", circuit.key, "coverage", circuit.coverage, "fraction")]
 
 
 def _estimated(
@@ -535,19 +527,10 @@ def _estimated(
         keys = [key for key, s in series.items() if len(s.values) == count]
         values = np.array([series[key].values for key in keys], dtype=np.float64).T
         for statistic in STATISTICS:
-            for key, estimate in zip(
-                keys,
-                estimates(values, statistic, thresholds=thresholds, seed=seed),
-                strict=True,
-            ):
+            found = estimates(values, statistic, thresholds=thresholds, seed=seed)
+            for key, estimate in zip(keys, found, strict=True):
                 by_key[key][statistic] = estimate
     return by_key
-
-
-def _centres(values: Sequence[float]) -> dict[str, float] | None:
-    if not values:
-        return None
-    return {"mean": float(np.mean(values)), "median": float(np.median(values))}
 
 
 def _separated(networks: Sequence[NetworkSummary], key: Key) -> tuple[tuple[str, str], ...]:
@@ -563,7 +546,7 @@ def _verdicts(networks: Sequence[NetworkSummary], thresholds: Thresholds) -> Ite
 
     Networks to which a hypothesis does not apply are left out.
     """
-    for name in dict.fromkeys(n for network in networks for n in network.hypotheses):
+    for name in hypotheses_of(networks):
         having = [network for network in networks if name in network.circuits]
         for word in ("explains", "refuted"):
             count = sum(network.verdict.on(name) == word for network in having)

@@ -23,6 +23,7 @@ from coset_circuits.experiments.interventions import is_ours
 from coset_circuits.experiments.measure import DistinctModels, Outcome, sampled
 from coset_circuits.experiments.rows import Row, errors, evidence, measured_rows
 from coset_circuits.experiments.threads import side_by_side
+from coset_circuits.findings import without_nan
 from coset_circuits.networks.model import GroupModel
 from coset_circuits.progress import Progress, silent
 from coset_circuits.thresholds import DEFAULT, Thresholds
@@ -102,14 +103,13 @@ class Fidelity:
         self, one: Mapping[float, float], two: Mapping[float, float]
     ) -> tuple[float, tuple[float, float]]:
         """Bits of the first over the second at δ*, with the range over :attr:`deltas`."""
-        ratios = {delta: _ratio(one[delta], two[delta]) for delta in self.deltas}
+        bits = {delta: (one[delta], two[delta]) for delta in self.deltas}
+        ratios = {d: a / b if b else math.inf if a else 1.0 for d, (a, b) in bits.items()}
         return ratios[self.delta], (min(ratios.values()), max(ratios.values()))
 
     def to_dict(self) -> dict[str, Any]:
         """As it stands in findings.json."""
-        content = asdict(self)
-        content["curve"] = list(content["curve"])
-        return content | {"interval": list(self.interval), "draws": list(self.draws)}
+        return without_nan(asdict(self))
 
     @classmethod
     def from_dict(cls, entry: Mapping[str, Any]) -> Fidelity:
@@ -120,10 +120,6 @@ class Fidelity:
             "curve": tuple(FidelityPoint(**point) for point in entry["curve"]),
         }
         return cls(**{**entry, **read})
-
-
-def _ratio(one: float, two: float) -> float:
-    return one / two if two else math.inf if one else 1.0
 
 
 def quantised(tables: Tables, delta: float, draw: int) -> Tables:

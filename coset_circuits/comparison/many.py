@@ -13,21 +13,16 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol
+from typing import Any
 
 import pandas as pd
 import torch
 
-from coset_circuits.comparison.across import (
-    NetworkSummary,
-    Stratum,
-    findings_across,
-    strata,
-)
+from coset_circuits.comparison.across import NetworkSummary, Stratum, findings_across, strata
 from coset_circuits.comparison.question import asked
 from coset_circuits.comparison.sources import Given, Source, sources
 from coset_circuits.comparison.summary import SCHEMA, Summary, versions
-from coset_circuits.errors import CosetCircuitsError, unexpected
+from coset_circuits.errors import CosetCircuitsError, unexpected, whole
 from coset_circuits.findings import Finding, without_nan
 from coset_circuits.findings.statistics import METHOD, too_few
 from coset_circuits.findings.storage import Kept
@@ -41,18 +36,8 @@ STEPS = 100
 """Progress is counted in hundredths of a network."""
 
 
-class Compared(Protocol):
-    """The part of a single comparison that :func:`compare_many` needs."""
-
-    @property
-    def network(self) -> GroupModel: ...
-
-    def summary(self) -> Summary: ...
-
-    def save(self, folder: str | os.PathLike[str]) -> Path: ...
-
-
-Compare = Callable[[GroupModel, "Progress | None"], Compared]
+Compare = Callable[[GroupModel, Progress | None], Any]
+"""What gives the :class:`~coset_circuits.Comparison` of one network."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -169,7 +154,7 @@ class Ensemble(Presented):
 
         A finding on one network names it; a finding over networks names none.
         """
-        return {
+        content = {
             "schema": SCHEMA,
             "networks": [
                 {
@@ -179,11 +164,11 @@ class Ensemble(Presented):
                     "report": network.report,
                     "verdict": network.verdict.to_dict(),
                     "fidelity": network.summary.fidelity.to_dict(),
-                    "notes": list(network.summary.notes),
+                    "notes": network.summary.notes,
                     "device": network.summary.device,
                     "dtype": network.summary.dtype,
                     "experiments": network.summary.experiments,
-                    "formation": without_nan(network.summary.formation),
+                    "formation": network.summary.formation,
                 }
                 for network in self.networks
             ],
@@ -212,12 +197,13 @@ class Ensemble(Presented):
                 "unit": "network",
                 "interval": METHOD,
                 "confidence": 1 - self.thresholds.significance,
-                "notes": list(self.notes),
+                "notes": self.notes,
             },
             "thresholds": self.thresholds.to_dict(),
-            "versions": dict(self.versions),
+            "versions": self.versions,
             "seed": self.seed,
         }
+        return without_nan(content)
 
     def __repr__(self) -> str:
         kinds = ", ".join(f"{len(s.networks)} of {s.title}" for s in self.strata)
@@ -373,7 +359,6 @@ class _Analysed:
     """The result of one network: a summary, or why there is none; neither if it did not run."""
 
     problem: str = ""
-    label: str = ""
     summary: Summary | None = None
 
 
@@ -404,7 +389,7 @@ def _analysed(
         # A report that is not there is recorded when it is to be kept.
         with suppress(CosetCircuitsError):
             comparison.save(folder)
-    return _Analysed(label=comparison.network.label, summary=comparison.summary())
+    return _Analysed(summary=comparison.summary())
 
 
 class _Reports:
@@ -434,10 +419,8 @@ class _Reports:
     def keep(self, number: int, analysed: _Analysed) -> Path | None:
         if self.kept is None or analysed.summary is None:
             return None
-        entry = self.entries[number]
-        return self.kept.keep(
-            entry.question, entry.content, analysed.label, partial(self._moved, number)
-        )
+        entry, name = self.entries[number], analysed.summary.network["name"]
+        return self.kept.keep(entry.question, entry.content, name, partial(self._moved, number))
 
     def _moved(self, number: int, place: Path) -> None:
         try:
@@ -469,8 +452,7 @@ class _Bar:
 
 def _workers(wanted: int | None, given: Sequence[Source], ranks: int) -> int:
     """The number of parallel processes: one on a GPU or where forking is unsafe."""
-    if wanted is not None and wanted < 1:
-        raise CosetCircuitsError(f"{wanted} workers were asked for; give a number from 1 up.")
+    wanted = None if wanted is None else whole("number of workers", wanted)
     on_cpu = all(s.given.device.type == "cpu" for s in given if isinstance(s.given, GroupModel))
     if sys.platform == "linux" and on_cpu and not torch.cuda.is_initialized():
         return wanted or max(1, cores() // ranks)

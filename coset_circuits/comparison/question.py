@@ -82,10 +82,9 @@ def _parts(value: Any) -> list[Any]:
 
 def _by_repr(value: Any) -> list[str] | None:
     """Describe an object that is not a dataclass by its ``repr``, if that shows its parameters."""
-    if dataclasses.is_dataclass(value) or type(value).__repr__ is object.__repr__:
-        return None
-    if isinstance(value, tuple):
-        # A registered hypothesis, as its key and its forms.
+    # A tuple is a registered hypothesis, as its key and its forms.
+    is_described = dataclasses.is_dataclass(value) or isinstance(value, tuple)
+    if is_described or type(value).__repr__ is object.__repr__:
         return None
     return [_code_hash(value), repr(value)]
 

@@ -173,10 +173,8 @@ def _is_unreadable(entry: Path) -> bool:
     """Whether not even its type can be read, such as a link into a private folder."""
     try:
         entry.stat()
-    except PermissionError:
-        return True
-    except OSError:
-        pass
+    except OSError as error:
+        return isinstance(error, PermissionError)
     return False
 
 
@@ -192,9 +190,8 @@ def natural(name: str) -> list[tuple[int, str]]:
 
 def _nothing_in(folder: Path) -> str:
     held = sorted(os.listdir(folder), key=natural)
-    holds = (
-        f"it holds {', '.join(held[:3])}{', …' if len(held) > 3 else ''}" if held else "it is empty"
-    )
+    more = ", …" if len(held) > 3 else ""
+    holds = f"it holds {', '.join(held[:3])}{more}" if held else "it is empty"
     return (
         f"The folder {folder} holds no network ({holds}); give a folder with checkpoints (*"
         f"{', *'.join(suffixes())}) in it or in its subfolders."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from importlib import metadata
 from typing import Any
@@ -25,9 +25,6 @@ class Figure:
 
     value: float | None
     interval: tuple[float | None, float | None]
-
-    def to_dict(self) -> dict[str, Any]:
-        return without_nan({"value": self.value, "interval": list(self.interval)})
 
     @classmethod
     def from_dict(cls, entry: Mapping[str, Any]) -> Figure:
@@ -100,22 +97,21 @@ class CircuitSummary:
         return self.prediction["median_log_loss"]
 
     def to_dict(self) -> dict[str, Any]:
-        """As it stands in findings.json."""
+        """As it stands in findings.json, where tuples are lists."""
         return {
             "algorithm": self.key,
             "kind": self.kind,
             "of": self.of,
             "noun": self.noun,
-            "claims": list(self.claims),
-            "roles": [dict(role) for role in self.roles],
+            "claims": self.claims,
+            "roles": self.roles,
             "coverage": self.coverage,
             "bits_per_neuron": {f"{delta:g}": bits for delta, bits in self.bits.items()},
-            "bits_at_fidelity": self.bits_at_fidelity.to_dict()
-            | {"at": [list(item) for item in self.at.items()]},
-            "compression": self.compression.to_dict(),
-            "prediction": dict(self.prediction),
-            "silent": list(self.silent),
-            "used_rows": list(self.used_rows),
+            "bits_at_fidelity": {**vars(self.bits_at_fidelity), "at": list(self.at.items())},
+            "compression": vars(self.compression),
+            "prediction": self.prediction,
+            "silent": self.silent,
+            "used_rows": self.used_rows,
         }
 
     @classmethod
@@ -176,12 +172,11 @@ class Summary:
         return without_nan(
             {
                 "schema": SCHEMA,
-                **vars_without_cache(self),
+                **{field.name: getattr(self, field.name) for field in fields(self)},
                 "fidelity": self.fidelity.to_dict(),
                 "circuits": [circuit.to_dict() for circuit in self.circuits],
                 "verdict": self.verdict.to_dict(),
                 "findings": [finding.to_dict() for finding in self.findings],
-                "notes": list(self.notes),
             }
         )
 
@@ -205,11 +200,6 @@ class Summary:
             "notes": tuple(content["notes"]),
         }
         return cls(**{k: v for k, v in content.items() if k != "schema"} | made)
-
-
-def vars_without_cache(summary: Summary) -> dict[str, Any]:
-    """The fields of a summary, in order."""
-    return {name: getattr(summary, name) for name in Summary.__dataclass_fields__}
 
 
 def versions() -> dict[str, str]:

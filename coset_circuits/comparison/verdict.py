@@ -11,8 +11,8 @@ from typing import Any
 from coset_circuits.comparison.fidelity import Fidelity
 from coset_circuits.experiments.candidates import NETWORK, Candidate
 from coset_circuits.experiments.forms import FINER, SELECTION
-from coset_circuits.experiments.predictions import candidate_errors
 from coset_circuits.experiments.rows import PredictionError, Row, errors, misses
+from coset_circuits.findings import without_nan
 from coset_circuits.thresholds import Thresholds
 
 RAW = "raw weights"
@@ -45,9 +45,7 @@ class Verdict:
 
     def to_dict(self) -> dict[str, Any]:
         """As it stands in findings.json."""
-        lists = ("explained_by", "equal", "refuted", "details")
-        maps = {"not_applicable": dict(self.not_applicable), "fails": dict(self.fails)}
-        return {**vars(self), **{name: list(getattr(self, name)) for name in lists}, **maps}
+        return without_nan(vars(self))
 
     @classmethod
     def from_dict(cls, entry: Mapping[str, Any]) -> Verdict:
@@ -125,24 +123,24 @@ class Evidence:
         return [
             row
             for row in self.rows
-            if _named_together(self.separations[row.intervention.id], one, two)
+            if not {(one, two), (two, one)}.isdisjoint(self.separations[row.intervention.id])
         ]
 
 
 def decide(found: Evidence) -> Verdict:
     """Reach the verdict by the points of :func:`rule`."""
     limits, hypotheses = found.thresholds, found.hypotheses
-    refuting = {
-        c.key: _refuting_row(c, hypotheses, found.rows, found.separations, limits)
-        for c in hypotheses
-    }
+    refuting = {c.key: _refuting_row(c, found) for c in hypotheses}
     failing = {c.key: list(_failing(c, found)) for c in hypotheses}
     for key, by in refuting.items():
         if by:
             failing[key].insert(0, _refutation(by, key, found.rows))
+    needed = int(min(limits.least_pairs, found.every))
+    if found.pairs < needed:
+        # No verdict on the network: none on a hypothesis either.
+        refuting, failing = {}, {c.key: [] for c in hypotheses}
     by_length = sorted(hypotheses, key=found.bits)
     eligible = [c for c in by_length if not failing[c.key]]
-    needed = int(min(limits.least_pairs, found.every))
     explained = _shortest(eligible, found) if found.pairs >= needed else []
     alike = [c for c in explained if not found.apart(explained[0].key, c.key)]
     if found.pairs < needed:
@@ -223,35 +221,23 @@ def rule(t: Thresholds) -> str:
     return "\n".join(f"{i}. {point}" for i, point in enumerate(points, 1))
 
 
-def _refuting_row(
-    candidate: Candidate,
-    candidates: Sequence[Candidate],
-    rows: Sequence[Row],
-    separations: Mapping[str, tuple[tuple[str, str], ...]],
-    thresholds: Thresholds,
-) -> tuple[str, str] | None:
+def _refuting_row(candidate: Candidate, found: Evidence) -> tuple[str, str] | None:
     """The refuting row with the largest error, and the rival that it favours; None if none."""
-    limits = (thresholds.refutation_log_loss, thresholds.refutation_accuracy)
-    refutations = []
-    for row in rows:
-        mine = candidate_errors(row, candidate, thresholds)
-        for rival in candidates:
-            if not _named_together(separations[row.intervention.id], candidate.name, rival.name):
-                continue
-            theirs = candidate_errors(row, rival, thresholds)
-            if mine is None or theirs is None:
+    t, refutations = found.thresholds, []
+    limits = (t.refutation_log_loss, t.refutation_accuracy)
+    for rival in found.hypotheses:
+        for row in found.apart(candidate.key, rival.key):
+            mine, theirs = (errors(row, c.key, t) for c in (candidate, rival))
+            # A fit that used the row is not judged by it.
+            if mine is None or theirs is None or row.used_by & {candidate.key, rival.key}:
                 continue
             much_nearer = any(
-                m > limit and t <= thresholds.rival_ratio * m
-                for m, t, limit in zip(mine, theirs, limits, strict=True)
+                one > limit and other <= t.rival_ratio * one
+                for one, other, limit in zip(mine, theirs, limits, strict=True)
             )
-            if much_nearer and all(t <= limit for t, limit in zip(theirs, limits, strict=True)):
-                refutations.append((mine[0] - theirs[0], row.intervention.id, rival.name))
+            if much_nearer and all(e <= limit for e, limit in zip(theirs, limits, strict=True)):
+                refutations.append((mine[0] - theirs[0], row.intervention.id, rival.key))
     return max(refutations)[1:] if refutations else None
-
-
-def _named_together(pairs: Sequence[tuple[str, str]], one: str, two: str) -> bool:
-    return (one, two) in pairs or (two, one) in pairs
 
 
 def _failing(candidate: Candidate, found: Evidence) -> Iterator[str]:

@@ -28,18 +28,12 @@ from torch import Tensor
 
 from coset_circuits.algorithms import Circuit
 from coset_circuits.algorithms.algorithm import check_circuit
-from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.errors import CosetCircuitsError, whole
 from coset_circuits.experiments.bench import Bench
 from coset_circuits.experiments.blocks import sample_blocks
 from coset_circuits.experiments.counterfactuals import source_pairs
 from coset_circuits.experiments.experiment import OfEachHypothesis
-from coset_circuits.experiments.neuron_sets import (
-    ALL,
-    Neurons,
-    as_neuron_sets,
-    check_draws,
-    neuron_sets,
-)
+from coset_circuits.experiments.neuron_sets import ALL, Neurons, as_neuron_sets, neuron_sets
 from coset_circuits.experiments.splice import check_sites, run_on, scores
 from coset_circuits.findings import Finding, Findings, from_table
 from coset_circuits.findings.intervals import mean_interval
@@ -133,7 +127,7 @@ class AblationExperiment(OfEachHypothesis):
             raise CosetCircuitsError(
                 f"{self.kind!r} is not a kind of ablation; choose one of {', '.join(KINDS)}."
             )
-        check_draws(self.controls)
+        whole("number of controls", self.controls, 0)
 
     def of(self, circuit: Circuit, bench: Bench) -> Ablation:
         """The neurons of each of the circuit's roles."""
@@ -211,8 +205,7 @@ class Completeness(AblationExperiment):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.parts < 1:
-            raise CosetCircuitsError(f"{self.parts} parts were asked for; give 1 or more.")
+        whole("number of parts", self.parts)
 
     def on(self, neurons: Neurons, bench: Bench) -> Ablation:
         """Any sets of neurons of the bench's network."""

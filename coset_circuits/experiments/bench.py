@@ -89,7 +89,8 @@ class Bench:
         deltas = (*thresholds.relative_errors, *deltas)
 
         def candidate(circuit: Circuit, kind: Kind, key: str, of: str | None = None) -> Candidate:
-            return Candidate.of_circuit(circuit, kind, key, deltas, neurons, of)
+            bits = {delta: circuit.description_length(delta).bits / neurons for delta in deltas}
+            return Candidate(key, kind, circuit, bits, of)
 
         chosen, fitted_nulls = bench._chosen(algorithms, relative_error)
         references = [candidate(circuit, "null", circuit.name) for circuit in fitted_nulls]
@@ -196,12 +197,6 @@ class Bench:
     def sample(self) -> Int[Tensor, "pairs 2"]:
         """The pairs that interventions are measured on: all, or a sample if there are too many."""
         return sampled(self.network.group.pairs(), self.pairs, self.seed)
-
-    @cached_property
-    def models(self) -> dict[str, GroupModel]:
-        """The network, then every candidate's surrogate, by their keys."""
-        surrogates = {c.key: c.circuit.surrogate() for c in self.candidates}
-        return {NETWORK: self.network, **surrogates}
 
     def control_of(self, key: str) -> Candidate | None:
         """The relabelled control of a hypothesis; None if it has none."""

@@ -11,7 +11,7 @@ from einops import rearrange, reduce, repeat
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from coset_circuits.errors import CosetCircuitsError, whole
+from coset_circuits.errors import whole
 from coset_circuits.experiments.measure import pairs_to_use
 from coset_circuits.groups import FiniteGroup
 
@@ -31,19 +31,10 @@ class Blocks:
         return self.pairs.shape[0] == self.pairs.shape[1]
 
     @property
-    def size(self) -> int:
-        """The number of pairs in a block."""
-        return self.pairs.shape[1]
-
-    @property
-    def number(self) -> int:
-        """The total number of pairs."""
-        return self.pairs.shape[0] * self.pairs.shape[1]
-
-    @property
     def source(self) -> str:
         """The number of pairs in words, for tables."""
-        return f"{'all' if self.is_exhaustive else 'a sample of'} {self.number} pairs"
+        blocks, size, _ = self.pairs.shape
+        return f"{'all' if self.is_exhaustive else 'a sample of'} {blocks * size} pairs"
 
     def chunks(self, rows: int) -> Iterator[tuple[slice, Int[Tensor, "batch 2"]]]:
         """Chunks of whole blocks, at least one, of about ``rows`` pairs, with their positions.
@@ -51,16 +42,14 @@ class Blocks:
         Raises:
             CosetCircuitsError: ``rows`` is below 1.
         """
-        if rows < 1:
-            raise CosetCircuitsError(f"A chunk of {rows} pairs was asked for; give 1 or more.")
-        step = max(1, rows // self.size)
+        step = max(1, whole("number of pairs in a chunk", rows) // self.pairs.shape[1])
         for start in range(0, len(self.pairs), step):
             part = slice(start, start + step)
             yield part, rearrange(self.pairs[part], "left right pair -> (left right) pair")
 
     def means(self, values: Float[Tensor, "*stats batch"]) -> Float[Tensor, "*stats blocks"]:
         """The mean of each block of a chunk."""
-        return reduce(values, "... (blocks size) -> ... blocks", "mean", size=self.size)
+        return reduce(values, "... (blocks size) -> ... blocks", "mean", size=self.pairs.shape[1])
 
 
 def sample_blocks(group: FiniteGroup, wanted: int | None, seed: int) -> Blocks:

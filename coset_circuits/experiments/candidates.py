@@ -53,20 +53,6 @@ class Candidate:
         """The additional claims of this form, such as ``even``."""
         return tuple(getattr(self.circuit.algorithm, "claims", ()))
 
-    @classmethod
-    def of_circuit(
-        cls,
-        circuit: Circuit,
-        kind: Kind,
-        key: str,
-        deltas: Collection[float],
-        neurons: int,
-        of: str | None = None,
-    ) -> Candidate:
-        """A candidate with its description lengths at these relative errors."""
-        bits = {delta: circuit.description_length(delta).bits / neurons for delta in deltas}
-        return cls(key, kind, circuit, bits, of)
-
 
 def unused_key(name: str, taken: Collection[str]) -> str:
     """The name, with a number if it is taken; ``unnamed`` if it is empty."""

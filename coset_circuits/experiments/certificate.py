@@ -75,19 +75,18 @@ class Certified(Findings):
 
     def findings(self) -> Iterator[Finding]:
         """The truncated SVD is the control; the relabelled group has ``control`` in ``at``."""
-        proof = self.certificate
-        for quantity, unit in (("certified", "fraction"), ("operations_for_95", "fraction")):
 
-            def finding(one: Certificate, at: dict[str, str], quantity=quantity, unit=unit):
-                value = one.bound if quantity == "certified" else _share(one)
-                more = {"budget": self.budget, "accuracy": one.accuracy, "proof": one.proof}
-                return Finding("certificate", None, quantity, value, unit, at=at, more=more)
+        def finding(quantity: str, one: Certificate, **at: str) -> Finding:
+            value = one.bound if quantity == "certified" else _share(one)
+            more = {"budget": self.budget, "accuracy": one.accuracy, "proof": one.proof}
+            return Finding("certificate", None, quantity, value, "fraction", at=at, more=more)
 
-            own = finding(proof, {})
-            control = None if proof.control is None else finding(proof.control, {})
-            yield replace(own, control=control, source="proved: coset_circuits.certify")
+        beside, source = self.certificate.control, "proved: coset_circuits.certify"
+        for quantity in ("certified", "operations_for_95"):
+            control = None if beside is None else finding(quantity, beside)
+            yield replace(finding(quantity, self.certificate), control=control, source=source)
             if self.relabelled is not None:
-                yield finding(self.relabelled, {"control": "relabelled group"})
+                yield finding(quantity, self.relabelled, control="relabelled group")
 
 
 def _share(proof: Certificate) -> float:

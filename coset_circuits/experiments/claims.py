@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pandas as pd
@@ -19,46 +19,29 @@ from coset_circuits.networks.model import GroupModel
 ROWS = ("base", "abs", "noise_0_1", "scale_left_2")
 
 
-@dataclass(frozen=True)
-class Attribution:
-    """The error that one claim alone causes: median |Δlog10 loss| (decades) over a few rows.
-
-    Attributes:
-        algorithm: the key of the candidate that makes the claim.
-    """
-
-    algorithm: str
-    claim: str
-    median_log_loss: float
-
-
 @dataclass(frozen=True, repr=False)
 class ClaimErrors(Findings):
-    """The errors of single claims, in decades."""
+    """The errors of single claims.
+
+    Attributes:
+        rows: one row per claim: the key of the candidate (``algorithm``) that makes the ``claim``,
+            and the error that it causes alone, the median |Δlog10 loss| (decades) over a few rows.
+    """
 
     network: str
-    attributions: Sequence[Attribution]
+    rows: pd.DataFrame
 
     @property
     def title(self) -> str:
         return f"single claims in {self.network}, median |Δlog10 loss| in decades"
 
     def to_dataframe(self) -> pd.DataFrame:
-        return pd.DataFrame(
-            [vars(item) for item in self.attributions],
-            columns=["algorithm", "claim", "median_log_loss"],
-        )
+        return self.rows
 
     def findings(self) -> Iterator[Finding]:
-        for item in self.attributions:
-            yield Finding(
-                f"claim_{item.claim}",
-                item.algorithm,
-                "median_log_loss",
-                item.median_log_loss,
-                "decades",
-                source=f"computed: one claim alone, rows {', '.join(ROWS)}",
-            )
+        source = f"computed: one claim alone, rows {', '.join(ROWS)}"
+        for key, claim, error in self.rows.itertuples(index=False):
+            yield Finding(f"claim_{claim}", key, "median_log_loss", error, "decades", source=source)
 
 
 @dataclass(frozen=True)
@@ -85,11 +68,12 @@ class Claims:
             Row(row, models.measure(row, bench.sample, bench.seed))
             for row in map(INTERVENTIONS.__getitem__, ROWS)
         ]
-        attributions = []
+        found = []
         for (key, claim), name in zip(surrogates, numbered, strict=True):
             deltas = [
                 e[0] for row in rows if (e := errors(row, name, bench.thresholds)) is not None
             ]
             median = float(torch.tensor(deltas, dtype=torch.float32).median())
-            attributions.append(Attribution(key, claim, median))
-        return ClaimErrors(bench.network.label, attributions)
+            found.append((key, claim, median))
+        columns = ["algorithm", "claim", "median_log_loss"]
+        return ClaimErrors(bench.network.label, pd.DataFrame(found, columns=columns))

@@ -20,7 +20,7 @@ from jaxtyping import Complex, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from coset_circuits.errors import CosetCircuitsError, checked
+from coset_circuits.errors import CosetCircuitsError, checked, whole
 from coset_circuits.experiments.bench import Bench, measured
 from coset_circuits.experiments.candidates import NETWORK
 from coset_circuits.experiments.gcr import UNTRAINED
@@ -190,11 +190,10 @@ class ClockPizzaExperiment:
                 + ("not cyclic" if group.order > 2 else "too small for a circle")
                 + "; leave clock_pizza out, or give a network of addition modulo 3 or more."
             )
-        if self.triples < 1 or self.chunk < 1 or not self.noise >= 0:
-            raise CosetCircuitsError(
-                f"clock_pizza was given {self.triples} triples, chunks of {self.chunk} pairs and "
-                f"noise {self.noise}; give 1 or more, 1 or more, and 0 or more."
-            )
+        whole("number of triples", self.triples)
+        whole("number of pairs in a chunk", self.chunk)
+        if not self.noise >= 0:
+            raise CosetCircuitsError(f"The noise is {self.noise}; give 0 or more.")
 
     def _figures(
         self, model: GroupModel, triples: Int[Tensor, "triples 3"], progress: Progress

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.experiments.partitions import PairDonors, completed
-from coset_circuits.experiments.resampling import intersected, uniform
+from coset_circuits.experiments.resampling import uniform
 from coset_circuits.groups import FiniteGroup
 
 Side = Literal["left", "right", "both"]
@@ -111,11 +111,6 @@ class CellDonors(PairDonors):
     def freedom(self, reads: Side = "both") -> float:
         """H(input | cell) / H(input) of the input that a site reads; 0 leaves no choice."""
         return float(self.freedoms(("left", "right") if reads == "both" else (reads,)))
-
-
-def joint_cells(labels: Int[Tensor, "order neurons"] | None) -> Int[Tensor, "order"] | None:
-    """Cells of elements to which every neuron gives the same labels."""
-    return None if labels is None else intersected(labels)
 
 
 def shuffled(labels: Int[Tensor, "order"] | None, seed: int) -> Int[Tensor, "order"] | None:

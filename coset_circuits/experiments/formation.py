@@ -15,7 +15,6 @@ from torch import Tensor
 
 from coset_circuits.algorithms.algorithm import fvu
 from coset_circuits.algorithms.joint import level_means
-from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.experiments.bench import Bench
 from coset_circuits.experiments.candidates import Candidate
 from coset_circuits.experiments.interventions import INTERVENTIONS
@@ -24,9 +23,8 @@ from coset_circuits.experiments.partitions import Partition, explained
 from coset_circuits.experiments.threads import side_by_side
 from coset_circuits.findings import Finding, Findings
 from coset_circuits.networks import load
-from coset_circuits.networks.model import GroupModel
 from coset_circuits.thresholds import DEFAULT, Thresholds
-from coset_circuits.training import training_checkpoints
+from coset_circuits.training.run_folder import checkpoints_in
 
 PAIRS = 5_000
 """At most so many pairs show what a checkpoint has learnt."""
@@ -72,26 +70,14 @@ class Formation(Findings):
         steps = [step for step in self.formed(self.bound) if step is not None]
         explained = int((~self.fvu_left.isnan().any(0)).sum())
         half = sorted(steps)[(explained - 1) // 2] if 2 * len(steps) >= explained > 0 else None
-        yield Finding(
-            "formation",
-            self.algorithm,
-            "step_half_formed",
-            half,
-            "steps",
-            source=f"first checkpoint from which half of {explained} neurons stay within an FVU of "
-            f"{self.bound:g}",
-        )
+        since = "first checkpoint from which"
+        source = f"{since} half of {explained} neurons stay within an FVU of {self.bound:g}"
+        yield Finding("formation", self.algorithm, "step_half_formed", half, "steps", source=source)
         if self.accuracy:
             needed = DEFAULT.grokked_accuracy
-            right = torch.tensor(self.accuracy) >= needed
-            yield Finding(
-                "formation",
-                None,
-                "step_learnt",
-                _first_to_stay(self.steps, right),
-                "steps",
-                source=f"first checkpoint from which {needed:g} of the pairs are right",
-            )
+            learnt = _first_to_stay(self.steps, torch.tensor(self.accuracy) >= needed)
+            source = f"{since} {needed:g} of the pairs are right"
+            yield Finding("formation", None, "step_learnt", learnt, "steps", source=source)
 
     def quartiles(self, side: str) -> Float[np.ndarray, "3 steps"]:
         """Lower quartile, median and upper quartile over the neurons explained in the end.
@@ -144,82 +130,58 @@ class FormationExperiment:
     def run(self, bench: Bench) -> Formation | None:
         """None if no hypothesis has such cells, or if there are no checkpoints."""
         bench.progress("checkpoints", 0, 1)
-        return formation(bench.network, bench.hypotheses, bench.thresholds)
-
-
-def formation(
-    network: GroupModel, candidates: Sequence[Candidate], thresholds: Thresholds
-) -> Formation | None:
-    """The formation of a trained network's structure; see :class:`FormationExperiment`."""
-    checkpoints = _checkpoints(network)
-    chosen = cells_of_inputs(candidates, thresholds)
-    if chosen is None or not checkpoints:
-        return None
-    candidate, left, right = chosen
-    circuit = candidate.circuit
-    project_left, project_right = level_means(left), level_means(right)
-    is_outside = torch.from_numpy(~explained(circuit))
-    pairs = sampled(network.group.pairs(), PAIRS, 0)
-
-    def measured_at(path: Path) -> tuple[Tensor, Outcome] | None:
-        then = load(path)
-        if (then.group, then.d_mlp) != (network.group, network.d_mlp):
+        network, path = bench.network, bench.network.provenance.get("path")
+        checkpoints = {} if path is None else checkpoints_in(Path(path))
+        chosen = cells_of_inputs(bench.hypotheses, bench.thresholds)
+        if chosen is None or not checkpoints:
             return None
-        sides = [
-            fvu(table, project(table)).masked_fill(is_outside, float("nan"))
-            for table, project in (
-                (then.left_table.detach().double(), project_left),
-                (then.right_table.detach().double(), project_right),
-            )
-        ]
-        outcome = measure(INTERVENTIONS["base"], {"then": then}, pairs)["then"]
-        assert outcome is not None
-        return torch.stack(sides), outcome
+        candidate, *labels = chosen
+        projections = [level_means(one) for one in labels]
+        is_outside = torch.from_numpy(~explained(candidate.circuit))
+        pairs = sampled(network.group.pairs(), PAIRS, 0)
 
-    with side_by_side() as each:
-        measured = list(each(measured_at, checkpoints.values()))
-    found = [one for one in measured if one is not None]
-    if len(found) < len(measured):
-        return None
-    both = torch.stack([residuals for residuals, _ in found])
-    return Formation(
-        candidate.key,
-        tuple(checkpoints),
-        both[:, 0],
-        both[:, 1],
-        thresholds.fvu,
-        tuple(outcome.accuracy for _, outcome in found),
-        tuple(outcome.loss for _, outcome in found),
-    )
+        def measured_at(path: Path) -> tuple[Tensor, Outcome] | None:
+            then = load(path)
+            if (then.group, then.d_mlp) != (network.group, network.d_mlp):
+                return None
+            tables = (table.detach().double() for table in (then.left_table, then.right_table))
+            sides = [
+                fvu(table, project(table)).masked_fill(is_outside, float("nan"))
+                for table, project in zip(tables, projections, strict=True)
+            ]
+            outcome = measure(INTERVENTIONS["base"], {"then": then}, pairs)["then"]
+            assert outcome is not None
+            return torch.stack(sides), outcome
+
+        with side_by_side() as each:
+            measured = list(each(measured_at, checkpoints.values()))
+        found = [one for one in measured if one is not None]
+        if len(found) < len(measured):
+            return None
+        both = torch.stack([residuals for residuals, _ in found])
+        return Formation(
+            candidate.key,
+            tuple(checkpoints),
+            both[:, 0],
+            both[:, 1],
+            bench.thresholds.fvu,
+            tuple(outcome.accuracy for _, outcome in found),
+            tuple(outcome.loss for _, outcome in found),
+        )
 
 
 def cells_of_inputs(
     candidates: Sequence[Candidate], thresholds: Thresholds
 ) -> tuple[Candidate, Int[Tensor, "order d_mlp"], Int[Tensor, "order d_mlp"]] | None:
     """The first candidate with cells of both inputs that constrain anything, and their labels."""
-    return next((cells for c in candidates if (cells := _cells(c, thresholds))), None)
-
-
-def _checkpoints(network: GroupModel) -> dict[int, Path]:
-    """The checkpoints of the run that the network was read from; none if there is no run."""
-    if "path" not in network.provenance:
-        return {}
-    path = Path(network.provenance["path"])
-    try:
-        return training_checkpoints(path if path.is_dir() else path.parent)
-    except CosetCircuitsError:
-        return {}
-
-
-def _cells(candidate: Candidate, thresholds: Thresholds) -> tuple[Candidate, Tensor, Tensor] | None:
-    """A candidate with its circuit's cells of both inputs, if these constrain anything."""
-    circuit, labels = candidate.circuit, []
-    for side in ("left", "right"):
-        site = f"hook_{side}_pre"
-        for classes in circuit.classes(site)[:1]:
-            partition = Partition.of(circuit, site, classes, shared=False, keep=True)
-            if (partition.mean_freedom() or 0) > thresholds.freedom:
-                labels.append(getattr(classes, side))
-    if len(labels) < 2 or any(side is None for side in labels):
-        return None
-    return candidate, labels[0], labels[1]
+    for candidate in candidates:
+        circuit, labels = candidate.circuit, []
+        for side in ("left", "right"):
+            site = f"hook_{side}_pre"
+            for classes in circuit.classes(site)[:1]:
+                partition = Partition.of(circuit, site, classes, shared=False, keep=True)
+                if (partition.mean_freedom() or 0) > thresholds.freedom:
+                    labels.append(getattr(classes, side))
+        if len(labels) == 2 and not any(side is None for side in labels):
+            return candidate, labels[0], labels[1]
+    return None

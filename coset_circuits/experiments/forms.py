@@ -58,20 +58,13 @@ class FormError:
 
     def finding(self) -> Finding:
         """As it stands in findings.json."""
-        return Finding(
-            "forms",
-            self.hypothesis,
-            "median_log_loss",
-            self.median_log_loss,
-            "decades",
+        quantity, more = "median_log_loss", ("chosen", "passes", "bits", "chosen_at")
+        found = Finding("forms", self.hypothesis, quantity, self.median_log_loss, "decades")
+        return replace(
+            found,
             at={"form": self.form},
             source=f"computed: rows {', '.join(SELECTION)}, used up by the choice",
-            more={
-                "chosen": self.chosen,
-                "passes": self.passes,
-                "bits": self.bits,
-                "chosen_at": self.chosen_at,
-            },
+            more={name: getattr(self, name) for name in more},
         )
 
 

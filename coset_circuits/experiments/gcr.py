@@ -24,7 +24,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from coset_circuits.algorithms import logit_similarity
-from coset_circuits.errors import CosetCircuitsError, checked
+from coset_circuits.errors import CosetCircuitsError, checked, whole
 from coset_circuits.experiments.bench import Bench, measured
 from coset_circuits.experiments.candidates import NETWORK
 from coset_circuits.findings import Finding, Findings, from_table
@@ -176,8 +176,7 @@ class GCRExperiment:
             raise CosetCircuitsError(
                 f"{group.name} has only the trivial irrep; give a larger group."
             )
-        if chunk < 1:
-            raise CosetCircuitsError(f"A chunk of {chunk} pairs was asked for; give 1 or more.")
+        whole("number of pairs in a chunk", chunk)
         train = training_pairs(network) if self.train is None else self.train
         if train is not None:
             network.check_pairs(train)

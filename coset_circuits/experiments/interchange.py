@@ -29,25 +29,13 @@ from torch import Tensor
 
 from coset_circuits.algorithms import Circuit
 from coset_circuits.algorithms.algorithm import check_circuit
-from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.errors import CosetCircuitsError, whole
 from coset_circuits.experiments.bench import Bench, measured
 from coset_circuits.experiments.blocks import sample_blocks
-from coset_circuits.experiments.counterfactuals import (
-    CellDonors,
-    Side,
-    joint_cells,
-    shuffled,
-    source_pairs,
-)
+from coset_circuits.experiments.counterfactuals import CellDonors, Side, shuffled, source_pairs
 from coset_circuits.experiments.experiment import OfEachHypothesis
-from coset_circuits.experiments.neuron_sets import (
-    ALL,
-    DULL,
-    Neurons,
-    NeuronSets,
-    as_neuron_sets,
-    check_draws,
-)
+from coset_circuits.experiments.neuron_sets import ALL, DULL, Neurons, NeuronSets, as_neuron_sets
+from coset_circuits.experiments.resampling import intersected
 from coset_circuits.experiments.splice import Run, check_sites, run_on
 from coset_circuits.findings import Finding, Findings, from_table
 from coset_circuits.findings.intervals import ratio_interval
@@ -201,7 +189,7 @@ class InterchangeExperiment(OfEachHypothesis):
     id = "interchange"
 
     def __post_init__(self) -> None:
-        check_draws(self.controls)
+        whole("number of controls", self.controls, 0)
 
     def of(self, circuit: Circuit, bench: Bench) -> Interchange:
         """Interchange every variable of one circuit.
@@ -400,7 +388,7 @@ def _same_classes(
             if all(circuit.roles.names[j] in DULL for j in members.tolist()):
                 continue
             cells = [
-                joint_cells(None if labels is None else labels.cpu()[:, members])
+                None if labels is None else intersected(labels.cpu()[:, members])
                 for labels in (classes.left, classes.right, classes.product)
             ]
             # One seed per side, or left and right would be shuffled alike.

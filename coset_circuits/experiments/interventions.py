@@ -18,6 +18,7 @@ from torch import Tensor
 
 from coset_circuits.algorithms import SEEN_LOGITS, Circuit
 from coset_circuits.errors import CosetCircuitsError, brief
+from coset_circuits.experiments.resampling import uniform
 from coset_circuits.networks import SilentSiteError
 from coset_circuits.networks.model import Activation, GroupModel
 
@@ -319,23 +320,13 @@ def standard_normal(
     seed: int, pairs: Int[Tensor, "batch 2"], order: int, d_mlp: int
 ) -> Float[Tensor, "batch d_mlp"]:
     """Normal noise keyed by (seed, pair, neuron): the same whatever the batch or the model."""
-    keys = (pairs[:, 0] * order + pairs[:, 1]).cpu().numpy().astype(np.uint64)
+    keys = (pairs[:, 0] * order + pairs[:, 1]).cpu().numpy()
     return torch.from_numpy(_drawn(seed, keys.tobytes(), d_mlp))
 
 
 @lru_cache(maxsize=16)
 def _drawn(seed: int, keys: bytes, d_mlp: int) -> np.ndarray:
-    pair = np.frombuffer(keys, dtype=np.uint64)
-    counter = pair[:, None] * np.uint64(2 * d_mlp) + np.arange(2 * d_mlp, dtype=np.uint64)
-    bits = mixed(counter ^ mixed(np.array([seed], dtype=np.int64).astype(np.uint64)))
-    uniform = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
-    radius = np.sqrt(-2 * np.log1p(-uniform[:, :d_mlp]))
-    return radius * np.cos(2 * np.pi * uniform[:, d_mlp:])
-
-
-def mixed(x: np.ndarray) -> np.ndarray:
-    """splitmix64 (Steele, Lea, Flood 2014), a hash of 64-bit counters."""
-    x = x + np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    pair = np.frombuffer(keys, dtype=np.int64)
+    drawn = uniform(seed, pair[:, None] * (2 * d_mlp) + np.arange(2 * d_mlp))
+    radius = np.sqrt(-2 * np.log1p(-drawn[:, :d_mlp]))
+    return radius * np.cos(2 * np.pi * drawn[:, d_mlp:])

@@ -181,12 +181,6 @@ def as_neuron_sets(model: GroupModel, neurons: Neurons) -> NeuronSets:
     return NeuronSets(members, no_negligible)
 
 
-def check_draws(controls: int) -> None:
-    """Refuse an invalid number of random neuron sets."""
-    if controls < 0:
-        raise CosetCircuitsError(f"{controls} controls were asked for; give 0 or more.")
-
-
 def _checked(name: str, chosen: Sequence[int], width: int) -> Int[Tensor, "_"]:
     neurons = torch.as_tensor(chosen)
     wrong = None

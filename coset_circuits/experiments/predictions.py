@@ -77,8 +77,7 @@ class Predictions(Findings):
             {
                 "intervention": row.intervention.id,
                 "model": key,
-                "accuracy": None if outcome is None else outcome.accuracy,
-                "loss": None if outcome is None else outcome.loss,
+                **{quantity: getattr(outcome, quantity, None) for quantity in _UNITS},
             }
             for row in self.rows
             for key, outcome in row.outcomes.items()
@@ -87,7 +86,7 @@ class Predictions(Findings):
     def findings(self) -> Iterator[Finding]:
         for row in self.rows:
             for key, outcome in row.outcomes.items():
-                for quantity in ("accuracy", "loss"):
+                for quantity in _UNITS:
                     yield self._finding(row, key, quantity, outcome)
         yield from (form.finding() for form in self.forms)
 
@@ -107,7 +106,7 @@ class Predictions(Findings):
             row.intervention.id,
             subject,
             quantity,
-            _value(outcome, quantity),
+            getattr(outcome, quantity, None),
             _UNITS[quantity],
             interval=self._interval(outcome, quantity),
             control=self._control(row, key, quantity),
@@ -123,14 +122,15 @@ class Predictions(Findings):
         subject = None
         if key != NETWORK:
             subject = next((c.key for c in self.candidates if c.of == key), None)
-            value = None if subject is None else _value(row.outcomes[subject], quantity)
+            outcome = None if subject is None else row.outcomes[subject]
+            value = getattr(outcome, quantity, None)
         elif wanted == "commuting_pairs":
             experiment, source = wanted, "exact: conjugacy classes / order"
             value = self.swapped_commuting if quantity == "accuracy" else None
         else:
             experiment = wanted
             matched = next((r for r in self.rows if r.intervention.id == wanted), None)
-            value = None if matched is None else _value(matched.outcomes[NETWORK], quantity)
+            value = matched and getattr(matched.outcomes[NETWORK], quantity, None)
         if value is None or experiment is None:
             return None
         return Finding(experiment, subject, quantity, value, _UNITS[quantity], source=source)
@@ -145,12 +145,6 @@ class Predictions(Findings):
 
 
 _UNITS = {"accuracy": "fraction", "loss": "nats"}
-
-
-def _value(outcome: Outcome | None, quantity: str) -> float | None:
-    if outcome is None:
-        return None
-    return outcome.accuracy if quantity == "accuracy" else outcome.loss
 
 
 @dataclass(frozen=True)
@@ -170,13 +164,11 @@ class Interventions:
         every = network.group.pairs()
         bench.progress("all pairs", 0, count)
         base = _unchanged(network, every)
+        surrogates = {c.key: c.circuit.surrogate() for c in bench.candidates}
+        models = DistinctModels({NETWORK: network, **surrogates}, bench.known)
         rows: list[Row] = []
         for row in measured_rows(
-            self.interventions,
-            DistinctModels(bench.models, bench.known),
-            bench.sample,
-            network.group,
-            bench.seed,
+            self.interventions, models, bench.sample, network.group, bench.seed
         ):
             rows.append(row)
             bench.progress(row.intervention.title, len(rows), count)
@@ -211,15 +203,6 @@ def _unchanged(network: GroupModel, pairs: Int[Tensor, "pairs 2"]) -> Outcome:
         found = list(each(part_of, parts))
     losses, correct = (torch.cat([getattr(o, n) for o in found]) for n in ("losses", "correct"))
     return replace(found[0], losses=losses, correct=correct)
-
-
-def candidate_errors(
-    row: Row, candidate: Candidate, thresholds: Thresholds
-) -> tuple[float, float] | None:
-    """A candidate's errors in a row; None if it is silent or its fit used the row."""
-    if candidate.key in row.used_by:
-        return None
-    return errors(row, candidate.key, thresholds)
 
 
 def separated(

@@ -18,7 +18,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.experiments.interventions import mixed
 
 ResamplingHook = Callable[..., Any]
 """``fn(activation, hook)``, as TransformerLens calls it; it never changes the activation."""
@@ -79,10 +78,18 @@ def uniform(seed: int, *keys: np.ndarray | int) -> np.ndarray:
 
     They depend only on the keys, so they are the same for any batch or chunk.
     """
-    bits = mixed(np.array([seed], dtype=np.int64).astype(np.uint64))
+    bits = _mixed(np.array([seed], dtype=np.int64).astype(np.uint64))
     for key in keys:
-        bits = mixed(bits ^ np.asarray(key, dtype=np.int64).astype(np.uint64))
+        bits = _mixed(bits ^ np.asarray(key, dtype=np.int64).astype(np.uint64))
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def _mixed(x: np.ndarray) -> np.ndarray:
+    """splitmix64 (Steele, Lea, Flood 2014), a hash of 64-bit counters."""
+    x = x + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
 
 
 def donors(

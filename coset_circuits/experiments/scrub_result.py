@@ -9,7 +9,6 @@ import pandas as pd
 
 from coset_circuits.algorithms.algorithm import NEGLIGIBLE, UNEXPLAINED
 from coset_circuits.findings import Finding, Findings
-from coset_circuits.thresholds import Thresholds
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,6 @@ class ScrubResult(Findings):
     pairs: int
     is_sampled: bool
     seed: int
-    thresholds: Thresholds
 
     @property
     def title(self) -> str:

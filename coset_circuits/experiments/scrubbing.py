@@ -23,7 +23,7 @@ import torch
 
 from coset_circuits.algorithms import Circuit, Classes, nulls
 from coset_circuits.algorithms.algorithm import NEGLIGIBLE, UNEXPLAINED, check_circuit
-from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.errors import CosetCircuitsError, whole
 from coset_circuits.experiments.bench import Bench
 from coset_circuits.experiments.experiment import OfEachHypothesis
 from coset_circuits.experiments.partitions import Partition, explained
@@ -84,7 +84,8 @@ class Scrubbing(OfEachHypothesis):
     id = "scrub"
 
     def __post_init__(self) -> None:
-        _check_counts(samples=self.samples, chunk=self.chunk)
+        whole("number of samples", self.samples)
+        whole("number of pairs in a chunk", self.chunk)
         for name, value, choices in (
             ("donors", self.donors, ("own", "shared")),
             ("outside", self.outside, ("scrub", "keep")),
@@ -100,7 +101,6 @@ class Scrubbing(OfEachHypothesis):
         Raises:
             CosetCircuitsError: there are no classes to scrub by, or a site is unknown.
         """
-        _check_counts(pairs=bench.pairs)
         tasks, network, names = self._tasks(circuit), circuit.network, circuit.roles.names
         steps = Steps(bench.progress, self.samples * len(tasks) * (2 + len(self.controls)))
         is_sampled = len(bench.sample) < network.group.order**2
@@ -123,7 +123,6 @@ class Scrubbing(OfEachHypothesis):
             pairs=runner.count,
             is_sampled=is_sampled,
             seed=bench.seed,
-            thresholds=bench.thresholds,
         )
 
     def _tasks(self, circuit: Circuit) -> list[_Task]:
@@ -172,14 +171,6 @@ def scrub(
     check_circuit(circuit)
     bench, options = Bench.for_options(circuit, options)
     return Scrubbing(sites, **options).of(circuit, bench)
-
-
-def _check_counts(**counts: int | None) -> None:
-    for name, value in counts.items():
-        if value is not None and (
-            isinstance(value, bool) or not isinstance(value, int) or value < 1
-        ):
-            raise CosetCircuitsError(f"{name} is {value!r}; give a whole number from 1 up.")
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ from jaxtyping import Int
 from torch import Tensor
 
 from coset_circuits.algorithms import Circuit
-from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.errors import CosetCircuitsError, whole
 from coset_circuits.experiments.bench import Bench
 from coset_circuits.experiments.blocks import sample_blocks
 from coset_circuits.experiments.counterfactuals import Side, corrupted
 from coset_circuits.experiments.experiment import OfEachHypothesis
-from coset_circuits.experiments.neuron_sets import ALL, Neurons, as_neuron_sets, check_draws
+from coset_circuits.experiments.neuron_sets import ALL, Neurons, as_neuron_sets
 from coset_circuits.experiments.patching_result import Patching
 from coset_circuits.experiments.splice import (
     DIFFERENCE,
@@ -75,7 +75,7 @@ class Sweep(OfEachHypothesis):
     def __post_init__(self) -> None:
         check_choice("metric", self.metrics, METRICS)
         check_choice("direction", [self.direction], ("denoise", "noise"))
-        check_draws(self.controls)
+        whole("number of controls", self.controls, 0)
 
     @abstractmethod
     def places(self, model: GroupModel) -> dict[Key, bool]:

@@ -125,7 +125,10 @@ class UnexplainedExperiment:
         left = {c.key: _left(c.circuit) for c in bench.hypotheses}
         controls = {key: bench.control_of(key) for key in left}
         relabelled = {k: None if c is None else _left(c.circuit) for k, c in controls.items()}
-        short = _short(bench)
+        # Those that are shorter than every null at the finest common δ.
+        delta = min(bench.thresholds.relative_errors)
+        null = min((c.bits[delta] for c in bench.candidates if c.kind == "null"), default=0.0)
+        short = [c for c in bench.hypotheses if c.bits[delta] < null] or bench.hypotheses
         least = torch.stack([left[c.key] for c in short]).amin(0)
         kept = torch.from_numpy(~negligible(tables, bench.thresholds))
         unexplained = ((least > LEFT) & kept).nonzero().flatten()
@@ -153,14 +156,6 @@ class UnexplainedExperiment:
             pd.DataFrame(sums, columns=["left", *columns]),
             _kinds(bench, short, unexplained, weight),
         )
-
-
-def _short(bench: Bench) -> list[Candidate]:
-    """The hypotheses that are shorter than every null at the finest common δ."""
-    delta = min(bench.thresholds.relative_errors)
-    nulls = [c.bits[delta] for c in bench.candidates if c.kind == "null"]
-    hypotheses = bench.hypotheses
-    return [c for c in hypotheses if nulls and c.bits[delta] < min(nulls)] or hypotheses
 
 
 def _left(circuit: Circuit) -> torch.Tensor:
@@ -213,7 +208,8 @@ def _what(
     norm = torch.stack([(t - t.mean(0)).norm(dim=0) for t in tables]).norm(dim=0)
     sides = [table[:, neurons] for table in (tables.left, tables.right)]
     shares = [irrep_shares(base, side) for side in sides]
-    inputs = torch.stack([_inputs_left(circuit) for circuit in circuits]).amin(0) <= LEFT
+    worse = [c.roles.fvu_left.maximum(c.roles.fvu_right).double() for c in circuits]
+    inputs = torch.stack(worse).amin(0) <= LEFT
     # The smaller of a block's shares in the two tables.
     largest = shares[0].minimum(shares[1]).sort(0, descending=True).values
     fits = torch.stack(
@@ -240,8 +236,3 @@ def _off_cosets(
             of_right = coset_fvus(group, one.conjugates, right, "left").amin(0)
             best = best.minimum(of_left.maximum(of_right))
     return best
-
-
-def _inputs_left(circuit: Circuit) -> Float[Tensor, "d_mlp"]:
-    """The larger FVU of each neuron's two input tables."""
-    return circuit.roles.fvu_left.maximum(circuit.roles.fvu_right).double()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -165,11 +165,8 @@ class FindingsBySubject(Findings):
 
     @property
     def notes(self) -> Sequence[str]:
-        absent = [f"{key}: {why}" for key, why in self.missing.items()]
-        return [
-            *dict.fromkeys(note for part in self.parts.values() for note in part.notes),
-            *absent,
-        ]
+        notes = dict.fromkeys(note for part in self.parts.values() for note in part.notes)
+        return [*notes, *(f"{key}: {why}" for key, why in self.missing.items())]
 
     def findings(self) -> Iterator[Finding]:
         for key, part in self.parts.items():
@@ -212,7 +209,6 @@ def from_table(
     control: Mapping[str, str] | None = None,
     interval: Mapping[str, tuple[str, str]] | None = None,
     source: str = "",
-    keep: Callable[[Mapping[str, Any]], bool] = lambda row: True,
 ) -> Iterator[Finding]:
     """Make a finding from each row and quantity of a table.
 
@@ -221,11 +217,8 @@ def from_table(
         units: the columns that are figures, with their units.
         control: for a figure, the column with its control's value.
         interval: for a figure, the columns with its bounds.
-        keep: which rows to use; all by default.
     """
     for row in frame.to_dict("records"):
-        if not keep(row):
-            continue
         place = {name: row[name] for name in at}
         for quantity, unit in units.items():
             beside = (control or {}).get(quantity)

@@ -137,7 +137,9 @@ def estimates(
     centre = (np.mean if statistic == "mean" else np.median)(values, axis=0)
     if smallest_p(networks, sides=1) > thresholds.significance:
         return [Estimate(float(c), None, networks) for c in centre]
-    tail = _widened_tail(networks, thresholds.significance / 2)
+    # The level at which the bootstrap of a normal mean has Student's t interval.
+    t = student_t(1 - thresholds.significance, networks - 1)
+    tail = NormalDist().cdf(-math.sqrt(networks / (networks - 1)) * t)
     resampled = _resampler(networks, statistic, seed)
     parts = [
         np.quantile(resampled(values[:, i : i + SERIES_AT_ONCE]), [tail, 1 - tail], axis=0)
@@ -218,9 +220,27 @@ def compare_paired(
         values, lambda i: equivalence_p(values[i], questions[i].margin), 1, thresholds
     )
     centres = _centres(values, thresholds, seed)
+    family = len(questions)
     return [
-        _paired(*asked, len(questions), thresholds)
-        for asked in zip(questions, values, centres, differ, alike, strict=True)
+        Paired(
+            one=q.one,
+            two=q.two,
+            quantity=q.quantity,
+            unit=q.unit,
+            median=median,
+            mean=mean,
+            effect=rank_biserial(v),
+            p=p,
+            p_holm=p_holm,
+            margin=q.margin,
+            p_equivalent=p_alike,
+            p_equivalent_holm=p_alike_holm,
+            family=family,
+            verdict=_verdict(v, p_holm, p_alike_holm, family, thresholds),
+        )
+        for q, v, (median, mean), (p, p_holm), (p_alike, p_alike_holm) in zip(
+            questions, values, centres, differ, alike, strict=True
+        )
     ]
 
 
@@ -240,12 +260,9 @@ def _centres(
     return [centres[i] for i in range(len(values))]
 
 
-_Ps = tuple[float | None, float | None]
-
-
 def _corrected(
     values: Sequence[np.ndarray], test: Callable[[int], float], sides: int, thresholds: Thresholds
-) -> list[_Ps]:
+) -> list[tuple[float | None, float | None]]:
     """Raw and Holm-corrected p of each question; None if it has too few networks."""
     raw = [
         test(i) if smallest_p(len(v), sides) <= thresholds.significance else None
@@ -254,34 +271,6 @@ def _corrected(
     # A question that cannot be answered was still asked, so it counts.
     adjusted = holm([1.0 if p is None else p for p in raw])
     return [(p, None if p is None else a) for p, a in zip(raw, adjusted, strict=True)]
-
-
-def _paired(
-    question: Question,
-    values: np.ndarray,
-    centres: tuple[Estimate, Estimate],
-    differ: _Ps,
-    alike: _Ps,
-    family: int,
-    thresholds: Thresholds,
-) -> Paired:
-    median, mean = centres
-    return Paired(
-        one=question.one,
-        two=question.two,
-        quantity=question.quantity,
-        unit=question.unit,
-        median=median,
-        mean=mean,
-        effect=rank_biserial(values),
-        p=differ[0],
-        p_holm=differ[1],
-        margin=question.margin,
-        p_equivalent=alike[0],
-        p_equivalent_holm=alike[1],
-        family=family,
-        verdict=_verdict(values, differ[1], alike[1], family, thresholds),
-    )
 
 
 def _verdict(
@@ -337,12 +326,6 @@ def _resampler(
         return (ordered[low] + ordered[high]) / 2
 
     return medians
-
-
-def _widened_tail(networks: int, tail: float) -> float:
-    """The level at which the bootstrap of a normal mean has Student's t interval."""
-    reach = math.sqrt(networks / (networks - 1)) * student_t(1 - 2 * tail, networks - 1)
-    return NormalDist().cdf(-reach)
 
 
 def student_t(confidence: float, degrees: int) -> float:

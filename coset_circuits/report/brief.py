@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterator
 from textwrap import shorten, wrap
 
 from rich.console import Console
@@ -15,6 +16,8 @@ from coset_circuits.report import tables as t
 from coset_circuits.report.sheet import Sheet
 from coset_circuits.report.terminal import plain_table, plainly, print_note
 
+ROOM = 36
+"""Lines for all but the last sentence and the empty line before it."""
 MAX_HYPOTHESES = 11
 MAX_LINES = 8
 MAX_NETWORKS = 5
@@ -40,20 +43,22 @@ def plain_text(result: Comparison | Ensemble, width: int = 80) -> str:
 
 def _one(console: Console, comparison: Comparison) -> None:
     facts = dict(t.network_facts(comparison))
-    _lines(
+    used = _lines(
         console,
         f"{facts['network']}: {facts['group']}; accuracy {facts['accuracy']}, mean loss "
         f"{t.loss(comparison.base.loss)} nats over {comparison.network.group.order**2:,} pairs; "
         f"{facts['width']}",
-        2,
+        3,
     )
     console.print()
-    _lines(console, t.sentence(comparison), 6, style="bold")
+    used += _lines(console, t.sentence(comparison), 6, style="bold")
     console.print()
-    _table(console, hypotheses.of_one(comparison))
+    used += _table(console, hypotheses.of_one(comparison), 7)
     console.print()
-    for line in [*_roles(comparison), *_apart(comparison)][:MAX_LINES]:
-        _lines(console, line, 1)
+    room = ROOM - used - 3
+    said = [*_roles(comparison), *_apart(comparison)][: min(MAX_LINES, room)]
+    for behind, line in zip(reversed(range(len(said))), said, strict=True):
+        room -= _lines(console, line, min(3, room - behind))
 
 
 def _roles(comparison: Comparison) -> Iterator[str]:
@@ -94,8 +99,9 @@ def _apart(comparison: Comparison) -> Iterator[str]:
 
 def _many(console: Console, ensemble: Ensemble) -> None:
     single = len(ensemble.strata) == 1
+    networks = "1 network" if len(ensemble) == 1 else f"{len(ensemble)} networks"
     kinds = "; ".join(f"{len(x.networks)} of {x.title}" for x in ensemble.strata)
-    _lines(console, t.clean(f"{len(ensemble)} networks: {kinds}"), 2)
+    _lines(console, t.clean(f"{networks}: {kinds}"), 2)
     for stratum in ensemble.strata[:MAX_KINDS]:
         console.print()
         _lines(console, sentence(stratum, titled=not single), 6 if single else 5, style="bold")
@@ -103,7 +109,7 @@ def _many(console: Console, ensemble: Ensemble) -> None:
     if single:
         console.print()
         confidence = 1 - ensemble.thresholds.significance
-        _table(console, hypotheses.of_many(ensemble.strata[0], confidence))
+        _table(console, hypotheses.of_many(ensemble.strata[0], confidence), 6)
     console.print()
     room = MAX_NETWORKS if single else 2 * MAX_NETWORKS
     for network in ensemble.networks[:room]:
@@ -112,7 +118,8 @@ def _many(console: Console, ensemble: Ensemble) -> None:
     _rest(console, len(ensemble) - room, "networks")
     skipped = [*ensemble.skipped.items()]
     for name, why in skipped[:2]:
-        _lines(console, t.clean(f"Not analysed: {name}. {why.removeprefix(name)}"), 1)
+        named = why if why.startswith(name) else f"{name}. {why}"
+        _lines(console, t.clean(f"Not analysed: {named}"), 1)
     _rest(console, len(skipped) - 2, "files that were not analysed")
 
 
@@ -127,25 +134,30 @@ def _rest(console: Console, count: int, what: str) -> None:
         print_note(console, f"and {count} more {what}")
 
 
-def _table(console: Console, sheet: Sheet) -> None:
+def _table(console: Console, sheet: Sheet, most: int) -> int:
+    """Print the hypotheses and at most ``most`` lines of notes; the number of lines printed."""
     table = plain_table(sheet.names, sheet.numbers)
     table.columns[0].overflow, table.columns[0].no_wrap = "ellipsis", True
     for row in sheet.rows[:MAX_HYPOTHESES]:
         table.add_row(*map(Text, row))
     console.print(table)
     _rest(console, len(sheet.rows) - MAX_HYPOTHESES, "candidates")
-    _lines(console, sheet.note, 3, style="dim")
+    shown = min(len(sheet.rows), MAX_HYPOTHESES + 1)
+    return 2 + shown + _lines(console, sheet.note, most, style="dim")
 
 
-def _lines(console: Console, text: str, most: int, style: str = "") -> None:
-    """Print text in at most ``most`` lines; the rest is cut off."""
-    for line in _cut(text, console.width, most):
+def _lines(console: Console, text: str, most: int, style: str = "") -> int:
+    """Print text in at most ``most`` lines and return their number; the rest is cut off."""
+    lines = _cut(text, console.width, most)
+    for line in lines:
         console.print(Text(line, style=style, overflow="fold"))
+    return len(lines)
 
 
-def _cut(text: str, width: int, most: int) -> Iterable[str]:
+def _cut(text: str, width: int, most: int) -> list[str]:
     lines = wrap(text, width, break_on_hyphens=False)
     if len(lines) <= most:
         return lines
     last = shorten(" ".join(lines[most - 1 :]), width, placeholder=" …")
-    return [*lines[: most - 1], last]
+    # A count is not left without the role that it counts.
+    return [*lines[: most - 1], re.sub(r"(?<=, )\d+ …$", "…", last)]

@@ -7,20 +7,32 @@ from statistics import median
 
 from coset_circuits.comparison import Comparison
 from coset_circuits.comparison.across import BITS, Stratum
+from coset_circuits.comparison.summary import CircuitSummary
+from coset_circuits.experiments import Candidate
 from coset_circuits.findings import Finding
 from coset_circuits.report import tables as t
 from coset_circuits.report.sheet import Sheet
 
 NOTE = (
     "compression: times shorter than the weights; bits [least–most] at {}; prediction: median "
-    "|Δlog10 loss| of the hypothesis alone, in decades."
+    "|Δlog10 loss| of the hypothesis alone, in decades; coverage: neurons with a role, of those "
+    "that matter."
 )
 NOTE_OF_MANY = (
-    "Medians over {} networks [{} interval]. compression: times shorter than the weights; bits at "
+    "Medians over {} network{} [{} interval]. compression: times shorter than the weights; bits at "
     "each network's fidelity point; prediction: median |Δlog10 loss| of the hypothesis alone, in "
     "decades; explains: alone or with others."
 )
 PROOF = " proof: proved accuracy."
+WORDS = {
+    "wider": "contains one that explains and is not shorter",
+    "longer": "needs more bits",
+    "fails": "does not pass the rule",
+    "refuted": "by an intervention",
+    "open": "no verdict",
+    "null": "no group theory",
+}
+"""What the verdicts in the table mean."""
 
 
 def of_one(comparison: Comparison) -> Sheet:
@@ -46,6 +58,9 @@ def of_one(comparison: Comparison) -> Sheet:
             f" Relabelled group: compression {max(c.compression for c in controls):.1f} at most, "
             f"prediction {t.decades(min(c.error.median_log_loss for c in controls))} at best."
         )
+    said = {row[-1] for row in rows}
+    note += _glossary((word, meaning) for word, meaning in WORDS.items() if word in said)
+    note += _nouns(comparison.hypotheses, comparison.verdict.sentence)
     return _sheet(note, rows, bool(proofs), "verdict")
 
 
@@ -74,8 +89,27 @@ def of_many(stratum: Stratum, confidence: float) -> Sheet:
         )
         found.append((bits or 0.0, row))
     rows = tuple(row for _, row in sorted(found))
-    note = NOTE_OF_MANY.format(len(stratum.networks), f"{confidence:.0%}")
-    return _sheet(note + PROOF * any(map(bool, proofs)), rows, any(map(bool, proofs)), "explains")
+    count = len(stratum.networks)
+    note = NOTE_OF_MANY.format(count, "s" * (count > 1), f"{confidence:.0%}")
+    note += PROOF * any(map(bool, proofs))
+    first = stratum.networks[0]
+    sentence = first.verdict.sentence if count == 1 else stratum.count.sentence
+    note += _nouns(first.circuits.values(), sentence)
+    return _sheet(note, rows, any(map(bool, proofs)), "explains")
+
+
+def _nouns(candidates: Iterable[Candidate | CircuitSummary], sentence: str) -> str:
+    """What a sentence calls the hypotheses whose names in the table are others."""
+    return _glossary(
+        (c.key, c.noun)
+        for c in candidates
+        if c.kind == "hypothesis" and c.noun.lower() in sentence.lower() and c.key not in c.noun
+    )
+
+
+def _glossary(entries: Iterable[tuple[str, str]]) -> str:
+    text = t.clean("; ".join(f"{name}: {meaning}" for name, meaning in entries))
+    return f" {text}." if text else ""
 
 
 def _sheet(note: str, rows: tuple[tuple[str, ...], ...], proof: bool, last: str) -> Sheet:

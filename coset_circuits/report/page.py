@@ -67,7 +67,7 @@ def page(comparison: Comparison, drawn: Mapping[str, str]) -> str:
         f"Which algorithm explains {comparison.network.label}?",
         sections,
         paragraph(_lead(comparison), "lead") + contents(sections, CONTENTS),
-        gallery(comparison),
+        gallery(comparison) if comparison.hypotheses else None,
     )
 
 
@@ -121,6 +121,8 @@ def _findings(comparison: Comparison) -> str:
 
 
 def _neurons(comparison: Comparison, drawn: Mapping[str, str]) -> str:
+    if not comparison.hypotheses:
+        return ""
     return section(
         "What the neurons do",
         '<div class="beside">',

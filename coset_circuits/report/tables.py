@@ -168,7 +168,8 @@ def _said(comparison: Comparison, candidate: Candidate) -> str:
     if candidate.kind != "hypothesis":
         return candidate.kind
     wider = any(key in candidate.contains for key in verdict.explained_by)
-    return verdict.on(candidate.key) or ("wider" if wider else "longer")
+    rest = "longer" if verdict.explained_by else "open"
+    return verdict.on(candidate.key) or ("wider" if wider else rest)
 
 
 def details(comparison: Comparison) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from coset_circuits.findings.statistics import holm
@@ -36,33 +35,19 @@ class Asked(NamedTuple):
     answer: Callable[[Survey], Answer]
 
 
-@dataclass(frozen=True)
-class Answered:
-    """A question with its answer."""
-
-    asked: Asked
-    said: tuple[Said, ...]
-    part: art.Part
-
-    @classmethod
-    def of(cls, asked: Asked, study: Survey) -> Answered | None:
-        """None if nothing was measured for it."""
-        parts = [
-            part for part in asked.answer(study) if not isinstance(part, art.Table) or part.rows
-        ]
-        tables = [part for part in parts if isinstance(part, art.Table)]
-        if not tables:
-            return None
-        drawings = [part for part in parts if isinstance(part, art.Drawing)]
-        notes = [part for part in parts if isinstance(part, str) and not isinstance(part, Said)]
-        said = tuple(part for part in parts if isinstance(part, Said))
-        return cls(asked, said, art.Part(tables=tables, drawings=drawings, notes=notes))
-
-    @property
-    def section(self) -> art.Section:
-        name, title, basis, _ = self.asked
-        source = " ".join([*self.said, f"*{basis}*"])
-        return art.Section(art.Question(name, title, source), (self.part,), {})
+def answered(asked: Asked, study: Survey) -> tuple[art.Section, list[Said]] | None:
+    """A question's section and what it says in words; None if nothing was measured for it."""
+    name, title, basis, answer = asked
+    parts = [*answer(study)]
+    tables = [part for part in parts if isinstance(part, art.Table) and part.rows]
+    if not tables:
+        return None
+    drawings = [part for part in parts if isinstance(part, art.Drawing)]
+    notes = [part for part in parts if isinstance(part, str) and not isinstance(part, Said)]
+    said = [part for part in parts if isinstance(part, Said)]
+    question = art.Question(name, title, " ".join([*said, f"*{basis}*"]))
+    part = art.Part(tables=tables, drawings=drawings, notes=notes)
+    return art.Section(question, (part,), {}), said
 
 
 def table(title: str, rows: Rows, note: str = "", **columns: str | Sequence[str]) -> art.Table:

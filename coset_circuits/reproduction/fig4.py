@@ -38,7 +38,7 @@ def analyse(study: Study) -> dict[str, Any]:
     states = []
     for step, model in study.over_training():
         outcome, circuit = answers(model, pairs), CosetAlgorithm().fit(model)
-        other = study.relabelled_group
+        other = study.bench.relabelled_group
         relabelled = None if other is None else CosetAlgorithm().fit(model, other)
         states.append(
             {
@@ -58,7 +58,7 @@ def _validation(study: Study) -> tuple[Int[Tensor, "pairs 2"], bool]:
     """The pairs that were not trained on; all pairs, and False, if these are not recorded."""
     train, group = training_pairs(study.network), study.network.group
     if train is None or len(train) == group.order**2:
-        return study.pairs, False
+        return study.bench.sample, False
     held_out = torch.ones(group.order**2, dtype=torch.bool)
     held_out[train[:, 0] * group.order + train[:, 1]] = False
     return sampled(group.pairs()[held_out], None, study.seed), True

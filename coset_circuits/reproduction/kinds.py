@@ -13,7 +13,7 @@ import numpy as np
 
 from coset_circuits.algorithms import ALGORITHMS
 from coset_circuits.comparison import Ensemble
-from coset_circuits.comparison.across import Count, NetworkSummary, count_verdicts
+from coset_circuits.comparison.across import Count, NetworkSummary, count_verdicts, hypotheses_of
 from coset_circuits.comparison.sources import Given
 from coset_circuits.errors import CosetCircuitsError, plain
 from coset_circuits.findings import Finding
@@ -63,10 +63,6 @@ class Members:
         return self.kind.title
 
     @property
-    def hypotheses(self) -> list[str]:
-        return list(dict.fromkeys(key for n in self.networks for key in n.hypotheses))
-
-    @property
     def is_published(self) -> bool:
         """Whether others have trained its networks: then no recipe of ours is known."""
         recipes = [network.summary.network.get("recipe") or {} for network in self.networks]
@@ -76,10 +72,6 @@ class Members:
         """The median over networks with its bootstrap interval."""
         kept = [value for value in values if value is not None and np.isfinite(value)]
         return over_networks(kept, seed=self.seed)
-
-    def compressions(self, keys: Iterable[str]) -> list[str | None]:
-        """Of each hypothesis, as text."""
-        return [text(self.count.compression.get(key)) for key in keys]
 
     def measured(self, experiment: str, subject: str | None, quantity: str) -> list[str | None]:
         """A finding's median over networks, and its control's."""
@@ -102,11 +94,8 @@ class Survey:
     @property
     def hypotheses(self) -> list[str]:
         """In the order of the registry, then the others."""
-        found = dict.fromkeys(key for members in self.kinds for key in members.hypotheses)
-        return [
-            *(key for key in ALGORITHMS if key in found),
-            *(k for k in found if k not in ALGORITHMS),
-        ]
+        found = hypotheses_of(n for members in self.kinds for n in members.networks)
+        return sorted(found, key=[*ALGORITHMS, *found].index)
 
     @property
     def learnt(self) -> list[Members]:
@@ -140,15 +129,20 @@ class Survey:
         }
 
 
+def findings(network: NetworkSummary, experiment: str, quantity: str) -> list[Finding]:
+    """A network's findings of one quantity of an experiment."""
+    wanted = experiment, quantity
+    return [f for f in network.summary.findings if (f.experiment, f.quantity) == wanted]
+
+
 def figures(
     network: NetworkSummary, experiment: str, subject: str | None, quantity: str
 ) -> tuple[float | None, float | None]:
     """The median over an experiment's findings of one quantity, and over their controls."""
     found = [
         f
-        for f in network.summary.findings
-        if (f.experiment, f.subject, f.quantity) == (experiment, subject, quantity)
-        and not {"control", "of"} & f.at.keys()
+        for f in findings(network, experiment, quantity)
+        if f.subject == subject and not {"control", "of"} & f.at.keys()
     ]
     return _middle(found), _middle(f.control for f in found)
 

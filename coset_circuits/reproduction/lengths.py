@@ -19,10 +19,10 @@ from coset_circuits.networks import load
 from coset_circuits.report.study_figures import compressions, each_network, over_training
 from coset_circuits.reproduction import artifact as art
 from coset_circuits.reproduction.asking import Answer, Said, corrected, p_value, table
-from coset_circuits.reproduction.kinds import Members, NetworkKind, Survey, text
+from coset_circuits.reproduction.kinds import Members, NetworkKind, Survey, findings, text
 from coset_circuits.reproduction.permutations import rank_test
-from coset_circuits.reproduction.study import checkpoints_in
 from coset_circuits.thresholds import DEFAULT
+from coset_circuits.training.run_folder import checkpoints_in
 
 BESIDE = {"best null": "null", "renamed group": "control"}
 """What stands beside the hypotheses: the shortest candidate of a kind."""
@@ -127,12 +127,8 @@ def _drawn_by_network(study: Survey) -> art.Drawing | str:
     for members in study.kinds:
         title = members.kind.group if members.kind.is_learnt else "not learnt"
         for network in members.networks:
-            values = (
-                network.compression(one),
-                network.compression(two),
-                best_of_kind(network, "null"),
-            )
-            if all(values):
+            first, second = map(network.compression, (one, two))
+            if all(values := (first, second, best_of_kind(network, "null"))):
                 points[title].append(values)  # pyright: ignore[reportArgumentType]
     controls = points.pop("not learnt", None)
     points |= {"not learnt": controls} if controls else {}
@@ -205,7 +201,7 @@ def dependence(study: Survey) -> Answer:
         p = rank_test(enough) if len(enough) > 1 else None
         for level, m in several:
             ratio = next((r.figure for r in m.count.ratios if (r.one, r.two) == (one, two)), None)
-            rest = m.compressions([one, two])
+            rest = [text(m.count.compression.get(key)) for key in (one, two)]
             rows.append([factor, held, level, text(ratio), *rest, len(m.networks), p])
         if len(samples) > 1:
             middles = {level: float(np.exp(np.median(s))) for level, s in samples.items()}
@@ -240,7 +236,10 @@ def training(study: Survey) -> Answer:
     for members in study.learnt:
         learnt, formed, ratios = [], [], []
         for network in members.networks:
-            steps = [_step(network, name) for name in ("step_learnt", "step_half_formed")]
+            steps = [
+                next((f.value for f in findings(network, "formation", name)), None)
+                for name in ("step_learnt", "step_half_formed")
+            ]
             if steps[0] and steps[1]:
                 learnt.append(steps[0])
                 formed.append(steps[1])
@@ -269,15 +268,6 @@ def training(study: Survey) -> Answer:
         count="runs, formed later",
     )
     yield from _looks(study)
-
-
-def _step(network: NetworkSummary, quantity: str) -> float | None:
-    found = (
-        f.value
-        for f in network.summary.findings
-        if (f.experiment, f.quantity) == ("formation", quantity)
-    )
-    return next(found, None)
 
 
 def _looks(study: Survey) -> Answer:
@@ -355,9 +345,7 @@ def _chosen_runs(study: Survey) -> list[NetworkSummary]:
 def _steps(network: NetworkSummary) -> dict[int, Path]:
     """Some of a run's checkpoints, evenly spread, without the step before any training."""
     path = Path(network.source)
-    if not path.exists():
-        return {}
-    kept = checkpoints_in(path if path.is_dir() else path.parent)
+    kept = checkpoints_in(path) if path.exists() else {}
     later = [step for step in kept if step > 0]
     places = np.linspace(0, len(later) - 1, min(CHECKPOINTS, len(later))).round().astype(int)
     return {later[i]: kept[later[i]] for i in places}

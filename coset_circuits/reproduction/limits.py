@@ -138,7 +138,12 @@ def disagreements(study: Survey) -> Answer:
         text="first, second, measure, rank correlation",
         count="networks, agree, equal",
     )
-    split.sort(key=lambda item: -_gap(*item))
+
+    def gap(item: tuple[NetworkSummary, Pair]) -> float:
+        first, second = (item[0].error(key) or 0.0 for key in item[1])
+        return abs(first - second)
+
+    split.sort(key=gap, reverse=True)
     yield table(
         "Networks in which the shorter hypothesis predicts worse",
         [
@@ -161,8 +166,3 @@ _MEASURES: dict[str, tuple[Callable[[NetworkSummary, str], float | None], int]] 
     ),
 }
 """How other evidence on a hypothesis is read; 1 if less is better, −1 if more is."""
-
-
-def _gap(network: NetworkSummary, pair: Pair) -> float:
-    first, second = (network.error(key) or 0.0 for key in pair)
-    return abs(first - second)

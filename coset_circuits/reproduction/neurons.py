@@ -14,7 +14,7 @@ from coset_circuits.experiments.unexplained import KINDS
 from coset_circuits.findings import Finding
 from coset_circuits.reproduction import artifact as art
 from coset_circuits.reproduction.asking import Answer, Said, p_value, table
-from coset_circuits.reproduction.kinds import Survey, figures, text
+from coset_circuits.reproduction.kinds import Survey, figures, findings, text
 from coset_circuits.reproduction.limits import separating
 from coset_circuits.reproduction.permutations import shuffled
 
@@ -99,24 +99,22 @@ def _distance(samples: Any) -> float:
 
 def rho_sets(study: Survey) -> Answer:
     """Neurons on cosets whose functions hold several irreps: do they use one or more?"""
-    found: dict[tuple[str, str], list[tuple[str, Finding]]] = defaultdict(list)
+    found: dict[tuple[str, str], list[Finding]] = defaultdict(list)
     for members in study.learnt:
         for network in members.networks:
-            for f in network.summary.findings:
-                if f.experiment == "coset_irreps" and f.more["irreps"] > 1:
-                    key = members.kind.group, str(f.at["role"])
-                    found[key].append((network.name, f))
+            for f in findings(network, "coset_irreps", "largest"):
+                if f.more["irreps"] > 1:
+                    found[members.kind.group, str(f.at["role"])].append(f)
     rows, totals = [], Counter()
     for (group, role), several in found.items():
-        findings = [f for _, f in several]
-        neurons, one = (sum(f.more[name] for f in findings) for name in ("neurons", "one_irrep"))
+        neurons, one = (sum(f.more[name] for f in several) for name in ("neurons", "one_irrep"))
         totals.update(neurons=neurons, one=one)
         own, random = (
-            _weighted([(x.value, f.more["neurons"]) for f in findings if (x := side(f))])
+            _weighted([(x.value, f.more["neurons"]) for f in several if (x := side(f))])
             for side in (lambda f: f, lambda f: f.control)
         )
-        irreps = str(max(f.more["irreps"] for f in findings))
-        rows.append([group, role, irreps, len(findings), neurons, one, own, random])
+        irreps = str(max(f.more["irreps"] for f in several))
+        rows.append([group, role, irreps, len(several), neurons, one, own, random])
     rows.sort(key=lambda row: (row[0], -row[4]))
     if totals["neurons"]:
         random = _weighted([(row[7], row[4]) for row in rows])
@@ -209,12 +207,8 @@ def clocks(study: Survey) -> Answer:
 
 
 def _by_hand(network: NetworkSummary, quantity: str, what: str) -> float | None:
-    found = (
-        f.value
-        for f in network.summary.findings
-        if (f.experiment, f.quantity, f.at.get("of")) == ("clock_pizza", quantity, what)
-    )
-    return next(found, None)
+    found = findings(network, "clock_pizza", quantity)
+    return next((f.value for f in found if f.at.get("of") == what), None)
 
 
 def worst(study: Survey) -> Answer:
@@ -229,11 +223,11 @@ def worst(study: Survey) -> Answer:
             most = f"{network.name} {_left_by_shortest(network):.2g}"
             totals.append([members.title, *map(text, medians), most, len(known)])
     known = [network for network in study.networks if _left(network)]
-    if known:
-        left = art.over_networks([_left_by_shortest(n) for n in known])
+    left = art.over_networks([_left_by_shortest(n) for n in known])
+    if left is not None:
         yield Said(
-            f"The shortest hypothesis leaves {_percent(left)} of the variance of the tables in the "
-            f"median network; {_said_kinds(known)}."
+            f"The shortest hypothesis leaves {left.text('.1%')} of the variance of the tables in "
+            f"the median network; {_said_kinds(known)}."
         )
     yield table(
         "What each hypothesis leaves",
@@ -257,17 +251,10 @@ def worst(study: Survey) -> Answer:
     )
 
 
-def _percent(estimate: Any) -> str:
-    between = ""
-    if estimate.interval is not None:
-        between = " [{:.1%}, {:.1%}]".format(*estimate.interval)
-    return f"{estimate.value:.1%}{between}"
-
-
 def _said_kinds(networks: list[NetworkSummary]) -> str:
     counts, chance = Counter(), Counter()
     for network in networks:
-        for f in _unexplained_kinds(network):
+        for f in findings(network, "unexplained", "neurons"):
             counts[f.at["what"]] += int(f.value or 0)
             chance[f.at["what"]] += int((f.control and f.control.value) or 0)
     if not counts.total():
@@ -280,23 +267,15 @@ def _said_kinds(networks: list[NetworkSummary]) -> str:
     )
 
 
-def _unexplained_kinds(network: NetworkSummary) -> list[Finding]:
-    return [
-        f
-        for f in network.summary.findings
-        if (f.experiment, f.quantity) == ("unexplained", "neurons")
-    ]
-
-
 def _kinds_of_neurons(study: Survey) -> art.Table:
     """What the unexplained neurons are, added up over the networks of each group."""
     found: dict[tuple[str, str], list[tuple[float, float | None, float]]] = defaultdict(list)
     sizes = Counter()
     for members in study.learnt:
         for network in members.networks:
-            findings = _unexplained_kinds(network)
-            sizes[members.kind.group] += bool(findings)
-            for f in findings:
+            several = findings(network, "unexplained", "neurons")
+            sizes[members.kind.group] += bool(several)
+            for f in several:
                 beside = None if f.control is None else f.control.value
                 key = members.kind.group, f.at["what"]
                 found[key].append((f.value or 0, beside, f.more["salience"]))
@@ -335,10 +314,8 @@ def _neurons(network: NetworkSummary, keys: list[str]) -> list[list[art.Value]]:
 def _left(network: NetworkSummary) -> dict[str, float]:
     return {
         f.subject: f.value
-        for f in network.summary.findings
-        if (f.experiment, f.quantity) == ("unexplained", "left")
-        and f.subject
-        and f.value is not None
+        for f in findings(network, "unexplained", "left")
+        if f.subject and f.value is not None
     }
 
 

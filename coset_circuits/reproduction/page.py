@@ -27,7 +27,7 @@ from coset_circuits.report import tables as t
 from coset_circuits.report.sheet import Sheet
 from coset_circuits.report.style import inline
 from coset_circuits.report.terminal import plainly
-from coset_circuits.reproduction.artifact import Kind, Measured, Part, Section, counted
+from coset_circuits.reproduction.artifact import Kind, Measured, Section, counted
 from coset_circuits.reproduction.files import section_dict, section_files
 from coset_circuits.thresholds import DEFAULT
 
@@ -211,7 +211,8 @@ def _blocks(
         for part in section.parts:
             if part.kind is not None:
                 yield f"### {artifact.name}, {part.kind.title}"
-                yield _networks_of(part)
+                beside = f" Not learnt: {_some(part.controls)}." if part.controls else ""
+                yield f"{counted(len(part.networks))}: {_some(part.networks)}.{beside}"
             for name, drawing in section.drawings(part).items() if figures_at else ():
                 yield f"![{_cell(drawing.caption)}]({figures_at}/{name}.svg)"
             if part.lines:
@@ -253,12 +254,6 @@ def _refusals(section: Section) -> Iterator[str]:
         reasons[why].append(name)
     for why, names in reasons.items():
         yield f"Not measured on {_some(names)}: {t.clean(why)}"
-
-
-def _networks_of(part: Part) -> str:
-    """Which networks a part is about."""
-    sentence = f"{counted(len(part.networks))}: {_some(part.networks)}."
-    return f"{sentence} Not learnt: {_some(part.controls)}." if part.controls else sentence
 
 
 def _some(names: Sequence[str]) -> str:

@@ -25,11 +25,9 @@ class Tested(NamedTuple):
     p: float
 
 
-def shuffled(
-    samples: Samples, statistic: Callable[[Samples], float], seed: int = 0, draws: int = DRAWS
-) -> Tested:
+def shuffled(samples: Samples, statistic: Callable[[Samples], float], draws: int = DRAWS) -> Tested:
     """A permutation test: p is the share of shuffles with at least the observed statistic."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     ends = np.cumsum([len(sample) for sample in samples])[:-1]
     together = np.concatenate(samples)
     value = statistic(samples)
@@ -38,16 +36,15 @@ def shuffled(
     return Tested(value, float(chances.mean()), (1 + reached) / (1 + draws))
 
 
-def rank_test(samples: Samples, seed: int = 0) -> float:
+def rank_test(samples: Samples) -> float:
     """p of Kruskal and Wallis's test by shuffling; of two samples it is Mann and Whitney's."""
-    ranked = np.split(
-        _ranks(np.concatenate(samples)), np.cumsum([len(sample) for sample in samples])[:-1]
-    )
-    return shuffled(ranked, lambda s: sum(len(x) * x.mean() ** 2 for x in s), seed).p
+    ends = np.cumsum([len(sample) for sample in samples])[:-1]
+    ranked = np.split(_ranks(np.concatenate(samples)), ends)
+    return shuffled(ranked, lambda s: sum(len(x) * x.mean() ** 2 for x in s)).p
 
 
 def detectable(
-    one: Float[np.ndarray, "networks"], two: Float[np.ndarray, "networks"], seed: int = 0
+    one: Float[np.ndarray, "networks"], two: Float[np.ndarray, "networks"]
 ) -> float | None:
     """The smallest shift between two samples that a two-sided rank test shows with 80% power.
 
@@ -55,7 +52,7 @@ def detectable(
     None if no shift can be significant with so few networks.
     """
     sizes = len(one), len(two)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     ranks = np.argsort(rng.random((DRAWS, sum(sizes))), axis=1)[:, : sizes[0]].sum(1)
     middle = sizes[0] * (sum(sizes) - 1) / 2
     needed = np.quantile(abs(ranks - middle), 1 - DEFAULT.significance, method="higher")
@@ -84,7 +81,7 @@ def detectable(
 
 
 def rank_correlation(
-    one: Float[np.ndarray, "networks"], two: Float[np.ndarray, "networks"], seed: int = 0
+    one: Float[np.ndarray, "networks"], two: Float[np.ndarray, "networks"]
 ) -> Estimate | None:
     """Spearman's rank correlation with a percentile bootstrap interval over networks.
 
@@ -95,8 +92,7 @@ def rank_correlation(
     value = _correlation(one, two)
     if too_few(len(one)):
         return Estimate(value, None, len(one))
-    rng = np.random.default_rng(seed)
-    drawn = rng.integers(len(one), size=(SIMULATIONS, len(one)))
+    drawn = np.random.default_rng(0).integers(len(one), size=(SIMULATIONS, len(one)))
     found = [_correlation(one[i], two[i]) for i in drawn]
     tail = DEFAULT.significance / 2
     low, high = np.nanquantile(found, [tail, 1 - tail])

@@ -27,7 +27,8 @@ from coset_circuits.reproduction.artifact import Artifact, Measured, Section
 from coset_circuits.reproduction.artifacts import chosen
 from coset_circuits.reproduction.page import Reproduction
 from coset_circuits.reproduction.section7 import RELEASED
-from coset_circuits.reproduction.study import Study, checkpoints_in
+from coset_circuits.reproduction.study import Study
+from coset_circuits.training.run_folder import checkpoints_in
 
 ABOUT = "about"
 _REFUSED = "refused"
@@ -100,6 +101,8 @@ def reproduction_of(
     if progress is not None:
         progress("tables and figures", reader.steps, reader.steps)
     command = command_line(what, networks, seed, order)
+    measured = [[*map(asdict, m)] for m in (reader.networks, *reader.results.values())]
+    names = [artifact.name for artifact in artifacts]
     return Reproduction(
         tuple(_section(artifact, reader.results.get(artifact.name, [])) for artifact in artifacts),
         tuple(reader.networks),
@@ -107,7 +110,7 @@ def reproduction_of(
         seed,
         versions(),
         command,
-        _made_from(reader, artifacts, command),
+        hash_of(measured, reader.skipped, names, command),
     )
 
 
@@ -154,7 +157,10 @@ class _Reader:
             self.skipped[source.called] = unexpected(error)
 
     def _measure(self, number: int, source: Source, content: str) -> None:
-        folder, step = _folder(source), count(number * (1 + len(self.analyses)))
+        step = count(number * (1 + len(self.analyses)))
+        folder = source.given if isinstance(source.given, Path) else None
+        if folder is not None and not folder.is_dir():
+            folder = folder.parent
         options = {
             "seed": self.seed,
             "order": self.order,
@@ -207,24 +213,11 @@ def _findings(
     return json.loads(text)
 
 
-def _folder(source: Source) -> Path | None:
-    given = source.given
-    if not isinstance(given, Path):
-        return None
-    return given if given.is_dir() else given.parent
-
-
 def _files_beside(folder: Path | None) -> Iterator[bytes]:
     """What an analysis may read besides the network's own file."""
     if folder is not None:
         for path in (folder / RELEASED, *checkpoints_in(folder).values()):
             yield path.read_bytes() if path.is_file() else b""
-
-
-def _made_from(reader: _Reader, artifacts: Sequence[Artifact], command: str) -> str:
-    measured = (reader.networks, *reader.results.values())
-    networks = [[asdict(network) for network in networks] for networks in measured]
-    return hash_of(networks, reader.skipped, [artifact.name for artifact in artifacts], command)
 
 
 def hash_of(*parts: Any) -> str:
@@ -249,14 +242,10 @@ def _section(artifact: Artifact, results: Sequence[Measured]) -> Section:
         part = artifact.summarise(ours, controls)
         if artifact.groups is not None and kind.group not in artifact.groups:
             part = replace(part, lines=[replace(line, paper=None) for line in part.lines])
-        names = {"networks": _names(ours), "controls": _names(controls)}
-        parts.append(replace(part, kind=kind, **names))
+        named, beside = (tuple(network.name for network in n) for n in (ours, controls))
+        parts.append(replace(part, kind=kind, networks=named, controls=beside))
     refused = [n for n in results if _REFUSED in n.findings and n.grokked]
     return Section(artifact, tuple(parts), {n.name: n.findings[_REFUSED] for n in refused})
-
-
-def _names(networks: Iterable[Measured]) -> tuple[str, ...]:
-    return tuple(network.name for network in networks)
 
 
 def command_line(

@@ -11,19 +11,17 @@ from jaxtyping import Int
 from torch import Tensor
 
 from coset_circuits.algorithms import Circuit, CosetAlgorithm
-from coset_circuits.errors import CosetCircuitsError
-from coset_circuits.experiments import INTERVENTIONS, Outcome, measure, relabelled_group
-from coset_circuits.experiments.measure import sampled
-from coset_circuits.groups import FiniteGroup
+from coset_circuits.experiments import INTERVENTIONS, Bench, Outcome, measure, measured
 from coset_circuits.networks import GroupModel, load
 from coset_circuits.networks.checkpoints import weights_sha256
-from coset_circuits.training import training_checkpoints
+from coset_circuits.training.run_folder import checkpoints_in
 
 
 class Study:
     """A network under study, in float64.
 
     Attributes:
+        bench: what experiments work on.
         network: a copy without the caller's hooks.
         folder: where the network was read from.
         training: the paths of its checkpoints over training, by step; empty if there are none.
@@ -31,7 +29,8 @@ class Study:
     """
 
     def __init__(self, network: GroupModel, seed: int = 0, *, folder: Path | None = None) -> None:
-        self.network = _double_copy(network)
+        self.bench = Bench.around(network, seed=seed)
+        self.network = self.bench.network
         self.folder = folder
         self.training = {} if folder is None else checkpoints_in(folder)
         self.seed = seed
@@ -46,26 +45,15 @@ class Study:
         return CosetAlgorithm().fit(self.network)
 
     @cached_property
-    def relabelled_group(self) -> FiniteGroup | None:
-        """The group with its elements renamed at random; None if every renaming is harmless."""
-        return relabelled_group(self.network.group, self.seed)
-
-    @cached_property
     def relabelled(self) -> Circuit | None:
         """The control: a coset circuit fitted under the relabelled group."""
-        if self.relabelled_group is None:
-            return None
-        return CosetAlgorithm().fit(self.network, self.relabelled_group)
-
-    @cached_property
-    def pairs(self) -> Int[Tensor, "pairs 2"]:
-        """All pairs, or a sample if the group has more than 60,000."""
-        return sampled(self.network.group.pairs(), None, self.seed)
+        control = self.bench.relabelled(self.circuit)
+        return None if isinstance(control, str) else control
 
     @cached_property
     def base(self) -> Outcome:
-        """What the network answers on the pairs."""
-        return answers(self.network, self.pairs)
+        """What the network answers on all pairs, or on a sample if there are over 60,000."""
+        return answers(self.network, self.bench.sample)
 
     @property
     def steps(self) -> int | None:
@@ -80,7 +68,7 @@ class Study:
         last = self.steps
         for step, path in self.training.items():
             if last is None or step < last:
-                yield step, _double_copy(load(path))
+                yield step, measured(load(path))
         yield -1 if last is None else last, self.network
 
     def about(self) -> dict[str, Any]:
@@ -93,7 +81,7 @@ class Study:
             **network.facts(),
             "accuracy": self.base.accuracy,
             "loss": self.base.loss,
-            "pairs": len(self.pairs),
+            "pairs": len(self.bench.sample),
             "sha256": weights_sha256(network),
             "source": network.provenance.get("source"),
             "recipe": network.provenance.get("recipe"),
@@ -107,15 +95,3 @@ def answers(network: GroupModel, pairs: Int[Tensor, "pairs 2"]) -> Outcome:
     outcome = measure(INTERVENTIONS["base"], {"network": network}, pairs)["network"]
     assert outcome is not None
     return outcome
-
-
-def checkpoints_in(folder: Path) -> dict[int, Path]:
-    """A run's checkpoints over training, by step; empty if there are none."""
-    try:
-        return training_checkpoints(folder)
-    except CosetCircuitsError:
-        return {}
-
-
-def _double_copy(network: GroupModel) -> GroupModel:
-    return network.unhooked().requires_grad_(False).double()

@@ -7,16 +7,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from coset_circuits.comparison import Ensemble, compare
-from coset_circuits.comparison.sources import Given, is_collection
-from coset_circuits.errors import checked
+from coset_circuits.comparison import Ensemble, compare, load_comparison
+from coset_circuits.comparison.across import NetworkSummary
+from coset_circuits.comparison.many import unused_name
+from coset_circuits.comparison.sources import Given, is_collection, sources
+from coset_circuits.comparison.summary import Summary
+from coset_circuits.errors import CosetCircuitsError, checked
+from coset_circuits.findings.storage import ASKED, read_note
 from coset_circuits.progress import Progress
 from coset_circuits.reproduction import lengths, limits, neurons, twins
-from coset_circuits.reproduction.asking import Answer, Answered, Asked, table
+from coset_circuits.reproduction.asking import Answer, Asked, answered, table
 from coset_circuits.reproduction.kinds import Members, Survey, by_kind
 from coset_circuits.reproduction.page import Reproduction
-from coset_circuits.reproduction.reports import kept_reports
 from coset_circuits.reproduction.reproduce import command_line, hash_of, save_anew
+from coset_circuits.thresholds import DEFAULT
 
 EXPERIMENTS = ("unexplained", "coset_irreps", "clock_pizza", "certificate", "scrub")
 """The optional experiments of the study."""
@@ -59,7 +63,7 @@ def survey(
 
     def compared(name: str, given: Sequence[Given], more: Sequence[str] = ()) -> Ensemble:
         if kept:
-            return kept_reports(given, folder / name)
+            return _kept_reports(given, folder / name)
         return compare(
             given,
             algorithms,
@@ -75,13 +79,13 @@ def survey(
     ensemble = compared("networks", given, experiments)
     kinds = by_kind(ensemble)
     study = Survey(kinds, lambda name, given: compared(f"training/{name}", given))
-    answers = [answer for asked in QUESTIONS if (answer := Answered.of(asked, study))]
+    answers = [answer for asked in QUESTIONS if (answer := answered(asked, study))]
     more = None if tuple(experiments) == EXPERIMENTS else experiments
     command = command_line("study", given, seed, order, experiments=more, algorithms=algorithms)
     command += " --kept" if kept else ""
     results = [[n.name, n.summary.to_dict()] for n in ensemble]
     made = Reproduction(
-        tuple(answer.section for answer in answers),
+        tuple(section for section, _ in answers),
         (),
         ensemble.skipped,
         seed,
@@ -89,18 +93,50 @@ def survey(
         command,
         hash_of(results, dict(ensemble.skipped), command),
         "study",
-        tuple(_head(ensemble, kinds, answers)),
+        tuple(_head(ensemble, kinds, [said[0] for _, said in answers if said])),
     )
     save_anew(made, folder)
     return made
 
 
-def _head(
-    ensemble: Ensemble, kinds: Sequence[Members], answers: Sequence[Answered]
-) -> Iterator[str]:
+def _kept_reports(given: Given | Iterable[Given], folder: Path) -> Ensemble:
+    """What a folder's reports say of these networks; those without a report are skipped.
+
+    A report is recognised by the hash of its network's weights.
+
+    Raises:
+        CosetCircuitsError: no network has a report.
+    """
+    notes = {path.parent: read_note(path) for path in sorted(folder.glob(f"*/{ASKED}"))}
+    places = {note["network"]: place for place, note in notes.items() if note}
+    found: list[NetworkSummary] = []
+    skipped: dict[str, str] = {}
+    for source in sources(given):
+        try:
+            content = source.content()
+            if content not in places:
+                skipped[source.called] = f"{folder} has no report on it yet."
+                continue
+            place = places.pop(content)
+            summary = load_comparison(place)
+            assert isinstance(summary, Summary)
+        except CosetCircuitsError as error:
+            skipped[source.called] = str(error)
+            continue
+        name = unused_name(summary.network["name"], content, [n.name for n in found])
+        found.append(NetworkSummary(name, summary, source.called, place.name))
+    if not found:
+        raise CosetCircuitsError(
+            f"{folder} has no report on any of these networks; leave out --kept to compare them."
+        )
+    first = found[0].summary
+    return Ensemble(tuple(found), skipped, (), DEFAULT, first.seed, first.versions)
+
+
+def _head(ensemble: Ensemble, kinds: Sequence[Members], sentences: Sequence[str]) -> Iterator[str]:
     """How the page begins: the answers in the order of the questions, and how to read them."""
     yield "# What do networks that multiply compute?"
-    yield "\n".join(f"- {answer.said[0]}" for answer in answers if answer.said)
+    yield "\n".join(f"- {sentence}" for sentence in sentences)
     yield (
         f"{len(ensemble)} networks of {len(kinds)} kinds; a kind is a group, an architecture, a "
         "width and a recipe with its changes. Figures are medians over the networks of a kind, "

@@ -62,7 +62,7 @@ def analyse(study: Study) -> dict[str, Any]:
         models[RELABELLED] = study.relabelled.surrogate()
     rows = {}
     for id in ROWS:
-        outcomes = measure(INTERVENTIONS[id], models, study.pairs, seed=study.seed)
+        outcomes = measure(INTERVENTIONS[id], models, study.bench.sample, seed=study.seed)
         rows[id] = {
             name: {quantity: getattr(outcome, quantity) for quantity in QUANTITIES}
             for name, outcome in outcomes.items()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import combinations
+from itertools import combinations, permutations
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from coset_circuits.groups import group as named_group
 from coset_circuits.report.study_figures import side_by_side
 from coset_circuits.reproduction import artifact as art
 from coset_circuits.reproduction.asking import Answer, Said, corrected, p_value, table
-from coset_circuits.reproduction.kinds import Members, NetworkKind, Survey, text
+from coset_circuits.reproduction.kinds import Members, Survey, text
 from coset_circuits.reproduction.lengths import best_of_kind, log_ratios
 from coset_circuits.reproduction.neurons import BY_IRREP, BY_SUBGROUP, role_shares
 from coset_circuits.reproduction.permutations import detectable, rank_test
@@ -26,7 +26,8 @@ def twins(study: Survey) -> Answer:
     """What networks of two such groups have in common, and in what they differ."""
     rows, panels, said = [], [], []
     for one, two in combinations(study.learnt, 2):
-        if _are_twins(one.kind, two.kind):
+        related = any(a.group in twin(b.group) for a, b in permutations((one.kind, two.kind)))
+        if related and one.kind[1:3] == two.kind[1:3]:
             groups = f"{one.kind.group} and {two.kind.group}"
             found = {name: _compared(one, two, measure) for name, measure in _MEASURES.items()}
             rows += [[groups, name, *row] for name, row in found.items()]
@@ -63,11 +64,6 @@ def twins(study: Survey) -> Answer:
         count="networks of first, of second",
         number="difference, p, p with Holm, needed",
     )
-
-
-def _are_twins(one: NetworkKind, two: NetworkKind) -> bool:
-    related = two.group in twin(one.group) or one.group in twin(two.group)
-    return related and one[1:3] == two[1:3]
 
 
 def twin(name: str) -> tuple[str, ...]:

@@ -3,9 +3,8 @@
 from coset_circuits.training.many import TrainedSeed, train_many
 from coset_circuits.training.recipes import RECIPES, Recipe, recipe_for
 from coset_circuits.training.run_folder import training_checkpoints
-from coset_circuits.training.state import TrainingFailed, TrainingState, split
+from coset_circuits.training.state import TrainingFailed, TrainingState, split, training_pairs
 from coset_circuits.training.train import train
-from coset_circuits.training.training_pairs import training_pairs
 
 __all__ = [
     "RECIPES",

@@ -17,7 +17,7 @@ from coset_circuits.networks.model import GroupModel
 from coset_circuits.training.processes import cores, in_processes, ranks_of_torchrun
 from coset_circuits.training.recipes import Recipe, recipe_for
 from coset_circuits.training.run_folder import RunFolder, log_spaced
-from coset_circuits.training.state import Run, TrainingState, run_name
+from coset_circuits.training.state import TrainingState, run_name
 from coset_circuits.training.train import train, train_stack
 
 Report = Callable[[int, TrainingState], None]
@@ -99,9 +99,18 @@ def train_many(
         folders = {seed: Path(out) / run_name(group, wanted, seed) for seed in mine}
         if side_by_side or (side_by_side is None and device != "cpu"):
             run_folders = {s: RunFolder(f, steps, save_every) for s, f in folders.items()}
-            outcomes = _side_by_side(
-                group, run_folders, wanted, resume, ranks.device(device), heard
+            trained = train_stack(
+                group,
+                run_folders,
+                wanted,
+                resume,
+                ranks.device(device),
+                lambda run, progress: heard(run.seed, progress),
             )
+            outcomes = [
+                _outcome(seed, folders[seed], found)
+                for seed, found in zip(folders, trained, strict=True)
+            ]
         else:
             options = {
                 "recipe": wanted,
@@ -123,24 +132,6 @@ def train_many(
         return sorted(ranks.gather(outcomes), key=lambda outcome: outcome.seed)
 
 
-def _side_by_side(
-    group: FiniteGroup,
-    folders: dict[int, RunFolder],
-    recipe: Recipe,
-    resume: bool,
-    device: str,
-    report: Report,
-) -> list[TrainedSeed]:
-    def heard(run: Run, progress: TrainingState) -> None:
-        report(run.seed, progress)
-
-    trained = train_stack(group, folders, recipe, resume, device, heard)
-    return [
-        _outcome(seed, folder.path, found)
-        for (seed, folder), found in zip(folders.items(), trained, strict=True)
-    ]
-
-
 def _outcome(seed: int, folder: Path, found: GroupModel | CosetCircuitsError) -> TrainedSeed:
     if isinstance(found, CosetCircuitsError):
         return TrainedSeed(seed, folder, None, str(found))
@@ -155,7 +146,7 @@ def _train(
     report: Callable[[TrainingState], None],
 ) -> TrainedSeed:
     try:
-        network = train(group, seed, out=folder, report=report, **options)
+        found = train(group, seed, out=folder, report=report, **options)
     except CosetCircuitsError as error:
-        return _outcome(seed, folder, error)
-    return _outcome(seed, folder, network)
+        found = error
+    return _outcome(seed, folder, found)

@@ -176,14 +176,12 @@ def train_together(
     """
     failures: dict[int, CosetCircuitsError] = {}
     lockstep = Lockstep(runs, moments)
-    places = {
-        id(run): (i, folder) for i, (run, folder) in enumerate(zip(runs, folders, strict=True))
-    }
+    folder_of = {id(run): folder for run, folder in zip(runs, folders, strict=True)}
     begun = time.monotonic()
     before = runs[0].seconds
 
     def attend(run: Run, row: int) -> None:
-        folder = places[id(run)][1]
+        folder = folder_of[id(run)]
         looked = run.curve[-1]["step"] if run.curve else 0
         if run.step > looked and (run.step % run.recipe.every == 0 or run.finished):
             report(run, run.note(lockstep.look(run)))
@@ -198,7 +196,7 @@ def train_together(
                 try:
                     attend(run, row)
                 except CosetCircuitsError as error:
-                    failures[places[id(run)][0]] = error
+                    failures[id(run)] = error
                     gone.append(run)
                 else:
                     gone += [run] if run.finished else []
@@ -208,9 +206,8 @@ def train_together(
                 lockstep = lockstep.without(gone)
             if stopping():
                 for row, run in enumerate(lockstep.runs):
-                    folder = places[id(run)][1]
-                    if folder is not None:
+                    if (folder := folder_of[id(run)]) is not None:
                         folder.save_state(run, lockstep.stack.moments[:, row])
                 raise KeyboardInterrupt
             lockstep.advance()
-    return [failures.get(i) for i in range(len(runs))]
+    return [failures.get(id(run)) for run in runs]

@@ -54,17 +54,23 @@ def training_checkpoints(folder: str | os.PathLike[str]) -> dict[int, Path]:
     Raises:
         CosetCircuitsError: the folder has no checkpoints.
     """
-    places = Path(folder) / _CHECKPOINTS
-    found = {
-        int(match[1]): path
-        for path in places.glob("step-*.safetensors")
-        if (match := _STEP.fullmatch(path.name))
-    }
+    found = checkpoints_in(Path(folder))
     if not found:
         raise CosetCircuitsError(
-            f"{places} holds no checkpoints over training; give the folder of a run, such as "
-            "runs/S5-seed7, that was trained with them."
+            f"{Path(folder) / _CHECKPOINTS} holds no checkpoints over training; give the folder of "
+            "a run, such as runs/S5-seed7, that was trained with them."
         )
+    return found
+
+
+def checkpoints_in(place: Path) -> dict[int, Path]:
+    """The checkpoints of a run, by step, from its folder or its network's file; empty if none."""
+    folder = (place.parent if place.is_file() else place) / _CHECKPOINTS
+    found = {
+        int(match[1]): path
+        for path in folder.glob("step-*.safetensors")
+        if (match := _STEP.fullmatch(path.name))
+    }
     return dict(sorted(found.items()))
 
 
@@ -222,15 +228,9 @@ def _identity(
     group: FiniteGroup, recipe: dict[str, Any] | None, seed: int | None
 ) -> dict[str, Any]:
     """The facts that must agree for a saved run to be resumed."""
-    return json.loads(
-        json.dumps(
-            {
-                "table": hashlib.sha256(group.array.tobytes()).hexdigest(),
-                "recipe": _complete(recipe),
-                "seed": seed,
-            }
-        )
-    )
+    table = hashlib.sha256(group.array.tobytes()).hexdigest()
+    facts = {"table": table, "recipe": _complete(recipe), "seed": seed}
+    return json.loads(json.dumps(facts))
 
 
 def _complete(recipe: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -198,7 +198,7 @@ def test_misjudged_networks_are_listed(few):
     ("groups", "seeds", "words"),
     [
         ([], 1, "No group"),
-        (["S4"], 0, "0 seeds"),
+        (["S4"], 0, "The number of seeds is 0"),
         (["C7"], 1, "no coset circuit"),
         (["X"], 1, "'X'"),
     ],

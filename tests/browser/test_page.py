@@ -379,3 +379,13 @@ def test_the_data_are_json_whatever_the_names(report):
     data = text[start : text.index("</script>", start)]
     assert "<" not in data and ">" not in data and "&" not in data
     assert json.loads(data)["labels"][0].startswith(HOSTILE)
+
+
+def test_a_page_on_which_no_hypothesis_applies_works(chrome, tmp_path):
+    prime = cc.GroupMLP.initialised(cc.group("C5"), d_mlp=4, d_embed=4, seed=0)
+    out = cc.compare(prime, [cc.CosetAlgorithm()]).save(tmp_path)
+    chrome.open(out / "report.html")
+    chrome.settle()
+    assert chrome.errors == []
+    headings = chrome.evaluate("[...document.querySelectorAll('h2')].map(e => e.innerText)")
+    assert "Interventions" in headings and "What the neurons do" not in headings

@@ -376,6 +376,12 @@ def test_the_sentence_speaks_of_what_explains():
         "weights: Bs 4.0 [3.0, 5.0], As 5.0 [4.0, 6.0]; As to Bs: paired ratio of bits 1.50 "
         "[1.25, 1.75], exact signed-rank test p = 0.0078."
     )
+    none = dict.fromkeys("abc", 0)
+    failed = replace(count, shortest=none, explaining=none, open=0, nothing=8, ratios=())
+    assert failed.sentence == (
+        "No hypothesis explains any of the 8 networks; times shorter than the weights: Cs 6.0 "
+        "[5.0, 7.0]."
+    )
 
 
 def test_the_text_says_what_was_found(ensemble):
@@ -448,6 +454,7 @@ def test_bad_files_are_listed_and_the_others_analysed(folder, unchecked):
     assert "cannot be read as a checkpoint" in reasons["bad.pt"]
     assert "unfinished run" in reasons["unfinished/checkpoints/state.safetensors"]
     assert [s["file"] for s in ensemble.to_dict()["skipped"]] == list(ensemble.skipped)
+    assert f"Not analysed: {folder / 'bad.pt'} cannot be read" in plain_text(ensemble, 400)
     text = " ".join(ensemble.tables().split())
     assert "not analysed" in text and "unfinished run" in text
 
@@ -737,5 +744,5 @@ def test_a_process_that_dies_is_that_networks_line(monkeypatch):
 
 
 def test_workers_that_are_none_are_refused():
-    with pytest.raises(CosetCircuitsError, match="0 workers were asked for"):
+    with pytest.raises(CosetCircuitsError, match="The number of workers is 0; give"):
         compare([untrained(0), untrained(1)], COSET, workers=0)

@@ -10,7 +10,7 @@ import coset_circuits as cc
 from coset_circuits.networks import planted_coset
 from coset_circuits.networks.checkpoints import weights_sha256
 from coset_circuits.report.repeat import one_row, whole_comparison
-from coset_circuits.training.training_pairs import training_pairs
+from coset_circuits.training import training_pairs
 
 COSET = [cc.CosetAlgorithm()]
 

@@ -300,6 +300,15 @@ def test_too_few_pairs_explain_nothing(candidate, judge):
         assert verdict.sentence.startswith("Too few pairs") != enough
 
 
+def test_too_few_pairs_refute_nothing(candidate, judge):
+    several = [candidate("a"), candidate("b")]
+    for pairs, refuted in ((99, ()), (100, ("b",))):
+        verdict, _, _ = judge(
+            GOOD, {"a": GOOD, "b": (1e-6, 1e-12, 1e-1)}, several, pairs=pairs, every=1000
+        )
+        assert verdict.refuted == refuted and tuple(verdict.fails) == refuted
+
+
 def test_without_a_relabelled_control_nothing_explains(candidate, judge):
     verdict, _, _ = judge(GOOD, {"a": GOOD}, [candidate("a")], controlled=False)
     assert verdict.explained_by == ()

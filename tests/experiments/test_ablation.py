@@ -341,12 +341,12 @@ def test_arguments_that_make_no_sense(untrained, unchecked):
     for arguments, said in (
         ({"kind": "burn"}, "'burn' is not a kind of ablation; choose one of zero, mean, resample"),
         ({"site": "hook_logits"}, "'hook_logits' is not a site for this experiment"),
-        ({"controls": -1}, "-1 controls"),
+        ({"controls": -1}, "The number of controls is -1"),
         ({"pairs": 0}, "The number of pairs is 0"),
     ):
         with pytest.raises(CosetCircuitsError, match=said):
             ablation(untrained, {"g": [0]}, **arguments)
-    with pytest.raises(CosetCircuitsError, match="0 parts"):
+    with pytest.raises(CosetCircuitsError, match="The number of parts is 0"):
         completeness(untrained, {"g": [0]}, parts=0)
 
 

@@ -8,6 +8,7 @@ import coset_circuits as cc
 from coset_circuits.experiments.certificate import CertificateExperiment, certificates
 from coset_circuits.networks import planted_coset
 from coset_circuits.report import hypotheses
+from coset_circuits.report.certificates import sentence
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +82,16 @@ def test_the_command_prints_a_table_or_json(network, tmp_path, command):
     assert entry["algorithm"] == "coset" and entry["bound"] <= entry["accuracy"] == 1
     assert entry["brute_force_flops"] == 2 * network.d_mlp * 6**3
     assert list(entry["control"]) == keys.split()
+
+
+def test_the_sentence_says_when_the_hypothesis_adds_nothing():
+    """On s4 all of the smaller budget goes into running pairs, which needs no hypothesis."""
+    circuit = cc.CosetAlgorithm().fit(cc.load("s4"))
+    for budget, adds in ((0.25, False), (0.5, True)):
+        part = CertificateExperiment(budget).of(circuit, cc.experiments.Bench.around(circuit))
+        said = sentence(circuit.network, "coset", part)
+        assert (part.certificate.bound > part.certificate.control.bound) == adds
+        assert said.endswith(", so the hypothesis adds nothing.") != adds
 
 
 def test_the_command_refuses_in_a_sentence(command):

@@ -215,7 +215,7 @@ def test_elsewhere_it_says_so():
 @pytest.mark.parametrize("options", [{"triples": 0}, {"noise": -1.0}, {"chunk": 0}])
 def test_bad_options_are_refused(options):
     bench = cc.experiments.Bench.around(transformer("C5"))
-    with pytest.raises(cc.CosetCircuitsError, match="clock_pizza was given"):
+    with pytest.raises(cc.CosetCircuitsError, match=r"(triples|noise|in a chunk) is (0|-1.0);"):
         ClockPizzaExperiment(**options).run(bench)
 
 

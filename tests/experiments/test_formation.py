@@ -8,10 +8,9 @@ import torch
 
 import coset_circuits as cc
 from coset_circuits.algorithms.coset import coset_fvu
-from coset_circuits.experiments import Candidate
-from coset_circuits.experiments.formation import Formation, formation
+from coset_circuits.experiments import Bench, Candidate
+from coset_circuits.experiments.formation import Formation, FormationExperiment
 from coset_circuits.networks import planted_coset, save
-from coset_circuits.thresholds import DEFAULT
 
 
 @pytest.fixture
@@ -27,7 +26,8 @@ def run(tmp_path):
 
 
 def formed(network, *circuits):
-    return formation(network, [Candidate(c.name, "hypothesis", c, {}) for c in circuits], DEFAULT)
+    candidates = tuple(Candidate(c.name, "hypothesis", c, {}) for c in circuits)
+    return FormationExperiment().run(Bench(network, candidates))
 
 
 def test_it_is_the_fvu_on_the_final_cosets(run):

@@ -335,7 +335,7 @@ def test_bad_arguments_get_a_sentence(unchecked):
         cc.gcr_evidence(network, train=torch.zeros(3, dtype=torch.int64))
     with pytest.raises(CosetCircuitsError, match="No training pairs"):
         cc.gcr_evidence(network, train=torch.zeros(0, 2, dtype=torch.int64))
-    with pytest.raises(CosetCircuitsError, match="chunk of 0 pairs"):
+    with pytest.raises(CosetCircuitsError, match="number of pairs in a chunk is 0"):
         cc.gcr_evidence(network, chunk=0)
     with pytest.raises(CosetCircuitsError, match="only the trivial irrep"):
         cc.gcr_evidence(GroupMLP.initialised(cc.group("C1"), d_mlp=4, d_embed=4))

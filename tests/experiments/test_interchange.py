@@ -13,12 +13,12 @@ from coset_circuits import CosetAlgorithm, CosetCircuitsError, IrrepAlgorithm
 from coset_circuits.experiments.controls import relabelled_group
 from coset_circuits.experiments.counterfactuals import (
     CellDonors,
-    joint_cells,
     shuffled,
     source_pairs,
 )
 from coset_circuits.experiments.interchange import CIRCUIT, CONTROLS, GROUP_LAW, interchange
 from coset_circuits.experiments.neuron_sets import ALL, neuron_sets
+from coset_circuits.experiments.resampling import intersected
 from coset_circuits.networks import NEURON_SITES, SilentSiteError
 
 COLUMNS = ["iia", "moved", "iia_moved", "change_r2"]
@@ -202,14 +202,14 @@ def test_donors_lie_in_the_cell_and_are_drawn_alike(name):
 
 def test_joint_and_shuffled_cells():
     labels = torch.tensor([[0, 0], [0, 1], [0, 0], [1, 0], [1, 0]])
-    joint = joint_cells(labels)
+    joint = intersected(labels)
     assert [joint[i].item() == joint[j].item() for i, j in ((0, 2), (3, 4), (0, 1), (0, 3))] == [
         True,
         True,
         False,
         False,
     ]
-    assert joint_cells(None) is None and shuffled(None, 0) is None
+    assert shuffled(None, 0) is None
     other = shuffled(joint, 3)
     assert sorted(other.tolist()) == sorted(joint.tolist()) and not torch.equal(other, joint)
 
@@ -255,7 +255,7 @@ def test_a_silent_site_is_refused(gcr_network):
 def test_sites_without_neurons_are_refused(circuit):
     with pytest.raises(CosetCircuitsError, match="'hook_logits' is not a site for this experiment"):
         interchange(circuit, sites=["hook_logits"])
-    with pytest.raises(CosetCircuitsError, match="-2 controls"):
+    with pytest.raises(CosetCircuitsError, match="number of controls is -2"):
         interchange(circuit, controls=-2)
 
 

@@ -622,9 +622,9 @@ def test_arguments_that_make_no_sense(untrained, unchecked):
         ({"metrics": "loss"}, "not a list of metrics"),
         ({"sites": ["hook_resid"]}, "'hook_resid' is not a site"),
         ({"sites": []}, "No site was given"),
-        ({"controls": -1}, "-1 controls"),
+        ({"controls": -1}, "The number of controls is -1"),
         ({"pairs": 0}, "The number of pairs is 0"),
-        ({"chunk": 0}, "A chunk of 0 pairs"),
+        ({"chunk": 0}, "The number of pairs in a chunk is 0"),
     ):
         with pytest.raises(CosetCircuitsError, match=said):
             activation_patching(untrained, {"g": [0]}, **arguments)
@@ -689,7 +689,7 @@ def test_a_sample_has_as_many_right_elements_for_every_left_one(untrained):
     assert torch.equal(blocks.pairs[:, :, 0], torch.arange(24)[:, None].expand(24, 3))
     assert all(len(row.unique()) == 3 for row in blocks.pairs[:, :, 1])
     assert sample_blocks(untrained.group, None, 0).is_exhaustive
-    assert sample_blocks(untrained.group, 10**6, 0).number == 576
+    assert sample_blocks(untrained.group, 10**6, 0).source == "all 576 pairs"
     found = activation_patching(untrained, {"g": [0]}, pairs=50, seed=1)
     whole = activation_patching(untrained, {"g": [0]}, seed=1)
     assert found.measured_on == "a sample of 72 pairs" and whole.measured_on == "all 576 pairs"

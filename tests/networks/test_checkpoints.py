@@ -17,7 +17,7 @@ from sympy.combinatorics.named_groups import SymmetricGroup
 import coset_circuits as cc
 from coset_circuits import CosetCircuitsError, GroupMLP
 from coset_circuits.networks import planted_coset
-from coset_circuits.training.training_pairs import training_pairs
+from coset_circuits.training import training_pairs
 
 
 def accuracy(network):

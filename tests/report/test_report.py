@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 
@@ -22,7 +23,7 @@ import coset_circuits as cc
 from coset_circuits import report
 from coset_circuits.findings import Finding, Findings, without_nan
 from coset_circuits.networks import planted_coset, save
-from coset_circuits.report import lattice, tables
+from coset_circuits.report import brief, hypotheses, lattice, tables
 from coset_circuits.report.figures import PLATES, all_figures
 from coset_circuits.report.neurons import gallery
 from coset_circuits.report.printed import print_comparison
@@ -165,6 +166,30 @@ def test_what_is_printed_has_the_table_and_the_roles_of_what_explains(trained):
     roles = trained.candidate(trained.verdict.explained_by[0]).circuit.roles.names
     (first, *_) = [line for line in lines if line.startswith("Neurons under")]
     assert f"{roles.count(roles[0])} {roles[0]}" in first
+
+
+def test_the_notes_explain_every_verdict_and_noun_that_is_printed(trained):
+    words = " ".join(str(trained).split())
+    said = {row[-1] for row in hypotheses.of_one(trained).rows}
+    assert {"explains", "null"} < said
+    for word in said - {"explains"}:
+        assert f"{word}: {hypotheses.WORDS[word]}" in words
+    for candidate in trained.hypotheses:
+        if candidate.noun in trained.verdict.sentence and candidate.key not in candidate.noun:
+            assert f"{tables.clean(candidate.key)}: {tables.clean(candidate.noun)}" in words
+
+
+def test_a_cut_list_does_not_end_in_a_count():
+    roles = ", ".join(f"{k} C{k}" for k in range(10, 60))
+    for width in range(30, 60):
+        (line,) = brief._cut(f"Neurons under coset: {roles}", width, 1)
+        assert len(line) <= width and re.search(r"\d+ C\d+, …$", line)
+    assert brief._cut("Neurons under coset: 1 C2", 30, 1) == ["Neurons under coset: 1 C2"]
+
+
+def test_why_nothing_applies_is_printed_in_full(nothing_applies):
+    (why,) = (why for _, why in tables.not_applicable(nothing_applies))
+    assert len(why) > 60 and why in " ".join(str(nothing_applies).split())
 
 
 @dataclasses.dataclass(frozen=True)

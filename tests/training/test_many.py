@@ -13,6 +13,7 @@ import torch
 import coset_circuits as cc
 from coset_circuits import CosetCircuitsError
 from coset_circuits.training import many
+from coset_circuits.training.state import Run
 
 SMALL = {"d_mlp": 12, "d_embed": 6, "fraction": 0.6, "max_steps": 60, "every": 20}
 
@@ -109,14 +110,14 @@ def test_transformers_side_by_side_are_what_single_runs_give(tmp_path):
 @pytest.fixture
 def in_float64(monkeypatch):
     """Products of one network and of several round differently, which training amplifies."""
-    start = many.Run.start
+    start = Run.start
 
     def double(*arguments):
         run = start(*arguments)
         run.network.double()
         return run
 
-    monkeypatch.setattr(many.Run, "start", double)
+    monkeypatch.setattr(Run, "start", double)
 
 
 @pytest.mark.usefixtures("in_float64")
@@ -135,7 +136,7 @@ def test_side_by_side_each_ends_at_its_own_step(tmp_path):
 
 
 def test_side_by_side_one_that_fails_does_not_stop_the_others(tmp_path, monkeypatch):
-    start = many.Run.start
+    start = Run.start
 
     def one_of_them_broken(group, recipe, seed, device="cpu"):
         run = start(group, recipe, seed, device)
@@ -143,7 +144,7 @@ def test_side_by_side_one_that_fails_does_not_stop_the_others(tmp_path, monkeypa
             run.network.W_U.data.fill_(float("nan"))
         return run
 
-    monkeypatch.setattr(many.Run, "start", one_of_them_broken)
+    monkeypatch.setattr(Run, "start", one_of_them_broken)
     outcomes = cc.train_many(
         "S3", (0, 1, 2), out=tmp_path, side_by_side=True, checkpoints=(), **SMALL
     )
