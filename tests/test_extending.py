@@ -1,5 +1,6 @@
 """A hypothesis, an experiment, an architecture: each one file and one registration."""
 
+import dataclasses
 import json
 
 import pytest
@@ -9,6 +10,7 @@ from toys.experiment import LogitSize
 from toys.hypothesis import IdentityAlgorithm
 
 import coset_circuits as cc
+from coset_circuits.algorithms import Tables
 from coset_circuits.experiments import EXPERIMENTS
 from coset_circuits.networks import checkpoints, planted_coset
 
@@ -128,3 +130,22 @@ def test_the_command_reads_a_new_architecture(registered, skip_files, tmp_path, 
     done = command("compare", skip_files, "--algorithms", "coset", "--out", tmp_path, "--quiet")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "seed1" / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (lambda c: {"structure": c.structure - 9}, r"structure of identity-reader must be .* 0 up"),
+        (lambda c: {"levels": c.levels * torch.nan}, "levels of identity-reader must be finite"),
+        (lambda c: {"residual": c.residual[:3]}, r"residual of .* of shape \(3, 3\)"),
+        (lambda c: {"residual": c.residual * 0}, "not what its fitted tables leave"),
+        (lambda c: {"fitted": Tables.of(c.network)}, "not what its fitted tables leave"),
+        (lambda c: {"site_classes": {"hook_left": ()}}, "'hook_left' is not a site"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_a_hypothesis_that_would_pay_too_little_is_refused(changes, sentence):
+    """Its bits are what it says of itself: too small a residual would make it the shortest."""
+    circuit = IdentityAlgorithm().fit(cc.GroupMLP.initialised("S3", d_mlp=8, d_embed=4).double())
+    with pytest.raises(cc.CosetCircuitsError, match=sentence):
+        dataclasses.replace(circuit, **changes(circuit))

@@ -204,6 +204,16 @@ def everything(mode):
     return found
 
 
+def test_a_network_made_in_inference_mode_is_used_outside_it():
+    with torch.inference_mode():
+        made = planted_coset(cc.group("S3"), "C2")
+    same = planted_coset(cc.group("S3"), "C2")
+    found, expected = (cc.compare(n, ["coset"]).to_dict()["findings"] for n in (made, same))
+    assert json.dumps(found) == json.dumps(expected)
+    turned = made.reordered(torch.tensor([1, 0, 2, 3, 4, 5]), made.group)
+    assert torch.equal(turned.W_U[:, 1], same.W_U[:, 0])
+
+
 @pytest.fixture(scope="module")
 def usual():
     return everything(nullcontext)

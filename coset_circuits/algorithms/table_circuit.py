@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -19,6 +20,7 @@ from coset_circuits.algorithms.algorithm import (
     Roles,
     Tables,
     description_length,
+    residuals,
 )
 from coset_circuits.errors import CosetCircuitsError
 from coset_circuits.networks.losses import loss_and_accuracy
@@ -27,6 +29,8 @@ from coset_circuits.thresholds import Thresholds
 
 TABLE_CLAIMS = frozenset({"left", "right", "unembed"})
 CLAIMS = TABLE_CLAIMS | {"even"}
+_ROUNDING = 1e-6
+"""How far a residual may be off, as a fraction of a table's variance."""
 
 
 def check_additive(network: GroupModel, thresholds: Thresholds) -> None:
@@ -73,6 +77,10 @@ class TableCircuit:
         shared: errors of functions that all neurons share, as fractions of a table's variance. They
             are in the network's tables but neither in ``fitted`` nor in ``residual``, and are
             coded once.
+
+    Raises:
+        CosetCircuitsError: structure, levels or residual are not one number (three) a neuron of 0
+            or more, or the residual is not what ``fitted`` leaves of the tables.
     """
 
     name: str
@@ -88,6 +96,40 @@ class TableCircuit:
     algorithm: Algorithm | None = None
     directions: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     shared: Float[Tensor, "functions"] | None = None
+
+    def __post_init__(self) -> None:
+        # A user's hypothesis pays what it says here, so a mistake would make it shorter.
+        self.network.check_names(self.site_classes)
+        tables = Tables.of(self.network)
+        width = tables.left.shape[1]
+        shapes = {"structure": (width,), "levels": (width,), "residual": (width, 3)}
+        for name, shape in shapes.items():
+            held = getattr(self, name)
+            if tuple(held.shape) != shape or not (held >= -_ROUNDING).all() or held.isinf().any():
+                raise CosetCircuitsError(
+                    f"The {name} of {self.name} must be finite numbers from 0 up of shape {shape}; "
+                    f"given are numbers from {float(held.min()):.3g} to {float(held.max()):.3g} "
+                    f"of shape {tuple(held.shape)}."
+                )
+        if any(fit.shape != table.shape for fit, table in zip(self.fitted, tables, strict=True)):
+            raise CosetCircuitsError(
+                f"The fitted tables of {self.name} have shapes "
+                f"{', '.join(str(tuple(fit.shape)) for fit in self.fitted)}; each must have that "
+                f"of the network's, {tuple(tables.left.shape)}."
+            )
+        if self.shared is None:
+            self._check_residual(tables)
+
+    def _check_residual(self, tables: Tables) -> None:
+        # In a constant table what is left is one rounding error over another.
+        varies = [t.var(0, correction=0) > 1e-20 * t.square().mean(0) for t in tables]
+        off = (residuals(tables, self.fitted) - self.residual).abs() * torch.stack(varies, 1)
+        if off.max() > _ROUNDING:
+            raise CosetCircuitsError(
+                f"The residual of {self.name} is not what its fitted tables leave of the "
+                f"network's: they differ by {float(off.max()):.2g} of a table's variance; give "
+                "residuals(tables, fitted), and put fitted tables in the network's order."
+            )
 
     @property
     def silent(self) -> frozenset[str]:

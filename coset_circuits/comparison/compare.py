@@ -373,13 +373,7 @@ def _interventions(interventions: Iterable[str | Intervention] | None) -> Interv
     """The interventions to run, after checking that their ids are unique."""
     given: Any = INTERVENTIONS.values() if interventions is None else interventions
     items = given if isinstance(given, Iterable) and not isinstance(given, str) else [given]
-    chosen = tuple(intervention(item) if isinstance(item, str) else item for item in items)
-    for item in chosen:
-        if not isinstance(item, Intervention):
-            raise CosetCircuitsError(
-                f"{brief(item)} is not an intervention; give an id such as 'sign_left', or a "
-                "cc.Intervention."
-            )
+    chosen = tuple(map(intervention, items))
     if not chosen:
         raise CosetCircuitsError(
             "No intervention was given; give at least one, or leave it out for all of them."
@@ -472,6 +466,8 @@ def _compare_one(
         try:
             result = experiment.run(bench)
         except CosetCircuitsError as error:
+            if experiment is decisive:
+                raise
             notes.append(f"The experiment {experiment.id} could not be done: {error}")
             continue
         if result is not None:

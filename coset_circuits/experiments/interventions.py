@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from coset_circuits.algorithms import SEEN_LOGITS, Circuit
-from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.errors import CosetCircuitsError, brief
 from coset_circuits.experiments.resampling import uniform
 from coset_circuits.networks import SilentSiteError
 from coset_circuits.networks.model import Activation, GroupModel
@@ -69,9 +69,19 @@ class Intervention:
 
         Raises:
             SilentSiteError: the model is a surrogate that makes no claim at a site touched here.
+            CosetCircuitsError: the hooks or the inputs change the number of pairs.
         """
         given = pairs if self.inputs is None else self.inputs(pairs)
-        return model.run_with_hooks(given, fwd_hooks=self.hooks(model, given, seed))
+        logits = model.run_with_hooks(given, fwd_hooks=self.hooks(model, given, seed))
+        expected = len(pairs), model.group.order
+        if logits.shape != expected:
+            raise CosetCircuitsError(
+                f"The intervention {self.id} gives logits of shape {tuple(logits.shape)} where "
+                f"{expected} is expected; its inputs must be as many pairs as it is given, and its "
+                "hooks must return values of the shape that they are given, such as "
+                "pre.mean(0).expand_as(pre)."
+            )
+        return logits
 
 
 # Classes, because closures can be neither pickled nor compared.
@@ -281,17 +291,24 @@ INTERVENTIONS: dict[str, Intervention] = {
 """Every intervention by its id. Standard deviations, not variances, in the noise rows."""
 
 
-def intervention(id: str) -> Intervention:
-    """The intervention with this id.
+def intervention(given: str | Intervention) -> Intervention:
+    """The intervention with this id, or the intervention that was given.
 
     Raises:
-        CosetCircuitsError: there is no such id; the message lists them.
+        CosetCircuitsError: there is no such id, or it is something else.
     """
-    if id not in INTERVENTIONS:
+    if isinstance(given, Intervention):
+        return given
+    if not isinstance(given, str):
         raise CosetCircuitsError(
-            f"No intervention is called {id!r}; choose from {', '.join(INTERVENTIONS)}."
+            f"{brief(given)} is not an intervention; give an id such as 'sign_left', or a "
+            "cc.Intervention."
         )
-    return INTERVENTIONS[id]
+    if given not in INTERVENTIONS:
+        raise CosetCircuitsError(
+            f"No intervention is called {given!r}; choose from {', '.join(INTERVENTIONS)}."
+        )
+    return INTERVENTIONS[given]
 
 
 def is_ours(intervention: Intervention) -> bool:

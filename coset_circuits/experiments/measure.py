@@ -14,8 +14,9 @@ from torch import Tensor
 
 from coset_circuits.errors import CosetCircuitsError, checked
 from coset_circuits.experiments.interventions import Intervention
+from coset_circuits.experiments.interventions import intervention as named_intervention
 from coset_circuits.networks import GroupMLP, SilentSiteError, cross_entropy
-from coset_circuits.networks.model import GroupModel, uncompiled
+from coset_circuits.networks.model import GroupModel, check_precision, uncompiled
 
 # A larger number of pairs is sampled, unless the caller gives a number.
 ALL_PAIRS_UP_TO = 60_000
@@ -140,7 +141,7 @@ References = dict[tuple[int, int, int], tuple[Intervention, _Reference]]
 @checked
 @torch.no_grad()
 def measure(
-    intervention: Intervention,
+    intervention: str | Intervention,
     models: Mapping[str, GroupModel],
     pairs: Int[Tensor, "pairs 2"],
     *,
@@ -153,14 +154,30 @@ def measure(
     A model that is silent at a site the intervention touches gets None. By default chunks are so
     small that they stay in the processor's cache. What is among the references is not computed
     again, and what is computed is added; all are on the same pairs with the same seed.
+
+    Raises:
+        CosetCircuitsError: there are no pairs, no models or no such intervention; models differ in
+            their number of elements; the intervention changes the number of pairs; the first
+            model's logits are NaN or infinite; or autocast is on.
     """
+    intervention = named_intervention(intervention)
     models = {name: uncompiled(model) for name, model in models.items()}
     if not models or not all(isinstance(model, GroupModel) for model in models.values()):
         raise CosetCircuitsError("models holds no networks; give networks or surrogates, by name.")
-    pairs = next(iter(models.values())).check_pairs(pairs).cpu()
+    first = next(iter(models.values()))
+    order = first.group.order
+    for name, model in models.items():
+        check_precision(model)
+        if model.group.order != order:
+            raise CosetCircuitsError(
+                f"{name} has {model.group.order} elements and {first.label} has {order}; give a "
+                "network and its surrogates."
+            )
+    pairs = first.check_pairs(pairs).cpu()
+    if not len(pairs):
+        raise CosetCircuitsError("There are no pairs; give at least one, such as group.pairs().")
     if chunk is None:
         chunk = max(1, CACHED // max(max(model.W_U.shape) for model in models.values()))
-    order = next(iter(models.values())).group.order
     # What would take much memory is computed again instead; alone, a reference is not complete.
     kept = references if len(pairs) * order <= KEPT and len(models) > 1 else None
     with ExitStack() as held:
@@ -205,10 +222,20 @@ class _Run:
             logits = self._logits(name, pairs[:1] if repeats else pairs)
             if logits is None:
                 continue
-            reference = reference or _Reference.of(logits, is_alone=len(self.models) == 1)
+            if reference is None:
+                self._check_finite(logits, name)
+                reference = _Reference.of(logits, is_alone=len(self.models) == 1)
             logits = reference.logits if repeats else logits
             self.tallies[name].add(logits, labels, reference)
         return reference
+
+    def _check_finite(self, logits: Tensor, name: str) -> None:
+        if not logits.isfinite().all():
+            raise CosetCircuitsError(
+                f"The intervention {self.intervention.id} makes logits of {self.models[name].label}"
+                " NaN or infinite, which nothing can be compared with; change its hooks, or leave "
+                "it out."
+            )
 
     def _logits(self, name: str, pairs: Int[Tensor, "pairs 2"]) -> Tensor | None:
         try:

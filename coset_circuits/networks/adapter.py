@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from coset_circuits.errors import CosetCircuitsError, checked
-from coset_circuits.groups import FiniteGroup, isomorphism, recognise
+from coset_circuits.groups import FiniteGroup
 from coset_circuits.groups import group as named_group
-from coset_circuits.networks.element_orders import detect, other_reading
 from coset_circuits.networks.mlp import GroupMLP
 from coset_circuits.networks.model import Activation, ActivationLike
 from coset_circuits.networks.module_sites import (
@@ -26,6 +25,7 @@ from coset_circuits.networks.module_sites import (
     first_line,
     runners,
 )
+from coset_circuits.networks.numbering import group_of, in_readable_order
 
 _NAMED = tuple(map(Activation.named, ("relu", "gelu", "silu", "square", "abs", "identity")))
 _CHUNK = 20_000
@@ -35,12 +35,12 @@ class _MisfitError(CosetCircuitsError):
     """At the tried place the module is not ``act(left[a] + right[b]) @ W_U + b_U``.
 
     Attributes:
-        size: how badly it misses that form, for ranking: whether the inputs interact before the
-            activation, whether the rest is not linear, and the difference of logits.
+        size: how badly it misses that form, for ranking: in how many ways, whether the inputs
+            interact before the activation, and by how much the logits differ.
     """
 
     def __init__(
-        self, sentence: str, size: tuple[bool, bool, float] = (True, True, float("inf"))
+        self, sentence: str, size: tuple[int, bool, float] = (9, True, float("inf"))
     ) -> None:
         super().__init__(sentence)
         self.size = size
@@ -101,16 +101,17 @@ def from_module(
         runner = _chosen(runners(model, order, inputs), wanted)
         outputs = _outputs(runner)
         found = _found(runner, hidden, unembed, activation)
+        _check_pairs_alone(runner)
     name = type(runner.module).__name__
     source = f"{name} called as {runner.called}, hidden layer {found.place}"
     network = GroupMLP.made_of(
-        wanted or _group_of(found.answers, name),
+        wanted or group_of(found.answers, name),
         found.weights,
         act_fn=found.activation,
         label=label or name,
         provenance={"source": source, "largest_difference": found.difference, **outputs},
     )
-    return _in_readable_order(network, found.answers, wanted)
+    return cast(GroupMLP, in_readable_order(network, found.answers, wanted))
 
 
 def _chosen(ways: list[Runner], wanted: FiniteGroup | None) -> Runner:
@@ -139,7 +140,7 @@ def _outputs(runner: Runner) -> dict[str, int]:
     Raises:
         CosetCircuitsError: the module answers pairs with outputs that are not elements.
     """
-    width = runner.outputs(torch.zeros(1, 2, dtype=torch.long, device=runner.device)).shape[1]
+    width = runner.outputs(torch.zeros(2, 2, dtype=torch.long, device=runner.device)).shape[1]
     if width == runner.order:
         return {}
     outputs = torch.cat([runner.outputs(pairs).argmax(1) for _, pairs in _pairs(runner)])
@@ -151,6 +152,19 @@ def _outputs(runner: Runner) -> dict[str, int]:
             "that was given; give the group of all its outputs, or none."
         )
     return {"outputs": width}
+
+
+def _check_pairs_alone(runner: Runner) -> None:
+    """Refuse a module whose logits for a pair depend on the rest of the batch."""
+    _, pairs = next(_pairs(runner))
+    together, alone = runner(pairs), runner(pairs[:3])
+    difference = float((together[:3] - alone).abs().max() / (together.std() or 1))
+    if difference > runner.tolerance:
+        raise CosetCircuitsError(
+            f"{type(runner.module).__name__} gives a pair other logits if other pairs are in the "
+            f"batch (they differ by {difference:.2g} of their standard deviation); make them "
+            "independent of the batch, as batch norm with running statistics does."
+        )
 
 
 def _rightness(answers: np.ndarray, wanted: FiniteGroup | None) -> float:
@@ -386,7 +400,7 @@ class _Place:
             return _MisfitError(
                 f"{self.kind} gives different logits each time, even in evaluation mode; make it "
                 "deterministic.",
-                (False, False, 0),
+                (0, False, 0),
             )
         reasons = []
         if interaction > 1e-6:
@@ -405,68 +419,13 @@ class _Place:
             )
         same = pairs * 0
         off = self.run(same, pre)[0] - self._predicted(activation, weights, pre.double())
-        is_bent = bool(off.abs().max() / scale > self.runner.tolerance)
-        if is_bent:
+        if off.abs().max() / scale > self.runner.tolerance:
             reasons.append(f"what follows is not {activation.name} and then a linear map")
         return _MisfitError(
             f"{self.kind} is not {activation.name}(left[a] + right[b]) @ W_U + b_U with the "
             f"pre-activations at {self.name}: logits differ by {difference:.2g} of their standard "
             f"deviation. Why: {'; '.join(reasons) or 'not known'}. If another layer is the hidden "
             "one, name it with hidden=, and the function after it with activation=.",
-            (interaction > 1e-6, is_bent, difference),
+            # The logits themselves always fit a linear "activation" but for their interaction.
+            (len(reasons) + 3 * activation.is_linear, interaction > 1e-6, difference),
         )
-
-
-def _group_of(answers: np.ndarray, name: str) -> FiniteGroup:
-    """The group whose Cayley table is a module's answers, up to mistakes.
-
-    Raises:
-        CosetCircuitsError: the answers are not a Cayley table, even with mistakes.
-    """
-    try:
-        return FiniteGroup.from_table(answers)
-    except CosetCircuitsError as error:
-        with suppress(CosetCircuitsError):
-            return FiniteGroup.from_table(detect(answers).table)
-        raise CosetCircuitsError(
-            f"{name} was given without its group, and its answers are not a group's Cayley table. "
-            f"{error} If it is not right on all pairs, give the group whose elements it numbers: "
-            'group="S4", or group=cc.FiniteGroup.from_table(table).'
-        ) from error
-
-
-def _in_readable_order(
-    network: GroupMLP, answers: np.ndarray, wanted: FiniteGroup | None
-) -> GroupMLP:
-    """The network, renumbered to match the group that names its elements."""
-    if wanted is None:
-        known = recognise(network.group.array)
-        return _renumbered(network, known.elements, known.group)
-    score = float((answers == wanted.array).mean())
-    other = other_reading(answers, wanted)
-    images = None if other is None else isomorphism(FiniteGroup.from_table(other.table), wanted)
-    if images is None:
-        opposite = float((answers == wanted.array.T).mean())
-        if score < 0.5 <= opposite and opposite > 2 * score:
-            warnings.warn(
-                f"{network.label} is right on {score:.1%} of the pairs as a·b and on "
-                f"{opposite:.1%} as b·a, the other order of multiplication; give "
-                "inputs=lambda pairs: (pairs[:, 1], pairs[:, 0]) or the group of table.T.",
-                stacklevel=5,
-            )
-        return network
-    warnings.warn(
-        f"{network.label} is right on {score:.1%} of the pairs in the numbering of {wanted.name} "
-        f"that was given. Its answers are those of {wanted.name} in another numbering, "
-        'which is used instead; provenance["elements"] lists it.',
-        stacklevel=5,
-    )
-    return _renumbered(network, images, wanted)
-
-
-def _renumbered(network: GroupMLP, elements: np.ndarray, group: FiniteGroup) -> GroupMLP:
-    """The network with its element i called ``elements[i]``."""
-    made = network.reordered(torch.from_numpy(np.argsort(elements)), group)
-    made.provenance["element_order"] = f"{group.name}, read off its answers"
-    made.provenance["elements"] = [group.labels[i] for i in elements]
-    return made

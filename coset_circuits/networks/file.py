@@ -93,14 +93,13 @@ class CheckpointFile:
         if not isinstance(content, Mapping):
             return {}
         content = self._unwrapped(content)
-        weights = {
-            str(name): value
-            for name, value in content.items()
-            if not (name in _FACTS and isinstance(value, str))
-        }
-        while len(weights) > 1 and len({name.partition(".")[0] for name in weights}) == 1:
-            weights = {name.partition(".")[2]: value for name, value in weights.items()}
-        return weights
+        return _unprefixed(
+            {
+                str(name): value
+                for name, value in content.items()
+                if not (name in _FACTS and isinstance(value, str))
+            }
+        )
 
     def _unwrapped(self, content: Mapping[Any, Any]) -> Mapping[Any, Any]:
         """The dictionary of weights inside a checkpoint's dictionary, or the dictionary itself."""
@@ -109,8 +108,9 @@ class CheckpointFile:
         named = next((name for name in _WRAPPERS if name in inside), next(iter(sets), None))
         if named is None or any(isinstance(value, Tensor) for value in content.values()):
             return content
-        for name, other in sets.items():
-            if other.keys() == inside[named].keys() and not _equal(other, inside[named]):
+        chosen = _unprefixed(inside[named])
+        for name, other in ((name, _unprefixed(held)) for name, held in sets.items()):
+            if other.keys() == chosen.keys() and not _equal(other, chosen):
                 raise CosetCircuitsError(
                     f"{self.path} holds two sets of weights that differ, {one_line(named)} and "
                     f"{one_line(name)}; save one of them alone."
@@ -118,12 +118,27 @@ class CheckpointFile:
         return inside[named]
 
 
-def _texts(content: Any, depth: int = 4) -> Iterator[tuple[str, str]]:
-    """Every text in nested dictionaries whose name is one of the facts."""
-    for name, value in content.items() if isinstance(content, Mapping) and depth else ():
-        if isinstance(name, str) and name in _FACTS and isinstance(value, str):
-            yield name, value
-        yield from _texts(value, depth - 1)
+def _texts(content: Any) -> Iterator[tuple[str, str]]:
+    """Every text in nested dictionaries and lists whose name is one of the facts."""
+    waiting, seen = [content], set()
+    while waiting:
+        held = waiting.pop()
+        # A pickle may hold itself.
+        if isinstance(held, (Mapping, list, tuple)) and id(held) not in seen:
+            seen.add(id(held))
+            items = held.items() if isinstance(held, Mapping) else enumerate(held)
+            for name, value in items:
+                if isinstance(name, str) and name in _FACTS and isinstance(value, str):
+                    yield name, value
+                waiting.append(value)
+
+
+def _unprefixed(weights: Mapping[Any, Any]) -> dict[str, Any]:
+    """The dictionary without what all its names begin with, such as ``module.``."""
+    weights = {str(name): value for name, value in weights.items()}
+    while len(weights) > 1 and len({name.partition(".")[0] for name in weights}) == 1:
+        weights = {name.partition(".")[2]: value for name, value in weights.items()}
+    return weights
 
 
 def _equal(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> bool:

@@ -180,7 +180,8 @@ class _Harmless:
         # It may act in place.
         x = x.clone()
         if self.held is None:
-            return self.function(x)
+            # A threshold returns truth values, and some functions round to float32.
+            return self.function(x).to(x.dtype)
         return self.function(x.to(self.held.device, self.held.dtype)).to(x.device, x.dtype)
 
     def __deepcopy__(self, memo: Any) -> _Harmless:
@@ -224,19 +225,35 @@ def _alone(model: GroupModel) -> Iterator[None]:
         lock.release()
 
 
+def check_precision(model: GroupModel) -> None:
+    """Check that torch does not round values to less than the model's dtype.
+
+    Raises:
+        CosetCircuitsError: autocast is on.
+    """
+    device = model.device.type
+    if device != "meta" and torch.is_autocast_enabled(device):
+        raise CosetCircuitsError(
+            f"torch.autocast is on and would round what {model.label} computes; call this outside "
+            f"it, or inside torch.autocast({device!r}, enabled=False)."
+        )
+
+
 def check_network(given: Any) -> None:
     """Check that the argument is a network and that all its weights are finite.
 
     Raises:
-        CosetCircuitsError: it is not a network, or a weight is NaN or infinite.
+        CosetCircuitsError: it is not a network, a weight is NaN or infinite, or autocast is on.
     """
     if not isinstance(given, GroupModel):
         raise CosetCircuitsError(
             f"{brief(given)} is not a network; load one with cc.load(...), or convert a torch "
             "module with cc.from_module(module)."
         )
+    check_precision(given)
     for name, weight in given.named_parameters():
-        if weight.is_meta or not torch.isfinite(weight).all():
+        # A weight made in inference mode says that it needs a gradient, which isfinite refuses.
+        if weight.is_meta or not torch.isfinite(weight.detach()).all():
             bad = "only" if weight.is_meta else int((~torch.isfinite(weight)).sum())
             raise CosetCircuitsError(
                 f"{name} holds {bad} values that are not finite (NaN or infinity); the network "

@@ -6,7 +6,7 @@ import copy
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -48,8 +48,7 @@ class Runner:
         dtype = next((p.dtype for p in self.module.parameters()), torch.float64)
 
         def cast(value: Any) -> Any:
-            is_float = isinstance(value, Tensor) and value.is_floating_point()
-            return value.to(dtype) if is_float else value
+            return value.to(dtype) if _is_float(value) else value
 
         if isinstance(given, dict):
             return _logits(self.module(**{name: cast(value) for name, value in given.items()}))
@@ -106,8 +105,10 @@ def runners(model: nn.Module, order: int | None, inputs: Arguments | None) -> li
         for size in sorted(sizes):
             ways = conventions(size) if inputs is None else {"model(inputs(pairs))": inputs}
             for called, arguments in ways.items():
-                runner = Runner(own, arguments, called, size, tolerance)
-                failure = _failure(runner, is_exact=order is None)
+                with _Rounding() as rounding:
+                    runner = Runner(own, arguments, called, size, tolerance)
+                    failure = _failure(runner, is_exact=order is None)
+                runner = replace(runner, tolerance=1e-4) if rounding.seen else runner
                 found += [] if failure else [runner]
                 failures.append(f"{called}: {failure}")
         if found:
@@ -119,7 +120,24 @@ def runners(model: nn.Module, order: int | None, inputs: Arguments | None) -> li
         f"{'inputs' if inputs else ', '.join(conventions(1))}; give inputs=, a function from pairs "
         "(batch, 2) to the module's argument, or to a tuple of its arguments, and group= if it has "
         "more outputs than elements."
+        + (
+            " Convert a TransformerBridge with cc.GroupTransformer.from_bridge."
+            if hasattr(model, "W_pos")
+            else ""
+        )
     )
+
+
+class _Rounding(TorchFunctionMode):
+    """Notices whether a module in float64 converts values to less, as in ``logits.float()``."""
+
+    seen = False
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if args and _is_float(args[0]) and _is_float(result):
+            self.seen |= result.element_size() < args[0].element_size()
+        return result
 
 
 def _copied(model: nn.Module) -> nn.Module:
@@ -130,8 +148,12 @@ def _copied(model: nn.Module) -> nn.Module:
             f"{type(model).__name__} is on the meta device, which has no values; load its weights "
             "first."
         )
+    # Computed tensors, such as a stored activation or what torch.nn.utils.prune makes of a weight,
+    # cannot be copied with their graph.
+    held = [value for part in model.modules() for value in vars(part).values()]
+    memo = {id(t): t.detach().clone() for t in held if isinstance(t, Tensor) and not t.is_leaf}
     try:
-        return copy.deepcopy(model).eval().requires_grad_(False)
+        return copy.deepcopy(model, memo).eval().requires_grad_(False)
     except Exception as error:
         raise CosetCircuitsError(
             f"{type(model).__name__} cannot be copied ({first_line(error)}), and the original must "
@@ -148,11 +170,12 @@ def _failure(runner: Runner, *, is_exact: bool) -> str:
         logits = runner.outputs(pairs.to(runner.device))
     except Exception as error:
         return first_line(error)
-    shape = tuple(getattr(logits, "shape", ()))
+    if not isinstance(logits, Tensor):
+        return f"5 pairs give a {type(logits).__name__}"
     widths = range(runner.order, runner.order + 1 if is_exact else sys.maxsize)
-    if len(shape) == 2 and shape[0] == 5 and shape[1] in widths:
+    if logits.ndim == 2 and len(logits) == 5 and logits.shape[1] in widths:
         return ""
-    return f"5 pairs give {shape or type(logits).__name__}"
+    return f"5 pairs give {tuple(logits.shape)}"
 
 
 def first_line(error: Exception) -> str:
@@ -227,8 +250,12 @@ class _Calls(TorchFunctionMode):
         return result if changed is args[0] else func(changed.clone(), *args[1:], **kwargs)
 
 
+def _is_float(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point()
+
+
 def _is_matrix(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.ndim == 2 and value.is_floating_point()
+    return _is_float(value) and value.ndim == 2
 
 
 @torch.no_grad()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from coset_circuits.groups import FiniteGroup
+from coset_circuits.errors import CosetCircuitsError
+from coset_circuits.groups import FiniteGroup, isomorphism
+from coset_circuits.groups import group as named_group
 from coset_circuits.networks.file import (
     CheckpointFile,
     check_tensors,
@@ -46,4 +48,10 @@ class NamedWeights:
             size = elements(vocabulary, build)
             if size < vocabulary:
                 about["provenance"]["vocabulary"] = vocabulary
-            return in_our_order(path, size, build, names, order)
+            network = in_our_order(path, size, build, names, order)
+            if names and not order and isomorphism(network.group, named_group(names[0])) is None:
+                raise CosetCircuitsError(
+                    f"It names the group {names[0]}, and its answers are those of "
+                    f"{network.group.name}; correct the name or remove it."
+                )
+        return network

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
-import numpy as np
 import torch
 from einops import einsum, rearrange
 from jaxtyping import Float, Int
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
 from coset_circuits.errors import CosetCircuitsError, brief, checked
-from coset_circuits.groups import FiniteGroup, recognise
+from coset_circuits.groups import FiniteGroup
 from coset_circuits.groups import group as named_group
 from coset_circuits.networks.bridge import (
     bridge_weights,
@@ -36,6 +35,7 @@ from coset_circuits.networks.model import (
     GroupModel,
     Site,
 )
+from coset_circuits.networks.numbering import group_of, in_readable_order
 from coset_circuits.networks.weights import as_tensor
 
 _MEMO = 2**24
@@ -220,10 +220,12 @@ class GroupTransformer(GroupModel):
         self.setup()
 
     @classmethod
+    @checked
+    @torch.no_grad()
     def from_bridge(
         cls,
         bridge: Any,
-        group: FiniteGroup | None = None,
+        group: FiniteGroup | str | None = None,
         *,
         tokens: tuple[int, int, int | None] | None = None,
         label: str = "transformer",
@@ -233,16 +235,23 @@ class GroupTransformer(GroupModel):
         Only the logits of the group's elements at the last position are used.
 
         Args:
-            group: the group that it multiplies in; its tokens number the group's elements. None
-                recognises the group from the answers, which must then be a Cayley table.
+            group: the group that it multiplies in, or its name; its tokens number the group's
+                elements. None recognises the group from the answers, which must then be a Cayley
+                table.
             tokens: see :class:`GroupTransformer`; by default [a, b, =], with = after the elements.
 
         Raises:
             CosetCircuitsError: the bridge has more than one layer, layer norm, rotary positions,
                 a gated MLP or soft caps; its logits differ from the converted transformer's;
-                or no group was given and the answers are not a Cayley table.
+                it multiplies in another group; or no group was given and the answers are not a
+                Cayley table.
+
+        Warns:
+            UserWarning: it is right only in another numbering of the group, which is then used,
+                or in the other order of multiplication.
         """
         check_bridge(bridge)
+        group = None if group is None else named_group(group)
         order = len(bridge.W_E) - 1 if group is None else group.order
         tokens = tokens or (0, 0, order)
         weights = bridge_weights(bridge, order, 2 if tokens[2] is None else 3)
@@ -255,11 +264,10 @@ class GroupTransformer(GroupModel):
             provenance={"source": "a TransformerBridge"},
         )
         network.check_same_logits(bridge)
-        if group is not None:
-            return network
-        known = recognise(network.answers())
-        elements = torch.from_numpy(np.argsort(known.elements))
-        return network.reordered(elements, known.group)
+        answers = network.answers()
+        if group is None:
+            network.group = group_of(answers, label)
+        return cast(GroupTransformer, in_readable_order(network, answers, group))
 
     def bridge(self) -> Any:
         """A TransformerLens ``TransformerBridge`` with this network's weights, hooks and names.
@@ -280,10 +288,15 @@ class GroupTransformer(GroupModel):
         return bridge
 
     def token_rows(self, pairs: Int[Tensor, "batch 2"]) -> Int[Tensor, "batch positions"]:
-        """The tokens of pairs of elements: [a, b, =] or [a, b]."""
+        """The tokens of pairs of elements: [a, b, =] or [a, b].
+
+        Raises:
+            CosetCircuitsError: the input is not a batch of pairs of elements.
+        """
         left, right, last = self.tokens
-        rows = pairs + torch.tensor([left, right])
-        return rows if last is None else torch.cat([rows, torch.full((len(rows), 1), last)], 1)
+        rows = self.check_pairs(pairs)
+        rows = rows + rows.new_tensor([left, right])
+        return rows if last is None else torch.cat([rows, rows.new_full((len(rows), 1), last)], 1)
 
     def check_same_logits(self, bridge: Any, chunk: int = 20_000) -> None:
         """Check that a bridge's logits of the elements equal this network's on all pairs."""
@@ -302,7 +315,7 @@ class GroupTransformer(GroupModel):
     @classmethod
     def initialised(
         cls,
-        group: FiniteGroup,
+        group: FiniteGroup | str,
         *,
         d_mlp: int = 512,
         d_model: int = 128,
@@ -315,6 +328,7 @@ class GroupTransformer(GroupModel):
 
         The default sizes are those of Chughtai et al. (2023).
         """
+        group = named_group(group)
         heads = (n_heads, d_model, d_head)
         shapes = {"W_E": (group.order + 1, d_model), "W_pos": (3, d_model)}
         shapes |= {"W_Q": heads, "W_K": heads, "W_V": heads, "W_O": (n_heads, d_head, d_model)}

@@ -128,13 +128,14 @@ def as_tensor(name: str, value: Any) -> Tensor:
         raise CosetCircuitsError(
             f"{name} holds {value.dtype}; give floating-point weights of 16, 32 or 64 bits."
         )
+    value = value.detach()
     if not torch.isfinite(value).all():
         bad = int((~torch.isfinite(value)).sum())
         raise CosetCircuitsError(
             f"{name} holds {bad} values that are not finite (NaN or infinity); the network "
             "cannot be analysed."
         )
-    return value.detach().clone()
+    return value.clone()
 
 
 def _sides(weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -102,3 +102,57 @@ def test_nothing_is_measured_where_the_network_cannot_be_disturbed():
         INTERVENTIONS["swap_tables"], {"network": uneven, "raw": surrogate}, uneven.group.pairs()
     )
     assert found == {"network": None, "raw": None}
+
+
+def hooked(site, change):
+    return cc.Intervention("mine", "mine", lambda *_: [(site, lambda value, hook: change(value))])
+
+
+@pytest.mark.parametrize(
+    ("intervention", "sentence"),
+    [
+        (hooked("hook_pre", lambda pre: pre.mean(0)), r"shape \(6,\) where \(36, 6\)"),
+        (hooked("hook_pre", lambda pre: pre.mean(0, True)), r"shape \(1, 6\) where \(36, 6\)"),
+        (cc.Intervention("mine", "mine", inputs=lambda pairs: pairs[:5]), r"shape \(5, 6\) where"),
+        (hooked("hook_post", lambda post: post * torch.nan), "mine makes logits of .* NaN or inf"),
+        ("sign", "No intervention is called 'sign'"),
+        (3, "3 is not an intervention"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_what_cannot_be_measured_is_a_sentence(intervention, sentence):
+    network = GroupMLP.initialised("S3", d_mlp=8, d_embed=4)
+    with pytest.raises(cc.CosetCircuitsError, match=sentence):
+        measure(intervention, {"network": network}, network.group.pairs())
+    with pytest.raises(cc.CosetCircuitsError, match=sentence):
+        cc.compare(network, ["coset"], interventions=[intervention])
+
+
+def test_wrong_models_and_no_pairs_are_a_sentence(untrained):
+    network = GroupMLP.initialised("S3", d_mlp=8, d_embed=4)
+    with pytest.raises(cc.CosetCircuitsError, match=r"has 6 elements and .* has"):
+        measure("base", {"one": untrained, "two": network}, untrained.group.pairs())
+    with pytest.raises(cc.CosetCircuitsError, match="There are no pairs"):
+        measure("base", {"one": network}, network.group.pairs()[:0])
+
+
+def test_autocast_would_change_figures_and_is_refused():
+    """In bfloat16 the network's own logits move by a part in a hundred."""
+    network = GroupMLP.initialised("S3", d_mlp=8, d_embed=4)
+    pairs = network.group.pairs()
+    logits = network(pairs)
+    circuit = cc.CosetAlgorithm().fit(network)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert (network(pairs) - logits).abs().max() > 1e-4 * logits.abs().max()
+        for call in (
+            lambda: measure("base", {"network": network}, pairs),
+            lambda: cc.CosetAlgorithm().fit(network),
+            lambda: cc.compare(network, ["coset"]),
+            lambda: cc.scrub(circuit, samples=1),
+        ):
+            with pytest.raises(cc.CosetCircuitsError, match=r"torch\.autocast is on"):
+                call()
+        with torch.autocast("cpu", enabled=False):
+            inside = measure("base", {"network": network}, pairs)["network"]
+    outside = measure("base", {"network": network}, pairs)["network"]
+    assert torch.equal(inside.losses, outside.losses)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils import prune
 from transformer_lens import HookedRootModule
 from transformer_lens.hook_points import HookPoint
 
@@ -528,3 +529,91 @@ def test_the_group_of_a_module_that_is_not_always_right():
 def test_a_module_without_values():
     with pytest.raises(CosetCircuitsError, match="meta device"):
         cc.from_module(Tables().to("meta"))
+
+
+class Stored(Tables):
+    """A module that keeps its hidden activations with their graph, as modules under study do."""
+
+    def forward(self, pairs):
+        self.hidden = torch.relu(self.pre(*pairs.T))
+        return self.hidden @ self.write
+
+
+def test_a_module_that_stores_an_activation_is_copied():
+    model = Stored()
+    model(S4.pairs()).sum().backward()
+    kept = model.hidden
+    torch.testing.assert_close(cc.from_module(model)(S4.pairs()), model(S4.pairs()).double())
+    assert kept.grad_fn is not None and model.left.grad is not None
+
+
+def test_a_pruned_module_is_read_with_its_masks():
+    model = OneHot()
+    prune.random_unstructured(model.head, "weight", 0.3)
+    network = cc.from_module(model, S4)
+    expected = model.double().eval()(one_hot(S4.pairs()).flatten(1).double())
+    torch.testing.assert_close(network(S4.pairs()), expected, rtol=1e-9, atol=1e-9)
+
+
+class Rounded(Tables):
+    """Logits in float32 whatever the weights are, as many language models give them."""
+
+    def forward(self, pairs):
+        return super().forward(pairs).float()
+
+
+def test_rounding_inside_a_module_is_allowed_for():
+    network = cc.from_module(Rounded(), S4)
+    torch.testing.assert_close(network(S4.pairs()), Tables().double()(S4.pairs()))
+    assert 1e-9 < network.provenance["largest_difference"] < 1e-6
+
+
+class Batched(Tables):
+    """Batch norm without running statistics: a pair's logits depend on the others."""
+
+    def pre(self, a, b):
+        return F.batch_norm(super().pre(a, b), None, None, training=True)
+
+
+class Arrays(Tables):
+    def forward(self, pairs):
+        return super().forward(pairs).numpy()
+
+
+class Centred(Tables):
+    """Layer norm before the activation, the only thing that does not fit."""
+
+    def pre(self, a, b):
+        return F.layer_norm(super().pre(a, b), (WIDTH,))
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (Batched, "Batched gives a pair other logits if other pairs are in the batch"),
+        (Arrays, r"model\(pairs\): 5 pairs give a ndarray"),
+        (
+            Centred,
+            r"at relu\(\): .* Why: [\d.]+% of the variance of its pre-activations is an inter",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_the_reason_is_the_one_that_matters(make, sentence):
+    with pytest.raises(CosetCircuitsError, match=sentence):
+        cc.from_module(make(), S4)
+
+
+@pytest.mark.parametrize("function", [lambda x: x > 0, lambda x: x.float().relu()])
+def test_an_activation_may_return_another_dtype(function):
+    generator = torch.Generator().manual_seed(0)
+    left, right, write = (
+        torch.randn(shape, generator=generator, dtype=torch.float64)
+        for shape in ((6, 8), (6, 8), (8, 6))
+    )
+    network = cc.GroupMLP.from_weights(
+        "S3", left_table=left, right_table=right, W_U=write, act_fn=function
+    )
+    a, b = network.group.pairs().T
+    expected = function(left[a] + right[b]).double() @ write
+    torch.testing.assert_close(network(network.group.pairs()), expected, rtol=1e-6, atol=1e-6)

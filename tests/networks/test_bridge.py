@@ -70,6 +70,8 @@ def test_its_own_hooks_and_names_are_intact():
     bridge, pairs = network.bridge(), group.pairs()
     tokens = network.token_rows(pairs)
     assert torch.equal(tokens, tokens_of(pairs, 6))
+    with pytest.raises(cc.CosetCircuitsError, match="names elements 1 to 6"):
+        network.token_rows(pairs + 1)
     _, theirs = bridge.run_with_cache(tokens)
     _, ours = network.run_with_cache(pairs)
     for site, own in {PATTERN: PATTERN, "blocks.0.mlp.hook_post": "hook_post"}.items():
@@ -193,3 +195,20 @@ def test_a_released_transformer_tells_its_group_through_a_bridge(name):
     with torch.no_grad():
         assert (again(pairs).argmax(1) == again.group.products(pairs)).all()
     assert again.group.name == network.group.name
+
+
+def test_a_bridge_in_another_numbering_or_of_another_group():
+    """The shipped transformer of S5 with its elements renumbered, where the product is known."""
+    network = cc.load("s5_transformer")
+    numbers = torch.randperm(120, generator=torch.Generator().manual_seed(0))
+    bridge = network.reordered(numbers, network.group).bridge()
+    with pytest.warns(UserWarning, match=r"right on 1\.0% .* numbering of S5 that was given"):
+        read = GroupTransformer.from_bridge(bridge, "S5")
+    assert (read.answers() == network.group.array).mean() == 1
+    with pytest.raises(cc.CosetCircuitsError, match="multiplies in S5"):
+        GroupTransformer.from_bridge(bridge, "D60")
+
+
+def test_a_bridge_given_as_a_module_says_where_it_belongs():
+    with pytest.raises(cc.CosetCircuitsError, match=r"with cc\.GroupTransformer\.from_bridge"):
+        cc.from_module(native(), "S3")

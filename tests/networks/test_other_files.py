@@ -142,7 +142,10 @@ def nested(weights):
     yield {"model": weights, "model_state_dict": dict(weights)}
 
 
-@pytest.mark.parametrize("facts", [{}, {"hyper_parameters": {"mlp": {"activation": "GELU"}}}])
+DEEP = {"hyper_parameters": {"cfg": {"model": {"layers": [{"mlp": {"activation": "GELU"}}]}}}}
+
+
+@pytest.mark.parametrize("facts", [{}, {"hyper_parameters": {"mlp": {"activation": "GELU"}}}, DEEP])
 def test_weights_inside_other_things(tmp_path, network, facts):
     for content in nested(tables(network)):
         loaded = cc.load(written(tmp_path / "mine.ckpt", content, facts))
@@ -154,6 +157,11 @@ def test_a_file_that_says_two_things_is_refused(tmp_path, network):
     weights = tables(network)
     for content, sentence in (
         ({"a": weights, "b": {k: 2 * v for k, v in weights.items()}}, "two sets of weights"),
+        (
+            {"state_dict": weights, "ema": {f"module.{k}": 2 * v for k, v in weights.items()}},
+            "two sets of weights that differ, state_dict and ema",
+        ),
+        (weights | {"group": "D12"}, "names the group D12, and its answers are those of S4"),
         ({"model": weights, "cfg": {"act_fn": "gelu"}, "args": {"act": "silu"}}, "its act_fn"),
     ):
         with pytest.raises(CosetCircuitsError, match=sentence):
