@@ -6,6 +6,7 @@ Each is paid for once, whatever the number of neurons.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from einops import einsum, rearrange
@@ -13,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from coset_circuits.algorithms.counting import Counting, Written
-from coset_circuits.algorithms.spectrum import Coefficients, PerNeuron
+from coset_circuits.algorithms.spectrum import Coefficients, PerNeuron, Spectrum
 from coset_circuits.thresholds import DEFAULT
 
 STRAIGHT = 1 - 1 / DEFAULT.as_short
@@ -27,22 +28,33 @@ class Table:
     """A table, scaled so that every column's deviation from its mean has length 1.
 
     Attributes:
+        spectrum: the blocks in which it is described.
         shared: the energies of the errors that all neurons share, which ``unit`` does not contain.
         choices: the bits that say for which irreps.
     """
 
+    spectrum: Spectrum
     unit: Float[np.ndarray, "order neurons"]
     scale: PerNeuron
     shared: Float[np.ndarray, "functions"] = field(default_factory=lambda: np.zeros(0))
     choices: float = 0.0
 
     @classmethod
-    def of(cls, table: Float[Tensor, "order d_mlp"], kept: Bool[np.ndarray, "d_mlp"]) -> Table:
+    def of(
+        cls,
+        spectrum: Spectrum,
+        table: Float[Tensor, "order d_mlp"],
+        kept: Bool[np.ndarray, "d_mlp"],
+    ) -> Table:
         values = table.numpy()[:, kept]
         length = np.linalg.norm(values - values.mean(0), axis=0)
         # For a constant column only the mean needs a description.
         scale = np.where(length > 0, length, np.maximum(np.abs(values).max(0, initial=0), 1e-300))
-        return cls(values / scale, scale)
+        return cls(spectrum, values / scale, scale)
+
+    @cached_property
+    def coefficients(self) -> Coefficients:
+        return self.spectrum.coefficients(self.unit)
 
     @property
     def energy(self) -> PerNeuron:
@@ -74,7 +86,7 @@ def straightened(counting: Counting, table: Table) -> Table:
     """
     unit, count = table.unit, table.unit.shape[1]
     variance = np.square(unit - unit.mean(0)).sum()
-    order = counting.by_energy(counting.coefficients(unit))
+    order = counting.by_energy(table.coefficients)
     best, shortest = table, np.inf
     for size in range(1, len(order)):
         basis = np.concatenate([counting.blocks[b].basis.numpy() for b in order[:size]], 1)

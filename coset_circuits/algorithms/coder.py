@@ -119,7 +119,7 @@ class Coder(Counting):
         if not kept.any():
             # No neuron matters: then all are described, but none is counted.
             kept = np.ones_like(kept)
-        plain = [Table.of(table, kept) for table in tables]
+        plain = [Table.of(self, table, kept) for table in tables]
         return ScaledTables(tables, kept, plain, [straightened(self, table) for table in plain])
 
     def described(self, scaled: ScaledTables, family: Family) -> Coded:
@@ -134,12 +134,12 @@ class Coder(Counting):
     def _described(self, scaled: ScaledTables, measured: Sequence[Table], family: Family) -> Coded:
         """The shortest description of the measured tables: neurons one by one, or all alike."""
         totals = [table.energy for table in measured]
-        every = [self.coefficients(table.unit) for table in measured]
+        every = [table.coefficients for table in measured]
         best, dimensions = self._each(every, totals, family)
         if family.without:
-            alike = self._all_alike(every, totals)
-            if alike["bits"].sum() < best["bits"].sum():
-                best, dimensions = alike, None
+            common = self._all_alike(every, totals)
+            if common["bits"].sum() < best["bits"].sum():
+                best, dimensions = common, None
         count = scaled.kept.sum()
         for table in measured:
             best["structure"] = best["structure"] + table.choices / count

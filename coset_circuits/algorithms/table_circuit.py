@@ -100,8 +100,7 @@ class TableCircuit:
     def __post_init__(self) -> None:
         # A user's hypothesis pays what it says here, so a mistake would make it shorter.
         self.network.check_names(self.site_classes)
-        tables = Tables.of(self.network)
-        width = tables.left.shape[1]
+        order, width = self.network.group.order, self.network.d_mlp
         shapes = {"structure": (width,), "levels": (width,), "residual": (width, 3)}
         for name, shape in shapes.items():
             held = getattr(self, name)
@@ -111,16 +110,17 @@ class TableCircuit:
                     f"given are numbers from {float(held.min()):.3g} to {float(held.max()):.3g} "
                     f"of shape {tuple(held.shape)}."
                 )
-        if any(fit.shape != table.shape for fit, table in zip(self.fitted, tables, strict=True)):
+        if any(fit.shape != (order, width) for fit in self.fitted):
             raise CosetCircuitsError(
                 f"The fitted tables of {self.name} have shapes "
                 f"{', '.join(str(tuple(fit.shape)) for fit in self.fitted)}; each must have that "
-                f"of the network's, {tuple(tables.left.shape)}."
+                f"of the network's, {(order, width)}."
             )
         if self.shared is None:
-            self._check_residual(tables)
+            self._check_residual()
 
-    def _check_residual(self, tables: Tables) -> None:
+    def _check_residual(self) -> None:
+        tables = Tables.of(self.network)
         # In a constant table what is left is one rounding error over another.
         varies = [t.var(0, correction=0) > 1e-20 * t.square().mean(0) for t in tables]
         off = (residuals(tables, self.fitted) - self.residual).abs() * torch.stack(varies, 1)

@@ -207,9 +207,10 @@ class Count:
         counts += [("nothing", self.nothing)] * bool(self.nothing)
         (first, most), *rest = counts
         listed = [f"{first} in {most} of {self.networks}", *(f"{w} in {n}" for w, n in rest)]
-        said = [f"Shortest: {', '.join(listed)}"]
         if 1 < self.nothing == self.networks:
             said = [f"No hypothesis explains any of the {self.networks} networks"]
+        else:
+            said = [f"Shortest: {', '.join(listed)}"]
         times = ", ".join(
             f"{self.nouns[key]} {self.compression[key].text('.1f')}"
             for key in self.leading

@@ -118,9 +118,10 @@ class Bench:
         chooser = Forms(network, self.sample, self.seed, self.thresholds, relative_error, known)
         reasons: dict[str, str] = {}
         fitted: list[tuple[str, Circuit]] = []
+        keys = [given if isinstance(given, str) else given.name for given in algorithms]
 
-        def fit(given: str | Algorithm) -> tuple[Circuit, Sequence[FormError]] | str:
-            key, forms = (given, ALGORITHMS[given]) if isinstance(given, str) else ("", (given,))
+        def fit(key: str, given: str | Algorithm) -> tuple[Circuit, Sequence[FormError]] | str:
+            forms = ALGORITHMS[given] if isinstance(given, str) else (given,)
             try:
                 if len(forms) == 1:
                     return at(forms[0], relative_error).fit(network), ()
@@ -129,8 +130,7 @@ class Bench:
                 return str(error)
 
         def circuits() -> Iterator[Circuit]:
-            for given, found in zip(algorithms, each(fit, algorithms), strict=True):
-                key = given if isinstance(given, str) else given.name
+            for key, found in zip(keys, each(fit, keys, algorithms), strict=True):
                 if isinstance(found, str):
                     reasons[key] = found
                     continue
